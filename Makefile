@@ -1,0 +1,52 @@
+# make run       the experiment of CONFIG and its report      make test   the tests
+# make lint      ruff, snakefmt and Snakemake's own linter    make lock   requirements.lock from pyproject.toml
+CONFIG ?= config.yaml
+PYTHON ?= python3
+ENV = .venv
+BIN = $(ENV)/bin
+NAME = $(shell sed -n 's/^name: *//p' $(CONFIG))
+
+.PHONY: run test lint format schema lock clean
+.DELETE_ON_ERROR:
+
+run: $(ENV)/ready
+	$(BIN)/snakemake --cores all --configfile $(CONFIG)
+	$(BIN)/snakemake --cores all --configfile $(CONFIG) --report results/$(NAME)/report.html
+	@echo "Open results/$(NAME)/report.html; the tables are in results/$(NAME)/tables."
+
+test: $(ENV)/ready
+	$(BIN)/python -m pytest
+
+lint: $(ENV)/ready
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/snakefmt --check Snakefile rules
+	$(BIN)/snakemake --lint
+
+format: $(ENV)/ready
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	$(BIN)/snakefmt Snakefile rules
+
+schema: $(ENV)/ready
+	$(BIN)/python -m featurepaths.config > schemas/config.schema.json
+
+# Debian splits ensurepip from Python: without it the environment is made bare and the system's pip fills it.
+$(ENV)/ready: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] not in [(3, 11), (3, 12), (3, 13)])' || \
+		{ echo "featurepaths needs Python 3.11, 3.12 or 3.13; name one with make PYTHON=..." >&2; exit 1; }
+	rm -rf $(ENV)
+	$(PYTHON) -m venv $(ENV) 2>/dev/null || $(PYTHON) -m venv --clear --without-pip $(ENV)
+	pip="$(BIN)/python -m pip"; $$pip --version >/dev/null 2>&1 || pip="$(PYTHON) -m pip --python $(BIN)/python"; \
+		$$pip install --quiet --no-deps --require-hashes -r requirements.lock && \
+		$$pip install --quiet --no-deps --no-build-isolation --editable .
+	touch $@
+
+# uv writes one lock for every platform. The override lets torchattacks live beside Snakemake: see pyproject.toml.
+lock:
+	echo 'requests>=2.32' | uv pip compile pyproject.toml --extra attacks --extra dev --override /dev/stdin \
+		--universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --upgrade \
+		--custom-compile-command 'make lock' --output-file requirements.lock
+
+clean:
+	rm -rf results .snakemake

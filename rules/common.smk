@@ -1,0 +1,88 @@
+"""What the rules share: the checked configuration, the plan of all jobs, names of files, and no rule."""
+
+from pathlib import Path
+from shlex import quote
+
+from snakemake.exceptions import WorkflowError
+
+from featurepaths.config import read_experiment
+from featurepaths.errors import FeaturePathsError
+from featurepaths.plan import Plan
+
+try:
+    EXPERIMENT = read_experiment(config, " + ".join(map(str, workflow.configfiles)) or "The configuration")
+except FeaturePathsError as error:
+    raise WorkflowError(error) from None
+
+PLAN = Plan(EXPERIMENT)
+RESULTS = f"results/{EXPERIMENT.name}"
+RUN = RESULTS + "/{run}"
+
+TABLES = ["architecture", "accuracy", "combinations", "detection", "recognition", "collapse"]
+RUN_FIGURES = ["paths", "histogram", "layers", "roc"]
+SUMMARY_FIGURES = ["training", *(f"collapse.{pooling}" for pooling in PLAN.poolings)]
+
+# Where networks run is no param: another machine's device makes nothing out of date.
+DEVICE = EXPERIMENT.device
+GPU = int(DEVICE == "cuda" or (DEVICE == "auto" and Path("/proc/driver/nvidia/version").exists()))
+THREADS = EXPERIMENT.torch_threads
+
+# Nor is the place that a data set is read from.
+DATA_FROM = ""
+if EXPERIMENT.data.source == "cifar10":
+    DATA_FROM = f"--root {quote(EXPERIMENT.data.root)}" + " --download" * EXPERIMENT.data.download
+
+# Jobs run this checkout's code, which is the code whose digest their params hold.
+shell.prefix(f"set -euo pipefail; export PYTHONPATH='{workflow.basedir}/src'; ")
+
+
+wildcard_constraints:
+    run=r"[A-Za-z0-9_]+-[A-Za-z0-9_]+-s\d+",
+    pooling="flatten|mean",
+    split="train|calibration|test",
+    attack="[A-Za-z0-9_]+",
+    keep="first-success|last-success|max-loss",
+    images="[A-Za-z0-9_.-]+",
+    calibration=r"held-out|paper\.[A-Za-z0-9_]+\.[a-z-]+",
+    evaluation=r"(held-out|paper)\.[A-Za-z0-9_]+\.[a-z-]+",
+
+
+def dump(path):
+    """Mark a feature dump as temporary where the configuration does not keep them."""
+    return path if EXPERIMENT.features.keep else temp(path)
+
+
+def calibration_paths(which):
+    """Return an input function: feature paths of the clean (0) or attacked (1) images of a calibration."""
+    return lambda w: ancient(f"{RESULTS}/{w.run}/paths/{w.pooling}/{PLAN.calibration_images(w.calibration)[which]}.h5")
+
+
+def tested_paths(w):
+    """Return the feature paths of the attacked test images of an evaluation."""
+    return ancient(f"{RESULTS}/{w.run}/paths/{w.pooling}/test.{w.evaluation.partition('.')[2]}.h5")
+
+
+def collapse_if_needed(w):
+    """Return the collapse metrics where they decide the detector's layers, else nothing."""
+    return ancient(f"{RESULTS}/{w.run}/collapse/{w.pooling}.json") if EXPERIMENT.detection.layers == "auto" else []
+
+
+def calibrated(kind, stem):
+    """Return an input function: an artefact of the calibration behind an evaluation."""
+    return lambda w: ancient(f"{RESULTS}/{w.run}/{kind}/{w.pooling}/{stem}{PLAN.calibration_of(w.evaluation)}.json")
+
+
+def of_runs(pattern):
+    """Return the files of every run."""
+    return ancient(expand(f"{RESULTS}/{{run}}/{pattern}", run=PLAN.runs))
+
+
+def of_poolings(pattern):
+    """Return the files of every run and pooling."""
+    return ancient(expand(f"{RESULTS}/{{run}}/{pattern}", run=PLAN.runs, pooling=PLAN.poolings))
+
+
+def of_evaluations(kind):
+    """Return the metrics of every run, pooling and evaluation."""
+    pattern = f"{RESULTS}/{{run}}/{kind}/{{pooling}}/feature-paths.{{evaluation}}.json"
+    return ancient(expand(pattern, run=PLAN.runs, pooling=PLAN.poolings, evaluation=PLAN.evaluations))

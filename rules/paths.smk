@@ -1,0 +1,77 @@
+"""Class centroids, feature paths and collapse metrics.
+
+Needs the feature dumps.
+Makes, for every run and pooling, the centroids and collapse metrics of the training images, and the cosine similarity
+of all other images to the centroids.
+"""
+
+
+rule centroids:
+    input:
+        features=ancient(RUN + "/features/{pooling}/train.h5"),
+    output:
+        centroids=RUN + "/centroids/{pooling}.h5",
+    log:
+        RUN + "/logs/centroids.{pooling}.log",
+    benchmark:
+        RUN + "/benchmarks/centroids.{pooling}.tsv"
+    conda:
+        "../envs/featurepaths.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    params:
+        settings=lambda w: PLAN.centroids(w.run).params["settings"],
+        digest=lambda w: PLAN.centroids(w.run).params["digest"],
+    shell:
+        "python -m featurepaths.stages.centroids --settings {params.settings:q} --digest {params.digest}"
+        " --features {input.features} --centroids {output.centroids} > {log} 2>&1"
+
+
+rule collapse:
+    input:
+        features=ancient(RUN + "/features/{pooling}/train.h5"),
+    output:
+        collapse=RUN + "/collapse/{pooling}.json",
+    log:
+        RUN + "/logs/collapse.{pooling}.log",
+    benchmark:
+        RUN + "/benchmarks/collapse.{pooling}.tsv"
+    conda:
+        "../envs/featurepaths.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    params:
+        settings=lambda w: PLAN.collapse(w.run).params["settings"],
+        digest=lambda w: PLAN.collapse(w.run).params["digest"],
+    shell:
+        "python -m featurepaths.stages.collapse --settings {params.settings:q} --digest {params.digest}"
+        " --features {input.features} --collapse {output.collapse} > {log} 2>&1"
+
+
+rule paths:
+    input:
+        features=ancient(RUN + "/features/{pooling}/{images}.h5"),
+        centroids=ancient(RUN + "/centroids/{pooling}.h5"),
+    output:
+        paths=RUN + "/paths/{pooling}/{images}.h5",
+    log:
+        RUN + "/logs/paths.{pooling}.{images}.log",
+    benchmark:
+        RUN + "/benchmarks/paths.{pooling}.{images}.tsv"
+    conda:
+        "../envs/featurepaths.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    params:
+        settings=lambda w: PLAN.paths(w.run, w.images).params["settings"],
+        digest=lambda w: PLAN.paths(w.run, w.images).params["digest"],
+    shell:
+        "python -m featurepaths.stages.paths --settings {params.settings:q} --digest {params.digest}"
+        " --features {input.features} --centroids {input.centroids} --paths {output.paths}"
+        " > {log} 2>&1"

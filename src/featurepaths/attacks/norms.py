@@ -1,0 +1,54 @@
+"""What an attack needs to know of a norm: steepest ascent, projection, random starts, size."""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+NORMS = ("linf", "l2")
+
+
+def steepest(gradient: Tensor, norm: str) -> Tensor:
+    """Return the direction of unit norm along which a linear function of this gradient [N, ...] grows fastest.
+
+    It is the sign for L-infinity and the normalised gradient for L2; where the gradient is zero it is zero.
+    """
+    if norm == "linf":
+        return gradient.sign()
+    return gradient / _per_image(size(gradient, norm), gradient).clamp_min(torch.finfo(gradient.dtype).tiny)
+
+
+def project(images: Tensor, clean: Tensor, eps: float, norm: str) -> Tensor:
+    """Return `images` moved into the ball of radius `eps` around `clean` and into [0, 1], both [N, ...]."""
+    delta = images - clean
+    if norm == "linf":
+        delta = delta.clamp(-eps, eps)
+    else:
+        length = _per_image(size(delta, norm), delta)
+        delta = delta * (eps / length.clamp_min(torch.finfo(delta.dtype).tiny)).clamp_max(1.0)
+    # clean lies in [0, 1], so clipping moves every pixel towards it and never leaves the ball
+    return (clean + delta).clamp(0.0, 1.0)
+
+
+def random_start(clean: Tensor, indices: np.ndarray, eps: float, norm: str, seed: int) -> Tensor:
+    """Return a random point on the ball's surface around each image, clipped to [0, 1].
+
+    The direction depends only on `seed` and the image's index: not on the batch it comes in, not on any global state.
+    As in AutoPGD's publication it is uniform in the cube for L-infinity and Gaussian for L2, scaled to length `eps`.
+    """
+    shape = tuple(clean.shape[1:])
+    noise = np.empty(clean.shape, dtype=np.float32)
+    for row, index in enumerate(indices):
+        generator = np.random.default_rng([seed, int(index)])
+        noise[row] = generator.uniform(-1, 1, shape) if norm == "linf" else generator.standard_normal(shape)
+    direction = torch.from_numpy(noise).to(clean)
+    direction = direction / _per_image(size(direction, norm), direction)
+    return project(clean + eps * direction, clean, eps, norm)
+
+
+def size(delta: Tensor, norm: str) -> Tensor:
+    """Return the norm of every perturbation: [N, ...] to [N]."""
+    return torch.linalg.vector_norm(delta.flatten(1), ord=float("inf") if norm == "linf" else 2, dim=1)
+
+
+def _per_image(values: Tensor, like: Tensor) -> Tensor:
+    return values.view(-1, *[1] * (like.dim() - 1))

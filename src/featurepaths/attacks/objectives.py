@@ -1,0 +1,52 @@
+"""What an attack maximises, and when it has fooled the network.
+
+An objective is a function of images [N, C, H, W] and labels [N]; it returns the loss of each image [N], differentiable,
+and whether each image fools the network [N].
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from featurepaths.errors import FeaturePathsError
+
+Objective = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+
+
+def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    """Return the cross-entropy of each image: the loss L of the paper's eq. (4)."""
+    return F.cross_entropy(logits, labels, reduction="none")
+
+
+def dlr(logits: Tensor, labels: Tensor) -> Tensor:
+    """Return the difference of logits ratio, -(z_y - max_{i != y} z_i) / (z_(1) - z_(3)), of each image.
+
+    Source: Croce and Hein, Reliable evaluation of adversarial robustness with an ensemble of diverse parameter-free
+    attacks, ICML 2020, eq. (6). It does not change when the logits are scaled or shifted.
+
+    Raises
+    ------
+    FeaturePathsError
+        If there are fewer than three classes.
+    """
+    if logits.shape[1] < 3:
+        raise FeaturePathsError("The DLR loss needs at least three classes: use loss: ce.")
+    ordered = logits.sort(dim=1).values
+    own = logits.gather(1, labels.unsqueeze(1)).squeeze(1)
+    best_other = torch.where(logits.argmax(dim=1) == labels, ordered[:, -2], ordered[:, -1])
+    return -(own - best_other) / (ordered[:, -1] - ordered[:, -3] + 1e-12)
+
+
+LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"ce": cross_entropy, "dlr": dlr}
+
+
+def misclassify(network: nn.Module, loss: str) -> Objective:
+    """Return the objective of an attacker who knows only the network: the loss, and fooled when it is wrong."""
+
+    def objective(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        logits = network(images)
+        return LOSSES[loss](logits, labels), logits.detach().argmax(dim=1) != labels
+
+    return objective

@@ -1,0 +1,346 @@
+"""The experiment's configuration: its types, its documentation, its checks.
+
+`python -m featurepaths.config` prints the JSON schema kept in ``schemas/``. Stages do not import this module: each gets
+its slice of the configuration from its rule.
+"""
+
+import difflib
+import json
+import re
+from collections.abc import Mapping
+from fractions import Fraction
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    ValidationError,
+    WithJsonSchema,
+    model_validator,
+)
+
+from featurepaths.errors import FeaturePathsError
+from featurepaths.networks.architectures import layer_count
+
+
+def _exact(value: Any) -> Any:
+    """Turn 0.1, "0.1" or "8/255" into the fraction that is written there, not into the nearest float."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str | Fraction):
+        raise ValueError("should be a number or a fraction such as 8/255")
+    try:
+        return Fraction(str(value).replace(" ", ""))
+    except (ValueError, ZeroDivisionError):
+        raise ValueError(f"'{value}' is not a number or a fraction such as 8/255") from None
+
+
+def _positive(value: Fraction) -> Fraction:
+    if value <= 0:
+        raise ValueError("should be greater than 0")
+    return value
+
+
+def _distinct(values: list) -> list:
+    if len(set(values)) < len(values):
+        raise ValueError("names something twice")
+    return values
+
+
+NUMBER = {"anyOf": [{"type": "number"}, {"type": "string", "pattern": r"^\s*[0-9.eE+-]+\s*(/\s*[0-9]+\s*)?$"}]}
+Exact = Annotated[Fraction, BeforeValidator(_exact), PlainSerializer(str), WithJsonSchema(NUMBER)]
+Positive = Annotated[Exact, AfterValidator(_positive)]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_]*$", max_length=60)]
+"""What names a folder or a file: letters, digits and underscores, because `-` and `.` separate names in paths."""
+Layers = Annotated[
+    list[Annotated[int, Field(ge=1)]], Field(min_length=1), AfterValidator(_distinct), AfterValidator(sorted)
+]
+Weights = Literal["equal"] | list[Exact]
+Keep = Literal["first-success", "last-success", "max-loss"]
+
+
+class Section(BaseModel):
+    """A part of the configuration; unknown keys are errors."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, use_attribute_docstrings=True)
+
+
+class Digits(Section):
+    """scikit-learn's handwritten digits: 1,797 images that come with the library."""
+
+    source: Literal["digits"]
+    size: int = Field(32, ge=32, le=256, multiple_of=32)
+    """Height and width, in pixels, that the 8x8 images are enlarged to."""
+    test: Annotated[Exact, Field(gt=0, lt=1)] = Fraction(1, 5)
+    """Share of the images that are test images."""
+    calibration: Annotated[Exact, Field(ge=0, lt=1)] = Fraction(1, 10)
+    """Share of the training images that become the calibration split; 0 leaves only the `paper` protocol."""
+    seed: int = Field(0, ge=0)
+    """Decides which image falls in which split."""
+
+
+class Cifar10(Section):
+    """CIFAR-10, read by torchvision."""
+
+    source: Literal["cifar10"]
+    root: str
+    """Folder that holds (or, with `download`, will hold) `cifar-10-batches-py`."""
+    download: bool = False
+    """Whether torchvision may download it."""
+    calibration: Annotated[Exact, Field(ge=0, lt=1)] = Fraction(1, 10)
+    """Share of the training images that become the calibration split; 0 leaves only the `paper` protocol."""
+    seed: int = Field(0, ge=0)
+    """Decides which image falls in which split."""
+
+
+class Model(Section):
+    """A network of the paper's Table 1."""
+
+    architecture: Literal["resnet20", "resnet18"]
+    width: int = Field(64, ge=1)
+    """Channels of the first stage; the paper's networks have 64."""
+    stem: Literal["conv", "pool"] = "conv"
+    """How 32x32 images become 16x16: a 3x3 convolution of stride 2, or one of stride 1 and a max-pool."""
+
+
+class Adversary(Section):
+    """The attacker inside the training loop (L-infinity)."""
+
+    method: Literal["pgd", "single-step"]
+    """`pgd` (Madry et al., 2018), or `single-step` from a random start (Wong et al., 2020), many times faster."""
+    eps: Positive
+    """Radius, in pixel values of [0, 1]."""
+    step: Positive | None = None
+    """Step of `pgd`; `single-step` takes 1.25 eps."""
+    iterations: int | None = Field(None, ge=1)
+    """Steps of `pgd`."""
+
+    @model_validator(mode="after")
+    def _method_has_its_options(self):
+        given = self.step is not None, self.iterations is not None
+        if self.method == "pgd" and not all(given):
+            raise ValueError("method pgd needs step and iterations")
+        if self.method == "single-step" and any(given):
+            raise ValueError("method single-step takes neither step nor iterations")
+        return self
+
+
+class Training(Section):
+    """How networks are trained: SGD on the cross-entropy."""
+
+    epochs: int = Field(300, ge=1)
+    batch_size: int = Field(128, ge=1)
+    learning_rate: Positive = Fraction(1, 100)
+    momentum: Annotated[Exact, Field(ge=0, lt=1)] = Fraction(9, 10)
+    weight_decay: Annotated[Exact, Field(ge=0)] = Fraction(5, 10000)
+    schedule: Literal["steps", "one-cycle", "constant"] = "steps"
+    """`steps` divides the rate by 10 at the milestones, `one-cycle` rises to it and falls again."""
+    milestones: list[Annotated[int, Field(ge=1)]] = [117, 233]
+    """Epochs at whose start `steps` divides the rate."""
+    augment: Literal["none", "crop-flip"] = "none"
+    """`crop-flip` shifts by up to 4 pixels and mirrors at random."""
+    adversary: Adversary | None = None
+    """None for standard training."""
+
+
+class Attack(Section):
+    """An attack on the network alone, by AutoPGD (Croce and Hein, 2020)."""
+
+    method: Literal["apgd"] = "apgd"
+    norm: Literal["linf", "l2"] = "linf"
+    eps: Positive
+    """Radius, in pixel values of [0, 1]."""
+    step: Positive | None = None
+    """Initial step; 2 eps, as published, when left out."""
+    iterations: int = Field(20, ge=1)
+    loss: Literal["ce", "dlr"] = "ce"
+    """Cross-entropy, or the difference of logits ratio."""
+    keep: Annotated[list[Keep], Field(min_length=1), AfterValidator(_distinct)] = ["first-success", "max-loss"]
+    """Which iterates of the search are evaluated as its adversarial example, each by itself."""
+
+
+class Features(Section):
+    """What is kept of the layers' outputs."""
+
+    poolings: Annotated[list[Literal["flatten", "mean"]], Field(min_length=1), AfterValidator(_distinct)] = [
+        "flatten",
+        "mean",
+    ]
+    """`flatten` takes every value of a layer (the paper's reading), `mean` the average of each channel."""
+    keep: bool = True
+    """Whether feature dumps, by far the largest artefacts, stay on disk once nothing needs them any more."""
+
+
+class Collapsed(Section):
+    """When a layer counts as collapsed."""
+
+    pfc3: Annotated[Exact, Field(gt=0, le=1)] = Fraction(99, 100)
+    """Training accuracy of the nearest class mean from which on a layer counts as collapsed."""
+
+
+class CalibrationAttack(Section):
+    """The attack whose examples the held-out defence is calibrated on."""
+
+    attack: str
+    keep: Keep
+
+
+class Detection(Section):
+    """How adversarial images are told from clean ones."""
+
+    layers: Literal["auto"] | Layers = "auto"
+    """Layers of the score, numbered from 1; `auto` takes those before collapse."""
+    weights: Weights = "equal"
+    """Weights of those layers in eq. (3); a list sums to 1 and needs `layers` to be one."""
+    false_positive_rate: Annotated[Exact, Field(gt=0, lt=1)] = Fraction(5, 100)
+    """Share of clean calibration images that the second held-out threshold may flag."""
+
+
+class Recognition(Section):
+    """How flagged images are recognised."""
+
+    layers: Literal["auto"] | Layers = "auto"
+    """Voting layers, numbered from 1; `auto` takes the `top` of greatest adversarial accuracy."""
+    top: int = Field(3, ge=1)
+    """How many layers `auto` takes: the paper's L'."""
+    weights: Weights = "equal"
+    """Weights of those layers in eq. (6); a list sums to 1 and needs `layers` to be one."""
+    tie: Literal["last-layer", "summed-similarity"] = "last-layer"
+    """Who wins an even vote: the last layer's class (the paper's sentence) or the class of greater similarity."""
+    combinations: Layers = [2, 3, 4]
+    """Layers whose subsets of two or more fill Table 3."""
+
+
+class Experiment(Section):
+    """Everything an experiment depends on."""
+
+    name: Name
+    """Folder of the experiment under `results/`."""
+    seeds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1), AfterValidator(_distinct)] = [0]
+    """Each seed trains and attacks every network once."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where networks run; `auto` takes a GPU where there is one."""
+    torch_threads: int = Field(1, ge=1)
+    """Threads of each job that runs a network. Part of what decides the numbers: more threads sum in another order."""
+    data: Annotated[Digits | Cifar10, Field(discriminator="source")]
+    models: Annotated[dict[Name, Model], Field(min_length=1)]
+    training: Annotated[dict[Name, Training], Field(min_length=1)]
+    """Every model is trained in each of these ways."""
+    attacks: Annotated[dict[Name, Attack], Field(min_length=1)]
+    calibration: CalibrationAttack | None = None
+    """Needed unless `data.calibration` is 0."""
+    features: Features = Features()
+    collapse: Collapsed = Collapsed()
+    detection: Detection = Detection()
+    recognition: Recognition = Recognition()
+
+    @property
+    def protocols(self) -> list[str]:
+        """The protocols that the data allow: `held-out` needs calibration images."""
+        return ["paper", "held-out"] if self.data.calibration > 0 else ["paper"]
+
+    @model_validator(mode="after")
+    def _parts_fit_together(self):
+        self._check_calibration()
+        for section in ("detection", "recognition"):
+            self._check_layers(f"{section}.layers", getattr(self, section).layers)
+            self._check_weights(section, getattr(self, section))
+        self._check_layers("recognition.combinations", self.recognition.combinations)
+        return self
+
+    def _check_calibration(self) -> None:
+        if self.data.calibration == 0:
+            return
+        if self.calibration is None:
+            raise ValueError(
+                "calibration: missing; name the attack and keep to calibrate on, or set data.calibration: 0"
+            )
+        name, keep = self.calibration.attack, self.calibration.keep
+        if name not in self.attacks:
+            raise ValueError(f"calibration.attack: '{name}' is not one of attacks ({', '.join(self.attacks)})")
+        if keep not in self.attacks[name].keep:
+            raise ValueError(f"calibration.keep: '{keep}' is not one of attacks.{name}.keep")
+
+    def _check_layers(self, key: str, layers: str | list[int]) -> None:
+        for name, model in self.models.items():
+            count = layer_count(model.architecture)
+            if layers != "auto" and layers[-1] > count:
+                raise ValueError(f"{key}: there is no layer {layers[-1]}; models.{name} has {count} layers")
+
+    def _check_weights(self, section: str, settings: Detection | Recognition) -> None:
+        if settings.weights == "equal":
+            return
+        if settings.layers == "auto" or len(settings.weights) != len(settings.layers):
+            raise ValueError(f"{section}.weights: a list needs {section}.layers to be a list of the same length")
+        if sum(settings.weights) != 1 or min(settings.weights) < 0:
+            raise ValueError(f"{section}.weights: should be at least 0 and sum to 1, not to {sum(settings.weights)}")
+
+
+def read_experiment(config: Mapping[str, Any], source: str = "the configuration") -> Experiment:
+    """Check a merged configuration and return it typed.
+
+    Raises
+    ------
+    FeaturePathsError
+        With one line for each problem: the key, what is wrong with it, and what would be right.
+    """
+    try:
+        return Experiment.model_validate(config)
+    except ValidationError as error:
+        lines = [f"  {_describe(problem, config)}" for problem in error.errors()]
+        raise FeaturePathsError("\n".join([f"{source} is not valid:", *dict.fromkeys(lines)])) from None
+
+
+def _describe(problem: Mapping[str, Any], config: Mapping[str, Any]) -> str:
+    # a union's alternatives stand in the location too: keep what is a key or an index of the configuration
+    location, here = [], config
+    for part in problem["loc"]:
+        if (isinstance(here, Mapping) and part in here) or (isinstance(here, list) and isinstance(part, int)):
+            here = here[part]
+            location.append(str(part))
+        elif problem["type"] == "missing" and part == problem["loc"][-1]:
+            location.append(str(part))
+    key = ".".join(location)
+    given = problem["input"]
+    if problem["type"] == "extra_forbidden":
+        known = _keys_beside(problem["loc"])
+        close = difflib.get_close_matches(str(problem["loc"][-1]), known, n=1)
+        hint = f"did you mean '{close[0]}'?" if close else f"known keys are {', '.join(known)}"
+        return f"{key}: unknown key; {hint}"
+    message = problem["msg"].removeprefix("Value error, ")
+    message = message[:1].lower() + message[1:]
+    if problem["type"] == "missing":
+        return f"{key}: missing"
+    if isinstance(given, str) and re.match(r"\s*[\[{]", given):
+        return f"{key}: {message}, not the text '{given}'. --config passes lists and maps as text: use a --configfile"
+    if problem["type"] == "value_error" and not key:
+        return message
+    return f"{key}: {message}" + ("" if problem["type"] == "value_error" else f", not {given!r}")
+
+
+def _keys_beside(location: tuple) -> list[str]:
+    """Return the keys that are known where an unknown one was found."""
+    schema = full = Experiment.model_json_schema()
+    for part in location[:-1]:
+        schema = _resolve(schema, full)
+        branches = [schema, *(_resolve(branch, full) for branch in schema.get("anyOf", []) + schema.get("oneOf", []))]
+        for branch in branches:
+            if part in branch.get("properties", {}):
+                schema = branch["properties"][part]
+            elif "patternProperties" in branch:
+                (schema,) = branch["patternProperties"].values()
+            elif branch.get("properties", {}).get("source", {}).get("const") == part:
+                schema = branch
+    schema = _resolve(schema, full)
+    found = [schema, *(_resolve(branch, full) for branch in schema.get("anyOf", []))]
+    return sorted({key for branch in found for key in branch.get("properties", {})})
+
+
+def _resolve(schema: Mapping[str, Any], full: Mapping[str, Any]) -> Mapping[str, Any]:
+    return full["$defs"][schema["$ref"].rpartition("/")[2]] if "$ref" in schema else schema
+
+
+if __name__ == "__main__":
+    print(json.dumps(Experiment.model_json_schema(), indent=2))

@@ -1,0 +1,44 @@
+"""Thresholds on the detection score: an image is called adversarial when its score lies below."""
+
+import numpy as np
+
+from featurepaths.errors import FeaturePathsError
+
+
+def otsu(scores: np.ndarray) -> float:
+    """Return the threshold that maximises the variance between the scores below and above it.
+
+    Exact over all cut points between distinct scores, not over a histogram's bins; placed in the middle of the gap.
+    The first of several equal maxima counts. Source: Otsu, IEEE SMC 1979, on the paper's section 2.2.
+
+    Parameters
+    ----------
+    scores
+        Scores [N] of clean and adversarial images together.
+
+    Raises
+    ------
+    FeaturePathsError
+        If there are fewer than two distinct scores, or one that is not finite.
+    """
+    ordered = np.sort(np.asarray(scores, dtype=np.float64))
+    if not np.isfinite(ordered).all():
+        raise FeaturePathsError("Otsu's threshold needs finite scores.")
+    cuts = np.flatnonzero(np.diff(ordered)) + 1  # how many scores lie below each cut
+    if len(cuts) == 0:
+        raise FeaturePathsError(
+            "Otsu's threshold needs at least two different scores: these images all score the same."
+        )
+    count = len(ordered)
+    sums = np.cumsum(ordered - ordered.mean())
+    # with the overall mean at 0, w0 w1 (mean0 - mean1)^2 is sum0^2 / (n0 n1)
+    between = sums[cuts - 1] ** 2 / (cuts * (count - cuts))
+    best = cuts[np.argmax(between)]
+    return float((ordered[best - 1] + ordered[best]) / 2)
+
+
+def at_false_positive_rate(clean_scores: np.ndarray, rate: float) -> float:
+    """Return the highest threshold that flags at most the share `rate` of clean scores [N]."""
+    ordered = np.sort(np.asarray(clean_scores, dtype=np.float64))
+    # flagged means strictly below, so the score at position k leaves at most k images flagged
+    return float(ordered[min(int(np.floor(rate * len(ordered))), len(ordered) - 1)])

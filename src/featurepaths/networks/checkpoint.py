@@ -1,0 +1,70 @@
+"""Checkpoints: weights in safetensors, what is needed to build the network again in their metadata."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from featurepaths.errors import FeaturePathsError
+from featurepaths.networks.resnet import ResNet
+from featurepaths.networks.tap import layer_shapes
+from featurepaths.storage import Origin, atomic, read_checkpoint_metadata
+
+
+def save_checkpoint(
+    path: Path, network: ResNet, build: Mapping[str, Any], image_shape: tuple[int, ...], origin: Origin, **notes: Any
+) -> None:
+    """Write the network's weights, with its architecture, layers and size counted from the network itself.
+
+    Parameters
+    ----------
+    build
+        The arguments `ResNet` was built with.
+    image_shape
+        Channels, height and width of an input image.
+    notes
+        Anything else worth recording, such as the device.
+    """
+    shapes = layer_shapes(network, network.layer_names, image_shape)
+    metadata = {
+        "build": dict(build),
+        "image_shape": list(image_shape),
+        "layers": [{"name": name, "shape": shape} for name, shape in zip(network.layer_names, shapes, strict=True)],
+        "parameters": sum(parameter.numel() for parameter in network.parameters()),
+        **notes,
+        "origin": asdict(origin),
+    }
+    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
+    with atomic(path) as temporary:
+        save_file(weights, temporary, metadata={"featurepaths": json.dumps(metadata)})
+
+
+def load_checkpoint(path: Path, device: torch.device | str = "cpu") -> tuple[ResNet, dict[str, Any]]:
+    """Build the network of a checkpoint, in evaluation mode, and return it with the checkpoint's metadata.
+
+    Raises
+    ------
+    FeaturePathsError
+        If the file is missing or damaged, does not fit its own architecture, or holds a weight that is not finite.
+    """
+    metadata = read_checkpoint_metadata(path)
+    network = ResNet(**metadata["build"])
+    try:
+        network.load_state_dict(load_file(path))
+    except (RuntimeError, SafetensorError) as error:
+        raise FeaturePathsError(f"{path} does not fit the network it describes: {error}") from error
+    check_finite(network, f"{path} holds a weight that is not a finite number, in")
+    return network.to(device).eval(), metadata
+
+
+def check_finite(network: nn.Module, problem: str) -> None:
+    """Raise FeaturePathsError with `problem` and the tensor's name if a weight or a statistic is NaN or infinite."""
+    for name, tensor in network.state_dict().items():
+        if not torch.isfinite(tensor).all():
+            raise FeaturePathsError(f"{problem} {name}.")

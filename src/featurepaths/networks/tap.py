@@ -1,0 +1,41 @@
+"""Reading the output of any named layer of any network during a forward pass."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+
+def forward_intermediates(network: nn.Module, images: Tensor, layers: Sequence[str]) -> tuple[Tensor, list[Tensor]]:
+    """Run `network` once and return its logits and the outputs of the modules named `layers`, in that order.
+
+    Raises
+    ------
+    AttributeError
+        If the network has no module of such a name.
+    """
+    found: dict[str, Tensor] = {}
+
+    def keep(name: str):
+        def hook(module: nn.Module, inputs: tuple, output: Tensor) -> None:
+            found[name] = output
+
+        return hook
+
+    handles = [network.get_submodule(name).register_forward_hook(keep(name)) for name in layers]
+    try:
+        logits = network(images)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return logits, [found[name] for name in layers]
+
+
+def layer_shapes(network: nn.Module, layers: Sequence[str], image_shape: Sequence[int]) -> list[tuple[int, ...]]:
+    """Return the shape of each layer's output for one image of `image_shape`, counted by running the network."""
+    was_training = network.training
+    device = next(network.parameters()).device
+    with torch.no_grad():
+        _, outputs = forward_intermediates(network.eval(), torch.zeros(1, *image_shape, device=device), layers)
+    network.train(was_training)
+    return [tuple(output.shape[1:]) for output in outputs]

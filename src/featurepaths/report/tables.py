@@ -1,0 +1,271 @@
+"""The experiment's tables, from what its stages counted. Rates are fractions; Markdown shows them in per cent."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from html import escape
+from typing import Any
+
+import pandas as pd
+
+from featurepaths.detection.metrics import wilson
+from featurepaths.report import paper
+from featurepaths.report.page import page
+
+RECOGNITION_KEYS = ["model", "training", "method", "pooling", "layers", "tie", "attack", "keep", "threat", "protocol",
+                    "threshold_method", "seed"]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Run:
+    """One trained network: its name in the configuration, how it was trained, its seed, what its checkpoint says."""
+
+    model: str
+    training: str
+    seed: int
+    checkpoint: Mapping[str, Any]
+
+    @property
+    def architecture(self) -> str:
+        """Which of the paper's networks it is."""
+        return self.checkpoint["build"]["architecture"]
+
+    @property
+    def labels(self) -> dict[str, Any]:
+        """The columns that name it."""
+        return {"model": self.model, "training": self.training}
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What one evaluation of a run counted, and what was evaluated."""
+
+    run: Run
+    pooling: str
+    detector: str
+    protocol: str
+    attack: str
+    keep: str
+    content: Mapping[str, Any]
+
+
+def architecture_table(runs: Iterable[Run]) -> pd.DataFrame:
+    """Table 1: stages (the paper's K), shapes of their layers' outputs and blocks, counted from the built networks."""
+    rows = []
+    for run in {run.model: run for run in runs}.values():
+        shapes = [tuple(layer["shape"]) for layer in run.checkpoint["layers"]]
+        for shape in dict.fromkeys(shapes):
+            rows.append(
+                {
+                    "model": run.model,
+                    "K": len(set(shapes)),
+                    "intermediate_dim": "×".join(map(str, shape)),
+                    "blocks": shapes.count(shape),
+                    "parameters": run.checkpoint["parameters"],
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def recognition_table(evaluations: Iterable[Evaluation]) -> pd.DataFrame:
+    """Clean and adversarial accuracy of every network, undefended and with feature paths."""
+    rows = []
+    for found in evaluations:
+        content, count = found.content, found.content["n"]
+        where = {"attack": found.attack, "keep": found.keep, "threat": "oblivious", "seed": found.run.seed, "n": count}
+        network = content["network"]
+        rows.append(
+            {
+                **found.run.labels,
+                "method": "undefended",
+                **where,
+                **_rate("clean_accuracy", network["clean_correct"], count),
+                **_rate("adversarial_accuracy", network["adversarial_correct"], count),
+            }
+        )
+        for outcome in content["outcomes"]:
+            rows.append(
+                {
+                    **found.run.labels,
+                    "method": "feature paths",
+                    "pooling": found.pooling,
+                    "layers": _joined(content["layers"]),
+                    "tie": content["tie"],
+                    **where,
+                    "protocol": found.protocol,
+                    **_outcome(outcome, count),
+                }
+            )
+    columns = [*RECOGNITION_KEYS, *_with_bounds("clean_accuracy", "adversarial_accuracy", "flagged_accuracy"),
+               "n", "n_flagged"]  # fmt: skip
+    # every evaluation of a run counts the undefended network again
+    return pd.DataFrame(rows, columns=columns).astype({"n_flagged": "Int64"}).drop_duplicates(ignore_index=True)
+
+
+def combinations_table(evaluations: Iterable[Evaluation]) -> pd.DataFrame:
+    """Table 3: adversarial accuracy of the votes of middle layers, over all and over flagged images, by tie rule."""
+    rows = [
+        {
+            **found.run.labels,
+            "pooling": found.pooling,
+            "layers": _joined(tried["layers"]),
+            "tie": tried["tie"],
+            "attack": found.attack,
+            "keep": found.keep,
+            "threat": "oblivious",
+            "protocol": found.protocol,
+            "seed": found.run.seed,
+            **_outcome(tried, found.content["n"]),
+            "n": found.content["n"],
+        }
+        for found in evaluations
+        for tried in found.content["combinations"]
+    ]
+    return pd.DataFrame(rows)
+
+
+def detection_table(evaluations: Iterable[Evaluation]) -> pd.DataFrame:
+    """How well every detector tells adversarial from clean images, at each of its thresholds."""
+    rows = []
+    for found in evaluations:
+        content = found.content
+        ranking = {}
+        for metric, value in content["ranking"].items():
+            ranking |= _bounded(metric, value, *content["intervals"][metric])
+        for method, at in content["at_threshold"].items():
+            n_clean, n_adversarial = content["n_clean"], content["n_adversarial"]
+            detected, false = at["flagged_adversarial"], at["flagged_clean"]
+            balanced = (detected / n_adversarial + 1 - false / n_clean) / 2
+            rows.append(
+                {
+                    **found.run.labels,
+                    "detector": found.detector,
+                    "pooling": found.pooling,
+                    "layers": _joined(content["layers"]),
+                    "attack": found.attack,
+                    "keep": found.keep,
+                    "threat": "oblivious",
+                    "protocol": found.protocol,
+                    "seed": found.run.seed,
+                    "threshold": at["threshold"],
+                    "threshold_method": method,
+                    **ranking,
+                    **_rate("detection_rate", detected, n_adversarial),
+                    **_rate("false_positive_rate", false, n_clean),
+                    **_bounded("balanced_accuracy", balanced, *content["intervals"][f"balanced_accuracy.{method}"]),
+                    "n_clean": n_clean,
+                    "n_adversarial": n_adversarial,
+                    "n_successful": content["n_successful"],
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def collapse_table(found: Iterable[tuple[Run, str, Mapping[str, Any]]]) -> pd.DataFrame:
+    """PFC1, PFC2 and PFC3 of every run, pooling and layer."""
+    return pd.DataFrame(
+        {**run.labels, "seed": run.seed, "pooling": pooling, **layer}
+        for run, pooling, content in found
+        for layer in content["layers"]
+    )
+
+
+def accuracy_table(recognition: pd.DataFrame) -> pd.DataFrame:
+    """Tables 2 and 4: the rows of the recognition table that the paper compares, at Otsu's threshold."""
+    chosen = recognition[recognition["threshold_method"].isna() | (recognition["threshold_method"] == "otsu")]
+    order = ["model", "attack", "keep", "seed", "training", "method", "pooling", "protocol"]
+    descending = [True, True, True, True, False, False, True, False]  # standard, then adversarial; undefended first
+    return chosen.sort_values(order, ascending=descending, kind="stable").reset_index(drop=True)
+
+
+def add_paper_numbers(tables: dict[str, pd.DataFrame], runs: Iterable[Run]) -> None:
+    """Put the paper's numbers beside measured ones of the same kind; only for experiments on CIFAR-10."""
+    architecture = {run.model: run.architecture for run in runs}
+    adversarial = {run.model + run.training: bool(run.checkpoint["adversarial"]) for run in runs}
+
+    def training(row: pd.Series) -> str:
+        return "adversarial" if adversarial[row["model"] + row["training"]] else "standard"
+
+    def comparable(row: pd.Series) -> bool:
+        return training(row) == "standard" and row["pooling"] == "flatten" and row["protocol"] == "paper"
+
+    def accuracy(row: pd.Series, which: int) -> float | None:
+        if row["method"] == "feature paths" and not comparable(row):
+            return None
+        return paper.ACCURACY.get((architecture[row["model"]], training(row), row["method"]), (None, None))[which]
+
+    for name in ("accuracy", "recognition"):
+        for which, column in enumerate(["paper_clean_accuracy", "paper_adversarial_accuracy"]):
+            tables[name][column] = tables[name].apply(accuracy, axis=1, which=which).astype(float)
+    tables["combinations"]["paper_flagged_accuracy"] = tables["combinations"].apply(
+        lambda row: paper.COMBINATIONS.get((architecture[row["model"]], row["layers"])) if comparable(row) else None,
+        axis=1,
+    ).astype(float)  # fmt: skip
+    detection = tables["detection"]
+    same = detection.apply(comparable, axis=1)
+    detection["paper_detection_rate"] = detection["model"].map(architecture).map(paper.DETECTION_RATE).where(same)
+    detection["paper_threshold"] = pd.Series(paper.THRESHOLD, detection.index).where(same)
+
+
+def to_markdown(table: pd.DataFrame, title: str, note: str) -> str:
+    """Return a table for people: rates in per cent with their interval, columns that say nothing left out."""
+    body = _readable(table).to_markdown(index=False, disable_numparse=True)
+    return f"# {title}\n\n{note}\n\n{body}\n"
+
+
+def to_html(table: pd.DataFrame, title: str, note: str) -> str:
+    """Return the same table as a page of its own, for the report."""
+    return page(title, f"<p>{escape(note)}</p>\n{_readable(table).to_html(index=False, border=0)}")
+
+
+def _readable(table: pd.DataFrame) -> pd.DataFrame:
+    shown = pd.DataFrame(index=table.index)
+    for column in table.columns:
+        if column.endswith(("_low", "_high")) or (column == "seed" and table[column].nunique() == 1):
+            continue
+        shown[column.replace("_", " ")] = _for_people(table, column)
+    return shown
+
+
+def _for_people(table: pd.DataFrame, column: str) -> pd.Series:
+    values = table[column]
+    if f"{column}_low" in table:
+        low, high = table[f"{column}_low"], table[f"{column}_high"]
+        return pd.Series(
+            [
+                "" if pd.isna(v) else f"{v:.1%} [{a:.1%}, {b:.1%}]".replace("%", "")
+                for v, a, b in zip(values, low, high, strict=True)
+            ],
+            index=table.index,
+            dtype=object,
+        )
+    if column.startswith("paper_") and column != "paper_threshold":
+        return values.map(lambda value: "" if pd.isna(value) else f"{100 * value:.2f}")
+    if pd.api.types.is_float_dtype(values):
+        return values.map(lambda value: "" if pd.isna(value) else f"{value:.4f}")
+    return values.astype(object).where(values.notna(), "").map(str)
+
+
+def _rate(name: str, successes: int, count: int) -> dict[str, float]:
+    return _bounded(name, successes / count if count else float("nan"), *wilson(successes, count))
+
+
+def _bounded(name: str, value: float, low: float, high: float) -> dict[str, float]:
+    return {name: value, f"{name}_low": low, f"{name}_high": high}
+
+
+def _outcome(outcome: Mapping[str, Any], count: int) -> dict[str, Any]:
+    return {
+        "threshold_method": outcome["threshold_method"],
+        **_rate("clean_accuracy", outcome["clean_correct"], count),
+        **_rate("adversarial_accuracy", outcome["adversarial_correct"], count),
+        **_rate("flagged_accuracy", outcome["flagged_correct"], outcome["flagged_adversarial"]),
+        "n_flagged": outcome["flagged_adversarial"],
+    }
+
+
+def _with_bounds(*names: str) -> list[str]:
+    return [f"{name}{end}" for name in names for end in ("", "_low", "_high")]
+
+
+def _joined(layers: Iterable[int]) -> str:
+    return "+".join(map(str, layers))

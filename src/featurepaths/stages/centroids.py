@@ -1,0 +1,31 @@
+"""Centroids: features of the training images -> one unit vector a class and layer (eq. 1)."""
+
+from pathlib import Path
+
+import numpy as np
+
+from featurepaths.paths.similarity import centroids
+from featurepaths.stages import command
+from featurepaths.storage import create_hdf5, layers_in, open_hdf5, read_origin
+
+
+def main(arguments):
+    pooling = read_origin(arguments.features).name.split("/")[1]
+    origin = command.origin_of("centroids", arguments, f"centroids/{pooling}", [arguments.features])
+    with open_hdf5(arguments.features) as features, create_hdf5(arguments.centroids, origin) as file:
+        labels = features["labels"][:]
+        classes = features["logits"].shape[1]
+        file["counts"] = np.bincount(labels, minlength=classes)
+        for layer in layers_in(features):
+            file[layer] = centroids(features[layer], labels, classes)
+
+
+def parser():
+    made = command.parser(__doc__)
+    made.add_argument("--features", type=Path, required=True, help="features of the training images")
+    made.add_argument("--centroids", type=Path, required=True, help="the artefact to write")
+    return made
+
+
+if __name__ == "__main__":
+    command.run(main, parser())

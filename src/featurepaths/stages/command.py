@@ -1,0 +1,106 @@
+"""What the stages' command lines share.
+
+Every stage takes its input and output files, `--settings` (its slice of the configuration, as JSON) and, from its rule,
+`--digest` (what its inputs, settings and code are expected to be).
+"""
+
+import os
+
+# Sums differ in their last bits with the number of threads; the stages without a network need only one.
+for library in ("OMP", "OPENBLAS", "MKL"):
+    os.environ[f"{library}_NUM_THREADS"] = "1"
+
+import argparse  # noqa: E402
+import json  # noqa: E402
+import sys  # noqa: E402
+from collections.abc import Callable, Iterable, Sequence  # noqa: E402
+from fractions import Fraction  # noqa: E402
+from pathlib import Path  # noqa: E402
+from typing import Any  # noqa: E402
+
+from featurepaths.digests import digest_of  # noqa: E402
+from featurepaths.errors import FeaturePathsError  # noqa: E402
+from featurepaths.storage import Origin, descend, read_origin  # noqa: E402
+
+
+class Settings(dict):
+    """A stage's slice of the configuration."""
+
+    def __missing__(self, key: str) -> Any:
+        raise FeaturePathsError(f"--settings lacks '{key}'.")
+
+    def number(self, key: str) -> float | None:
+        """Return a number written as a fraction such as ``8/255``, or None where it is null."""
+        return None if self[key] is None else float(Fraction(self[key]))
+
+
+def fractions(weights: str | list[str]) -> str | list[float]:
+    """Return weights written as fractions as floats; ``equal`` stays."""
+    return weights if weights == "equal" else [float(Fraction(weight)) for weight in weights]
+
+
+def parser(description: str, settings: str = "") -> argparse.ArgumentParser:
+    """Return a parser with the arguments that all stages have; `settings` says which keys `--settings` holds."""
+    made = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    text = f"JSON object: {settings}" if settings else "JSON object; this stage has no settings"
+    made.add_argument("--settings", type=_settings, default="{}", help=text)
+    made.add_argument("--digest", help="refuse to work if inputs, settings or code are not those of this digest")
+    return made
+
+
+def add_device(made: argparse.ArgumentParser) -> None:
+    """Add `--device` to a stage that runs a network."""
+    made.add_argument(
+        "--device", choices=["auto", "cpu", "cuda"], default="auto", help="auto takes a GPU if there is one"
+    )
+
+
+def origin_of(stage: str, arguments: argparse.Namespace, name: str, inputs: Iterable[Path]) -> Origin:
+    """Return the origin of what a stage makes from `inputs`, which must belong together and be the expected ones.
+
+    Raises
+    ------
+    FeaturePathsError
+        If two inputs come from different versions of an artefact, or the digest is not that of `--digest`.
+    """
+    inputs = list(inputs)
+    return descend(name, check_inputs(stage, arguments, inputs), inputs)
+
+
+def check_inputs(stage: str, arguments: argparse.Namespace, inputs: Sequence[Path]) -> str:
+    """Return the digest of what a stage makes from `inputs`.
+
+    Raises
+    ------
+    FeaturePathsError
+        If it is not that of `--digest`: the inputs are not those expected.
+    """
+    digest = digest_of(stage, arguments.settings, [read_origin(path).digest for path in inputs])
+    if arguments.digest not in (None, digest):
+        raise FeaturePathsError(
+            f"The inputs of stage {stage} ({', '.join(map(str, inputs))}), or the code, are not those that this run of "
+            "the workflow expects: they were made with another configuration, or the code was edited meanwhile. Run "
+            "snakemake again; if this comes back, delete those files first."
+        )
+    return digest
+
+
+def run(main: Callable[[argparse.Namespace], None], made: argparse.ArgumentParser) -> None:
+    """Run a stage; what the user can put right ends it with one message and exit code 1."""
+    arguments = made.parse_args()
+    try:
+        main(arguments)
+    except FeaturePathsError as error:
+        sys.exit(f"Error: {error}")
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def _settings(text: str) -> Settings:
+    try:
+        found = json.loads(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"not JSON ({error})") from None
+    if not isinstance(found, dict):
+        raise argparse.ArgumentTypeError("not a JSON object")
+    return Settings(found)

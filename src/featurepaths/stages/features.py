@@ -1,0 +1,85 @@
+"""Features: checkpoint and images (data.h5, or an attack's) -> one dump of layer features a split and pooling."""
+
+from contextlib import ExitStack
+from pathlib import Path
+
+from featurepaths.data import read_split
+from featurepaths.stages import command
+from featurepaths.storage import create_hdf5, open_hdf5
+
+
+def main(arguments):
+    from featurepaths.devices import device_name, use_device
+    from featurepaths.networks.checkpoint import load_checkpoint
+
+    outputs = {}
+    for path in arguments.features:
+        outputs.setdefault(path.stem, {})[path.parent.name] = path
+    inputs = [arguments.checkpoint, arguments.attack or arguments.data]
+    origins = {
+        (images, pooling): command.origin_of("features", arguments, f"features/{pooling}/{images}", inputs)
+        for images, paths in outputs.items()
+        for pooling in paths
+    }
+    device = use_device(arguments.device, arguments.settings["torch_threads"])
+    network, description = load_checkpoint(arguments.checkpoint, device)
+    layers = [layer["name"] for layer in description["layers"]]
+    for images, paths in outputs.items():
+        with ExitStack() as stack:
+            files = {
+                pooling: stack.enter_context(create_hdf5(path, origins[images, pooling]))
+                for pooling, path in paths.items()
+            }
+            if arguments.attack:
+                source = stack.enter_context(open_hdf5(arguments.attack))
+                pixels, labels = source[arguments.settings["keep"]]["adversarial"], source["labels"][:]
+            else:
+                data = read_split(arguments.data, images)
+                pixels, labels = data.images, data.labels
+            write(files, network, layers, pixels, labels, images, device)
+            for file in files.values():
+                file.attrs["device"] = device_name(device)
+
+
+def write(files, network, layers, pixels, labels, images, device):
+    """Fill one file a pooling with the features, logits and labels of some images."""
+    from featurepaths.batches import block_count
+    from featurepaths.paths.features import extract_blocks
+    from featurepaths.progress import progress
+
+    count = len(pixels)
+    for file in files.values():
+        file["labels"] = labels
+    found = extract_blocks(network, layers, pixels, list(files), device)
+    for rows, logits, features in progress(found, f"features of {images}", block_count(count), "blocks of 64"):
+        for pooling, file in files.items():
+            if rows.start == 0:
+                file.create_dataset("logits", (count, logits.shape[1]), "f4")
+                for number, feature in enumerate(features[pooling], start=1):
+                    file.create_dataset(f"layer{number}", (count, feature.shape[1]), "f2")
+            file["logits"][rows] = logits
+            for number, feature in enumerate(features[pooling], start=1):
+                file[f"layer{number}"][rows] = feature
+
+
+def parser():
+    made = command.parser(__doc__, "torch_threads; with --attack also keep, the group of its examples to take")
+    command.add_device(made)
+    made.add_argument("--checkpoint", type=Path, required=True, help="the network's checkpoint")
+    source = made.add_mutually_exclusive_group(required=True)
+    source.add_argument("--data", type=Path, help="data.h5")
+    source.add_argument("--attack", type=Path, help="an attack's artefact")
+    made.add_argument(
+        "--features",
+        nargs="+",
+        type=Path,
+        required=True,
+        metavar="FOLDER/POOLING/IMAGES.h5",
+        help="the dumps to write; a dump's folder names its pooling (flatten or mean), its name the images: a split, "
+        "or with --attack anything",
+    )
+    return made
+
+
+if __name__ == "__main__":
+    command.run(main, parser())

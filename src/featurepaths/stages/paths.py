@@ -1,0 +1,36 @@
+"""Feature paths: features and centroids -> cosine similarity of every image to every class in every layer (eq. 2)."""
+
+from pathlib import Path
+
+import numpy as np
+
+from featurepaths.paths.similarity import similarities
+from featurepaths.stages import command
+from featurepaths.storage import create_hdf5, layers_in, open_hdf5, read_origin
+
+
+def main(arguments):
+    _, pooling, images = read_origin(arguments.features).name.split("/")
+    inputs = [arguments.features, arguments.centroids]
+    origin = command.origin_of("paths", arguments, f"paths/{pooling}/{images}", inputs)
+    with (
+        open_hdf5(arguments.features) as features,
+        open_hdf5(arguments.centroids) as centroids,
+        create_hdf5(arguments.paths, origin) as file,
+    ):
+        found = [similarities(features[layer], centroids[layer][:]) for layer in layers_in(features)]
+        file["similarity"] = np.stack(found, axis=1)
+        file["logits"] = features["logits"][:]
+        file["labels"] = features["labels"][:]
+
+
+def parser():
+    made = command.parser(__doc__)
+    made.add_argument("--features", type=Path, required=True, help="features of some images")
+    made.add_argument("--centroids", type=Path, required=True, help="centroids of the same network and pooling")
+    made.add_argument("--paths", type=Path, required=True, help="the artefact to write")
+    return made
+
+
+if __name__ == "__main__":
+    command.run(main, parser())

@@ -1,0 +1,84 @@
+"""Recognition: the frozen defence and feature paths of test images -> the method's labels and how many are right.
+
+Besides the selected layers it tries the combinations of Table 3, under both tie rules.
+"""
+
+from dataclasses import asdict
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+
+from featurepaths.detection.detector import read_detector
+from featurepaths.paths.aggregate import weights_of
+from featurepaths.paths.records import read_pair
+from featurepaths.recognition.outcome import recognise_pair
+from featurepaths.recognition.selection import layer_accuracy
+from featurepaths.recognition.votes import TIES
+from featurepaths.stages import command
+from featurepaths.storage import create_hdf5, read_json, read_origin, write_json
+
+
+def main(arguments):
+    settings = arguments.settings
+    pooling = read_origin(arguments.clean).name.split("/")[1]
+    name = f"recognition/{pooling}/{arguments.metrics.stem}"
+    inputs = [arguments.threshold, arguments.selection, arguments.clean, arguments.adversarial]
+    origin = command.origin_of("recognition", arguments, name, inputs)
+    detector, selection = read_detector(arguments.threshold), read_json(arguments.selection)
+    clean, adversarial = read_pair(arguments.clean, arguments.adversarial)
+    clean_score, adversarial_score = detector.score(clean), detector.score(adversarial)
+
+    selected = (selection["layers"], np.array(selection["weights"]), settings["tie"])
+    outcomes, tried = [], []
+    with create_hdf5(arguments.records, origin) as file:
+        file["labels"] = clean.labels
+        file["network_clean"] = clean.network_labels
+        file["network_adversarial"] = adversarial.network_labels
+        for method, threshold in detector.thresholds.items():
+            pair = (clean, adversarial, clean_score < threshold, adversarial_score < threshold)
+            clean_labels, adversarial_labels, outcome = recognise_pair(*pair, *selected)
+            file[f"{method}/clean"] = clean_labels
+            file[f"{method}/adversarial"] = adversarial_labels
+            outcomes.append({"threshold_method": method, **asdict(outcome)})
+            for layers in subsets(settings["combinations"]):
+                for tie in TIES:
+                    *_, outcome = recognise_pair(*pair, layers, weights_of("equal", len(layers)), tie)
+                    tried.append({"threshold_method": method, "layers": layers, "tie": tie, **asdict(outcome)})
+    content = {
+        "protocol": detector.protocol,
+        "n": len(clean.labels),
+        "network": {
+            "clean_correct": int(clean.network_correct.sum()),
+            "adversarial_correct": int(adversarial.network_correct.sum()),
+        },
+        "layers": selection["layers"],
+        "tie": settings["tie"],
+        "outcomes": outcomes,
+        "combinations": tried,
+        "layer_accuracy": {
+            "clean": layer_accuracy(clean.similarity, clean.labels).tolist(),
+            "adversarial": layer_accuracy(adversarial.similarity, adversarial.labels).tolist(),
+        },
+    }
+    write_json(arguments.metrics, content, origin)
+
+
+def subsets(layers):
+    """Return every subset of two or more layers, small ones first."""
+    return [list(chosen) for size in range(2, len(layers) + 1) for chosen in combinations(layers, size)]
+
+
+def parser():
+    made = command.parser(__doc__, "tie, combinations")
+    made.add_argument("--threshold", type=Path, required=True, help="the detector's layers, weights and thresholds")
+    made.add_argument("--selection", type=Path, required=True, help="the voting layers and their weights")
+    made.add_argument("--clean", type=Path, required=True, help="feature paths of the clean test images")
+    made.add_argument("--adversarial", type=Path, required=True, help="feature paths of adversarial examples of them")
+    made.add_argument("--metrics", type=Path, required=True, help="the JSON artefact to write")
+    made.add_argument("--records", type=Path, required=True, help="the HDF5 artefact to write: labels of each image")
+    return made
+
+
+if __name__ == "__main__":
+    command.run(main, parser())

@@ -1,0 +1,46 @@
+"""Figures over all runs: collapse metrics by layer, training curves."""
+
+import csv
+from pathlib import Path
+
+from featurepaths.stages import command
+from featurepaths.storage import read_json
+
+
+def main(arguments):
+    from featurepaths.report import figures
+
+    inputs = [*arguments.checkpoints, *arguments.collapse]
+    command.check_inputs("summary_figures", arguments, inputs)
+    collapse = {}
+    for path in arguments.collapse:
+        collapse.setdefault(path.stem, {})[path.parts[-3]] = read_json(path)["layers"]
+    threshold = arguments.settings.number("pfc3")
+    with figures.style():
+        for pooling, runs in collapse.items():
+            title = f"Collapse by layer, on the training images ({pooling} features)"
+            figure = figures.collapse_by_layer(runs, threshold, title)
+            figures.save(figure, arguments.figures / f"collapse.{pooling}")
+        tables = {path.parent.name: read_columns(path) for path in arguments.training}
+        figures.save(figures.training_curves(tables, "Training"), arguments.figures / "training")
+
+
+def read_columns(path):
+    """Return a CSV file's columns as numbers, by their names."""
+    with path.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    return {name: [float(row[name]) for row in rows] for name in rows[0]}
+
+
+def parser():
+    made = command.parser(__doc__, "pfc3, from which on a layer counts as collapsed")
+    files = {"type": Path, "nargs": "+", "required": True}
+    made.add_argument("--checkpoints", **files, help="the checkpoint of every run")
+    made.add_argument("--training", **files, help="the table of epochs of every run")
+    made.add_argument("--collapse", **files, help="the collapse metrics of every run and pooling")
+    made.add_argument("--figures", type=Path, required=True, help="the folder to write to")
+    return made
+
+
+if __name__ == "__main__":
+    command.run(main, parser())

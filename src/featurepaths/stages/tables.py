@@ -1,0 +1,88 @@
+"""Tables: everything that was counted -> CSV, Markdown and HTML tables."""
+
+from pathlib import Path
+
+from featurepaths.report import tables as make
+from featurepaths.stages import command
+from featurepaths.storage import atomic, read_checkpoint_metadata, read_json
+
+TITLES = {
+    "architecture": ("Table 1: the networks", "Counted from the built networks; one row for each shape of layers."),
+    "accuracy": (
+        "Tables 2 and 4: clean and adversarial accuracy",
+        "Per cent with 95 % intervals (Wilson). Attacks know the network only (oblivious). Feature paths at Otsu's "
+        "threshold: protocol `paper` is calibrated on the test images themselves, `held-out` on calibration images. "
+        "Adversarial accuracy is over all adversarial images, flagged accuracy over the flagged ones.",
+    ),
+    "combinations": (
+        "Table 3: votes of middle layers",
+        "Per cent with 95 % intervals (Wilson). Flagged accuracy is the paper's figure. Ties go to the last layer (the "
+        "paper's sentence) or to the class of greater summed similarity. Attacks know the network only (oblivious).",
+    ),
+    "detection": (
+        "Detection",
+        "Per cent with 95 % intervals (Wilson for rates at a threshold, bootstrap over images otherwise). Adversarial "
+        "images are the positive class. Attacks know the network only (oblivious).",
+    ),
+    "recognition": (
+        "Recognition",
+        "Per cent with 95 % intervals (Wilson), at every threshold. Attacks know the network only (oblivious).",
+    ),
+    "collapse": (
+        "Collapse by layer, on the training images",
+        "PFC1 and PFC2 are 0 and PFC3 is 1 in a collapsed layer.",
+    ),
+}
+
+
+def main(arguments):
+    inputs = [*arguments.checkpoints, *arguments.detection, *arguments.recognition, *arguments.collapse]
+    command.check_inputs("tables", arguments, inputs)
+    runs = {path.parent.name: read_run(path) for path in arguments.checkpoints}
+    recognition = [read_evaluation(path, runs) for path in arguments.recognition]
+    found = {
+        "architecture": make.architecture_table(runs.values()),
+        "recognition": make.recognition_table(recognition),
+        "combinations": make.combinations_table(recognition),
+        "detection": make.detection_table(read_evaluation(path, runs) for path in arguments.detection),
+        "collapse": make.collapse_table(
+            (runs[path.parts[-3]], path.stem, read_json(path)) for path in arguments.collapse
+        ),
+    }
+    found["accuracy"] = make.accuracy_table(found["recognition"])
+    if arguments.settings["paper_numbers"]:
+        make.add_paper_numbers(found, runs.values())
+    for name, (title, note) in TITLES.items():
+        with atomic(arguments.tables / f"{name}.csv") as temporary:
+            found[name].to_csv(temporary, index=False)
+        with atomic(arguments.tables / f"{name}.md") as temporary:
+            temporary.write_text(make.to_markdown(found[name], title, note), encoding="utf-8")
+        with atomic(arguments.tables / f"{name}.html") as temporary:
+            temporary.write_text(make.to_html(found[name], title, note), encoding="utf-8")
+
+
+def read_run(checkpoint):
+    """Return a run by its checkpoint, `<model>-<training>-s<seed>/checkpoint.safetensors`."""
+    model, training, seed = checkpoint.parent.name.split("-")
+    return make.Run(model, training, int(seed.removeprefix("s")), read_checkpoint_metadata(checkpoint))
+
+
+def read_evaluation(path, runs):
+    """Return an evaluation by its metrics, `<run>/<kind>/<pooling>/<detector>.<protocol>.<attack>.<keep>.json`."""
+    detector, protocol, attack, keep = path.stem.split(".")
+    return make.Evaluation(runs[path.parts[-4]], path.parent.name, detector, protocol, attack, keep, read_json(path))
+
+
+def parser():
+    made = command.parser(__doc__, "paper_numbers: whether to put the paper's figures on CIFAR-10 beside")
+    files = {"type": Path, "nargs": "+", "required": True}
+    made.add_argument("--checkpoints", **files, help="the checkpoint of every run")
+    made.add_argument("--detection", **files, help="the detection metrics of every evaluation")
+    made.add_argument("--recognition", **files, help="the recognition metrics of every evaluation")
+    made.add_argument("--collapse", **files, help="the collapse metrics of every run and pooling")
+    made.add_argument("--tables", type=Path, required=True, help="the folder to write to")
+    return made
+
+
+if __name__ == "__main__":
+    command.run(main, parser())

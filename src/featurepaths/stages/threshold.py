@@ -1,0 +1,59 @@
+"""Threshold: feature paths of clean and adversarial images -> the layers, weights and thresholds of the detector.
+
+Under the `paper` protocol the images are the test images themselves; under `held-out` they are the calibration images.
+"""
+
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+
+from featurepaths.collapse import layers_before_collapse
+from featurepaths.detection.scores import s_max
+from featurepaths.detection.thresholds import at_false_positive_rate, otsu
+from featurepaths.paths.aggregate import weights_of
+from featurepaths.paths.records import read_pair
+from featurepaths.stages import command
+from featurepaths.storage import read_json, read_origin, write_json
+
+
+def main(arguments):
+    settings = arguments.settings
+    layers = settings["layers"]
+    inputs = [arguments.clean, arguments.adversarial]
+    if layers == "auto":
+        inputs.append(arguments.collapse)
+        pfc3 = [layer["pfc3"] for layer in read_json(arguments.collapse)["layers"]]
+        layers = layers_before_collapse(pfc3, settings.number("pfc3"))
+    pooling = read_origin(arguments.clean).name.split("/")[1]
+    name = f"thresholds/{pooling}/{arguments.threshold.stem}"
+    origin = command.origin_of("threshold", arguments, name, inputs)
+    weights = weights_of(command.fractions(settings["weights"]), len(layers))
+    clean, adversarial = (s_max(paths.similarity, layers, weights) for paths in read_pair(*inputs[:2]))
+    thresholds = {"otsu": otsu(np.concatenate([clean, adversarial]))}
+    if settings["protocol"] == "held-out":
+        rate = Fraction(settings["false_positive_rate"])
+        thresholds[f"fpr-{float(100 * rate):g}"] = at_false_positive_rate(clean, float(rate))
+    content = {
+        "detector": "feature-paths",
+        "protocol": settings["protocol"],
+        "thresholds": thresholds,
+        "layers": layers,
+        "weights": weights.tolist(),
+        "calibrated_on": [read_origin(path).name for path in inputs[:2]],
+        "images": len(clean),
+    }
+    write_json(arguments.threshold, content, origin)
+
+
+def parser():
+    made = command.parser(__doc__, "protocol, layers, weights, pfc3, false_positive_rate")
+    made.add_argument("--clean", type=Path, required=True, help="feature paths of clean images")
+    made.add_argument("--adversarial", type=Path, required=True, help="feature paths of adversarial examples of them")
+    made.add_argument("--collapse", type=Path, nargs="?", help="the collapse metrics, for layers: auto")
+    made.add_argument("--threshold", type=Path, required=True, help="the artefact to write")
+    return made
+
+
+if __name__ == "__main__":
+    command.run(main, parser())

@@ -1,0 +1,49 @@
+"""The attacker inside the training loop (adversarial training)."""
+
+import torch
+from torch import Generator, Tensor, nn
+from torch.nn import functional as F
+
+from featurepaths.attacks.norms import project, steepest
+
+
+def single_step(network: nn.Module, images: Tensor, labels: Tensor, eps: float, generator: Generator) -> Tensor:
+    """Return adversarial images of one L-infinity step of 1.25 eps from a random start.
+
+    Source: Wong, Rice and Kolter, Fast is better than free, ICLR 2020.
+    """
+    return pgd(network, images, labels, eps, 1.25 * eps, 1, generator)
+
+
+def pgd(
+    network: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    eps: float,
+    step: float,
+    iterations: int,
+    generator: Generator,
+) -> Tensor:
+    """Return adversarial images of L-infinity projected gradient ascent from a uniform random start.
+
+    Source: Madry et al., Towards deep learning models resistant to adversarial attacks, ICLR 2018.
+    The network is in evaluation mode meanwhile, so that the iterates leave no trace in its running statistics.
+
+    Parameters
+    ----------
+    images, labels
+        Images [N, C, H, W] in [0, 1] and labels [N].
+    eps, step
+        Radius and step in pixel values of [0, 1].
+    """
+    was_training = network.training
+    network.eval()
+    noise = torch.rand(images.shape, generator=generator, dtype=images.dtype).to(images.device)
+    current = project(images + eps * (2 * noise - 1), images, eps, "linf")
+    for _ in range(iterations):
+        current.requires_grad_()
+        loss = F.cross_entropy(network(current), labels, reduction="sum")
+        (gradient,) = torch.autograd.grad(loss, current)
+        current = project(current.detach() + step * steepest(gradient, "linf"), images, eps, "linf")
+    network.train(was_training)
+    return current

@@ -1,0 +1,21 @@
+"""Augmentation as tensor code over a whole batch."""
+
+import torch
+from torch import Generator, Tensor
+from torch.nn import functional as F
+
+PADDING = 4
+
+
+def crop_flip(images: Tensor, generator: Generator) -> Tensor:
+    """Shift each image [N, C, H, W] by up to 4 pixels over a black border and mirror half of them left to right."""
+    count, _, height, width = images.shape
+    padded = F.pad(images, [PADDING] * 4)
+    top, left = torch.randint(0, 2 * PADDING + 1, (2, count), generator=generator)
+    mirrored = torch.rand(count, generator=generator) < 0.5
+    rows = top.view(-1, 1) + torch.arange(height)
+    columns = left.view(-1, 1) + torch.arange(width)
+    columns = torch.where(mirrored.view(-1, 1), columns.flip(1), columns)
+    image = torch.arange(count).view(-1, 1, 1)
+    # index pairs of image, row and column come first, so the channels end up last
+    return padded[image, :, rows.unsqueeze(2), columns.unsqueeze(1)].permute(0, 3, 1, 2).contiguous()
