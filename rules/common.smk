@@ -44,7 +44,6 @@ wildcard_constraints:
     keep="first-success|last-success|max-loss",
     images="[A-Za-z0-9_.-]+",
     calibration=r"held-out|paper\.[A-Za-z0-9_]+\.[a-z-]+",
-    evaluation=r"(held-out|paper)\.[A-Za-z0-9_]+\.[a-z-]+",
 
 
 def dump(path):
@@ -57,19 +56,17 @@ def calibration_paths(which):
     return lambda w: ancient(f"{RESULTS}/{w.run}/paths/{w.pooling}/{PLAN.calibration_images(w.calibration)[which]}.h5")
 
 
-def tested_paths(w):
-    """Return the feature paths of the attacked test images of an evaluation."""
-    return ancient(f"{RESULTS}/{w.run}/paths/{w.pooling}/test.{w.evaluation.partition('.')[2]}.h5")
-
-
 def collapse_if_needed(w):
     """Return the collapse metrics where they decide the detector's layers, else nothing."""
     return ancient(f"{RESULTS}/{w.run}/collapse/{w.pooling}.json") if EXPERIMENT.detection.layers == "auto" else []
 
 
 def calibrated(kind, stem):
-    """Return an input function: an artefact of the calibration behind an evaluation."""
-    return lambda w: ancient(f"{RESULTS}/{w.run}/{kind}/{w.pooling}/{stem}{PLAN.calibration_of(w.evaluation)}.json")
+    """Return an input function: an artefact of every calibration that is tested on an attack."""
+    return lambda w: [
+        ancient(f"{RESULTS}/{w.run}/{kind}/{w.pooling}/{stem}{calibration}.json")
+        for calibration in PLAN.calibrations(f"{w.attack}.{w.keep}")
+    ]
 
 
 def of_runs(pattern):
@@ -82,7 +79,7 @@ def of_poolings(pattern):
     return ancient(expand(f"{RESULTS}/{{run}}/{pattern}", run=PLAN.runs, pooling=PLAN.poolings))
 
 
-def of_evaluations(kind):
-    """Return the metrics of every run, pooling and evaluation."""
-    pattern = f"{RESULTS}/{{run}}/{kind}/{{pooling}}/feature-paths.{{evaluation}}.json"
-    return ancient(expand(pattern, run=PLAN.runs, pooling=PLAN.poolings, evaluation=PLAN.evaluations))
+def of_attacks(kind):
+    """Return the metrics of every run, pooling, attack and stopping rule."""
+    pattern = f"{RESULTS}/{{run}}/{kind}/{{pooling}}/feature-paths.{{attacked}}.json"
+    return ancient(expand(pattern, run=PLAN.runs, pooling=PLAN.poolings, attacked=PLAN.attacked))

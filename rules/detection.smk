@@ -1,7 +1,7 @@
 """Detection.
 
 Needs the feature paths of clean and attacked images, and the collapse metrics where they choose the layers.
-Makes the thresholds, a file of their own for every calibration, and the metrics and scores of every evaluation.
+Makes the thresholds, a file of their own for every calibration, and the metrics and scores of every attack and stopping rule.
 """
 
 
@@ -33,16 +33,16 @@ rule threshold:
 
 rule detection:
     input:
-        threshold=calibrated("thresholds", "feature-paths."),
+        thresholds=calibrated("thresholds", "feature-paths."),
         clean=ancient(RUN + "/paths/{pooling}/test.h5"),
-        adversarial=tested_paths,
+        adversarial=ancient(RUN + "/paths/{pooling}/test.{attack}.{keep}.h5"),
     output:
-        metrics=RUN + "/detection/{pooling}/feature-paths.{evaluation}.json",
-        records=RUN + "/detection/{pooling}/feature-paths.{evaluation}.h5",
+        metrics=RUN + "/detection/{pooling}/feature-paths.{attack}.{keep}.json",
+        records=RUN + "/detection/{pooling}/feature-paths.{attack}.{keep}.h5",
     log:
-        RUN + "/logs/detection.{pooling}.{evaluation}.log",
+        RUN + "/logs/detection.{pooling}.{attack}.{keep}.log",
     benchmark:
-        RUN + "/benchmarks/detection.{pooling}.{evaluation}.tsv"
+        RUN + "/benchmarks/detection.{pooling}.{attack}.{keep}.tsv"
     conda:
         "../envs/featurepaths.yaml"
     threads: 1
@@ -50,9 +50,9 @@ rule detection:
         mem_mb=1000,
         runtime=10,
     params:
-        settings=lambda w: PLAN.detection(w.run, w.evaluation).params["settings"],
-        digest=lambda w: PLAN.detection(w.run, w.evaluation).params["digest"],
+        settings=lambda w: PLAN.detection(w.run, f"{w.attack}.{w.keep}").params["settings"],
+        digest=lambda w: PLAN.detection(w.run, f"{w.attack}.{w.keep}").params["digest"],
     shell:
         "python -m featurepaths.stages.detection --settings {params.settings:q} --digest {params.digest}"
-        " --threshold {input.threshold} --clean {input.clean} --adversarial {input.adversarial}"
+        " --thresholds {input.thresholds} --clean {input.clean} --adversarial {input.adversarial}"
         " --metrics {output.metrics} --records {output.records} > {log} 2>&1"

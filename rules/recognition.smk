@@ -1,7 +1,7 @@
 """Recognition.
 
 Needs the thresholds and the feature paths of clean and attacked images.
-Makes the selection of voting layers of every calibration, and the metrics and labels of every evaluation.
+Makes the selection of voting layers of every calibration, and the metrics and labels of every attack and stopping rule.
 """
 
 
@@ -30,17 +30,17 @@ rule selection:
 
 rule recognition:
     input:
-        threshold=calibrated("thresholds", "feature-paths."),
-        selection=calibrated("selection", ""),
+        thresholds=calibrated("thresholds", "feature-paths."),
+        selections=calibrated("selection", ""),
         clean=ancient(RUN + "/paths/{pooling}/test.h5"),
-        adversarial=tested_paths,
+        adversarial=ancient(RUN + "/paths/{pooling}/test.{attack}.{keep}.h5"),
     output:
-        metrics=RUN + "/recognition/{pooling}/feature-paths.{evaluation}.json",
-        records=RUN + "/recognition/{pooling}/feature-paths.{evaluation}.h5",
+        metrics=RUN + "/recognition/{pooling}/feature-paths.{attack}.{keep}.json",
+        records=RUN + "/recognition/{pooling}/feature-paths.{attack}.{keep}.h5",
     log:
-        RUN + "/logs/recognition.{pooling}.{evaluation}.log",
+        RUN + "/logs/recognition.{pooling}.{attack}.{keep}.log",
     benchmark:
-        RUN + "/benchmarks/recognition.{pooling}.{evaluation}.tsv"
+        RUN + "/benchmarks/recognition.{pooling}.{attack}.{keep}.tsv"
     conda:
         "../envs/featurepaths.yaml"
     threads: 1
@@ -48,9 +48,9 @@ rule recognition:
         mem_mb=1000,
         runtime=10,
     params:
-        settings=lambda w: PLAN.recognition(w.run, w.evaluation).params["settings"],
-        digest=lambda w: PLAN.recognition(w.run, w.evaluation).params["digest"],
+        settings=lambda w: PLAN.recognition(w.run, f"{w.attack}.{w.keep}").params["settings"],
+        digest=lambda w: PLAN.recognition(w.run, f"{w.attack}.{w.keep}").params["digest"],
     shell:
         "python -m featurepaths.stages.recognition --settings {params.settings:q} --digest {params.digest}"
-        " --threshold {input.threshold} --selection {input.selection} --clean {input.clean}"
+        " --thresholds {input.thresholds} --selections {input.selections} --clean {input.clean}"
         " --adversarial {input.adversarial} --metrics {output.metrics} --records {output.records} > {log} 2>&1"

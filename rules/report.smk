@@ -1,6 +1,6 @@
 """Tables, figures, and the record of the configuration: what Snakemake's report shows.
 
-Needs the metrics and records of all evaluations.
+Needs the metrics and records of all attacks.
 Makes `tables/`, `figures/` and `config.json`.
 """
 
@@ -8,8 +8,8 @@ Makes `tables/`, `figures/` and `config.json`.
 rule tables:
     input:
         checkpoints=of_runs("checkpoint.safetensors"),
-        detection=of_evaluations("detection"),
-        recognition=of_evaluations("recognition"),
+        detection=of_attacks("detection"),
+        recognition=of_attacks("recognition"),
         collapse=of_poolings("collapse/{pooling}.json"),
     output:
         architecture=report(
@@ -73,9 +73,11 @@ rule run_figures:
         data=ancient(RESULTS + "/data.h5"),
         clean=ancient(RUN + "/paths/{pooling}/test.h5"),
         adversarial=[ancient(RUN + f"/paths/{{pooling}}/test.{attacked}.h5") for attacked in PLAN.attacked],
-        detection=[ancient(RUN + f"/detection/{{pooling}}/feature-paths.{name}.json") for name in PLAN.evaluations],
-        records=[ancient(RUN + f"/detection/{{pooling}}/feature-paths.paper.{name}.h5") for name in PLAN.attacked],
-        recognition=[ancient(RUN + f"/recognition/{{pooling}}/feature-paths.{name}.json") for name in PLAN.evaluations],
+        detection=[ancient(RUN + f"/detection/{{pooling}}/feature-paths.{attacked}.json") for attacked in PLAN.attacked],
+        records=[ancient(RUN + f"/detection/{{pooling}}/feature-paths.{attacked}.h5") for attacked in PLAN.attacked],
+        recognition=[
+            ancient(RUN + f"/recognition/{{pooling}}/feature-paths.{attacked}.json") for attacked in PLAN.attacked
+        ],
     output:
         paths=report(
             RESULTS + "/figures/paths.{run}.{pooling}.png",

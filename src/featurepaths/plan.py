@@ -54,7 +54,6 @@ class Plan:
             for seed in sorted(experiment.seeds)
         ]
         self.attacked = [f"{attack}.{keep}" for attack in experiment.attacks for keep in self._keeps(attack)]
-        self.evaluations = [f"{protocol}.{attacked}" for protocol in experiment.protocols for attacked in self.attacked]
 
     def _keeps(self, attack: str) -> list[str]:
         return sorted(self.experiment.attacks[attack].keep)
@@ -70,10 +69,9 @@ class Plan:
             return "calibration", f"calibration.{chosen.attack}.{chosen.keep}"
         return "test", f"test.{calibration.removeprefix('paper.')}"
 
-    @staticmethod
-    def calibration_of(evaluation: str) -> str:
-        """Return the calibration behind an evaluation, ``<protocol>.<attack>.<keep>``."""
-        return "held-out" if evaluation.startswith("held-out.") else evaluation
+    def calibrations(self, attacked: str) -> list[str]:
+        """Return the calibrations, one a protocol, that are tested on ``<attack>.<keep>``."""
+        return [f"paper.{attacked}" if protocol == "paper" else protocol for protocol in self.experiment.protocols]
 
     @once
     def data(self) -> Job:
@@ -148,29 +146,28 @@ class Plan:
         return Job("selection", settings, (self.paths(run, self.calibration_images(calibration)[1]),))
 
     @once
-    def detection(self, run: str, evaluation: str) -> Job:
-        """Detection metrics and scores of ``<protocol>.<attack>.<keep>``."""
-        threshold = self.threshold(run, self.calibration_of(evaluation))
-        return Job("detection", {}, (threshold, *self._tested(run, evaluation)))
+    def detection(self, run: str, attacked: str) -> Job:
+        """Detection metrics and scores of ``<attack>.<keep>``, by every calibration."""
+        thresholds = [self.threshold(run, calibration) for calibration in self.calibrations(attacked)]
+        return Job("detection", {}, (*thresholds, *self._tested(run, attacked)))
 
     @once
-    def recognition(self, run: str, evaluation: str) -> Job:
-        """Recognition metrics and labels of ``<protocol>.<attack>.<keep>``."""
+    def recognition(self, run: str, attacked: str) -> Job:
+        """Recognition metrics and labels of ``<attack>.<keep>``, by every calibration."""
         settings = {key: self.config["recognition"][key] for key in ("tie", "combinations")}
-        calibration = self.calibration_of(evaluation)
-        defence = self.threshold(run, calibration), self.selection(run, calibration)
-        return Job("recognition", settings, (*defence, *self._tested(run, evaluation)))
+        thresholds = [self.threshold(run, calibration) for calibration in self.calibrations(attacked)]
+        selections = [self.selection(run, calibration) for calibration in self.calibrations(attacked)]
+        return Job("recognition", settings, (*thresholds, *selections, *self._tested(run, attacked)))
 
     @once
     def run_figures(self, run: str, pooling: str) -> Job:
         """Figures of a run and pooling."""
         model, training, seed = self._parts(run)
         settings = {"title": f"{model}, {training} training, seed {seed}, {pooling} features"}
-        detection = [self.detection(run, evaluation) for evaluation in self.evaluations]
-        records = [self.detection(run, f"paper.{attacked}") for attacked in self.attacked]
-        recognition = [self.recognition(run, evaluation) for evaluation in self.evaluations]
         paths = [self.paths(run, images) for images in ["test", *(f"test.{attacked}" for attacked in self.attacked)]]
-        return Job("run_figures", settings, (self.data(), *paths, *detection, *records, *recognition))
+        detection = [self.detection(run, attacked) for attacked in self.attacked]
+        recognition = [self.recognition(run, attacked) for attacked in self.attacked]
+        return Job("run_figures", settings, (self.data(), *paths, *detection, *detection, *recognition))
 
     @once
     def summary_figures(self) -> Job:
@@ -184,8 +181,8 @@ class Plan:
         """All tables."""
         runs = [(run, pooling) for run in self.runs for pooling in self.poolings]
         inputs = [self.train(run) for run in self.runs]
-        inputs += [self.detection(run, evaluation) for run, _ in runs for evaluation in self.evaluations]
-        inputs += [self.recognition(run, evaluation) for run, _ in runs for evaluation in self.evaluations]
+        inputs += [self.detection(run, attacked) for run, _ in runs for attacked in self.attacked]
+        inputs += [self.recognition(run, attacked) for run, _ in runs for attacked in self.attacked]
         inputs += [self.collapse(run) for run, _ in runs]
         return Job("tables", {"paper_numbers": self.config["data"]["source"] == "cifar10"}, tuple(inputs))
 
@@ -197,8 +194,7 @@ class Plan:
     def _all_run_figures(self) -> list[Job]:
         return [self.run_figures(run, pooling) for run in self.runs for pooling in self.poolings]
 
-    def _tested(self, run: str, evaluation: str) -> tuple[Job, Job]:
-        attacked = evaluation.partition(".")[2]
+    def _tested(self, run: str, attacked: str) -> tuple[Job, Job]:
         return self.paths(run, "test"), self.paths(run, f"test.{attacked}")
 
     @staticmethod

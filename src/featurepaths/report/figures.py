@@ -1,7 +1,6 @@
 """The experiment's figures. Every function takes arrays and returns a matplotlib figure."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -36,15 +35,12 @@ STYLE = {
 }
 
 
-@contextmanager
-def style() -> Iterator[None]:
-    """Draw in the project's style within the block."""
-    with mpl.rc_context(STYLE):
-        yield
+mpl.rcParams.update(STYLE)
 
 
-def save(figure: Figure, base: Path) -> None:
-    """Write a figure as `base`.png and `base`.svg, the same bytes for the same figure."""
+def save(figure: Figure, title: str, base: Path) -> None:
+    """Put a title above a figure and write it as `base`.png and `base`.svg, the same bytes for the same figure."""
+    figure.suptitle(title, x=0.01, ha="left")
     for suffix, metadata in ((".png", {"Software": None}), (".svg", {"Date": None})):
         with atomic(Path(f"{base}{suffix}")) as temporary:
             figure.savefig(temporary, metadata=metadata)
@@ -52,7 +48,7 @@ def save(figure: Figure, base: Path) -> None:
 
 
 def mean_paths(
-    clean: np.ndarray, attacked: Mapping[str, np.ndarray], labels: np.ndarray, class_names: Sequence[str], title: str
+    clean: np.ndarray, attacked: Mapping[str, np.ndarray], labels: np.ndarray, class_names: Sequence[str]
 ) -> Figure:
     """Figure 1: mean similarity of images to their true class, by layer, one panel a class.
 
@@ -76,7 +72,6 @@ def mean_paths(
         axis.set(xlabel="layer", ylabel="similarity to the true class", title="mean; band: quartiles of the classes")
         axis.set_xticks(layers)
         axis.legend()
-        figure.suptitle(title)
         return figure
     columns = min(5, len(class_names))
     rows = -(-len(class_names) // columns)
@@ -97,40 +92,36 @@ def mean_paths(
     figure.supylabel("mean similarity to the true class", fontsize=10)
     handles, names = axes[0, 0].get_legend_handles_labels()
     figure.legend(handles, names, loc="outside upper right", ncols=len(names))
-    figure.suptitle(title, x=0.01, ha="left")
     return figure
 
 
 def score_histograms(
-    clean: np.ndarray, attacked: Mapping[str, np.ndarray], thresholds: Mapping[str, Mapping[str, float]], title: str
+    scores: Mapping[str, tuple[np.ndarray, np.ndarray]], thresholds: Mapping[str, Mapping[str, float]]
 ) -> Figure:
     """Figures 2 and 4: histograms of the detection score of clean and adversarial images, with the thresholds.
 
     Parameters
     ----------
-    clean, attacked
-        Scores [N], of clean images and by attack: one panel an attack.
+    scores
+        By attack, the scores [N] of clean images and of adversarial ones: one panel an attack.
     thresholds
         By attack, thresholds by what to call them.
     """
     figure, axes = plt.subplots(
-        1, len(attacked), figsize=(4.6 * len(attacked) + 0.4, 3.6), sharex=True, sharey=True, squeeze=False,
+        1, len(scores), figsize=(4.6 * len(scores) + 0.4, 4.4), sharex=True, sharey=True, squeeze=False,
         layout="constrained",
     )  # fmt: skip
-    bins = np.histogram_bin_edges(np.concatenate([clean, *attacked.values()]), bins=40)
-    for axis, (name, scores), color in zip(axes.flat, attacked.items(), _cycle(ATTACKED), strict=False):
+    bins = np.histogram_bin_edges(np.concatenate([part for pair in scores.values() for part in pair]), bins=40)
+    for axis, (name, (clean, adversarial)), color in zip(axes.flat, scores.items(), _cycle(ATTACKED), strict=False):
         axis.hist(clean, bins, color=CLEAN, alpha=0.55, label="clean")
-        axis.hist(scores, bins, color=color, alpha=0.55, label=name)
+        axis.hist(adversarial, bins, color=color, alpha=0.55, label=name)
         for (method, threshold), dashes in zip(thresholds[name].items(), _cycle(THRESHOLD_STYLES), strict=False):
-            axis.axvline(
-                threshold, color="black", linewidth=1.2, linestyle=dashes, label=f"{method}: τ = {threshold:.4f}"
-            )
+            label = f"{method}: τ = {threshold:.4f}"
+            axis.axvline(threshold, color="black", linewidth=1.2, linestyle=dashes, label=label)
         axis.set(xlabel=r"detection score $S_{\max}$", title=name)
-        axis.legend(loc="upper left", fontsize=8)
+        axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2, fontsize=8)
         axis.grid(axis="x", visible=False)
     axes[0, 0].set_ylabel("images")
-    axes[0, 0].set_ylim(top=axes[0, 0].get_ylim()[1] * 1.35)  # room for the legend
-    figure.suptitle(title)
     return figure
 
 
@@ -138,8 +129,7 @@ def layer_accuracies(
     clean: Sequence[float],
     attacked: Mapping[str, Sequence[float]],
     network: Mapping[str, float],
-    selected: Mapping[str, Sequence[int]],
-    title: str,
+    voting: Mapping[str, Sequence[int]],
 ) -> Figure:
     """Figures 3 and 5: accuracy of each layer's nearest centroid, on clean and adversarial images.
 
@@ -149,8 +139,8 @@ def layer_accuracies(
         Accuracy by layer [L], on clean images and by attack.
     network
         Accuracy of the undefended network under ``clean`` and under each attack: dashed lines.
-    selected
-        The layers that vote, by what selected them, to be named below the layers.
+    voting
+        The layers that vote, by what selected them, to be named beside the legend.
     """
     series = {"clean": clean, **attacked}
     layers = np.arange(1, len(clean) + 1)
@@ -158,28 +148,28 @@ def layer_accuracies(
     for (name, values), (color, marker) in zip(series.items(), _looks(), strict=False):
         axis.plot(layers, 100 * np.asarray(values), color=color, marker=marker, label=name)
         axis.axhline(100 * network[name], color=color, linestyle="--", linewidth=1, label=f"network alone, {name}")
-    axis.set(xlabel="layer", ylabel="accuracy (%)", ylim=(-3, 103), title=title)
+    axis.set(xlabel="layer", ylabel="accuracy of the nearest centroid (%)", ylim=(-3, 103))
     axis.set_xticks(layers)
-    voting = "\n".join(f"voting layers, {name}: {', '.join(map(str, chosen))}" for name, chosen in selected.items())
-    axis.legend(
-        loc="upper left", bbox_to_anchor=(1.01, 1), title=voting, title_fontsize=8, fontsize=8, alignment="left"
-    )
+    named = [f"  {', '.join(map(str, layers))}: {name}" for name, layers in voting.items()]
+    text = "\n".join(["voting layers, selected on", *named])
+    outside = {"loc": "upper left", "bbox_to_anchor": (1.01, 1)}
+    axis.legend(**outside, title=text, title_fontsize=8, fontsize=8, alignment="left")
     return figure
 
 
-def roc_curves(curves: Mapping[str, tuple[np.ndarray, np.ndarray, float]], title: str) -> Figure:
+def roc_curves(curves: Mapping[str, tuple[np.ndarray, np.ndarray, float]]) -> Figure:
     """ROC curves of the detector: by attack, the false and true positive rates and the area under them."""
-    figure, axis = plt.subplots(figsize=(4.6, 4.6), layout="constrained")
+    figure, axis = plt.subplots(figsize=(5.2, 5.2), layout="constrained")
     for (name, (false_rate, true_rate, area)), color in zip(curves.items(), _cycle(ATTACKED), strict=False):
         axis.plot(false_rate, true_rate, color=color, label=f"{name}: AUROC {area:.3f}")
     axis.plot([0, 1], [0, 1], color="grey", linestyle=":", linewidth=1, label="chance")
-    axis.set(xlabel="false positive rate", ylabel="true positive rate", title=title, aspect="equal")
+    axis.set(xlabel="false positive rate", ylabel="true positive rate", aspect="equal")
     axis.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01))
     axis.legend(loc="lower right", fontsize=8)
     return figure
 
 
-def collapse_by_layer(runs: Mapping[str, Sequence[Mapping[str, Any]]], threshold: float, title: str) -> Figure:
+def collapse_by_layer(runs: Mapping[str, Sequence[Mapping[str, Any]]], threshold: float) -> Figure:
     """PFC1, PFC2 and PFC3 of every run, by layer; from `threshold` on, PFC3 counts as collapsed."""
     figure, axes = plt.subplots(1, 3, figsize=(11, 3.9), layout="constrained")
     for (name, layers), (color, marker) in zip(runs.items(), _looks(), strict=False):
@@ -196,11 +186,10 @@ def collapse_by_layer(runs: Mapping[str, Sequence[Mapping[str, Any]]], threshold
         axis.set_xlabel("layer")
     handles, names = axes[2].get_legend_handles_labels()
     figure.legend(handles, names, loc="outside lower center", ncols=min(len(names), 5))
-    figure.suptitle(title)
     return figure
 
 
-def training_curves(runs: Mapping[str, Mapping[str, Sequence[float]]], title: str) -> Figure:
+def training_curves(runs: Mapping[str, Mapping[str, Sequence[float]]]) -> Figure:
     """Loss and accuracy on the training images, as they were trained on, and the learning rate, by epoch."""
     figure, axes = plt.subplots(1, 3, figsize=(11, 3.9), layout="constrained")
     for (name, table), (color, marker) in zip(runs.items(), _looks(), strict=False):
@@ -216,7 +205,6 @@ def training_curves(runs: Mapping[str, Mapping[str, Sequence[float]]], title: st
         axis.xaxis.get_major_locator().set_params(integer=True)
     handles, names = axes[0].get_legend_handles_labels()
     figure.legend(handles, names, loc="outside lower center", ncols=min(len(names), 5))
-    figure.suptitle(title)
     return figure
 
 

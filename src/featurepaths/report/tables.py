@@ -37,15 +37,19 @@ class Run:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What one evaluation of a run counted, and what was evaluated."""
+    """What was counted of one detector on one attack and stopping rule, by protocol in `content`."""
 
     run: Run
     pooling: str
     detector: str
-    protocol: str
     attack: str
     keep: str
     content: Mapping[str, Any]
+
+    @property
+    def attacked(self) -> dict[str, Any]:
+        """The columns that name the attack."""
+        return {"attack": self.attack, "keep": self.keep, "threat": "oblivious"}
 
 
 def architecture_table(runs: Iterable[Run]) -> pd.DataFrame:
@@ -71,93 +75,89 @@ def recognition_table(evaluations: Iterable[Evaluation]) -> pd.DataFrame:
     rows = []
     for found in evaluations:
         content, count = found.content, found.content["n"]
-        where = {"attack": found.attack, "keep": found.keep, "threat": "oblivious", "seed": found.run.seed, "n": count}
+        where = {**found.run.labels, **found.attacked, "seed": found.run.seed, "n": count}
         network = content["network"]
         rows.append(
             {
-                **found.run.labels,
-                "method": "undefended",
                 **where,
+                "method": "undefended",
                 **_rate("clean_accuracy", network["clean_correct"], count),
                 **_rate("adversarial_accuracy", network["adversarial_correct"], count),
             }
         )
-        for outcome in content["outcomes"]:
-            rows.append(
-                {
-                    **found.run.labels,
-                    "method": "feature paths",
-                    "pooling": found.pooling,
-                    "layers": _joined(content["layers"]),
-                    "tie": content["tie"],
-                    **where,
-                    "protocol": found.protocol,
-                    **_outcome(outcome, count),
-                }
-            )
-    columns = [*RECOGNITION_KEYS, *_with_bounds("clean_accuracy", "adversarial_accuracy", "flagged_accuracy"),
-               "n", "n_flagged"]  # fmt: skip
-    # every evaluation of a run counts the undefended network again
-    return pd.DataFrame(rows, columns=columns).astype({"n_flagged": "Int64"}).drop_duplicates(ignore_index=True)
+        for protocol, defended in content["protocols"].items():
+            for outcome in defended["outcomes"]:
+                rows.append(
+                    {
+                        **where,
+                        "method": "feature paths",
+                        "pooling": found.pooling,
+                        "layers": _joined(defended["layers"]),
+                        "tie": defended["tie"],
+                        "protocol": protocol,
+                        **_outcome(outcome, count),
+                    }
+                )
+    rates = [f"{name}_accuracy{end}" for name in ("clean", "adversarial", "flagged") for end in ("", "_low", "_high")]
+    table = pd.DataFrame(rows, columns=[*RECOGNITION_KEYS, *rates, "n", "n_flagged"])
+    # the undefended network was counted again for every pooling
+    return table.astype({"n_flagged": "Int64"}).drop_duplicates(ignore_index=True)
 
 
 def combinations_table(evaluations: Iterable[Evaluation]) -> pd.DataFrame:
     """Table 3: adversarial accuracy of the votes of middle layers, over all and over flagged images, by tie rule."""
-    rows = [
+    return pd.DataFrame(
         {
             **found.run.labels,
             "pooling": found.pooling,
             "layers": _joined(tried["layers"]),
             "tie": tried["tie"],
-            "attack": found.attack,
-            "keep": found.keep,
-            "threat": "oblivious",
-            "protocol": found.protocol,
+            **found.attacked,
+            "protocol": protocol,
             "seed": found.run.seed,
             **_outcome(tried, found.content["n"]),
             "n": found.content["n"],
         }
         for found in evaluations
-        for tried in found.content["combinations"]
-    ]
-    return pd.DataFrame(rows)
+        for protocol, defended in found.content["protocols"].items()
+        for tried in defended["combinations"]
+    )
 
 
 def detection_table(evaluations: Iterable[Evaluation]) -> pd.DataFrame:
     """How well every detector tells adversarial from clean images, at each of its thresholds."""
-    rows = []
-    for found in evaluations:
-        content = found.content
-        ranking = {}
-        for metric, value in content["ranking"].items():
-            ranking |= _bounded(metric, value, *content["intervals"][metric])
-        for method, at in content["at_threshold"].items():
-            n_clean, n_adversarial = content["n_clean"], content["n_adversarial"]
-            detected, false = at["flagged_adversarial"], at["flagged_clean"]
-            balanced = (detected / n_adversarial + 1 - false / n_clean) / 2
-            rows.append(
-                {
-                    **found.run.labels,
-                    "detector": found.detector,
-                    "pooling": found.pooling,
-                    "layers": _joined(content["layers"]),
-                    "attack": found.attack,
-                    "keep": found.keep,
-                    "threat": "oblivious",
-                    "protocol": found.protocol,
-                    "seed": found.run.seed,
-                    "threshold": at["threshold"],
-                    "threshold_method": method,
-                    **ranking,
-                    **_rate("detection_rate", detected, n_adversarial),
-                    **_rate("false_positive_rate", false, n_clean),
-                    **_bounded("balanced_accuracy", balanced, *content["intervals"][f"balanced_accuracy.{method}"]),
-                    "n_clean": n_clean,
-                    "n_adversarial": n_adversarial,
-                    "n_successful": content["n_successful"],
-                }
-            )
-    return pd.DataFrame(rows)
+    return pd.DataFrame(
+        {
+            **found.run.labels,
+            "detector": found.detector,
+            "pooling": found.pooling,
+            "layers": _joined(measured["layers"]),
+            **found.attacked,
+            "protocol": protocol,
+            "seed": found.run.seed,
+            **_detection(method, measured, found.content),
+        }
+        for found in evaluations
+        for protocol, measured in found.content["protocols"].items()
+        for method in measured["at_threshold"]
+    )
+
+
+def _detection(method: str, measured: Mapping[str, Any], content: Mapping[str, Any]) -> dict[str, Any]:
+    at, intervals = measured["at_threshold"][method], measured["intervals"]
+    n_clean, n_adversarial = content["n_clean"], content["n_adversarial"]
+    detected, false = at["flagged_adversarial"], at["flagged_clean"]
+    balanced = (detected / n_adversarial + 1 - false / n_clean) / 2
+    columns = {"threshold": at["threshold"], "threshold_method": method}
+    for metric, value in measured["ranking"].items():
+        columns |= _bounded(metric, value, *intervals[metric])
+    return {
+        **columns,
+        **_rate("detection_rate", detected, n_adversarial),
+        **_rate("false_positive_rate", false, n_clean),
+        **_bounded("balanced_accuracy", balanced, *intervals[f"balanced_accuracy.{method}"]),
+        **{key: content[key] for key in ("n_clean", "n_adversarial", "n_successful")},
+    }
 
 
 def collapse_table(found: Iterable[tuple[Run, str, Mapping[str, Any]]]) -> pd.DataFrame:
@@ -261,10 +261,6 @@ def _outcome(outcome: Mapping[str, Any], count: int) -> dict[str, Any]:
         **_rate("flagged_accuracy", outcome["flagged_correct"], outcome["flagged_adversarial"]),
         "n_flagged": outcome["flagged_adversarial"],
     }
-
-
-def _with_bounds(*names: str) -> list[str]:
-    return [f"{name}{end}" for name in names for end in ("", "_low", "_high")]
 
 
 def _joined(layers: Iterable[int]) -> str:

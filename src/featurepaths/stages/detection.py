@@ -1,9 +1,9 @@
-"""Detection: a threshold and feature paths of test images -> scores, flags, counts and ranking metrics."""
+"""Detection: calibrated detectors and feature paths of test images -> scores, flags, counts and ranking metrics."""
 
 from pathlib import Path
 
 from featurepaths.detection.detector import read_detector
-from featurepaths.detection.metrics import bootstrap_intervals, ranking_metrics
+from featurepaths.detection.metrics import bootstrap_intervals, ranking_metrics, roc_curve
 from featurepaths.paths.records import read_pair
 from featurepaths.stages import command
 from featurepaths.storage import create_hdf5, read_origin, write_json
@@ -12,19 +12,32 @@ from featurepaths.storage import create_hdf5, read_origin, write_json
 def main(arguments):
     pooling = read_origin(arguments.clean).name.split("/")[1]
     name = f"detection/{pooling}/{arguments.metrics.stem}"
-    inputs = [arguments.threshold, arguments.clean, arguments.adversarial]
+    inputs = [*arguments.thresholds, arguments.clean, arguments.adversarial]
     origin = command.origin_of("detection", arguments, name, inputs)
-    detector = read_detector(arguments.threshold)
-    clean_paths, adversarial_paths = read_pair(arguments.clean, arguments.adversarial)
-    clean, adversarial = detector.score(clean_paths), detector.score(adversarial_paths)
-    successful = clean_paths.network_correct & ~adversarial_paths.network_correct
+    clean, adversarial = read_pair(arguments.clean, arguments.adversarial)
+    successful = clean.network_correct & ~adversarial.network_correct
+    protocols = {}
+    with create_hdf5(arguments.records, origin) as file:
+        file["successful"] = successful
+        for detector in map(read_detector, arguments.thresholds):
+            scores = detector.score(clean), detector.score(adversarial)
+            protocols[detector.protocol] = evaluate(detector, *scores)
+            group = file.create_group(detector.protocol)
+            group["clean_score"], group["adversarial_score"] = scores
+            group["false_positive_rate"], group["true_positive_rate"] = roc_curve(*scores)
     content = {
-        "detector": detector.name,
-        "protocol": detector.protocol,
-        "layers": detector.layers,
-        "n_clean": len(clean),
-        "n_adversarial": len(adversarial),
+        "n_clean": len(clean.labels),
+        "n_adversarial": len(adversarial.labels),
         "n_successful": int(successful.sum()),
+        "protocols": protocols,
+    }
+    write_json(arguments.metrics, content, origin)
+
+
+def evaluate(detector, clean, adversarial):
+    """Return what is measured of a calibrated detector's scores of clean and adversarial images."""
+    return {
+        "layers": detector.layers,
         "ranking": ranking_metrics(clean, adversarial),
         "intervals": bootstrap_intervals(clean, adversarial, detector.thresholds),
         "at_threshold": {
@@ -36,16 +49,12 @@ def main(arguments):
             for method, threshold in detector.thresholds.items()
         },
     }
-    with create_hdf5(arguments.records, origin) as file:
-        file["clean_score"] = clean
-        file["adversarial_score"] = adversarial
-        file["successful"] = successful
-    write_json(arguments.metrics, content, origin)
 
 
 def parser():
     made = command.parser(__doc__)
-    made.add_argument("--threshold", type=Path, required=True, help="the detector's layers, weights and thresholds")
+    text = "the detector's layers, weights and thresholds, one file a protocol"
+    made.add_argument("--thresholds", type=Path, nargs="+", required=True, help=text)
     made.add_argument("--clean", type=Path, required=True, help="feature paths of the clean test images")
     made.add_argument("--adversarial", type=Path, required=True, help="feature paths of adversarial examples of them")
     made.add_argument("--metrics", type=Path, required=True, help="the JSON artefact to write")

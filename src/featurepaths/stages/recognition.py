@@ -1,4 +1,4 @@
-"""Recognition: the frozen defence and feature paths of test images -> the method's labels and how many are right.
+"""Recognition: frozen defences and feature paths of test images -> the method's labels and how many are right.
 
 Besides the selected layers it tries the combinations of Table 3, under both tie rules.
 """
@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from featurepaths.detection.detector import read_detector
+from featurepaths.errors import FeaturePathsError
 from featurepaths.paths.aggregate import weights_of
 from featurepaths.paths.records import read_pair
 from featurepaths.recognition.outcome import recognise_pair
@@ -23,45 +24,50 @@ def main(arguments):
     settings = arguments.settings
     pooling = read_origin(arguments.clean).name.split("/")[1]
     name = f"recognition/{pooling}/{arguments.metrics.stem}"
-    inputs = [arguments.threshold, arguments.selection, arguments.clean, arguments.adversarial]
+    inputs = [*arguments.thresholds, *arguments.selections, arguments.clean, arguments.adversarial]
     origin = command.origin_of("recognition", arguments, name, inputs)
-    detector, selection = read_detector(arguments.threshold), read_json(arguments.selection)
     clean, adversarial = read_pair(arguments.clean, arguments.adversarial)
-    clean_score, adversarial_score = detector.score(clean), detector.score(adversarial)
-
-    selected = (selection["layers"], np.array(selection["weights"]), settings["tie"])
-    outcomes, tried = [], []
+    protocols = {}
     with create_hdf5(arguments.records, origin) as file:
         file["labels"] = clean.labels
         file["network_clean"] = clean.network_labels
         file["network_adversarial"] = adversarial.network_labels
-        for method, threshold in detector.thresholds.items():
-            pair = (clean, adversarial, clean_score < threshold, adversarial_score < threshold)
-            clean_labels, adversarial_labels, outcome = recognise_pair(*pair, *selected)
-            file[f"{method}/clean"] = clean_labels
-            file[f"{method}/adversarial"] = adversarial_labels
-            outcomes.append({"threshold_method": method, **asdict(outcome)})
-            for layers in subsets(settings["combinations"]):
-                for tie in TIES:
-                    *_, outcome = recognise_pair(*pair, layers, weights_of("equal", len(layers)), tie)
-                    tried.append({"threshold_method": method, "layers": layers, "tie": tie, **asdict(outcome)})
+        for threshold, selection in zip(arguments.thresholds, arguments.selections, strict=True):
+            detector, voters = read_detector(threshold), read_json(selection)
+            if detector.protocol != voters["protocol"]:
+                raise FeaturePathsError(f"{threshold} and {selection} are of different protocols.")
+            group = file.create_group(detector.protocol)
+            protocols[detector.protocol] = evaluate(settings, detector, voters, clean, adversarial, group)
     content = {
-        "protocol": detector.protocol,
         "n": len(clean.labels),
         "network": {
             "clean_correct": int(clean.network_correct.sum()),
             "adversarial_correct": int(adversarial.network_correct.sum()),
         },
-        "layers": selection["layers"],
-        "tie": settings["tie"],
-        "outcomes": outcomes,
-        "combinations": tried,
         "layer_accuracy": {
             "clean": layer_accuracy(clean.similarity, clean.labels).tolist(),
             "adversarial": layer_accuracy(adversarial.similarity, adversarial.labels).tolist(),
         },
+        "protocols": protocols,
     }
     write_json(arguments.metrics, content, origin)
+
+
+def evaluate(settings, detector, voters, clean, adversarial, group):
+    """Return the counts of one protocol's defence, and write each image's label to `group`."""
+    clean_score, adversarial_score = detector.score(clean), detector.score(adversarial)
+    selected = voters["layers"], np.array(voters["weights"]), settings["tie"]
+    outcomes, tried = [], []
+    for method, threshold in detector.thresholds.items():
+        pair = clean, adversarial, clean_score < threshold, adversarial_score < threshold
+        clean_labels, adversarial_labels, outcome = recognise_pair(*pair, *selected)
+        group[f"{method}/clean"], group[f"{method}/adversarial"] = clean_labels, adversarial_labels
+        outcomes.append({"threshold_method": method, **asdict(outcome)})
+        for layers in subsets(settings["combinations"]):
+            for tie in TIES:
+                *_, outcome = recognise_pair(*pair, layers, weights_of("equal", len(layers)), tie)
+                tried.append({"threshold_method": method, "layers": layers, "tie": tie, **asdict(outcome)})
+    return {"layers": voters["layers"], "tie": settings["tie"], "outcomes": outcomes, "combinations": tried}
 
 
 def subsets(layers):
@@ -71,8 +77,10 @@ def subsets(layers):
 
 def parser():
     made = command.parser(__doc__, "tie, combinations")
-    made.add_argument("--threshold", type=Path, required=True, help="the detector's layers, weights and thresholds")
-    made.add_argument("--selection", type=Path, required=True, help="the voting layers and their weights")
+    text = "the detector's layers, weights and thresholds, one file a protocol"
+    made.add_argument("--thresholds", type=Path, nargs="+", required=True, help=text)
+    text = "the voting layers and their weights, one file a protocol in the same order"
+    made.add_argument("--selections", type=Path, nargs="+", required=True, help=text)
     made.add_argument("--clean", type=Path, required=True, help="feature paths of the clean test images")
     made.add_argument("--adversarial", type=Path, required=True, help="feature paths of adversarial examples of them")
     made.add_argument("--metrics", type=Path, required=True, help="the JSON artefact to write")

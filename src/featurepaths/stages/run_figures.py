@@ -4,76 +4,69 @@ from pathlib import Path
 
 import numpy as np
 
-from featurepaths.detection.metrics import roc_curve
 from featurepaths.paths.records import read_paths
 from featurepaths.stages import command
 from featurepaths.storage import open_hdf5, read_json
+
+TITLES = {
+    "paths": "Mean feature paths",
+    "histogram": "Detection scores",
+    "layers": "Accuracy by layer",
+    "roc": "ROC",
+}
 
 
 def main(arguments):
     from featurepaths.report import figures
 
-    evaluations = [*arguments.detection, *arguments.records, *arguments.recognition]
-    inputs = [arguments.data, arguments.clean, *arguments.adversarial, *evaluations]
+    inputs = [arguments.data, arguments.clean, *arguments.adversarial]
+    inputs += [*arguments.detection, *arguments.records, *arguments.recognition]
     command.check_inputs("run_figures", arguments, inputs)
-    title = arguments.settings["title"]
     with open_hdf5(arguments.data) as file:
         class_names = [name.decode() for name in file["class_names"][:]]
     clean = read_paths(arguments.clean)
-    attacked = {attack_name(path, 1): read_paths(path) for path in arguments.adversarial}
-    detection = {(path.stem.split(".")[1], attack_name(path, 2)): read_json(path) for path in arguments.detection}
-    scores = {attack_name(path, 2): read_scores(path) for path in arguments.records}
-    recognition = {(path.stem.split(".")[1], attack_name(path, 2)): read_json(path) for path in arguments.recognition}
-    base = f"{arguments.run}.{arguments.pooling}"
+    attacked = {name_of(path): read_paths(path) for path in arguments.adversarial}
+    detection = {name_of(path): read_json(path)["protocols"] for path in arguments.detection}
+    records = {name_of(path): read_records(path) for path in arguments.records}
+    recognition = {name_of(path): read_json(path) for path in arguments.recognition}
+    one = next(iter(recognition.values()))  # of clean images all say the same
 
-    with figures.style():
-        figures.save(
-            figures.mean_paths(
-                own_similarity(clean),
-                {name: own_similarity(paths) for name, paths in attacked.items()},
-                clean.labels,
-                class_names,
-                f"Mean feature paths: {title}",
-            ),
-            arguments.figures / f"paths.{base}",
-        )
-        figures.save(
-            figures.score_histograms(
-                next(iter(scores.values()))[0],
-                {name: pair[1] for name, pair in scores.items()},
-                {name: named_thresholds(detection, name) for name in scores},
-                f"Detection scores: {title}",
-            ),
-            arguments.figures / f"histogram.{base}",
-        )
-        one = {attack: content for (_, attack), content in recognition.items()}
-        network = {attack: content["network"]["adversarial_correct"] / content["n"] for attack, content in one.items()}
-        first = next(iter(one.values()))
-        figures.save(
-            figures.layer_accuracies(
-                first["layer_accuracy"]["clean"],
-                {attack: content["layer_accuracy"]["adversarial"] for attack, content in one.items()},
-                {"clean": first["network"]["clean_correct"] / first["n"], **network},
-                selected_layers(recognition),
-                f"Accuracy by layer: {title}",
-            ),
-            arguments.figures / f"layers.{base}",
-        )
-        figures.save(
-            figures.roc_curves(
-                {
-                    name: (*roc_curve(*pair), detection_of(detection, name)["ranking"]["auroc"])
-                    for name, pair in scores.items()
-                },
-                f"ROC: {title}",
-            ),
-            arguments.figures / f"roc.{base}",
-        )
+    made = {
+        "paths": figures.mean_paths(
+            own_similarity(clean),
+            {name: own_similarity(paths) for name, paths in attacked.items()},
+            clean.labels,
+            class_names,
+        ),
+        "histogram": figures.score_histograms(
+            {name: (found["clean_score"], found["adversarial_score"]) for name, found in records.items()},
+            {name: thresholds_of(protocols) for name, protocols in detection.items()},
+        ),
+        "layers": figures.layer_accuracies(
+            one["layer_accuracy"]["clean"],
+            {name: found["layer_accuracy"]["adversarial"] for name, found in recognition.items()},
+            {
+                "clean": one["network"]["clean_correct"] / one["n"],
+                **{name: found["network"]["adversarial_correct"] / found["n"] for name, found in recognition.items()},
+            },
+            voting_layers(recognition),
+        ),
+        "roc": figures.roc_curves(
+            {
+                name: (found["false_positive_rate"], found["true_positive_rate"],
+                       detection[name]["paper"]["ranking"]["auroc"])
+                for name, found in records.items()
+            }
+        ),
+    }  # fmt: skip
+    for name, figure in made.items():
+        title = f"{TITLES[name]}: {arguments.settings['title']}"
+        figures.save(figure, title, arguments.figures / f"{name}.{arguments.run}.{arguments.pooling}")
 
 
-def attack_name(path, start):
-    """Return `<attack>, <keep>` from a file name whose dotted parts begin with `start` others."""
-    return ", ".join(path.stem.split(".")[start:])
+def name_of(path):
+    """Return `<attack>, <keep>` from a file name that ends with them."""
+    return ", ".join(path.stem.split(".")[-2:])
 
 
 def own_similarity(paths):
@@ -81,44 +74,39 @@ def own_similarity(paths):
     return np.take_along_axis(paths.similarity, paths.labels[:, None, None], axis=2)[:, :, 0]
 
 
-def read_scores(path):
-    """Return the clean and the adversarial detection scores, [N] each."""
+def read_records(path):
+    """Return the scores and the ROC curve under the paper's protocol."""
     with open_hdf5(path) as file:
-        return file["clean_score"][:], file["adversarial_score"][:]
+        return {name: values[:] for name, values in file["paper"].items()}
 
 
-def named_thresholds(detection, attack):
-    """Return every threshold that applies to an attack, by protocol and method."""
+def thresholds_of(protocols):
+    """Return every threshold by protocol and method."""
     return {
         f"{protocol}, {method}": at["threshold"]
-        for (protocol, name), content in detection.items()
-        if name == attack
-        for method, at in content["at_threshold"].items()
+        for protocol, measured in protocols.items()
+        for method, at in measured["at_threshold"].items()
     }
 
 
-def detection_of(detection, attack):
-    """Return the metrics of one attack: under both protocols the scores are the same."""
-    return next(content for (_, name), content in detection.items() if name == attack)
-
-
-def selected_layers(recognition):
-    """Return the voting layers, by the protocol (and, under `paper`, the attack) that selected them."""
+def voting_layers(recognition):
+    """Return the voting layers by what selected them: the calibration images once, the test images for each attack."""
     return {
-        protocol if protocol == "held-out" else f"{protocol}, {attack}": content["layers"]
-        for (protocol, attack), content in recognition.items()
+        protocol if protocol == "held-out" else f"{protocol}, {name}": defended["layers"]
+        for name, found in recognition.items()
+        for protocol, defended in found["protocols"].items()
     }
 
 
 def parser():
-    made = command.parser(__doc__, "title, what the figures' titles say of the run and pooling")
+    made = command.parser(__doc__, "title: what the figures are of")
     files = {"type": Path, "nargs": "+", "required": True}
     made.add_argument("--data", type=Path, required=True, help="data.h5, for the classes' names")
     made.add_argument("--clean", type=Path, required=True, help="feature paths of the clean test images")
     made.add_argument("--adversarial", **files, help="feature paths of their adversarial examples, by attack")
-    made.add_argument("--detection", **files, help="detection metrics, by protocol and attack")
+    made.add_argument("--detection", **files, help="detection metrics, by attack")
     made.add_argument("--records", **files, help="detection records, by attack")
-    made.add_argument("--recognition", **files, help="recognition metrics, by protocol and attack")
+    made.add_argument("--recognition", **files, help="recognition metrics, by attack")
     made.add_argument("--run", required=True, help="the run's name, for the files' names")
     made.add_argument("--pooling", required=True, help="the pooling, for the files' names")
     made.add_argument("--figures", type=Path, required=True, help="the folder to write to")

@@ -16,13 +16,11 @@ def main(arguments):
     for path in arguments.collapse:
         collapse.setdefault(path.stem, {})[path.parts[-3]] = read_json(path)["layers"]
     threshold = arguments.settings.number("pfc3")
-    with figures.style():
-        for pooling, runs in collapse.items():
-            title = f"Collapse by layer, on the training images ({pooling} features)"
-            figure = figures.collapse_by_layer(runs, threshold, title)
-            figures.save(figure, arguments.figures / f"collapse.{pooling}")
-        tables = {path.parent.name: read_columns(path) for path in arguments.training}
-        figures.save(figures.training_curves(tables, "Training"), arguments.figures / "training")
+    for pooling, runs in collapse.items():
+        title = f"Collapse by layer, on the training images ({pooling} features)"
+        figures.save(figures.collapse_by_layer(runs, threshold), title, arguments.figures / f"collapse.{pooling}")
+    tables = {path.parent.name: read_columns(path) for path in arguments.training}
+    figures.save(figures.training_curves(tables), "Training", arguments.figures / "training")
 
 
 def read_columns(path):

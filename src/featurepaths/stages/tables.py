@@ -68,17 +68,17 @@ def read_run(checkpoint):
 
 
 def read_evaluation(path, runs):
-    """Return an evaluation by its metrics, `<run>/<kind>/<pooling>/<detector>.<protocol>.<attack>.<keep>.json`."""
-    detector, protocol, attack, keep = path.stem.split(".")
-    return make.Evaluation(runs[path.parts[-4]], path.parent.name, detector, protocol, attack, keep, read_json(path))
+    """Return an evaluation by its metrics, `<run>/<kind>/<pooling>/<detector>.<attack>.<keep>.json`."""
+    detector, attack, keep = path.stem.split(".")
+    return make.Evaluation(runs[path.parts[-4]], path.parent.name, detector, attack, keep, read_json(path))
 
 
 def parser():
     made = command.parser(__doc__, "paper_numbers: whether to put the paper's figures on CIFAR-10 beside")
     files = {"type": Path, "nargs": "+", "required": True}
     made.add_argument("--checkpoints", **files, help="the checkpoint of every run")
-    made.add_argument("--detection", **files, help="the detection metrics of every evaluation")
-    made.add_argument("--recognition", **files, help="the recognition metrics of every evaluation")
+    made.add_argument("--detection", **files, help="the detection metrics of every attack")
+    made.add_argument("--recognition", **files, help="the recognition metrics of every attack")
     made.add_argument("--collapse", **files, help="the collapse metrics of every run and pooling")
     made.add_argument("--tables", type=Path, required=True, help="the folder to write to")
     return made
