@@ -10,7 +10,7 @@ NAME = $(shell sed -n 's/^name: *//p' $(CONFIG))
 .DELETE_ON_ERROR:
 
 run: $(ENV)/ready
-	$(BIN)/snakemake --cores all --configfile $(CONFIG)
+	$(BIN)/snakemake --cores all --quiet rules host --configfile $(CONFIG)
 	$(BIN)/snakemake --cores all --configfile $(CONFIG) --report results/$(NAME)/report.html
 	@echo "Open results/$(NAME)/report.html; the tables are in results/$(NAME)/tables."
 
@@ -32,7 +32,7 @@ schema: $(ENV)/ready
 	$(BIN)/python -m featurepaths.config > schemas/config.schema.json
 
 # Debian splits ensurepip from Python: without it the environment is made bare and the system's pip fills it.
-$(ENV)/ready: requirements.lock pyproject.toml
+$(ENV)/ready: requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] not in [(3, 11), (3, 12), (3, 13)])' || \
 		{ echo "featurepaths needs Python 3.11, 3.12 or 3.13; name one with make PYTHON=..." >&2; exit 1; }
 	rm -rf $(ENV)

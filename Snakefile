@@ -6,7 +6,7 @@ snakemake --cores all --configfile configs/<experiment>.yaml   another one, inst
 
 from snakemake.utils import min_version
 
-min_version("9.0")
+min_version("9.27")
 
 # A configuration file given on the command line replaces the default one: merged with it, the experiment would get
 # the default's models and attacks as well.
@@ -27,14 +27,7 @@ include: "rules/report.smk"
 rule all:
     default_target: True
     input:
-        f"{RESULTS}/config.json",
-        expand("{results}/tables/{table}.{kind}", results=RESULTS, table=TABLES, kind=["csv", "md"]),
-        expand(
-            "{results}/figures/{figure}.{run}.{pooling}.{kind}",
-            results=RESULTS,
-            figure=RUN_FIGURES,
-            run=PLAN.runs,
-            pooling=PLAN.poolings,
-            kind=["png", "svg"],
-        ),
-        expand("{results}/figures/{figure}.{kind}", results=RESULTS, figure=SUMMARY_FIGURES, kind=["png", "svg"]),
+        rules.configuration.output,
+        rules.tables.output,
+        rules.summary_figures.output,
+        expand(rules.run_figures.output, run=PLAN.runs, pooling=PLAN.poolings),

@@ -1,7 +1,7 @@
 """What the rules share: the checked configuration, the plan of all jobs, names of files, and no rule."""
 
-from pathlib import Path
 from shlex import quote
+from shutil import which
 
 from snakemake.exceptions import WorkflowError
 
@@ -15,19 +15,18 @@ except FeaturePathsError as error:
     raise WorkflowError(error) from None
 
 PLAN = Plan(EXPERIMENT)
-RESULTS = f"results/{EXPERIMENT.name}"
-RUN = RESULTS + "/{run}"
+
+workflow.register_pathvars(results=f"results/{EXPERIMENT.name}", run="<results>/{run}")
 
 TABLES = ["architecture", "accuracy", "combinations", "detection", "recognition", "collapse"]
 RUN_FIGURES = ["paths", "histogram", "layers", "roc"]
 SUMMARY_FIGURES = ["training", *(f"collapse.{pooling}" for pooling in PLAN.poolings)]
 
-# Where networks run is no param: another machine's device makes nothing out of date.
-DEVICE = EXPERIMENT.device
-GPU = int(DEVICE == "cuda" or (DEVICE == "auto" and Path("/proc/driver/nvidia/version").exists()))
+# Where networks run is a resource and no param: another machine's device makes nothing out of date.
+GPU = int({"cpu": False, "cuda": True, "auto": which("nvidia-smi") is not None}[EXPERIMENT.device])
 THREADS = EXPERIMENT.torch_threads
 
-# Nor is the place that a data set is read from.
+# The place that a data set is read from.
 DATA_FROM = ""
 if EXPERIMENT.data.source == "cifar10":
     DATA_FROM = f"--root {quote(EXPERIMENT.data.root)}" + " --download" * EXPERIMENT.data.download
@@ -53,33 +52,38 @@ def dump(path):
 
 def calibration_paths(which):
     """Return an input function: feature paths of the clean (0) or attacked (1) images of a calibration."""
-    return lambda w: ancient(f"{RESULTS}/{w.run}/paths/{w.pooling}/{PLAN.calibration_images(w.calibration)[which]}.h5")
+    return lambda w: f"<results>/{w.run}/paths/{w.pooling}/{PLAN.calibration_images(w.calibration)[which]}.h5"
 
 
 def collapse_if_needed(w):
     """Return the collapse metrics where they decide the detector's layers, else nothing."""
-    return ancient(f"{RESULTS}/{w.run}/collapse/{w.pooling}.json") if EXPERIMENT.detection.layers == "auto" else []
+    return f"<results>/{w.run}/collapse/{w.pooling}.json" if EXPERIMENT.detection.layers == "auto" else []
 
 
 def calibrated(kind, stem):
     """Return an input function: an artefact of every calibration that is tested on an attack."""
     return lambda w: [
-        ancient(f"{RESULTS}/{w.run}/{kind}/{w.pooling}/{stem}{calibration}.json")
+        f"<results>/{w.run}/{kind}/{w.pooling}/{stem}{calibration}.json"
         for calibration in PLAN.calibrations(f"{w.attack}.{w.keep}")
     ]
 
 
-def of_runs(pattern):
+def of_runs(name):
     """Return the files of every run."""
-    return ancient(expand(f"{RESULTS}/{{run}}/{pattern}", run=PLAN.runs))
+    return expand("<results>/{run}/{name}", run=PLAN.runs, name=name)
 
 
-def of_poolings(pattern):
-    """Return the files of every run and pooling."""
-    return ancient(expand(f"{RESULTS}/{{run}}/{pattern}", run=PLAN.runs, pooling=PLAN.poolings))
+def of_poolings(kind):
+    """Return the artefacts of every run and pooling."""
+    return expand("<results>/{run}/{kind}/{pooling}.json", run=PLAN.runs, kind=kind, pooling=PLAN.poolings)
 
 
 def of_attacks(kind):
     """Return the metrics of every run, pooling, attack and stopping rule."""
-    pattern = f"{RESULTS}/{{run}}/{kind}/{{pooling}}/feature-paths.{{attacked}}.json"
-    return ancient(expand(pattern, run=PLAN.runs, pooling=PLAN.poolings, attacked=PLAN.attacked))
+    return expand(
+        "<results>/{run}/{kind}/{pooling}/feature-paths.{attacked}.json",
+        run=PLAN.runs,
+        kind=kind,
+        pooling=PLAN.poolings,
+        attacked=PLAN.attacked,
+    )

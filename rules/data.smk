@@ -7,11 +7,11 @@ Makes `data.h5`: images, labels and splits.
 
 rule data:
     output:
-        data=RESULTS + "/data.h5",
+        data="<results>/data.h5",
     log:
-        RESULTS + "/logs/data.log",
+        "<results>/logs/data.log",
     benchmark:
-        RESULTS + "/benchmarks/data.tsv"
+        "<results>/benchmarks/data.tsv"
     conda:
         "../envs/featurepaths.yaml"
     threads: 1
@@ -21,6 +21,7 @@ rule data:
     params:
         settings=PLAN.data().params["settings"],
         digest=PLAN.data().params["digest"],
+        source=DATA_FROM,
     shell:
         "python -m featurepaths.stages.data --settings {params.settings:q} --digest {params.digest}"
-        " {DATA_FROM} --data {output.data} > {log} 2>&1"
+        " {params.source} --data {output.data} > {log} 2>&1"

@@ -11,11 +11,11 @@ rule threshold:
         adversarial=calibration_paths(1),
         collapse=collapse_if_needed,
     output:
-        threshold=RUN + "/thresholds/{pooling}/feature-paths.{calibration}.json",
+        threshold="<run>/thresholds/{pooling}/feature-paths.{calibration}.json",
     log:
-        RUN + "/logs/threshold.{pooling}.{calibration}.log",
+        "<run>/logs/threshold.{pooling}.{calibration}.log",
     benchmark:
-        RUN + "/benchmarks/threshold.{pooling}.{calibration}.tsv"
+        "<run>/benchmarks/threshold.{pooling}.{calibration}.tsv"
     conda:
         "../envs/featurepaths.yaml"
     threads: 1
@@ -34,15 +34,15 @@ rule threshold:
 rule detection:
     input:
         thresholds=calibrated("thresholds", "feature-paths."),
-        clean=ancient(RUN + "/paths/{pooling}/test.h5"),
-        adversarial=ancient(RUN + "/paths/{pooling}/test.{attack}.{keep}.h5"),
+        clean="<run>/paths/{pooling}/test.h5",
+        adversarial="<run>/paths/{pooling}/test.{attack}.{keep}.h5",
     output:
-        metrics=RUN + "/detection/{pooling}/feature-paths.{attack}.{keep}.json",
-        records=RUN + "/detection/{pooling}/feature-paths.{attack}.{keep}.h5",
+        metrics="<run>/detection/{pooling}/feature-paths.{attack}.{keep}.json",
+        records="<run>/detection/{pooling}/feature-paths.{attack}.{keep}.h5",
     log:
-        RUN + "/logs/detection.{pooling}.{attack}.{keep}.log",
+        "<run>/logs/detection.{pooling}.{attack}.{keep}.log",
     benchmark:
-        RUN + "/benchmarks/detection.{pooling}.{attack}.{keep}.tsv"
+        "<run>/benchmarks/detection.{pooling}.{attack}.{keep}.tsv"
     conda:
         "../envs/featurepaths.yaml"
     threads: 1

@@ -8,19 +8,20 @@ dumps of clean and attacked images. Without a GPU the same jobs run on the CPU.
 
 rule train:
     input:
-        data=ancient(RESULTS + "/data.h5"),
+        data="<results>/data.h5",
     output:
-        checkpoint=RUN + "/checkpoint.safetensors",
-        training=RUN + "/training.csv",
+        checkpoint="<run>/checkpoint.safetensors",
+        training="<run>/training.csv",
     log:
-        RUN + "/logs/train.log",
+        "<run>/logs/train.log",
     benchmark:
-        RUN + "/benchmarks/train.tsv"
+        "<run>/benchmarks/train.tsv"
     conda:
         "../envs/featurepaths.yaml"
     threads: THREADS
     resources:
         gpu=GPU,
+        device=EXPERIMENT.device,
         mem_mb=4000,
         runtime=lambda w: 30 + 2 * PLAN.epochs(w.run),
     params:
@@ -28,25 +29,26 @@ rule train:
         digest=lambda w: PLAN.train(w.run).params["digest"],
     shell:
         "python -m featurepaths.stages.train --settings {params.settings:q} --digest {params.digest}"
-        " --device {DEVICE} --data {input.data} --checkpoint {output.checkpoint} --training {output.training}"
+        " --device {resources.device} --data {input.data} --checkpoint {output.checkpoint} --training {output.training}"
         " > {log} 2>&1"
 
 
 rule attack:
     input:
-        checkpoint=ancient(RUN + "/checkpoint.safetensors"),
-        data=ancient(RESULTS + "/data.h5"),
+        checkpoint="<run>/checkpoint.safetensors",
+        data="<results>/data.h5",
     output:
-        adversarial=RUN + "/attacks/{split}.{attack}.h5",
+        adversarial="<run>/attacks/{split}.{attack}.h5",
     log:
-        RUN + "/logs/attack.{split}.{attack}.log",
+        "<run>/logs/attack.{split}.{attack}.log",
     benchmark:
-        RUN + "/benchmarks/attack.{split}.{attack}.tsv"
+        "<run>/benchmarks/attack.{split}.{attack}.tsv"
     conda:
         "../envs/featurepaths.yaml"
     threads: THREADS
     resources:
         gpu=GPU,
+        device=EXPERIMENT.device,
         mem_mb=4000,
         runtime=240,
     params:
@@ -54,25 +56,26 @@ rule attack:
         digest=lambda w: PLAN.attack(w.run, w.attack).params["digest"],
     shell:
         "python -m featurepaths.stages.attack --settings {params.settings:q} --digest {params.digest}"
-        " --device {DEVICE} --data {input.data} --split {wildcards.split} --checkpoint {input.checkpoint}"
+        " --device {resources.device} --data {input.data} --split {wildcards.split} --checkpoint {input.checkpoint}"
         " --adversarial {output.adversarial} > {log} 2>&1"
 
 
 rule features:
     input:
-        checkpoint=ancient(RUN + "/checkpoint.safetensors"),
-        data=ancient(RESULTS + "/data.h5"),
+        checkpoint="<run>/checkpoint.safetensors",
+        data="<results>/data.h5",
     output:
-        features=[dump(RUN + f"/features/{pooling}/{split}.h5") for pooling in PLAN.poolings for split in PLAN.splits],
+        features=[dump(f"<run>/features/{pooling}/{split}.h5") for pooling in PLAN.poolings for split in PLAN.splits],
     log:
-        RUN + "/logs/features.log",
+        "<run>/logs/features.log",
     benchmark:
-        RUN + "/benchmarks/features.tsv"
+        "<run>/benchmarks/features.tsv"
     conda:
         "../envs/featurepaths.yaml"
     threads: THREADS
     resources:
         gpu=GPU,
+        device=EXPERIMENT.device,
         mem_mb=4000,
         runtime=120,
     params:
@@ -80,25 +83,26 @@ rule features:
         digest=lambda w: PLAN.features(w.run, "test").params["digest"],
     shell:
         "python -m featurepaths.stages.features --settings {params.settings:q} --digest {params.digest}"
-        " --device {DEVICE} --checkpoint {input.checkpoint} --data {input.data}"
+        " --device {resources.device} --checkpoint {input.checkpoint} --data {input.data}"
         " --features {output.features} > {log} 2>&1"
 
 
 rule attacked_features:
     input:
-        checkpoint=ancient(RUN + "/checkpoint.safetensors"),
-        adversarial=ancient(RUN + "/attacks/{split}.{attack}.h5"),
+        checkpoint="<run>/checkpoint.safetensors",
+        adversarial="<run>/attacks/{split}.{attack}.h5",
     output:
-        features=[dump(RUN + f"/features/{pooling}/{{split}}.{{attack}}.{{keep}}.h5") for pooling in PLAN.poolings],
+        features=[dump(f"<run>/features/{pooling}/{{split}}.{{attack}}.{{keep}}.h5") for pooling in PLAN.poolings],
     log:
-        RUN + "/logs/features.{split}.{attack}.{keep}.log",
+        "<run>/logs/features.{split}.{attack}.{keep}.log",
     benchmark:
-        RUN + "/benchmarks/features.{split}.{attack}.{keep}.tsv"
+        "<run>/benchmarks/features.{split}.{attack}.{keep}.tsv"
     conda:
         "../envs/featurepaths.yaml"
     threads: THREADS
     resources:
         gpu=GPU,
+        device=EXPERIMENT.device,
         mem_mb=4000,
         runtime=120,
     params:
@@ -106,5 +110,5 @@ rule attacked_features:
         digest=lambda w: PLAN.features(w.run, f"{w.split}.{w.attack}.{w.keep}").params["digest"],
     shell:
         "python -m featurepaths.stages.features --settings {params.settings:q} --digest {params.digest}"
-        " --device {DEVICE} --checkpoint {input.checkpoint} --attack {input.adversarial}"
+        " --device {resources.device} --checkpoint {input.checkpoint} --attack {input.adversarial}"
         " --features {output.features} > {log} 2>&1"

@@ -8,13 +8,13 @@ of all other images to the centroids.
 
 rule centroids:
     input:
-        features=ancient(RUN + "/features/{pooling}/train.h5"),
+        features="<run>/features/{pooling}/train.h5",
     output:
-        centroids=RUN + "/centroids/{pooling}.h5",
+        centroids="<run>/centroids/{pooling}.h5",
     log:
-        RUN + "/logs/centroids.{pooling}.log",
+        "<run>/logs/centroids.{pooling}.log",
     benchmark:
-        RUN + "/benchmarks/centroids.{pooling}.tsv"
+        "<run>/benchmarks/centroids.{pooling}.tsv"
     conda:
         "../envs/featurepaths.yaml"
     threads: 1
@@ -31,13 +31,13 @@ rule centroids:
 
 rule collapse:
     input:
-        features=ancient(RUN + "/features/{pooling}/train.h5"),
+        features="<run>/features/{pooling}/train.h5",
     output:
-        collapse=RUN + "/collapse/{pooling}.json",
+        collapse="<run>/collapse/{pooling}.json",
     log:
-        RUN + "/logs/collapse.{pooling}.log",
+        "<run>/logs/collapse.{pooling}.log",
     benchmark:
-        RUN + "/benchmarks/collapse.{pooling}.tsv"
+        "<run>/benchmarks/collapse.{pooling}.tsv"
     conda:
         "../envs/featurepaths.yaml"
     threads: 1
@@ -54,14 +54,14 @@ rule collapse:
 
 rule paths:
     input:
-        features=ancient(RUN + "/features/{pooling}/{images}.h5"),
-        centroids=ancient(RUN + "/centroids/{pooling}.h5"),
+        features="<run>/features/{pooling}/{images}.h5",
+        centroids="<run>/centroids/{pooling}.h5",
     output:
-        paths=RUN + "/paths/{pooling}/{images}.h5",
+        paths="<run>/paths/{pooling}/{images}.h5",
     log:
-        RUN + "/logs/paths.{pooling}.{images}.log",
+        "<run>/logs/paths.{pooling}.{images}.log",
     benchmark:
-        RUN + "/benchmarks/paths.{pooling}.{images}.tsv"
+        "<run>/benchmarks/paths.{pooling}.{images}.tsv"
     conda:
         "../envs/featurepaths.yaml"
     threads: 1

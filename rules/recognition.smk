@@ -9,11 +9,11 @@ rule selection:
     input:
         adversarial=calibration_paths(1),
     output:
-        selection=RUN + "/selection/{pooling}/{calibration}.json",
+        selection="<run>/selection/{pooling}/{calibration}.json",
     log:
-        RUN + "/logs/selection.{pooling}.{calibration}.log",
+        "<run>/logs/selection.{pooling}.{calibration}.log",
     benchmark:
-        RUN + "/benchmarks/selection.{pooling}.{calibration}.tsv"
+        "<run>/benchmarks/selection.{pooling}.{calibration}.tsv"
     conda:
         "../envs/featurepaths.yaml"
     threads: 1
@@ -32,15 +32,15 @@ rule recognition:
     input:
         thresholds=calibrated("thresholds", "feature-paths."),
         selections=calibrated("selection", ""),
-        clean=ancient(RUN + "/paths/{pooling}/test.h5"),
-        adversarial=ancient(RUN + "/paths/{pooling}/test.{attack}.{keep}.h5"),
+        clean="<run>/paths/{pooling}/test.h5",
+        adversarial="<run>/paths/{pooling}/test.{attack}.{keep}.h5",
     output:
-        metrics=RUN + "/recognition/{pooling}/feature-paths.{attack}.{keep}.json",
-        records=RUN + "/recognition/{pooling}/feature-paths.{attack}.{keep}.h5",
+        metrics="<run>/recognition/{pooling}/feature-paths.{attack}.{keep}.json",
+        records="<run>/recognition/{pooling}/feature-paths.{attack}.{keep}.h5",
     log:
-        RUN + "/logs/recognition.{pooling}.{attack}.{keep}.log",
+        "<run>/logs/recognition.{pooling}.{attack}.{keep}.log",
     benchmark:
-        RUN + "/benchmarks/recognition.{pooling}.{attack}.{keep}.tsv"
+        "<run>/benchmarks/recognition.{pooling}.{attack}.{keep}.tsv"
     conda:
         "../envs/featurepaths.yaml"
     threads: 1

@@ -10,49 +10,49 @@ rule tables:
         checkpoints=of_runs("checkpoint.safetensors"),
         detection=of_attacks("detection"),
         recognition=of_attacks("recognition"),
-        collapse=of_poolings("collapse/{pooling}.json"),
+        collapse=of_poolings("collapse"),
     output:
         architecture=report(
-            RESULTS + "/tables/architecture.html",
+            "<results>/tables/architecture.html",
             caption="../captions/architecture.rst",
             category="Tables",
             labels={"table": "Table 1: networks"},
         ),
         accuracy=report(
-            RESULTS + "/tables/accuracy.html",
+            "<results>/tables/accuracy.html",
             caption="../captions/accuracy.rst",
             category="Tables",
             labels={"table": "Tables 2 and 4: accuracy"},
         ),
         combinations=report(
-            RESULTS + "/tables/combinations.html",
+            "<results>/tables/combinations.html",
             caption="../captions/combinations.rst",
             category="Tables",
             labels={"table": "Table 3: votes of middle layers"},
         ),
         detection=report(
-            RESULTS + "/tables/detection.html",
+            "<results>/tables/detection.html",
             caption="../captions/detection.rst",
             category="Tables",
             labels={"table": "Detection, all metrics"},
         ),
         recognition=report(
-            RESULTS + "/tables/recognition.html",
+            "<results>/tables/recognition.html",
             caption="../captions/recognition.rst",
             category="Tables",
             labels={"table": "Recognition, all thresholds"},
         ),
         collapse=report(
-            RESULTS + "/tables/collapse.html",
+            "<results>/tables/collapse.html",
             caption="../captions/collapse.rst",
             category="Tables",
             labels={"table": "Collapse by layer"},
         ),
-        files=expand("{results}/tables/{table}.{kind}", results=RESULTS, table=TABLES, kind=["csv", "md"]),
+        files=expand("<results>/tables/{table}.{kind}", table=TABLES, kind=["csv", "md"]),
     log:
-        RESULTS + "/logs/tables.log",
+        "<results>/logs/tables.log",
     benchmark:
-        RESULTS + "/benchmarks/tables.tsv"
+        "<results>/benchmarks/tables.tsv"
     conda:
         "../envs/featurepaths.yaml"
     threads: 1
@@ -65,49 +65,47 @@ rule tables:
     shell:
         "python -m featurepaths.stages.tables --settings {params.settings:q} --digest {params.digest}"
         " --checkpoints {input.checkpoints} --detection {input.detection} --recognition {input.recognition}"
-        " --collapse {input.collapse} --tables {RESULTS}/tables > {log} 2>&1"
+        " --collapse {input.collapse} --tables $(dirname {output.architecture}) > {log} 2>&1"
 
 
 rule run_figures:
     input:
-        data=ancient(RESULTS + "/data.h5"),
-        clean=ancient(RUN + "/paths/{pooling}/test.h5"),
-        adversarial=[ancient(RUN + f"/paths/{{pooling}}/test.{attacked}.h5") for attacked in PLAN.attacked],
-        detection=[ancient(RUN + f"/detection/{{pooling}}/feature-paths.{attacked}.json") for attacked in PLAN.attacked],
-        records=[ancient(RUN + f"/detection/{{pooling}}/feature-paths.{attacked}.h5") for attacked in PLAN.attacked],
-        recognition=[
-            ancient(RUN + f"/recognition/{{pooling}}/feature-paths.{attacked}.json") for attacked in PLAN.attacked
-        ],
+        data="<results>/data.h5",
+        clean="<run>/paths/{pooling}/test.h5",
+        adversarial=[f"<run>/paths/{{pooling}}/test.{attacked}.h5" for attacked in PLAN.attacked],
+        detection=[f"<run>/detection/{{pooling}}/feature-paths.{attacked}.json" for attacked in PLAN.attacked],
+        records=[f"<run>/detection/{{pooling}}/feature-paths.{attacked}.h5" for attacked in PLAN.attacked],
+        recognition=[f"<run>/recognition/{{pooling}}/feature-paths.{attacked}.json" for attacked in PLAN.attacked],
     output:
         paths=report(
-            RESULTS + "/figures/paths.{run}.{pooling}.png",
+            "<results>/figures/paths.{run}.{pooling}.png",
             caption="../captions/paths.rst",
             category="Figure 1: mean feature paths",
             labels={"run": "{run}", "pooling": "{pooling}"},
         ),
         histogram=report(
-            RESULTS + "/figures/histogram.{run}.{pooling}.png",
+            "<results>/figures/histogram.{run}.{pooling}.png",
             caption="../captions/histogram.rst",
             category="Figures 2 and 4: detection scores",
             labels={"run": "{run}", "pooling": "{pooling}"},
         ),
         layers=report(
-            RESULTS + "/figures/layers.{run}.{pooling}.png",
+            "<results>/figures/layers.{run}.{pooling}.png",
             caption="../captions/layers.rst",
             category="Figures 3 and 5: accuracy by layer",
             labels={"run": "{run}", "pooling": "{pooling}"},
         ),
         roc=report(
-            RESULTS + "/figures/roc.{run}.{pooling}.png",
+            "<results>/figures/roc.{run}.{pooling}.png",
             caption="../captions/roc.rst",
             category="ROC curves",
             labels={"run": "{run}", "pooling": "{pooling}"},
         ),
-        vector=[RESULTS + f"/figures/{figure}.{{run}}.{{pooling}}.svg" for figure in RUN_FIGURES],
+        vector=[f"<results>/figures/{figure}.{{run}}.{{pooling}}.svg" for figure in RUN_FIGURES],
     log:
-        RUN + "/logs/figures.{pooling}.log",
+        "<run>/logs/figures.{pooling}.log",
     benchmark:
-        RUN + "/benchmarks/figures.{pooling}.tsv"
+        "<run>/benchmarks/figures.{pooling}.tsv"
     conda:
         "../envs/featurepaths.yaml"
     threads: 1
@@ -121,35 +119,35 @@ rule run_figures:
         "python -m featurepaths.stages.run_figures --settings {params.settings:q} --digest {params.digest}"
         " --data {input.data} --clean {input.clean} --adversarial {input.adversarial}"
         " --detection {input.detection} --records {input.records} --recognition {input.recognition}"
-        " --run {wildcards.run} --pooling {wildcards.pooling} --figures {RESULTS}/figures > {log} 2>&1"
+        " --run {wildcards.run} --pooling {wildcards.pooling} --figures $(dirname {output.paths}) > {log} 2>&1"
 
 
 rule summary_figures:
     input:
         checkpoints=of_runs("checkpoint.safetensors"),
         training=of_runs("training.csv"),
-        collapse=of_poolings("collapse/{pooling}.json"),
+        collapse=of_poolings("collapse"),
     output:
         training=report(
-            RESULTS + "/figures/training.png",
+            "<results>/figures/training.png",
             caption="../captions/training.rst",
             category="Training and collapse",
             labels={"figure": "Training curves"},
         ),
         collapse=[
             report(
-                RESULTS + f"/figures/collapse.{pooling}.png",
+                f"<results>/figures/collapse.{pooling}.png",
                 caption="../captions/collapse_figure.rst",
                 category="Training and collapse",
                 labels={"figure": f"Collapse by layer, {pooling} features"},
             )
             for pooling in PLAN.poolings
         ],
-        vector=expand("{results}/figures/{figure}.svg", results=RESULTS, figure=SUMMARY_FIGURES),
+        vector=expand("<results>/figures/{figure}.svg", figure=SUMMARY_FIGURES),
     log:
-        RESULTS + "/logs/summary_figures.log",
+        "<results>/logs/summary_figures.log",
     benchmark:
-        RESULTS + "/benchmarks/summary_figures.tsv"
+        "<results>/benchmarks/summary_figures.tsv"
     conda:
         "../envs/featurepaths.yaml"
     threads: 1
@@ -162,22 +160,22 @@ rule summary_figures:
     shell:
         "python -m featurepaths.stages.summary_figures --settings {params.settings:q} --digest {params.digest}"
         " --checkpoints {input.checkpoints} --training {input.training} --collapse {input.collapse}"
-        " --figures {RESULTS}/figures > {log} 2>&1"
+        " --figures $(dirname {output.training}) > {log} 2>&1"
 
 
 rule configuration:
     output:
-        config=RESULTS + "/config.json",
+        config="<results>/config.json",
         page=report(
-            RESULTS + "/tables/configuration.html",
+            "<results>/tables/configuration.html",
             caption="../captions/configuration.rst",
             category="Configuration",
             labels={"table": "Configuration and versions"},
         ),
     log:
-        RESULTS + "/logs/configuration.log",
+        "<results>/logs/configuration.log",
     benchmark:
-        RESULTS + "/benchmarks/configuration.tsv"
+        "<results>/benchmarks/configuration.tsv"
     conda:
         "../envs/featurepaths.yaml"
     threads: 1
