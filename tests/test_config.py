@@ -1,0 +1,119 @@
+import copy
+import json
+from fractions import Fraction
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from featurepaths.config import Experiment, read_experiment
+from featurepaths.errors import FeaturePathsError
+
+ROOT = Path(__file__).parents[1]
+DEFAULT = yaml.safe_load((ROOT / "config.yaml").read_text())
+
+
+def changed(path, value):
+    config = copy.deepcopy(DEFAULT)
+    *parents, key = path.split(".")
+    section = config
+    for parent in parents:
+        section = section[parent]
+    if value is None:
+        del section[key]
+    else:
+        section[key] = value
+    return config
+
+
+def message(config):
+    with pytest.raises(FeaturePathsError) as error:
+        read_experiment(config, "config.yaml")
+    return str(error.value)
+
+
+def test_default_configuration_is_valid():
+    assert read_experiment(DEFAULT).name == "digits"
+
+
+def test_schema_in_the_repository_is_the_models_schema():
+    stored = json.loads((ROOT / "schemas/config.schema.json").read_text())
+    assert stored == Experiment.model_json_schema(), "run `make schema`"
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "expected"),
+    [
+        ("attacks.apgd.iteratons", 20, "attacks.apgd.iteratons: unknown key; did you mean 'iterations'?"),
+        ("models.resnet20.widht", 8, "models.resnet20.widht: unknown key; did you mean 'width'?"),
+        ("data.sise", 32, "data.sise: unknown key; did you mean 'size'?"),
+        ("training.adversarial.adversary.stp", 1, "did you mean 'step'?"),
+        ("zzz", 1, "zzz: unknown key; known keys are attacks"),
+        ("training.standard.epochs", "ten", "training.standard.epochs: input should be a valid integer, not 'ten'"),
+        ("training.standard.epochs", True, "training.standard.epochs: input should be a valid integer"),
+        ("attacks.apgd.eps", "8/0", "attacks.apgd.eps: '8/0' is not a number or a fraction"),
+        ("attacks.apgd.eps", 0, "attacks.apgd.eps: should be greater than 0"),
+        ("attacks.apgd.eps", None, "attacks.apgd.eps: missing"),
+        ("attacks.apgd.method", "pgdd", "attacks.apgd.method: input should be 'apgd', not 'pgdd'"),
+        ("attacks.apgd.norm", "l1", "attacks.apgd.norm: input should be 'linf' or 'l2', not 'l1'"),
+        ("attacks.apgd.keep", ["best"], "attacks.apgd.keep.0"),
+        ("attacks", {"a b": {"eps": 1}}, "attacks.a b"),
+        ("models", {"../x": {"architecture": "resnet20"}}, "models.../x"),
+        ("name", "../elsewhere", "name: string should match pattern"),
+        ("calibration.attack", "pgd", "calibration.attack: 'pgd' is not one of attacks (apgd)"),
+        ("calibration.keep", "last-success", "calibration.keep: 'last-success' is not one of attacks.apgd.keep"),
+        ("calibration", None, "calibration: missing"),
+        ("recognition.layers", [2, 9], "recognition.layers: there is no layer 9; models.resnet18 has 8 layers"),
+        ("recognition.layers", [0], "recognition.layers"),
+        ("detection.layers", "some", "detection.layers: input should be 'auto', not 'some'"),
+        ("detection.weights", ["1/2", "1/2"], "detection.weights: a list needs detection.layers to be a list"),
+        ("seeds", "[0,1]", "seeds: input should be a valid list, not the text '[0,1]'. --config passes lists"),
+        ("seeds", [0, 0], "seeds: names something twice"),
+        ("data.source", "mnist", "data: input tag 'mnist'"),
+        ("features.poolings", ["max"], "features.poolings.0: input should be 'flatten' or 'mean', not 'max'"),
+    ],
+)
+def test_what_is_wrong_is_named(path, value, expected):
+    assert expected in message(changed(path, value))
+
+
+def test_all_problems_are_told_at_once():
+    config = changed("attacks.apgd.eps", "x")
+    config["seeds"] = 3
+    told = message(config).splitlines()
+    assert len(told) == 3
+    assert told[0] == "config.yaml is not valid:"
+
+
+def test_weights_sum_to_one_exactly():
+    config = changed("detection.layers", [1, 2, 3])
+    config["detection"]["weights"] = ["1/3", "1/3", "1/3"]
+    assert sum(read_experiment(config).detection.weights) == 1
+    config["detection"]["weights"] = [0.3, 0.3, 0.3]
+    assert "detection.weights: should be at least 0 and sum to 1, not to 9/10" in message(config)
+
+
+@given(st.integers(1, 1000), st.integers(1, 1000))
+def test_fractions_stay_exact_through_json(numerator, denominator):
+    experiment = read_experiment(changed("attacks.apgd.eps", f"{numerator}/{denominator}"))
+    written = json.loads(experiment.model_dump_json())["attacks"]["apgd"]["eps"]
+    assert Fraction(written) == Fraction(numerator, denominator)
+
+
+def test_decimals_mean_what_is_written():
+    assert read_experiment(changed("attacks.apgd.eps", 0.1)).attacks["apgd"].eps == Fraction(1, 10)
+
+
+def test_without_calibration_images_only_the_papers_protocol_is_left():
+    config = changed("data.calibration", 0)
+    del config["calibration"]
+    assert read_experiment(config).protocols == ["paper"]
+
+
+def test_every_field_is_reachable_from_the_schema_with_its_default_or_requirement():
+    schema = Experiment.model_json_schema()
+    for name, section in {"Experiment": schema, **schema["$defs"]}.items():
+        for key, field in section["properties"].items():
+            assert "default" in field or key in section.get("required", []), f"{name}.{key}"

@@ -1,0 +1,96 @@
+import pickle
+
+import numpy as np
+import pytest
+from sklearn.datasets import load_digits as scikit_digits
+
+from featurepaths.data import load_cifar10, load_digits, read_split, write_splits
+from featurepaths.errors import FeaturePathsError
+from featurepaths.storage import Origin
+
+ORIGIN = Origin("data", "d", {})
+
+
+@pytest.fixture(scope="module")
+def digits(tmp_path_factory):
+    path = tmp_path_factory.mktemp("data") / "data.h5"
+    parts, names = load_digits(32, 0.2, 0)
+    write_splits(path, parts, names, 0.1, 0, ORIGIN)
+    return {split: read_split(path, split) for split in ("train", "calibration", "test")}
+
+
+def test_splits_are_disjoint_and_complete(digits):
+    rows = np.concatenate([part.indices for part in digits.values()])
+    assert len(np.unique(rows)) == len(rows) == 1797
+    # an image that stood in two splits would show up in two of these sets; the digits hold no two equal images
+    contents = [{image.tobytes() for image in part.images} for part in digits.values()]
+    assert sum(map(len, contents)) == len(set.union(*contents)) == 1797
+
+
+def test_splits_are_stratified(digits):
+    total = np.bincount(scikit_digits().target)
+    for part, share in (("test", 0.2), ("calibration", 0.08), ("train", 0.72)):
+        assert np.abs(np.bincount(digits[part].labels) - share * total).max() <= 1.5, part
+
+
+def test_images_are_the_digits_enlarged(digits):
+    image = digits["test"].images
+    assert image.shape == (360, 32, 32, 3)
+    assert image.dtype == np.uint8
+    assert (image[..., 0] == image[..., 1]).all()
+    # averaging each 4x4 square of a bilinear enlargement comes near the pixel it grew from
+    small = image[..., 0].reshape(-1, 8, 4, 8, 4).mean(axis=(2, 4))
+    original = scikit_digits().images * 255 / 16
+    distance = ((small[:, None] - original[None]) ** 2).mean(axis=(2, 3))
+    assert (scikit_digits().target[distance.argmin(axis=1)] == digits["test"].labels).all()
+
+
+def test_the_seed_decides_the_splits():
+    first, _ = load_digits(32, 0.2, 0)
+    again, _ = load_digits(32, 0.2, 0)
+    other, _ = load_digits(32, 0.2, 1)
+    assert (first["test"][0] == again["test"][0]).all()
+    assert not (first["test"][0] == other["test"][0]).all()
+
+
+def test_no_calibration_split(tmp_path):
+    parts, names = load_digits(32, 0.2, 0)
+    sizes = write_splits(tmp_path / "data.h5", parts, names, 0, 0, ORIGIN)
+    assert sizes == {"train": 1437, "calibration": 0, "test": 360}
+    with pytest.raises(FeaturePathsError, match=r"no calibration images: set data\.calibration above 0"):
+        read_split(tmp_path / "data.h5", "calibration")
+
+
+def test_a_class_without_test_images_is_named(tmp_path):
+    images = np.zeros((20, 4, 4, 3), np.uint8)
+    parts = {"train": (images, np.arange(20) % 2), "test": (images[:4], np.zeros(4, int))}
+    with pytest.raises(FeaturePathsError, match="test split has no image of class dog"):
+        write_splits(tmp_path / "data.h5", parts, ["cat", "dog"], 0.5, 0, ORIGIN)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_cifar10_as_torchvision_stores_it(tmp_path, monkeypatch):
+    from torchvision.datasets import CIFAR10
+
+    folder = tmp_path / "cifar-10-batches-py"
+    folder.mkdir()
+    generator = np.random.default_rng(0)
+    names = [f"data_batch_{number}" for number in range(1, 6)] + ["test_batch"]
+    for name in names:
+        batch = {"data": generator.integers(0, 256, (20, 3072), np.uint8), "labels": list(range(10)) * 2}
+        (folder / name).write_bytes(pickle.dumps(batch))
+    classes = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
+    (folder / "batches.meta").write_bytes(pickle.dumps({"label_names": classes}))
+    monkeypatch.setattr(CIFAR10, "_check_integrity", lambda self: True)
+    monkeypatch.setattr("torchvision.datasets.cifar.check_integrity", lambda *_: True)
+    parts, found = load_cifar10(str(tmp_path), download=False)
+    assert found == classes
+    assert parts["train"][0].shape == (100, 32, 32, 3)
+    assert parts["test"][1].tolist() == list(range(10)) * 2
+    stored = pickle.loads((folder / "test_batch").read_bytes())["data"]
+    assert (parts["test"][0][3, 5, 7] == stored[3].reshape(3, 32, 32)[:, 5, 7]).all()
+
+
+def test_missing_cifar10_is_told(tmp_path):
+    with pytest.raises(FeaturePathsError, match=r"data\.root.*download: true"):
+        load_cifar10(str(tmp_path), download=False)

@@ -1,0 +1,110 @@
+import json
+
+import numpy as np
+import pytest
+
+from featurepaths.errors import FeaturePathsError
+from featurepaths.storage import (
+    Origin,
+    atomic,
+    create_hdf5,
+    descend,
+    layers_in,
+    open_hdf5,
+    read_json,
+    read_origin,
+    write_json,
+)
+
+ORIGIN = Origin("paths/mean/test", "abc", {"data": "123"})
+
+
+def test_origin_survives_hdf5_and_json(tmp_path):
+    with create_hdf5(tmp_path / "a.h5", ORIGIN) as file:
+        file["x"] = np.arange(3)
+    write_json(tmp_path / "a.json", {"x": 1}, ORIGIN)
+    assert read_origin(tmp_path / "a.h5") == ORIGIN
+    assert read_origin(tmp_path / "a.json") == ORIGIN
+
+
+def test_a_failed_write_leaves_nothing_and_keeps_what_was_there(tmp_path):
+    path = tmp_path / "a.h5"
+    with create_hdf5(path, ORIGIN) as file:
+        file["x"] = 1
+    with pytest.raises(ZeroDivisionError), create_hdf5(path, ORIGIN) as file:
+        file["x"] = 2
+        raise ZeroDivisionError
+    assert [entry.name for entry in tmp_path.iterdir()] == ["a.h5"]
+    with open_hdf5(path) as file:
+        assert file["x"][()] == 1
+
+
+def test_atomic_makes_folders_and_keeps_the_suffix(tmp_path):
+    with atomic(tmp_path / "new/figure.png") as temporary:
+        assert temporary.suffix == ".png"
+        temporary.write_text("x")
+    assert (tmp_path / "new/figure.png").read_text() == "x"
+
+
+@pytest.mark.parametrize("keep", [0, 1, 100, 0.5, 0.9])
+def test_a_truncated_hdf5_file_is_named(tmp_path, keep):
+    path = tmp_path / "a.h5"
+    with create_hdf5(path, ORIGIN) as file:
+        file["x"] = np.random.default_rng(0).normal(size=10_000)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: int(keep * len(whole)) if isinstance(keep, float) else keep])
+    with pytest.raises(FeaturePathsError, match=r"a\.h5 cannot be read.*run snakemake again"), open_hdf5(path) as file:
+        file["x"][:]
+
+
+def test_a_missing_file_and_a_missing_data_set_are_named(tmp_path):
+    with pytest.raises(FeaturePathsError, match=r"none\.h5 does not exist"), open_hdf5(tmp_path / "none.h5"):
+        pass
+    with create_hdf5(tmp_path / "a.h5", ORIGIN):
+        pass
+    with pytest.raises(FeaturePathsError, match=r"a\.h5 cannot be read.*layer1"), open_hdf5(tmp_path / "a.h5") as file:
+        file["layer1"]
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"format": 0, "origin": {}}', "\x00"])
+def test_damaged_json_is_named(tmp_path, text):
+    path = tmp_path / "a.json"
+    path.write_text(text)
+    with pytest.raises(FeaturePathsError, match=r"a\.json"):
+        read_json(path)
+
+
+def test_nan_is_not_written_as_json(tmp_path):
+    with pytest.raises(ValueError, match="JSON"):
+        write_json(tmp_path / "a.json", {"x": float("nan")}, ORIGIN)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_inputs_of_different_ancestors_are_refused(tmp_path):
+    write_json(tmp_path / "a.json", {}, Origin("centroids/mean", "c1", {"checkpoint": "k1", "data": "d"}))
+    write_json(tmp_path / "b.json", {}, Origin("features/mean/test", "f1", {"checkpoint": "k2", "data": "d"}))
+    with pytest.raises(FeaturePathsError, match=r"a\.json and .*b\.json do not belong together.*'checkpoint'"):
+        descend("paths/mean/test", "p", [tmp_path / "a.json", tmp_path / "b.json"])
+
+
+def test_ancestors_add_up(tmp_path):
+    write_json(tmp_path / "a.json", {}, Origin("centroids/mean", "c1", {"checkpoint": "k"}))
+    write_json(tmp_path / "b.json", {}, Origin("features/mean/test", "f1", {"checkpoint": "k", "data": "d"}))
+    origin = descend("paths/mean/test", "p", [tmp_path / "a.json", tmp_path / "b.json"])
+    assert origin == Origin(
+        "paths/mean/test", "p", {"checkpoint": "k", "data": "d", "centroids/mean": "c1", "features/mean/test": "f1"}
+    )
+
+
+def test_layers_are_in_the_networks_order(tmp_path):
+    with create_hdf5(tmp_path / "a.h5", ORIGIN) as file:
+        for number in (10, 2, 1):
+            file[f"layer{number}"] = 0
+        file["labels"] = 0
+        assert layers_in(file) == ["layer1", "layer2", "layer10"]
+
+
+def test_json_holds_what_was_written(tmp_path):
+    write_json(tmp_path / "a.json", {"threshold": 0.1 + 0.2}, ORIGIN)
+    assert read_json(tmp_path / "a.json")["threshold"] == 0.1 + 0.2
+    assert json.loads((tmp_path / "a.json").read_text())["format"] == 1
