@@ -69,7 +69,16 @@ def test_schema_in_the_repository_is_the_models_schema():
         ("recognition.layers", [0], "recognition.layers"),
         ("detection.layers", "some", "detection.layers: input should be 'auto', not 'some'"),
         ("detection.weights", ["1/2", "1/2"], "detection.weights: a list needs detection.layers to be a list"),
-        ("seeds", "[0,1]", "seeds: input should be a valid list, not the text '[0,1]'. --config passes lists"),
+        (
+            "seeds",
+            "[0,1]",
+            "seeds: input should be a valid list, not the text '[0,1]'; what stands in a list or map of --config",
+        ),
+        (
+            "seeds",
+            ["0", "1"],
+            "seeds.1: input should be a valid integer, not the text '1'; what stands in a list or map",
+        ),
         ("seeds", [0, 0], "seeds: names something twice"),
         ("data.source", "mnist", "data: input tag 'mnist'"),
         ("features.poolings", ["max"], "features.poolings.0: input should be 'flatten' or 'mean', not 'max'"),

@@ -293,6 +293,9 @@ def read_experiment(config: Mapping[str, Any], source: str = "the configuration"
         raise FeaturePathsError("\n".join([f"{source} is not valid:", *dict.fromkeys(lines)])) from None
 
 
+USE = "write it into a file for --configfile"
+
+
 def _describe(problem: Mapping[str, Any], config: Mapping[str, Any]) -> str:
     # a union's alternatives stand in the location too: keep what is a key or an index of the configuration
     location, here = [], config
@@ -313,8 +316,14 @@ def _describe(problem: Mapping[str, Any], config: Mapping[str, Any]) -> str:
     message = message[:1].lower() + message[1:]
     if problem["type"] == "missing":
         return f"{key}: missing"
-    if isinstance(given, str) and re.match(r"\s*[\[{]", given):
-        return f"{key}: {message}, not the text '{given}'. --config passes lists and maps as text: use a --configfile"
+    if (
+        isinstance(given, str)
+        and problem["type"].endswith("_type")
+        and re.match(r"\s*([\[{]|-?\d|true|false)", given, re.I)
+    ):
+        return (
+            f"{key}: {message}, not the text '{given}'; what stands in a list or map of --config arrives as text: {USE}"
+        )
     if problem["type"] == "value_error" and not key:
         return message
     return f"{key}: {message}" + ("" if problem["type"] == "value_error" else f", not {given!r}")

@@ -90,8 +90,6 @@ class ResNet(nn.Module):
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-        # about 1.3 times faster on a CPU, and on a GPU as well; logits and features keep the order N, C, H, W
-        self.to(memory_format=torch.channels_last)
 
     @property
     def layer_names(self) -> list[str]:
@@ -100,6 +98,7 @@ class ResNet(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Map images [N, C, H, W] in [0, 1] to logits [N, classes]."""
-        images = images.contiguous(memory_format=torch.channels_last)
-        last = self.blocks(self.stem(self.normalise(images)))
+        # Not channels-last: on a CPU, torch 2.14's backward pass of a narrow 1x1 convolution of stride 2 then writes
+        # outside its memory.
+        last = self.blocks(self.stem(self.normalise(images.contiguous())))
         return self.classifier(last.mean(dim=(2, 3)))

@@ -1,5 +1,6 @@
 """The experiment's tables, from what its stages counted. Rates are fractions; Markdown shows them in per cent."""
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from html import escape
@@ -214,7 +215,8 @@ def to_markdown(table: pd.DataFrame, title: str, note: str) -> str:
 
 def to_html(table: pd.DataFrame, title: str, note: str) -> str:
     """Return the same table as a page of its own, for the report."""
-    return page(title, f"<p>{escape(note)}</p>\n{_readable(table).to_html(index=False, border=0)}")
+    text = re.sub("`(.*?)`", r"<code>\1</code>", escape(note))
+    return page(title, f"<p>{text}</p>\n{_readable(table).to_html(index=False, border=0)}")
 
 
 def _readable(table: pd.DataFrame) -> pd.DataFrame:

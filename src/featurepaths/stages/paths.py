@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
+from featurepaths.errors import FeaturePathsError
 from featurepaths.paths.similarity import similarities
 from featurepaths.stages import command
 from featurepaths.storage import create_hdf5, layers_in, open_hdf5, read_origin
@@ -11,6 +12,8 @@ from featurepaths.storage import create_hdf5, layers_in, open_hdf5, read_origin
 
 def main(arguments):
     _, pooling, images = read_origin(arguments.features).name.split("/")
+    if read_origin(arguments.centroids).name != f"centroids/{pooling}":
+        raise FeaturePathsError(f"{arguments.features} holds {pooling} features, but {arguments.centroids} does not.")
     inputs = [arguments.features, arguments.centroids]
     origin = command.origin_of("paths", arguments, f"paths/{pooling}/{images}", inputs)
     with (

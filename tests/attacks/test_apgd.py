@@ -1,0 +1,303 @@
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from featurepaths.attacks.apgd import KEEPS, MOMENTUM, RHO, _checkpoints, apgd
+from featurepaths.attacks.norms import NORMS, project, random_start, size, steepest
+from featurepaths.attacks.objectives import misclassify
+from featurepaths.attacks.run import attack_blocks
+
+
+class Linear(nn.Module):
+    """Two logits, +-(w x + b): its best attack is known in closed form."""
+
+    def __init__(self, weight, bias):
+        super().__init__()
+        self.weight, self.bias = weight, bias
+
+    def forward(self, images):
+        score = images.flatten(1) @ self.weight + self.bias
+        return torch.stack([score, -score], dim=1)
+
+
+def small_network(seed=0, classes=5):
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return nn.Sequential(
+            nn.Conv2d(3, 8, 3, stride=2), nn.Tanh(), nn.Flatten(), nn.Linear(8 * 9, classes), nn.LayerNorm(classes)
+        ).eval()
+
+
+def small_problem(count=40, dtype=torch.float32):
+    generator = torch.Generator().manual_seed(1)
+    images = torch.rand(count, 3, 8, 8, generator=generator).to(dtype)
+    network = small_network().to(dtype)
+    with torch.no_grad():
+        labels = network(images).argmax(dim=1)
+    return network, images, labels
+
+
+def start_of(images, eps, norm="linf", seed=0):
+    return random_start(images, np.arange(len(images)), eps, norm, seed)
+
+
+@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize("eps", [0.02, 0.3])
+def test_linear_model_is_attacked_as_well_as_possible(norm, eps):
+    generator = torch.Generator().manual_seed(0)
+    weight = torch.randn(48, generator=generator, dtype=torch.float64)
+    # far enough from 0 and 1 that the box never binds
+    images = 0.45 + 0.1 * torch.rand(20, 3, 4, 4, generator=generator, dtype=torch.float64)
+    labels = torch.zeros(20, dtype=torch.long)
+    network = Linear(weight, 5.0)
+    search = apgd(
+        misclassify(network, "ce"), images, labels, start_of(images, eps, norm), eps=eps, norm=norm, iterations=100
+    )
+    dual = weight.norm(p=1 if norm == "linf" else 2)
+    lowest = images.flatten(1) @ weight + 5.0 - eps * dual
+    best_loss = torch.nn.functional.softplus(-2 * lowest)
+    torch.testing.assert_close(search.points["max-loss"].loss, best_loss, rtol=1e-3, atol=0)
+    direction = weight.sign() if norm == "linf" else weight / weight.norm()
+    optimum = (images.flatten(1) - eps * direction).view_as(images)
+    torch.testing.assert_close(search.points["max-loss"].adversarial, optimum, rtol=0, atol=0.05 * eps)
+    assert (search.points["max-loss"].fooled == (lowest < 0)).all()
+
+
+def test_linear_model_in_a_corner_of_the_box():
+    weight = torch.ones(12, dtype=torch.float64)
+    images = torch.full((1, 3, 2, 2), 0.05, dtype=torch.float64)
+    search = apgd(
+        misclassify(Linear(weight, -0.3), "ce"),
+        images,
+        torch.tensor([0]),
+        start_of(images, 0.2),
+        eps=0.2,
+        iterations=30,
+    )
+    torch.testing.assert_close(search.points["max-loss"].adversarial, torch.zeros_like(images))
+
+
+def test_stopping_rules_choose_among_the_iterates_that_were_seen():
+    network, images, labels = small_problem()
+    seen = []
+    inner = misclassify(network, "ce")
+
+    def objective(points, targets):
+        loss, fooled = inner(points, targets)
+        seen.append((points.detach().clone(), loss.detach().clone(), fooled.clone()))
+        return loss, fooled
+
+    search = apgd(objective, images, labels, start_of(images, 0.03), eps=0.03, iterations=20)
+    assert len(seen) == search.queries == 21
+    never = 0
+    for image in range(len(images)):
+        losses = [float(loss[image]) for _, loss, _ in seen]
+        wins = [step for step, (_, _, fooled) in enumerate(seen) if fooled[image]]
+        greatest = int(np.argmax(losses))
+        if wins:
+            expected = {
+                "first-success": wins[0],
+                "last-success": wins[-1],
+                "max-loss": max(wins, key=lambda step: (losses[step], -step)),
+            }
+        else:
+            never += 1
+            expected = dict.fromkeys(KEEPS, greatest)
+        assert int(search.first_fooled_step[image]) == (wins[0] if wins else -1)
+        for keep, step in expected.items():
+            assert torch.equal(search.points[keep].adversarial[image], seen[step][0][image]), (image, keep)
+            assert float(search.points[keep].loss[image]) == losses[step]
+            assert bool(search.points[keep].fooled[image]) == bool(wins)
+    assert 0 < never < len(images), "the test needs images of both kinds"
+
+
+def plain_apgd(objective, image, label, start, eps, norm, step, iterations):
+    """AutoPGD's Algorithm 1 for one image, written as in the publication; returns each step's loss and success."""
+    points = [0.0, 0.22]
+    while points[-1] < 1:
+        points.append(points[-1] + max(points[-1] - points[-2] - 0.03, 0.06))
+    checkpoints = [int(np.ceil(round(p * iterations, 9))) for p in points if p <= 1]
+
+    losses, wins = [], []
+
+    def look(x):
+        variable = x.clone().requires_grad_()
+        loss, fooled = objective(variable, label)
+        wins.append(bool(fooled))
+        return loss.item(), torch.autograd.grad(loss.sum(), variable)[0]
+
+    x, previous = start, start
+    value, gradient = look(x)
+    best, best_x, best_gradient = value, x, gradient
+    losses.append(value)
+    records = [(0, best, step, False)]
+    for k in range(iterations):
+        z = project(x + step * steepest(gradient, norm), image, eps, norm)
+        alpha = MOMENTUM if k > 0 else 1.0
+        following = project(x + alpha * (z - x) + (1 - alpha) * (x - previous), image, eps, norm)
+        previous, x = x, following
+        value, gradient = look(x)
+        losses.append(value)
+        if value > best:
+            best, best_x, best_gradient = value, x, gradient
+        if k + 1 in checkpoints[1:]:
+            last, last_best, _, halved_then = records[-1]
+            rises = sum(losses[i + 1] > losses[i] for i in range(last, k + 1))
+            same = not halved_then and best <= last_best
+            halve = rises < RHO * (k + 1 - last) or same
+            if halve:
+                step, x, gradient = step / 2, best_x, best_gradient
+            records.append((k + 1, best, step, halve))
+    return losses, wins, sum(record[3] for record in records)
+
+
+@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize("share", [None, 0.5])
+def test_search_is_the_publications_algorithm(norm, share):
+    eps = 0.05 if norm == "linf" else 0.5
+    step = share and share * eps
+    network, images, labels = small_problem(12, torch.float64)
+    objective = misclassify(network, "ce")
+    start = start_of(images, eps, norm)
+    search = apgd(objective, images, labels, start, eps=eps, norm=norm, step=step, iterations=40)
+    seen = search.points["max-loss"]
+    halvings = 0
+    for row in range(len(images)):
+        one = slice(row, row + 1)
+        losses, wins, halved = plain_apgd(
+            objective, images[one], labels[one], start[one], eps, norm, 2 * eps if step is None else step, 40
+        )
+        halvings += halved
+        counted = [loss for loss, won in zip(losses, wins, strict=True) if won] if any(wins) else losses
+        assert bool(seen.fooled[row]) == any(wins)
+        assert float(seen.loss[row]) == pytest.approx(max(counted), rel=1e-6)
+    assert halvings > 0, "the test needs a search whose step was halved"
+
+
+def test_checkpoints_by_hand():
+    # p: 0.22, 0.41, 0.57, 0.70, 0.80, 0.87, 0.93, 0.99 of 100 iterations
+    assert _checkpoints(100) == {22, 41, 57, 70, 80, 87, 93, 99}
+    assert _checkpoints(20) == {5, 9, 12, 14, 16, 18, 19, 20}
+
+
+@pytest.mark.parametrize("norm", NORMS)
+def test_images_do_not_influence_one_another(norm):
+    network, images, labels = small_problem(10, torch.float64)
+    eps = 0.05 if norm == "linf" else 0.5
+    start = start_of(images, eps, norm)
+    options = {"eps": eps, "norm": norm, "iterations": 20}
+    together = apgd(misclassify(network, "ce"), images, labels, start, **options)
+    for row in range(len(images)):
+        one = slice(row, row + 1)
+        alone = apgd(misclassify(network, "ce"), images[one], labels[one], start[one], **options)
+        for keep in KEEPS:
+            torch.testing.assert_close(
+                alone.points[keep].adversarial, together.points[keep].adversarial[one], rtol=0, atol=1e-9
+            )
+
+
+def as_uint8(count):
+    generator = np.random.default_rng(0)
+    return generator.integers(0, 256, (count, 8, 8, 3), np.uint8)
+
+
+def run(network, images, labels, indices, **options):
+    """Attack and return the max-loss images of all blocks."""
+    settings = {"eps": 0.05, "norm": "linf", "step": None, "iterations": 10, "seed": 0} | options
+    blocks = attack_blocks(misclassify(network, "ce"), images, labels, indices, **settings)
+    return np.concatenate(
+        [search.points["max-loss"].adversarial[: rows.stop - rows.start].numpy() for rows, search in blocks]
+    )
+
+
+def test_every_image_gets_the_same_bits_however_many_come_with_it():
+    network, images = small_network(), as_uint8(150)
+    labels, indices = np.zeros(150, np.int64), np.arange(1000, 1150)
+    whole = run(network, images, labels, indices)
+    assert len(whole) == 150
+    for count in (64, 128, 149):
+        # the first blocks of 64 are the same blocks; a cut one is filled up with other images
+        part = run(network, images[:count], labels[:count], indices[:count])
+        assert part.tobytes() == whole[:count].tobytes()
+
+
+def test_no_global_random_state_is_touched():
+    network, images = small_network(), as_uint8(5)
+    state = torch.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
+    run(network, images, np.zeros(5, np.int64), np.arange(5))
+    assert torch.equal(state[0], torch.get_rng_state())
+    assert (state[1] == np.random.get_state()[1]).all()  # noqa: NPY002
+
+
+def test_seed_decides_the_result():
+    network, images = small_network(), as_uint8(20)
+    labels, indices = np.zeros(20, np.int64), np.arange(20)
+    assert (run(network, images, labels, indices) == run(network, images, labels, indices)).all()
+    assert not (run(network, images, labels, indices, seed=1) == run(network, images, labels, indices)).all()
+
+
+@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize("loss", ["ce", "dlr"])
+def test_adversarial_images_stay_in_the_ball_and_the_box(norm, loss):
+    network, images, labels = small_problem()
+    eps = 0.05 if norm == "linf" else 0.5
+    search = apgd(misclassify(network, loss), images, labels, start_of(images, eps, norm), eps=eps, norm=norm)
+    for points in search.points.values():
+        assert (size(points.adversarial - images, norm) <= eps + 1e-6).all()
+        assert points.adversarial.min() >= 0
+        assert points.adversarial.max() <= 1
+        with torch.no_grad():
+            assert ((network(points.adversarial).argmax(dim=1) != labels) == points.fooled).all()
+
+
+def test_vanished_gradients_are_counted():
+    def flat(images, labels):
+        # the first image's loss does not depend on it
+        loss = images.flatten(1).sum(dim=1) * torch.tensor([0.0, 1.0])
+        return loss, torch.zeros(2, dtype=torch.bool)
+
+    images = torch.full((2, 3, 2, 2), 0.5)
+    search = apgd(flat, images, torch.zeros(2, dtype=torch.long), images, eps=0.1, iterations=7)
+    assert search.vanished_steps.tolist() == [7, 0]
+
+
+@pytest.mark.parametrize("norm", NORMS)
+def test_as_strong_as_the_attack_librarys_apgd(norm):
+    """Robust accuracy of a small trained network: ours against torchattacks, same images, equal iterations."""
+    import torchattacks
+
+    from featurepaths.data import load_digits
+    from featurepaths.networks.resnet import ResNet
+    from featurepaths.training.loop import train
+
+    parts, _ = load_digits(32, 0.2, 0)
+    pixels = torch.from_numpy(parts["train"][0]).permute(0, 3, 1, 2)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = ResNet("resnet18", 10, width=4)
+    options = {"momentum": 0.9, "weight_decay": 0.0, "schedule": "constant", "milestones": [], "augment": "none"}
+    for _ in train(network, pixels, torch.from_numpy(parts["train"][1]), epochs=4, batch_size=64, learning_rate=0.05,
+                   adversary=None, seed=0, **options):  # fmt: skip
+        pass
+    images = torch.from_numpy(parts["test"][0]).permute(0, 3, 1, 2).float() / 255
+    labels = torch.from_numpy(parts["test"][1])
+    with torch.no_grad():
+        right = network(images).argmax(dim=1) == labels
+    eps = 0.03 if norm == "linf" else 0.7
+    with torch.random.fork_rng():
+        rival = torchattacks.APGD(
+            network, norm={"linf": "Linf", "l2": "L2"}[norm], eps=eps, steps=20, n_restarts=1, seed=0, loss="ce"
+        )
+        theirs = rival(images, labels)
+    with torch.no_grad():
+        theirs_stand = network(theirs).argmax(dim=1) == labels
+    search = apgd(
+        misclassify(network, "ce"), images, labels, start_of(images, eps, norm), eps=eps, norm=norm, iterations=20
+    )
+    ours_stand = right & (search.first_fooled_step < 0)
+    ours, rivals = float(ours_stand.float().mean()), float(theirs_stand.float().mean())
+    assert 0.05 < rivals < 0.9, "the attack should neither fail nor always succeed"
+    # the same images, so only those count on which the two differ: McNemar's standard error
+    differ = int((ours_stand != theirs_stand).sum())
+    assert abs(ours - rivals) <= 3 * max(differ, 1) ** 0.5 / len(images)

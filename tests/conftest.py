@@ -1,0 +1,53 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[1]
+
+TINY = {
+    "name": "tiny",
+    "data": {"source": "digits", "test": 0.1, "calibration": 0.1},
+    "models": {"small": {"architecture": "resnet18", "width": 4}},
+    "training": {
+        "standard": {"epochs": 4, "batch_size": 32, "learning_rate": 0.05, "schedule": "one-cycle"},
+        "adversarial": {
+            "epochs": 2,
+            "batch_size": 32,
+            "learning_rate": 0.05,
+            "schedule": "one-cycle",
+            "adversary": {"method": "single-step", "eps": "1/10"},
+        },
+    },
+    "attacks": {"apgd": {"eps": "1/10", "iterations": 5, "keep": ["first-success", "last-success", "max-loss"]}},
+    "calibration": {"attack": "apgd", "keep": "max-loss"},
+}
+
+
+class Workflow:
+    """An experiment in a folder of its own, run by this checkout's Snakefile."""
+
+    def __init__(self, folder, config):
+        self.folder = folder
+        self.results = folder / "results" / config["name"]
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "config.yaml").write_text(yaml.safe_dump(config))
+
+    def __call__(self, *arguments, cores=2, succeeds=True):
+        """Run snakemake and return all it printed."""
+        command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile")]
+        command += ["--directory", str(self.folder), "--configfile", str(self.folder / "config.yaml")]
+        command += ["--cores", str(cores), *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
+        assert (done.returncode == 0) == succeeds, done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory):
+    """The results of a tiny experiment with everything in it. Tests read them and leave them as they are."""
+    workflow = Workflow(tmp_path_factory.mktemp("tiny"), TINY)
+    workflow()
+    return workflow

@@ -1,0 +1,56 @@
+import numpy as np
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from featurepaths.detection.thresholds import at_false_positive_rate, otsu
+from featurepaths.errors import FeaturePathsError
+
+SCORES = arrays(np.float64, st.integers(2, 40), elements=st.integers(-50, 50).map(lambda value: value / 50))
+
+
+def between_class_variance(scores, threshold):
+    below, above = scores[scores < threshold], scores[scores >= threshold]
+    return len(below) * len(above) / len(scores) ** 2 * (below.mean() - above.mean()) ** 2
+
+
+@given(SCORES)
+def test_otsu_is_the_best_of_all_cuts(scores):
+    assume(len(np.unique(scores)) > 1)
+    distinct = np.unique(scores)
+    cuts = (distinct[:-1] + distinct[1:]) / 2
+    best = max(between_class_variance(scores, cut) for cut in cuts)
+    found = otsu(scores)
+    assert between_class_variance(scores, found) == pytest.approx(best, rel=1e-9, abs=1e-15)
+    assert np.abs(cuts - found).min() < 1e-12, "in the middle of a gap"
+
+
+def test_otsu_by_hand():
+    assert otsu(np.array([0.0, 0.1, 0.2, 0.8, 1.0])) == pytest.approx(0.5)
+
+
+def test_otsu_does_not_mind_a_large_offset():
+    scores = np.array([0.0, 0.1, 0.2, 0.8, 1.0])
+    assert otsu(scores + 1e6) == pytest.approx(1e6 + 0.5, abs=1e-6)
+
+
+@pytest.mark.parametrize("scores", [np.full(5, 0.3), np.array([0.3]), np.array([])])
+def test_otsu_needs_two_scores(scores):
+    with pytest.raises(FeaturePathsError, match="two different scores"):
+        otsu(scores)
+
+
+def test_otsu_needs_finite_scores():
+    with pytest.raises(FeaturePathsError, match="finite"):
+        otsu(np.array([0.1, np.nan, 0.3]))
+
+
+@given(SCORES, st.sampled_from([0.0, 0.01, 0.05, 0.5, 0.99]))
+def test_false_positive_rate_is_kept_and_used_up(scores, rate):
+    threshold = at_false_positive_rate(scores, rate)
+    assert (scores < threshold).mean() <= rate
+    higher = np.unique(scores)
+    higher = higher[higher > threshold]
+    if len(higher):
+        assert (scores < np.nextafter(threshold, np.inf)).mean() > rate

@@ -1,0 +1,111 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from featurepaths.errors import FeaturePathsError
+from featurepaths.networks.resnet import ResNet
+from featurepaths.networks.tap import forward_intermediates
+from featurepaths.paths.aggregate import aggregate, weights_of
+from featurepaths.paths.features import extract_blocks
+from featurepaths.paths.similarity import CHUNK, centroids, similarities
+
+
+def cosine(a, b):
+    """Eq. (2), one number at a time."""
+    dot = sum(float(x) * float(y) for x, y in zip(a, b, strict=True))
+    lengths = math.sqrt(sum(float(x) ** 2 for x in a)) * math.sqrt(sum(float(y) ** 2 for y in b))
+    return dot / lengths if lengths else 0.0
+
+
+def test_equations_1_and_2_by_hand():
+    features = np.array([[3.0, 0.0], [1.0, 0.0], [0.0, 2.0], [2.0, 2.0]])
+    labels = np.array([0, 0, 1, 1])
+    found = centroids(features, labels, 2)
+    # class 0: mean (2, 0); class 1: mean (1, 2), of length sqrt 5
+    np.testing.assert_allclose(found, [[1, 0], [1 / math.sqrt(5), 2 / math.sqrt(5)]], rtol=1e-6)
+    similarity = similarities(np.array([[0.0, 7.0], [-4.0, 0.0]]), found)
+    np.testing.assert_allclose(similarity, [[0, 2 / math.sqrt(5)], [-1, -1 / math.sqrt(5)]], atol=1e-6)
+
+
+def test_similarities_are_cosines_across_chunks():
+    generator = np.random.default_rng(0)
+    features = generator.normal(size=(CHUNK + 70, 9)).astype(np.float16)
+    labels = generator.integers(0, 4, len(features))
+    found = centroids(features, labels, 4)
+    means = [[sum(map(float, features[labels == c, d])) / (labels == c).sum() for d in range(9)] for c in range(4)]
+    similarity = similarities(features, found)
+    for row in (0, 1, CHUNK - 1, CHUNK, CHUNK + 69):
+        for c in range(4):
+            assert similarity[row, c] == pytest.approx(cosine(features[row], means[c]), abs=1e-5)
+    np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1, rtol=1e-6)
+
+
+def test_a_zero_feature_is_similar_to_nothing():
+    found = centroids(np.eye(3), np.arange(3), 3)
+    assert (similarities(np.zeros((2, 3)), found) == 0).all()
+
+
+def test_the_length_of_a_feature_does_not_matter():
+    generator = np.random.default_rng(0)
+    features = generator.normal(size=(20, 5)).astype(np.float32)
+    found = centroids(features, np.arange(20) % 4, 4)
+    np.testing.assert_allclose(similarities(features * 1000, found), similarities(features, found), atol=1e-6)
+
+
+def test_a_class_without_images_is_named():
+    with pytest.raises(FeaturePathsError, match="Class 1 has no image"):
+        centroids(np.ones((4, 2)), np.array([0, 2, 2, 0]), 3)
+
+
+def test_equation_3_by_hand():
+    similarity = np.array([[[0.5, 0.1], [0.9, 0.3], [0.2, 0.8]]])  # one image, three layers, two classes
+    np.testing.assert_allclose(aggregate(similarity, [1, 3], np.array([0.25, 0.75])), [[0.275, 0.625]])
+    np.testing.assert_allclose(aggregate(similarity, [1, 2, 3], weights_of("equal", 3)), [[1.6 / 3, 0.4]])
+
+
+@pytest.mark.parametrize("pooling", ["flatten", "mean"])
+def test_features_are_the_layers_outputs_and_do_not_depend_on_the_cut(pooling):
+    torch.manual_seed(0)
+    network = ResNet("resnet20", 10, width=4).eval()
+    images = np.random.default_rng(0).integers(0, 256, (100, 32, 32, 3), np.uint8)
+    found = list(extract_blocks(network, network.layer_names, images, ["flatten", "mean"]))
+    logits = np.concatenate([part[1] for part in found])
+    last = np.concatenate([part[2][pooling][8] for part in found])
+    with torch.no_grad():
+        tensor = torch.from_numpy(images).permute(0, 3, 1, 2).contiguous().float() / 255
+        expected, outputs = forward_intermediates(network, tensor, network.layer_names)
+    assert last.dtype == np.float16
+    np.testing.assert_allclose(logits, expected.numpy(), atol=1e-5)
+    plain = outputs[8].numpy()
+    plain = plain.reshape(100, -1) if pooling == "flatten" else plain.mean(axis=(2, 3))
+    np.testing.assert_allclose(last, plain, rtol=2e-3, atol=1e-4)
+    alone = list(extract_blocks(network, network.layer_names, images[:64], [pooling]))
+    assert alone[0][1].tobytes() == logits[:64].tobytes()
+    assert alone[0][2][pooling][8].tobytes() == last[:64].tobytes()
+
+
+class Scaled(nn.Module):
+    def __init__(self, factor):
+        super().__init__()
+        self.layer = nn.Identity()
+        self.factor = factor
+
+    def forward(self, images):
+        return self.layer(images * self.factor).mean(dim=(2, 3))
+
+
+def test_features_too_large_for_float16_are_told_not_stored():
+    images = np.full((3, 4, 4, 3), 255, np.uint8)
+    with pytest.raises(FeaturePathsError, match="Layer layer gives a feature of 7e\\+04, which float16 cannot hold"):
+        list(extract_blocks(Scaled(70000.0), ["layer"], images, ["flatten"]))
+    (found,) = extract_blocks(Scaled(65000.0), ["layer"], images, ["flatten"])
+    assert found[2]["flatten"][0].max() == 64992 or found[2]["flatten"][0].max() == 65000
+
+
+def test_nan_features_are_told():
+    images = np.full((3, 4, 4, 3), 255, np.uint8)
+    with pytest.raises(FeaturePathsError, match="Layer layer"):
+        list(extract_blocks(Scaled(float("nan")), ["layer"], images, ["mean"]))

@@ -1,0 +1,39 @@
+import numpy as np
+import pytest
+
+from featurepaths.report import figures
+
+
+@pytest.mark.parametrize("classes", [2, 7, 10, 30])
+def test_mean_paths_show_the_means(classes):
+    generator = np.random.default_rng(0)
+    labels = np.repeat(np.arange(classes), 4)
+    clean, attacked = generator.uniform(size=(2, len(labels), 6))
+    figure = figures.mean_paths(clean, {"a": attacked}, labels, [str(c) for c in range(classes)])
+    lines = figure.axes[0].get_lines()
+    rows = labels == 0 if classes <= 20 else slice(None)
+    np.testing.assert_allclose(lines[0].get_ydata(), clean[rows].mean(axis=0))
+    np.testing.assert_allclose(lines[1].get_ydata(), attacked[rows].mean(axis=0))
+
+
+def test_histograms_count_every_image_and_mark_every_threshold():
+    scores = {"a": (np.linspace(0.5, 1, 50), np.linspace(0, 0.6, 50)), "b": (np.linspace(0.5, 1, 50), np.zeros(50))}
+    figure = figures.score_histograms(scores, {"a": {"paper, otsu": 0.55}, "b": {"paper, otsu": 0.2, "x": 0.3}})
+    first, second = figure.axes
+    assert sum(bar.get_height() for bar in first.patches) == 100
+    assert [line.get_xdata()[0] for line in second.get_lines()] == [0.2, 0.3]
+    assert "paper, otsu: τ = 0.5500" in [text.get_text() for text in first.get_legend().get_texts()]
+
+
+def test_the_same_figure_is_the_same_file(tmp_path):
+    for name in ("one", "two"):
+        curves = {"a": (np.array([0, 0.5, 1]), np.array([0, 0.9, 1]), 0.7)}
+        figures.save(figures.roc_curves(curves), "ROC", tmp_path / name)
+    for suffix in ("png", "svg"):
+        assert (tmp_path / f"one.{suffix}").read_bytes() == (tmp_path / f"two.{suffix}").read_bytes()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["one.png", "one.svg", "two.png", "two.svg"]
+
+
+def test_more_series_than_colours():
+    curves = {str(n): (np.array([0, 1]), np.array([0, 1]), 0.5) for n in range(15)}
+    assert len(figures.roc_curves(curves).axes[0].get_lines()) == 16

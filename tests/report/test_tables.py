@@ -1,0 +1,139 @@
+import pandas as pd
+import pytest
+
+from featurepaths.report import tables
+
+
+def run(model="resnet20", training="standard", seed=0, adversarial=False):
+    shapes = [[64, 16, 16]] * 2 + [[128, 8, 8]] * 3 + [[256, 4, 4]] * 4
+    checkpoint = {
+        "build": {"architecture": model},
+        "layers": [{"name": f"blocks.{n}", "shape": shape} for n, shape in enumerate(shapes)],
+        "parameters": 123,
+        "adversarial": adversarial,
+    }
+    return tables.Run(model, training, seed, checkpoint)
+
+
+def outcome(method="otsu", clean=90, adversarial=40, flagged=50, right=25):
+    return {"threshold_method": method, "clean_correct": clean, "adversarial_correct": adversarial, "flagged_clean": 3,
+            "flagged_adversarial": flagged, "flagged_correct": right}  # fmt: skip
+
+
+def recognition(which, pooling="flatten"):
+    defended = {
+        "layers": [2, 3, 4],
+        "tie": "last-layer",
+        "outcomes": [outcome(), outcome("fpr-5")],
+        "combinations": [{**outcome(), "layers": [2, 3], "tie": "last-layer"}],
+    }
+    content = {
+        "n": 100,
+        "network": {"clean_correct": 95, "adversarial_correct": 5},
+        "protocols": {"paper": defended, "held-out": defended},
+    }
+    return tables.Evaluation(which, pooling, "feature-paths", "apgd", "max-loss", content)
+
+
+def detection(which):
+    measured = {
+        "layers": [1, 2],
+        "ranking": {"auroc": 0.8, "aupr": 0.7, "tpr_at_fpr_1": 0.1, "tpr_at_fpr_5": 0.2},
+        "intervals": {name: [0.0, 1.0] for name in
+                      ("auroc", "aupr", "tpr_at_fpr_1", "tpr_at_fpr_5", "balanced_accuracy.otsu")},
+        "at_threshold": {"otsu": {"threshold": 0.7, "flagged_clean": 20, "flagged_adversarial": 80}},
+    }  # fmt: skip
+    content = {"n_clean": 100, "n_adversarial": 100, "n_successful": 90, "protocols": {"paper": measured}}
+    return tables.Evaluation(which, "flatten", "feature-paths", "apgd", "max-loss", content)
+
+
+def test_table_1_counts_shapes():
+    table = tables.architecture_table([run(), run(training="adversarial")])
+    assert table[["K", "intermediate_dim", "blocks"]].to_numpy().tolist() == [
+        [3, "64×16×16", 2],
+        [3, "128×8×8", 3],
+        [3, "256×4×4", 4],
+    ]
+
+
+def test_recognition_has_one_undefended_row_and_the_documented_columns():
+    which = run()
+    table = tables.recognition_table([recognition(which), recognition(which, "mean")])
+    assert (table["method"] == "undefended").sum() == 1
+    assert len(table) == 1 + 2 * 2 * 2
+    for column in ("model", "training", "method", "pooling", "layers", "attack", "keep", "threat", "protocol", "seed",
+                   "clean_accuracy", "adversarial_accuracy", "flagged_accuracy", "n"):  # fmt: skip
+        assert column in table
+    row = table[table["protocol"] == "held-out"].iloc[0]
+    assert row[["clean_accuracy", "adversarial_accuracy", "flagged_accuracy"]].tolist() == [0.9, 0.4, 0.5]
+    assert row["flagged_accuracy_low"] < 0.5 < row["flagged_accuracy_high"]
+    assert set(table["threat"]) == {"oblivious"}
+
+
+def test_defended_rows_always_say_their_protocol():
+    table = tables.recognition_table([recognition(run())])
+    assert table.loc[table["method"] == "feature paths", "protocol"].isin(["paper", "held-out"]).all()
+
+
+def test_detection_rates_by_hand():
+    row = tables.detection_table([detection(run())]).iloc[0]
+    assert (row["detection_rate"], row["false_positive_rate"]) == (0.8, 0.2)
+    assert row["balanced_accuracy"] == pytest.approx(0.8)
+    assert row["n_successful"] == 90
+
+
+def made(*runs):
+    found = {
+        "recognition": tables.recognition_table([recognition(one) for one in runs]),
+        "combinations": tables.combinations_table([recognition(one) for one in runs]),
+        "detection": tables.detection_table([detection(one) for one in runs]),
+    }
+    found["accuracy"] = tables.accuracy_table(found["recognition"])
+    tables.add_paper_numbers(found, runs)
+    return found
+
+
+def test_the_papers_numbers_stand_beside_like_ones_only():
+    found = made(run(), run(training="pgd", adversarial=True))
+    accuracy = found["accuracy"]
+    undefended = accuracy[accuracy["method"] == "undefended"].set_index("training")
+    assert undefended.loc["standard", "paper_clean_accuracy"] == 0.9203
+    assert undefended.loc["pgd", "paper_adversarial_accuracy"] == 0.5294, "adversarial training by whatever name"
+    defended = accuracy[(accuracy["method"] == "feature paths") & accuracy["paper_clean_accuracy"].notna()]
+    assert defended[["training", "pooling", "protocol"]].drop_duplicates().to_numpy().tolist() == [
+        ["standard", "flatten", "paper"]
+    ]
+    assert defended["paper_adversarial_accuracy"].tolist() == [0.4417]
+    combinations = found["combinations"].dropna(subset="paper_flagged_accuracy")
+    assert combinations["paper_flagged_accuracy"].tolist() == [0.3716]
+    assert set(combinations["protocol"]) == {"paper"}
+    detected = found["detection"].set_index("training")
+    assert detected.loc["standard", "paper_detection_rate"] == 0.8028
+    assert pd.isna(detected.loc["pgd", "paper_threshold"])
+
+
+def test_tables_2_and_4_begin_with_the_standard_network():
+    accuracy = made(run(), run(training="adversarial", adversarial=True))["accuracy"]
+    assert accuracy[["training", "method"]].drop_duplicates().to_numpy().tolist() == [
+        ["standard", "undefended"],
+        ["standard", "feature paths"],
+        ["adversarial", "undefended"],
+        ["adversarial", "feature paths"],
+    ]
+    assert set(accuracy["threshold_method"].dropna()) == {"otsu"}
+
+
+def test_markdown_shows_per_cent_with_intervals_and_no_empty_words():
+    text = tables.to_markdown(tables.recognition_table([recognition(run())]), "Title", "Note.")
+    assert text.startswith("# Title\n\nNote.\n\n|")
+    assert "| 90.0 [82.6, 94.5] |" in text
+    assert "nan" not in text.lower()
+    assert "| seed" not in text, "one seed says nothing"
+
+
+def test_html_is_escaped_and_alone():
+    page = tables.to_html(pd.DataFrame({"name": ["<b>"]}), "A & B", "see `x`")
+    assert "<title>A &amp; B</title>" in page
+    assert "&lt;b&gt;" in page
+    assert "<code>x</code>" in page
+    assert "http" not in page

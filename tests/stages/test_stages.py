@@ -1,0 +1,148 @@
+"""Stages by hand, and what they refuse."""
+
+import json
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from featurepaths.storage import read_json, read_origin
+
+
+def stage(name, *arguments):
+    command = [sys.executable, "-m", f"featurepaths.stages.{name}", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture
+def run(tiny):
+    return tiny.results / "small-standard-s0"
+
+
+def refused(done, *expected):
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert done.stderr.startswith("Error: ")
+    for text in expected:
+        assert text in done.stderr
+
+
+def test_a_stage_by_hand_makes_what_the_workflow_makes(run, tmp_path):
+    done = stage("collapse", "--features", run / "features/mean/train.h5", "--collapse", tmp_path / "mean.json")
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "mean.json").read_bytes() == (run / "collapse/mean.json").read_bytes()
+
+
+def test_centroids_of_another_network_are_refused(tiny, run, tmp_path):
+    other = tiny.results / "small-adversarial-s0/centroids/mean.h5"
+    arguments = ["--features", run / "features/mean/test.h5", "--centroids", other, "--paths", tmp_path / "test.h5"]
+    refused(stage("paths", *arguments), "do not belong together", "'checkpoint'", "centroids/mean.h5")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_centroids_of_the_other_pooling_are_refused(run, tmp_path):
+    arguments = ["--features", run / "features/mean/test.h5", "--centroids", run / "centroids/flatten.h5"]
+    refused(stage("paths", *arguments, "--paths", tmp_path / "test.h5"), "mean", "flatten")
+
+
+def test_inputs_that_the_workflow_does_not_expect_are_refused(run, tmp_path):
+    arguments = [
+        "--features",
+        run / "features/mean/train.h5",
+        "--centroids",
+        tmp_path / "mean.h5",
+        "--digest",
+        "0" * 20,
+    ]
+    refused(stage("centroids", *arguments), "not those that this run of the workflow expects", "train.h5")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_missing_input_is_named(tmp_path):
+    done = stage("centroids", "--features", tmp_path / "none.h5", "--centroids", tmp_path / "mean.h5")
+    refused(done, "none.h5 does not exist")
+
+
+def test_a_truncated_input_is_named(run, tmp_path):
+    whole = (run / "features/mean/train.h5").read_bytes()
+    (tmp_path / "train.h5").write_bytes(whole[: len(whole) // 2])
+    done = stage("centroids", "--features", tmp_path / "train.h5", "--centroids", tmp_path / "mean.h5")
+    refused(done, "train.h5 cannot be read", "run snakemake again")
+    assert [path.name for path in tmp_path.iterdir()] == ["train.h5"]
+
+
+def test_a_missing_setting_is_named(run, tmp_path):
+    settings = json.dumps({"protocol": "held-out", "layers": [1, 2]})
+    paths = run / "paths/mean"
+    arguments = ["--clean", paths / "calibration.h5", "--adversarial", paths / "calibration.apgd.max-loss.h5"]
+    done = stage(
+        "threshold", "--settings", settings, *arguments, "--threshold", tmp_path / "feature-paths.held-out.json"
+    )
+    refused(done, "--settings lacks 'weights'")
+
+
+def test_settings_that_are_not_json_are_named(tmp_path):
+    done = stage("collapse", "--settings", "{", "--features", "a", "--collapse", tmp_path / "b.json")
+    assert done.returncode == 2
+    assert "not JSON" in done.stderr
+
+
+def test_chosen_layers_and_weights_are_used(run, tmp_path):
+    settings = {"protocol": "held-out", "layers": [2, 3], "weights": ["1/4", "3/4"], "false_positive_rate": "1/10"}
+    paths, made = run / "paths/mean", tmp_path / "feature-paths.held-out.json"
+    arguments = ["--clean", paths / "calibration.h5", "--adversarial", paths / "calibration.apgd.max-loss.h5"]
+    done = stage("threshold", "--settings", json.dumps(settings), *arguments, "--threshold", made)
+    assert done.returncode == 0, done.stderr
+    found = read_json(made)
+    assert found["layers"] == [2, 3]
+    assert found["weights"] == [0.25, 0.75]
+    assert set(found["thresholds"]) == {"otsu", "fpr-10"}
+    assert found["calibrated_on"] == ["paths/mean/calibration", "paths/mean/calibration.apgd.max-loss"]
+
+
+def test_paths_of_other_images_are_refused(run, tmp_path):
+    paths = run / "paths/mean"
+    settings = {"protocol": "paper", "layers": [1], "weights": "equal"}
+    arguments = ["--clean", paths / "calibration.h5", "--adversarial", paths / "test.apgd.max-loss.h5"]
+    done = stage("threshold", "--settings", json.dumps(settings), *arguments, "--threshold", tmp_path / "t.json")
+    refused(done, "are not of the same images")
+
+
+def test_training_resists_a_data_set_that_is_none(tmp_path):
+    (tmp_path / "data.h5").write_text("not HDF5")
+    arguments = ["--data", tmp_path / "data.h5", "--checkpoint", tmp_path / "c.safetensors"]
+    done = stage("train", *arguments, "--training", tmp_path / "training.csv")
+    refused(done, "data.h5 cannot be read")
+
+
+def test_a_device_that_is_not_there_is_told(run, tmp_path, tiny):
+    import torch
+
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a GPU")
+    settings = json.dumps({"torch_threads": 1})
+    arguments = ["--checkpoint", run / "checkpoint.safetensors", "--data", tiny.results / "data.h5", "--device", "cuda"]
+    done = stage("features", "--settings", settings, *arguments, "--features", tmp_path / "mean/test.h5")
+    refused(done, "torch finds no GPU here")
+
+
+def test_progress_is_plain_lines_in_a_log(run):
+    log = (run / "logs/train.log").read_text()
+    assert "epoch 4: loss" in log
+    assert "training: 4 of 4 epochs" in log
+    assert "\r" not in log
+    assert "blocks of 64" in (run / "logs/attack.test.apgd.log").read_text()
+
+
+def test_origin_names_all_ancestors(run):
+    origin = read_origin(run / "paths/mean/test.apgd.max-loss.h5")
+    assert set(origin.ancestors) == {"data", "checkpoint", "attacks/test.apgd", "features/mean/train",
+                                     "features/mean/test.apgd.max-loss", "centroids/mean"}  # fmt: skip
+
+
+def test_a_copy_elsewhere_is_as_good(run, tmp_path):
+    shutil.copy(run / "features/mean/train.h5", tmp_path / "elsewhere.h5")
+    done = stage("centroids", "--features", tmp_path / "elsewhere.h5", "--centroids", tmp_path / "mean.h5")
+    assert done.returncode == 0
+    assert read_origin(tmp_path / "mean.h5") == read_origin(run / "centroids/mean.h5")

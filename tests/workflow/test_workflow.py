@@ -1,0 +1,290 @@
+"""The whole workflow, through Snakemake itself."""
+
+import copy
+import json
+import os
+import shutil
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+import yaml
+
+from featurepaths.networks.checkpoint import load_checkpoint
+from featurepaths.networks.tap import forward_intermediates
+from tests.conftest import TINY, Workflow
+
+TABLES = ["architecture", "accuracy", "combinations", "detection", "recognition", "collapse"]
+KEEPS = ["first-success", "last-success", "max-loss"]
+
+
+def test_everything_is_made(tiny):
+    for table in TABLES:
+        for kind in ("csv", "md", "html"):
+            assert (tiny.results / f"tables/{table}.{kind}").stat().st_size > 0
+    figures = {path.name for path in (tiny.results / "figures").iterdir()}
+    for kind in ("png", "svg"):
+        assert {f"training.{kind}", f"collapse.flatten.{kind}", f"collapse.mean.{kind}"} <= figures
+        for figure in ("paths", "histogram", "layers", "roc"):
+            for training in ("standard", "adversarial"):
+                for pooling in ("flatten", "mean"):
+                    assert f"{figure}.small-{training}-s0.{pooling}.{kind}" in figures
+    recorded = json.loads((tiny.results / "config.json").read_text())
+    assert recorded["configuration"]["attacks"]["apgd"]["eps"] == "1/10"
+    assert recorded["versions"]["torch"] == torch.__version__.partition("+")[0]
+
+
+def test_a_second_run_has_nothing_to_do(tiny):
+    assert "Nothing to be done" in tiny()
+
+
+def test_a_report_is_made(tiny, tmp_path):
+    tiny("--report", str(tmp_path / "report.html"))
+    report = (tmp_path / "report.html").read_text()
+    for expected in ("Tables 2 and 4: accuracy", "Figure 1: mean feature paths", "Configuration and versions"):
+        assert expected in report
+
+
+@pytest.fixture(scope="module", params=["standard", "adversarial"])
+def raw(request, tiny):
+    """What a run stored, and the run's name."""
+    name = f"small-{request.param}-s0"
+    run = tiny.results / name
+    network, _ = load_checkpoint(run / "checkpoint.safetensors")
+    with h5py.File(tiny.results / "data.h5") as data, h5py.File(run / "attacks/test.apgd.h5") as attack:
+        split, images, labels = data["split"][:], data["images"][:], data["labels"][:]
+        found = {
+            "train": (images[split == b"train"], labels[split == b"train"]),
+            "test": (images[split == b"test"], labels[split == b"test"]),
+            "attacked": {keep: attack[keep]["adversarial"][:] for keep in KEEPS},
+            "records": {key: attack[key][:] for key in ("success", "clean_correct", "labels", "first_fooled_step")},
+            "norms": {keep: attack[keep]["norm"][:] for keep in KEEPS},
+        }
+    return tiny, name, network, found
+
+
+def layer_features(network, pixels, pooling):
+    if pixels.dtype == np.uint8:
+        pixels = pixels.transpose(0, 3, 1, 2).astype(np.float32) / 255
+    with torch.no_grad():
+        logits, outputs = forward_intermediates(network, torch.from_numpy(pixels.copy()), network.layer_names)
+    arrays = [output.double().numpy() for output in outputs]
+    pooled = [a.reshape(len(a), -1) if pooling == "flatten" else a.mean(axis=(2, 3)) for a in arrays]
+    return logits.numpy(), pooled
+
+
+def unit(vectors):
+    return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-30)
+
+
+def brute_force_otsu(scores):
+    values = np.unique(scores)
+    cuts = (values[:-1] + values[1:]) / 2
+
+    def separation(cut):
+        below, above = scores[scores < cut], scores[scores >= cut]
+        return len(below) * len(above) * (below.mean() - above.mean()) ** 2
+
+    return max(cuts, key=separation)
+
+
+@pytest.mark.parametrize("pooling", ["flatten", "mean"])
+def test_tables_follow_from_the_weights_and_images_by_plain_code(raw, pooling):
+    """The paper's method once more, in float64 and without any of the library but the network."""
+    tiny, name, network, found = raw
+    training = name.split("-")[1]
+    _, train_features = layer_features(network, found["train"][0], pooling)
+    train_labels, labels = found["train"][1], found["test"][1]
+    centres = [unit(np.stack([f[train_labels == c].mean(axis=0) for c in range(10)])) for f in train_features]
+    clean_logits, clean_features = layer_features(network, found["test"][0], pooling)
+    clean = np.stack([unit(f) @ c.T for f, c in zip(clean_features, centres, strict=True)], axis=1)
+
+    recognition = pd.read_csv(tiny.results / "tables/recognition.csv")
+    detection = pd.read_csv(tiny.results / "tables/detection.csv")
+    for keep in KEEPS:
+        logits, features = layer_features(network, found["attacked"][keep], pooling)
+        attacked = np.stack([unit(f) @ c.T for f, c in zip(features, centres, strict=True)], axis=1)
+
+        chosen = {"training": training, "pooling": pooling, "keep": keep, "protocol": "paper"}
+        row = recognition.query(" and ".join(f"{key} == '{value}'" for key, value in chosen.items())).iloc[0]
+        seen = detection.query(" and ".join(f"{key} == '{value}'" for key, value in chosen.items())).iloc[0]
+        layers = [int(layer) - 1 for layer in seen["layers"].split("+")]
+        clean_score, score = clean[:, layers].mean(axis=1).max(axis=1), attacked[:, layers].mean(axis=1).max(axis=1)
+        threshold = brute_force_otsu(np.concatenate([clean_score, score]))
+        assert seen["threshold"] == pytest.approx(threshold, abs=1e-3)
+
+        # float16 features may move an image or two over the threshold, or to another centroid
+        slack = 2.5 / len(labels)
+        by_layer = (attacked.argmax(axis=2) == labels[:, None]).mean(axis=0)
+        voters = [int(layer) - 1 for layer in row["layers"].split("+")]
+        assert sorted(by_layer[voters]) == pytest.approx(sorted(by_layer)[-3:], abs=slack)
+        answers = {}
+        for which, similarity, values, network_says in (
+            ("clean", clean, clean_score, clean_logits.argmax(axis=1)),
+            ("adversarial", attacked, score, logits.argmax(axis=1)),
+        ):
+            votes = similarity[:, voters].argmax(axis=2)
+            majority = [v[2] if len(set(v)) == 3 else max(set(v), key=list(v).count) for v in votes.tolist()]
+            answers[which] = np.where(values < threshold, majority, network_says)
+        assert row["clean_accuracy"] == pytest.approx((answers["clean"] == labels).mean(), abs=slack)
+        assert row["adversarial_accuracy"] == pytest.approx((answers["adversarial"] == labels).mean(), abs=slack)
+        assert seen["detection_rate"] == pytest.approx((score < threshold).mean(), abs=slack)
+        assert seen["false_positive_rate"] == pytest.approx((clean_score < threshold).mean(), abs=slack)
+        pairs = (score[:, None] < clean_score[None]).mean()
+        assert seen["auroc"] == pytest.approx(pairs, abs=2e-3)
+
+        undefended = recognition.query(f"method == 'undefended' and training == '{training}' and keep == '{keep}'")
+        assert len(undefended) == 1
+        assert undefended["clean_accuracy"].item() == pytest.approx((clean_logits.argmax(axis=1) == labels).mean())
+        assert undefended["adversarial_accuracy"].item() == pytest.approx((logits.argmax(axis=1) == labels).mean())
+
+
+def test_float16_moves_similarities_by_less_than_a_thousandth(raw):
+    tiny, name, network, found = raw
+    for pooling in ("flatten", "mean"):
+        _, train_features = layer_features(network, found["train"][0], pooling)
+        labels = found["train"][1]
+        _, features = layer_features(network, found["test"][0], pooling)
+        with h5py.File(tiny.results / name / "paths" / pooling / "test.h5") as file:
+            stored = file["similarity"][:]
+        for layer, (one, trained) in enumerate(zip(features, train_features, strict=True)):
+            centres = unit(np.stack([trained[labels == c].mean(axis=0) for c in range(10)]))
+            assert np.abs(unit(one) @ centres.T - stored[:, layer]).max() < 1e-3
+
+
+def test_attack_records_agree_with_the_stored_images(raw):
+    _, _, network, found = raw
+    records, labels = found["records"], found["test"][1]
+    assert (records["labels"] == labels).all()
+    clean = found["test"][0].transpose(0, 3, 1, 2).astype(np.float32) / 255
+    clean_logits, _ = layer_features(network, found["test"][0], "mean")
+    correct = clean_logits.argmax(axis=1) == labels
+    assert (records["clean_correct"] == correct).all()
+    for keep, images in found["attacked"].items():
+        logits, _ = layer_features(network, images, "mean")
+        wrong = logits.argmax(axis=1) != labels
+        assert (records["success"] == (correct & wrong)).all(), keep
+        assert ((records["first_fooled_step"] >= 0) == wrong).all(), keep
+        delta = np.abs(images - clean).max(axis=(1, 2, 3))
+        assert (delta <= 0.1 + 1e-6).all()
+        np.testing.assert_allclose(found["norms"][keep], delta, atol=1e-7)
+
+
+def contents(folder, pattern):
+    """What JSON artefacts say, without what made them."""
+    found = {}
+    for path in sorted(folder.glob(pattern)):
+        document = json.loads(path.read_text())
+        document.pop("origin")
+        found[str(path.relative_to(folder))] = document
+    assert found, pattern
+    return found
+
+
+def test_no_test_image_influences_the_held_out_defence(tiny, tmp_path):
+    """Replace every test image by another image, run everything that reads test images again, and compare."""
+    shutil.copytree(tiny.folder, tmp_path / "copy")
+    changed = Workflow(tmp_path / "copy", TINY)
+    data = changed.results / "data.h5"
+    before = data.stat()
+    with h5py.File(data, "r+") as file:
+        rows = np.flatnonzero(file["split"][:] == b"test")
+        images = file["images"][:]
+        images[rows] = 255 - np.roll(images[rows], 3, axis=1)
+        file["images"][...] = images
+    os.utime(data, ns=(before.st_atime_ns, before.st_mtime_ns))
+    changed("--forcerun", "attack", "features")
+
+    for kind in ("thresholds/*/feature-paths.held-out.json", "selection/*/held-out.json"):
+        assert contents(changed.results, f"*/{kind}") == contents(tiny.results, f"*/{kind}")
+    # and the comparison would notice: the paper's protocol, which does look at test images, comes out differently
+    for kind in ("thresholds/*/feature-paths.paper.*.json", "selection/*/paper.*.json"):
+        assert contents(changed.results, f"*/{kind}") != contents(tiny.results, f"*/{kind}")
+
+
+def test_the_held_out_defence_has_no_ancestor_made_of_test_images(tiny):
+    paths = [*tiny.results.glob("*/thresholds/*/*held-out.json"), *tiny.results.glob("*/selection/*/held-out.json")]
+    assert len(paths) == 8
+    for path in paths:
+        origin = json.loads(path.read_text())["origin"]
+        assert not [name for name in origin["ancestors"] if "test" in name]
+        assert [name for name in origin["ancestors"] if "calibration" in name]
+
+
+def test_the_same_seed_gives_the_same_tables_whatever_the_cores(tmp_path):
+    config = copy.deepcopy(TINY)
+    del config["training"]["adversarial"]
+    config["attacks"]["apgd"]["keep"] = ["max-loss"]
+    config["features"] = {"poolings": ["mean"]}
+    made = []
+    for cores in (1, 3):
+        workflow = Workflow(tmp_path / str(cores), config)
+        workflow(cores=cores)
+        made.append({path.name: path.read_bytes() for path in (workflow.results / "tables").glob("*.csv")})
+    assert len(made[0]) == len(TABLES)
+    assert made[0] == made[1]
+
+
+def jobs(text):
+    """The rules and counts that a dry run names."""
+    lines = text.partition("Job stats:")[2].splitlines()
+    counted = [line.split() for line in lines[3:]]
+    return {words[0]: int(words[1]) for words in counted[: counted.index([])] if words[0] not in ("all", "total")}
+
+
+def test_a_change_reruns_what_depends_on_it(tiny, tmp_path):
+    def after(change):
+        config = copy.deepcopy(TINY)
+        change(config)
+        path = tmp_path / "changed.yaml"
+        path.write_text(yaml.safe_dump(config))
+        text = tiny("--dry-run", "--configfile", str(path))
+        return {} if "Nothing to be done" in text else jobs(text)
+
+    reporting = {"tables", "run_figures", "configuration"}
+    assert after(lambda config: None) == {}
+    everything = after(lambda config: config["training"]["standard"].update(epochs=5))
+    assert everything["train"] == 1, "the other training is left alone"
+    assert everything["attack"] == 2
+    rate = after(lambda config: config.update(detection={"false_positive_rate": 0.1}))
+    assert set(rate) == {"threshold", "detection", "recognition"} | reporting
+    assert rate["threshold"] == 4, "one a run and pooling: the paper's protocol has no such threshold"
+    tie = after(lambda config: config.update(recognition={"tie": "summed-similarity"}))
+    assert set(tie) == {"recognition"} | reporting
+    pfc3 = after(lambda config: config.update(collapse={"pfc3": 0.9}))
+    assert set(pfc3) == {"threshold", "detection", "recognition", "summary_figures"} | reporting
+    seeds = after(lambda config: config.update(seeds=[0, 1]))
+    assert seeds["train"] == 2
+    assert seeds["attack"] == 4
+    assert "data" not in seeds
+
+
+def test_problems_in_the_configuration_are_told_before_any_job(tmp_path):
+    config = copy.deepcopy(TINY)
+    config["attacks"]["apgd"]["iteratons"] = 3
+    workflow = Workflow(tmp_path, config)
+    told = workflow(succeeds=False)
+    assert "attacks.apgd.iteratons: unknown key; did you mean 'iterations'?" in told
+    assert "Traceback" not in told
+    assert not workflow.results.exists()
+
+
+def test_lists_on_the_command_line_are_explained(tmp_path):
+    told = Workflow(tmp_path, TINY)("--config", "seeds=[0,1]", succeeds=False)
+    assert "seeds.0: input should be a valid integer, not the text '0'" in told
+    assert "what stands in a list or map of --config arrives as text: write it into a file for --configfile" in told
+    assert "Traceback" not in told
+
+
+def test_a_configuration_file_replaces_the_default_one(tiny):
+    recorded = json.loads((tiny.results / "config.json").read_text())["configuration"]
+    assert list(recorded["models"]) == ["small"]
+
+
+def test_nothing_is_written_outside_the_results(tiny):
+    assert {path.name for path in tiny.folder.iterdir()} == {"config.yaml", "results", ".snakemake"}
+    assert not list(Path(tiny.results).rglob("*.partial"))
+    assert not [path for path in tiny.results.rglob(".*") if path.is_file() and path.name != ".snakemake_timestamp"]
