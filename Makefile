@@ -4,6 +4,8 @@ CONFIG ?= config.yaml
 PYTHON ?= python3
 ENV = .venv
 BIN = $(ENV)/bin
+# jobs call `python`, which has to be the environment's, activated or not
+export PATH := $(CURDIR)/$(BIN):$(PATH)
 NAME = $(shell sed -n 's/^name: *//p' $(CONFIG))
 
 .PHONY: run test lint format schema lock clean

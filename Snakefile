@@ -15,6 +15,9 @@ if not workflow.configfiles:
     configfile: f"{workflow.basedir}/config.yaml"
 
 
+report: "captions/workflow.rst"
+
+
 include: "rules/common.smk"
 include: "rules/data.smk"
 include: "rules/networks.smk"

@@ -1,3 +1,4 @@
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -40,7 +41,9 @@ class Workflow:
         command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile")]
         command += ["--directory", str(self.folder), "--configfile", str(self.folder / "config.yaml")]
         command += ["--cores", str(cores), *arguments]
-        done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
+        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # jobs call `python`
+        environment = {**os.environ, "PATH": path}
+        done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT, env=environment)
         assert (done.returncode == 0) == succeeds, done.stdout + done.stderr
         return done.stdout + done.stderr
 

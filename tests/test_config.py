@@ -38,6 +38,22 @@ def test_default_configuration_is_valid():
     assert read_experiment(DEFAULT).name == "digits"
 
 
+@pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.yaml")), ids=lambda path: path.name)
+def test_configurations_in_the_repository_are_valid(path):
+    assert read_experiment(yaml.safe_load(path.read_text())).name == path.stem
+
+
+def test_the_papers_settings_are_the_papers():
+    experiment = read_experiment(yaml.safe_load((ROOT / "configs/cifar10-paper.yaml").read_text()))
+    assert {model.width for model in experiment.models.values()} == {64}
+    for training in experiment.training.values():
+        assert (training.epochs, training.batch_size, training.milestones) == (300, 128, [117, 233])
+        assert (training.learning_rate, training.momentum) == (Fraction(1, 100), Fraction(9, 10))
+        assert training.weight_decay == Fraction(5, 10000)
+    attack = experiment.attacks["apgd"]
+    assert (attack.eps, attack.step, attack.iterations) == (Fraction(8, 255), Fraction(2, 255), 20)
+
+
 def test_schema_in_the_repository_is_the_models_schema():
     stored = json.loads((ROOT / "schemas/config.schema.json").read_text())
     assert stored == Experiment.model_json_schema(), "run `make schema`"

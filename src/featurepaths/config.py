@@ -216,7 +216,7 @@ class Recognition(Section):
 class Experiment(Section):
     """Everything an experiment depends on."""
 
-    name: Name
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$", max_length=60)]
     """Folder of the experiment under `results/`."""
     seeds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1), AfterValidator(_distinct)] = [0]
     """Each seed trains and attacks every network once."""

@@ -214,18 +214,20 @@ def test_the_held_out_defence_has_no_ancestor_made_of_test_images(tiny):
         assert [name for name in origin["ancestors"] if "calibration" in name]
 
 
-def test_the_same_seed_gives_the_same_tables_whatever_the_cores(tmp_path):
+def test_the_same_seed_gives_the_same_tables_whatever_the_cores_and_whether_dumps_are_kept(tmp_path):
     config = copy.deepcopy(TINY)
     del config["training"]["adversarial"]
     config["attacks"]["apgd"]["keep"] = ["max-loss"]
-    config["features"] = {"poolings": ["mean"]}
     made = []
-    for cores in (1, 3):
+    for cores, keep in ((1, True), (3, False)):
+        config["features"] = {"poolings": ["mean"], "keep": keep}
         workflow = Workflow(tmp_path / str(cores), config)
         workflow(cores=cores)
+        assert bool(list(workflow.results.glob("*/features/*/*.h5"))) == keep
         made.append({path.name: path.read_bytes() for path in (workflow.results / "tables").glob("*.csv")})
     assert len(made[0]) == len(TABLES)
     assert made[0] == made[1]
+    assert "Nothing to be done" in workflow(), "dumps that were temporary are not missed"
 
 
 def jobs(text):
