@@ -18,7 +18,7 @@ PLAN = Plan(EXPERIMENT)
 
 workflow.register_pathvars(results=f"results/{EXPERIMENT.name}", run="<results>/{run}")
 
-TABLES = ["architecture", "accuracy", "combinations", "detection", "recognition", "collapse"]
+TABLES = ["architecture", "accuracy", "attacks", "combinations", "detection", "recognition", "collapse"]
 RUN_FIGURES = ["paths", "histogram", "layers", "roc"]
 SUMMARY_FIGURES = ["training", *(f"collapse.{pooling}" for pooling in PLAN.poolings)]
 

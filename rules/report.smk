@@ -8,6 +8,7 @@ Makes `tables/`, `figures/` and `config.json`.
 rule tables:
     input:
         checkpoints=of_runs("checkpoint.safetensors"),
+        attacks=expand("<results>/{run}/attacks/test.{attack}.h5", run=PLAN.runs, attack=EXPERIMENT.attacks),
         detection=of_attacks("detection"),
         recognition=of_attacks("recognition"),
         collapse=of_poolings("collapse"),
@@ -23,6 +24,12 @@ rule tables:
             caption="../captions/accuracy.rst",
             category="Tables",
             labels={"table": "Tables 2 and 4: accuracy"},
+        ),
+        attacks=report(
+            "<results>/tables/attacks.html",
+            caption="../captions/attacks.rst",
+            category="Tables",
+            labels={"table": "Attacks on the undefended networks"},
         ),
         combinations=report(
             "<results>/tables/combinations.html",
@@ -64,8 +71,8 @@ rule tables:
         digest=PLAN.tables().params["digest"],
     shell:
         "python -m featurepaths.stages.tables --settings {params.settings:q} --digest {params.digest}"
-        " --checkpoints {input.checkpoints} --detection {input.detection} --recognition {input.recognition}"
-        " --collapse {input.collapse} --tables $(dirname {output.architecture}) > {log} 2>&1"
+        " --checkpoints {input.checkpoints} --attacks {input.attacks} --detection {input.detection}"
+        " --recognition {input.recognition} --collapse {input.collapse} --tables $(dirname {output.architecture}) > {log} 2>&1"
 
 
 rule run_figures:

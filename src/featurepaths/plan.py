@@ -181,10 +181,15 @@ class Plan:
         """All tables."""
         runs = [(run, pooling) for run in self.runs for pooling in self.poolings]
         inputs = [self.train(run) for run in self.runs]
+        inputs += [self.attack(run, attack) for run in self.runs for attack in self.experiment.attacks]
         inputs += [self.detection(run, attacked) for run, _ in runs for attacked in self.attacked]
         inputs += [self.recognition(run, attacked) for run, _ in runs for attacked in self.attacked]
         inputs += [self.collapse(run) for run, _ in runs]
-        return Job("tables", {"paper_numbers": self.config["data"]["source"] == "cifar10"}, tuple(inputs))
+        settings = {
+            "paper_numbers": self.config["data"]["source"] == "cifar10",
+            "keep": {attack: self._keeps(attack) for attack in self.experiment.attacks},
+        }
+        return Job("tables", settings, tuple(inputs))
 
     @once
     def configuration(self) -> Job:

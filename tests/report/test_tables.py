@@ -1,3 +1,4 @@
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -80,6 +81,26 @@ def test_detection_rates_by_hand():
     assert (row["detection_rate"], row["false_positive_rate"]) == (0.8, 0.2)
     assert row["balanced_accuracy"] == pytest.approx(0.8)
     assert row["n_successful"] == 90
+
+
+def test_attacks_by_hand():
+    records = {
+        "clean_correct": np.array([True, True, True, False]),
+        "success": np.array([True, True, False, False]),
+        "first_fooled_step": np.array([1, 4, -1, 0]),
+        "vanished_steps": np.array([0, 2, 0, 0]),
+        "queries": np.full(4, 21),
+        "max-loss": {"loss": np.array([1.0, 2.0, 3.0, 4.0]), "norm": np.full(4, 0.1)},
+        "keeps": ["max-loss"],
+    }
+    row = tables.attack_table([(run(), "apgd", records)]).iloc[0]
+    assert row["clean_accuracy"] == 0.75
+    assert row["success_rate"] == pytest.approx(2 / 3)
+    assert row["gradient_vanished"] == 0.25
+    assert row["mean_first_fooled_step"] == 2.5
+    assert (row["mean_loss"], row["mean_norm"], row["queries"]) == (2.5, pytest.approx(0.1), 21)
+    none = {**records, "success": np.zeros(4, bool)}
+    assert pd.isna(tables.attack_table([(run(), "apgd", none)]).iloc[0]["mean_first_fooled_step"])
 
 
 def made(*runs):

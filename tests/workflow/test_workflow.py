@@ -17,7 +17,7 @@ from featurepaths.networks.checkpoint import load_checkpoint
 from featurepaths.networks.tap import forward_intermediates
 from tests.conftest import TINY, Workflow
 
-TABLES = ["architecture", "accuracy", "combinations", "detection", "recognition", "collapse"]
+TABLES = ["architecture", "accuracy", "attacks", "combinations", "detection", "recognition", "collapse"]
 KEEPS = ["first-success", "last-success", "max-loss"]
 
 

@@ -161,6 +161,33 @@ def _detection(method: str, measured: Mapping[str, Any], content: Mapping[str, A
     }
 
 
+def attack_table(found: Iterable[tuple[Run, str, Mapping[str, Any]]]) -> pd.DataFrame:
+    """What every attack did to the undefended networks; records [N] of all test images, by attack.
+
+    `gradient_vanished` is the share of images whose gradient was zero in every pixel at some step; the loss and the
+    norm are means over images of the adversarial examples that a stopping rule keeps.
+    """
+    return pd.DataFrame(
+        {
+            **run.labels,
+            "attack": attack,
+            "keep": keep,
+            "seed": run.seed,
+            **_rate("clean_accuracy", int(records["clean_correct"].sum()), len(records["clean_correct"])),
+            **_rate("success_rate", int(records["success"].sum()), int(records["clean_correct"].sum())),
+            "gradient_vanished": (records["vanished_steps"] > 0).mean(),
+            "mean_first_fooled_step": pd.Series(records["first_fooled_step"][records["success"]]).mean(),
+            "mean_loss": records[keep]["loss"].mean(),
+            "mean_norm": records[keep]["norm"].mean(),
+            "queries": int(records["queries"].max()),
+            "n": len(records["clean_correct"]),
+            "n_clean_correct": int(records["clean_correct"].sum()),
+        }
+        for run, attack, records in found
+        for keep in records["keeps"]
+    )
+
+
 def collapse_table(found: Iterable[tuple[Run, str, Mapping[str, Any]]]) -> pd.DataFrame:
     """PFC1, PFC2 and PFC3 of every run, pooling and layer."""
     return pd.DataFrame(

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from featurepaths.report import tables as make
 from featurepaths.stages import command
-from featurepaths.storage import atomic, read_checkpoint_metadata, read_json
+from featurepaths.storage import atomic, open_hdf5, read_checkpoint_metadata, read_json
 
 TITLES = {
     "architecture": ("Table 1: the networks", "Counted from the built networks; one row for each shape of layers."),
@@ -13,6 +13,11 @@ TITLES = {
         "Per cent with 95 % intervals (Wilson). Attacks know the network only (oblivious). Feature paths at Otsu's "
         "threshold: protocol `paper` is calibrated on the test images themselves, `held-out` on calibration images. "
         "Adversarial accuracy is over all adversarial images, flagged accuracy over the flagged ones.",
+    ),
+    "attacks": (
+        "The attacks on the undefended networks",
+        "Success: right when clean and wrong now, of those right when clean. The first fooled step is that of the "
+        "successes; gradient vanished is the share of images whose gradient was zero in every pixel at some step.",
     ),
     "combinations": (
         "Table 3: votes of middle layers",
@@ -36,7 +41,13 @@ TITLES = {
 
 
 def main(arguments):
-    inputs = [*arguments.checkpoints, *arguments.detection, *arguments.recognition, *arguments.collapse]
+    inputs = [
+        *arguments.checkpoints,
+        *arguments.attacks,
+        *arguments.detection,
+        *arguments.recognition,
+        *arguments.collapse,
+    ]
     command.check_inputs("tables", arguments, inputs)
     runs = {path.parent.name: read_run(path) for path in arguments.checkpoints}
     recognition = [read_evaluation(path, runs) for path in arguments.recognition]
@@ -45,6 +56,7 @@ def main(arguments):
         "recognition": make.recognition_table(recognition),
         "combinations": make.combinations_table(recognition),
         "detection": make.detection_table(read_evaluation(path, runs) for path in arguments.detection),
+        "attacks": make.attack_table(read_attack(path, runs, arguments.settings["keep"]) for path in arguments.attacks),
         "collapse": make.collapse_table(
             (runs[path.parts[-3]], path.stem, read_json(path)) for path in arguments.collapse
         ),
@@ -67,6 +79,16 @@ def read_run(checkpoint):
     return make.Run(model, training, int(seed.removeprefix("s")), read_checkpoint_metadata(checkpoint))
 
 
+def read_attack(path, runs, keeps):
+    """Return the run, the attack's name and its records by its artefact, `<run>/attacks/<split>.<attack>.h5`."""
+    attack = path.stem.split(".")[1]
+    with open_hdf5(path) as file:
+        records = {name: file[name][:] for name in ("clean_correct", "success", "first_fooled_step", "vanished_steps",
+                                                    "queries")}  # fmt: skip
+        records |= {keep: {name: file[keep][name][:] for name in ("loss", "norm")} for keep in keeps[attack]}
+    return runs[path.parts[-3]], attack, {**records, "keeps": keeps[attack]}
+
+
 def read_evaluation(path, runs):
     """Return an evaluation by its metrics, `<run>/<kind>/<pooling>/<detector>.<attack>.<keep>.json`."""
     detector, attack, keep = path.stem.split(".")
@@ -74,9 +96,10 @@ def read_evaluation(path, runs):
 
 
 def parser():
-    made = command.parser(__doc__, "paper_numbers: whether to put the paper's figures on CIFAR-10 beside")
+    made = command.parser(__doc__, "paper_numbers: whether to put the paper's beside; keep: stopping rules by attack")
     files = {"type": Path, "nargs": "+", "required": True}
     made.add_argument("--checkpoints", **files, help="the checkpoint of every run")
+    made.add_argument("--attacks", **files, help="every attack on the test images of every run")
     made.add_argument("--detection", **files, help="the detection metrics of every attack")
     made.add_argument("--recognition", **files, help="the recognition metrics of every attack")
     made.add_argument("--collapse", **files, help="the collapse metrics of every run and pooling")
