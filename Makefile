@@ -6,7 +6,7 @@ ENV = .venv
 BIN = $(ENV)/bin
 # jobs call `python`, which has to be the environment's, activated or not
 export PATH := $(CURDIR)/$(BIN):$(PATH)
-NAME = $(shell sed -n 's/^name: *//p' $(CONFIG))
+NAME = $(shell sed -n 's/^name: *["'\'']*\([A-Za-z0-9_-]*\).*/\1/p' $(CONFIG))
 
 .PHONY: run test lint format schema lock clean
 .DELETE_ON_ERROR:

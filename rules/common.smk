@@ -1,9 +1,15 @@
 """What the rules share: the checked configuration, the plan of all jobs, names of files, and no rule."""
 
+import sys
 from shlex import quote
 from shutil import which
 
 from snakemake.exceptions import WorkflowError
+
+# The plan and the jobs use this checkout's code, whichever one is installed: their digests have to agree.
+SOURCE = f"{workflow.basedir}/src"
+sys.path.insert(0, SOURCE)
+shell.prefix(f"set -euo pipefail; export PYTHONPATH={quote(SOURCE)}; ")
 
 from featurepaths.config import read_experiment
 from featurepaths.errors import FeaturePathsError
@@ -30,9 +36,6 @@ THREADS = EXPERIMENT.torch_threads
 DATA_FROM = ""
 if EXPERIMENT.data.source == "cifar10":
     DATA_FROM = f"--root {quote(EXPERIMENT.data.root)}" + " --download" * EXPERIMENT.data.download
-
-# Jobs run this checkout's code, which is the code whose digest their params hold.
-shell.prefix(f"set -euo pipefail; export PYTHONPATH='{workflow.basedir}/src'; ")
 
 
 wildcard_constraints:

@@ -206,9 +206,7 @@ def run(network, images, labels, indices, **options):
     """Attack and return the max-loss images of all blocks."""
     settings = {"eps": 0.05, "norm": "linf", "step": None, "iterations": 10, "seed": 0} | options
     blocks = attack_blocks(misclassify(network, "ce"), images, labels, indices, **settings)
-    return np.concatenate(
-        [search.points["max-loss"].adversarial[: rows.stop - rows.start].numpy() for rows, search in blocks]
-    )
+    return np.concatenate([records["max-loss/adversarial"] for _, records in blocks])
 
 
 def test_every_image_gets_the_same_bits_however_many_come_with_it():

@@ -1,12 +1,12 @@
 """An attack over any number of images, in blocks."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import torch
 
-from featurepaths.attacks.apgd import Search, apgd
-from featurepaths.attacks.norms import random_start
+from featurepaths.attacks.apgd import apgd
+from featurepaths.attacks.norms import random_start, size
 from featurepaths.attacks.objectives import Objective
 from featurepaths.batches import blocks, fill, to_tensor
 
@@ -23,7 +23,7 @@ def attack_blocks(
     iterations: int,
     seed: int,
     device: torch.device | str = "cpu",
-) -> Iterator[tuple[slice, Search]]:
+) -> Iterator[tuple[slice, Mapping[str, np.ndarray]]]:
     """Attack every image with AutoPGD, those that the network already gets wrong included.
 
     Parameters
@@ -35,10 +35,27 @@ def attack_blocks(
 
     Yields
     ------
-    The rows of each block and its search; the block's surplus images, beyond those rows, are copies to be dropped.
+    The rows of each block and its records [n], by name: ``clean_correct``; ``success`` (correct when clean and fooled);
+    ``first_fooled_step``, ``vanished_steps`` and ``queries`` as in `featurepaths.attacks.apgd.Search`; and of every
+    stopping rule ``<keep>/adversarial`` [n, C, H, W], ``<keep>/loss`` and ``<keep>/norm``.
     """
     for rows in blocks(len(images)):
         clean = to_tensor(fill(images[rows]), device)
-        start = random_start(clean, fill(indices[rows]), eps, norm, seed)
         target = torch.from_numpy(fill(labels[rows])).to(device)
-        yield rows, apgd(objective, clean, target, start, eps=eps, norm=norm, step=step, iterations=iterations)
+        start = random_start(clean, fill(indices[rows]), eps, norm, seed)
+        with torch.no_grad():
+            _, wrong_when_clean = objective(clean, target)
+        search = apgd(objective, clean, target, start, eps=eps, norm=norm, step=step, iterations=iterations)
+        records = {
+            "clean_correct": ~wrong_when_clean,
+            "success": ~wrong_when_clean & (search.first_fooled_step >= 0),
+            "first_fooled_step": search.first_fooled_step.int(),
+            "vanished_steps": search.vanished_steps,
+            "queries": torch.full_like(search.vanished_steps, search.queries),
+        }
+        for keep, points in search.points.items():
+            records[f"{keep}/adversarial"] = points.adversarial
+            records[f"{keep}/loss"] = points.loss
+            records[f"{keep}/norm"] = size(points.adversarial - clean, norm)
+        count = rows.stop - rows.start
+        yield rows, {name: values[:count].cpu().numpy() for name, values in records.items()}
