@@ -6,14 +6,14 @@ ENV = .venv
 BIN = $(ENV)/bin
 # jobs call `python`, which has to be the environment's, activated or not
 export PATH := $(CURDIR)/$(BIN):$(PATH)
-NAME = $(shell sed -n 's/^name: *["'\'']*\([A-Za-z0-9_-]*\).*/\1/p' $(CONFIG))
+NAME = $(shell $(BIN)/python -c 'import sys, yaml; print(yaml.safe_load(open(sys.argv[1]))["name"])' '$(CONFIG)')
 
 .PHONY: run test lint format schema lock clean
 .DELETE_ON_ERROR:
 
 run: $(ENV)/ready
-	$(BIN)/snakemake --cores all --quiet rules host --configfile $(CONFIG)
-	$(BIN)/snakemake --cores all --configfile $(CONFIG) --report results/$(NAME)/report.html
+	$(BIN)/snakemake --cores all --quiet rules host --configfile '$(CONFIG)'
+	$(BIN)/snakemake --cores all --configfile '$(CONFIG)' --report results/$(NAME)/report.html
 	@echo "Open results/$(NAME)/report.html; the tables are in results/$(NAME)/tables."
 
 test: $(ENV)/ready

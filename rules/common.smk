@@ -32,7 +32,7 @@ SUMMARY_FIGURES = ["training", *(f"collapse.{pooling}" for pooling in PLAN.pooli
 GPU = int({"cpu": False, "cuda": True, "auto": which("nvidia-smi") is not None}[EXPERIMENT.device])
 THREADS = EXPERIMENT.torch_threads
 
-# The place that a data set is read from.
+# Nor is the place that a data set is read from.
 DATA_FROM = ""
 if EXPERIMENT.data.source == "cifar10":
     DATA_FROM = f"--root {quote(EXPERIMENT.data.root)}" + " --download" * EXPERIMENT.data.download

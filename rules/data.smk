@@ -17,11 +17,11 @@ rule data:
     threads: 1
     resources:
         mem_mb=4000,
+        source=DATA_FROM,
         runtime=60,
     params:
         settings=PLAN.data().params["settings"],
         digest=PLAN.data().params["digest"],
-        source=DATA_FROM,
     shell:
         "python -m featurepaths.stages.data --settings {params.settings:q} --digest {params.digest}"
-        " {params.source} --data {output.data} > {log} 2>&1"
+        " {resources.source} --data {output.data} > {log} 2>&1"

@@ -23,8 +23,8 @@ rule threshold:
         mem_mb=1000,
         runtime=10,
     params:
-        settings=lambda w: PLAN.threshold(w.run, w.calibration).params["settings"],
-        digest=lambda w: PLAN.threshold(w.run, w.calibration).params["digest"],
+        settings=lambda w: PLAN.threshold(w.run, w.pooling, w.calibration).params["settings"],
+        digest=lambda w: PLAN.threshold(w.run, w.pooling, w.calibration).params["digest"],
     shell:
         "python -m featurepaths.stages.threshold --settings {params.settings:q} --digest {params.digest}"
         " --clean {input.clean} --adversarial {input.adversarial} --collapse {input.collapse}"
@@ -50,8 +50,8 @@ rule detection:
         mem_mb=1000,
         runtime=10,
     params:
-        settings=lambda w: PLAN.detection(w.run, f"{w.attack}.{w.keep}").params["settings"],
-        digest=lambda w: PLAN.detection(w.run, f"{w.attack}.{w.keep}").params["digest"],
+        settings=lambda w: PLAN.detection(w.run, w.pooling, f"{w.attack}.{w.keep}").params["settings"],
+        digest=lambda w: PLAN.detection(w.run, w.pooling, f"{w.attack}.{w.keep}").params["digest"],
     shell:
         "python -m featurepaths.stages.detection --settings {params.settings:q} --digest {params.digest}"
         " --thresholds {input.thresholds} --clean {input.clean} --adversarial {input.adversarial}"

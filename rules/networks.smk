@@ -52,8 +52,8 @@ rule attack:
         mem_mb=4000,
         runtime=240,
     params:
-        settings=lambda w: PLAN.attack(w.run, w.attack).params["settings"],
-        digest=lambda w: PLAN.attack(w.run, w.attack).params["digest"],
+        settings=lambda w: PLAN.attack(w.run, w.split, w.attack).params["settings"],
+        digest=lambda w: PLAN.attack(w.run, w.split, w.attack).params["digest"],
     shell:
         "python -m featurepaths.stages.attack --settings {params.settings:q} --digest {params.digest}"
         " --device {resources.device} --data {input.data} --split {wildcards.split} --checkpoint {input.checkpoint}"
@@ -79,8 +79,8 @@ rule features:
         mem_mb=4000,
         runtime=120,
     params:
-        settings=lambda w: PLAN.features(w.run, "test").params["settings"],
-        digest=lambda w: PLAN.features(w.run, "test").params["digest"],
+        settings=lambda w: PLAN.features(w.run, PLAN.poolings[0], "test").params["settings"],
+        digest=lambda w: PLAN.features(w.run, PLAN.poolings[0], "test").params["digest"],
     shell:
         "python -m featurepaths.stages.features --settings {params.settings:q} --digest {params.digest}"
         " --device {resources.device} --checkpoint {input.checkpoint} --data {input.data}"
@@ -106,8 +106,8 @@ rule attacked_features:
         mem_mb=4000,
         runtime=120,
     params:
-        settings=lambda w: PLAN.features(w.run, f"{w.split}.{w.attack}.{w.keep}").params["settings"],
-        digest=lambda w: PLAN.features(w.run, f"{w.split}.{w.attack}.{w.keep}").params["digest"],
+        settings=lambda w: PLAN.features(w.run, PLAN.poolings[0], f"{w.split}.{w.attack}.{w.keep}").params["settings"],
+        digest=lambda w: PLAN.features(w.run, PLAN.poolings[0], f"{w.split}.{w.attack}.{w.keep}").params["digest"],
     shell:
         "python -m featurepaths.stages.features --settings {params.settings:q} --digest {params.digest}"
         " --device {resources.device} --checkpoint {input.checkpoint} --attack {input.adversarial}"

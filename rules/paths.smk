@@ -22,8 +22,8 @@ rule centroids:
         mem_mb=2000,
         runtime=30,
     params:
-        settings=lambda w: PLAN.centroids(w.run).params["settings"],
-        digest=lambda w: PLAN.centroids(w.run).params["digest"],
+        settings=lambda w: PLAN.centroids(w.run, w.pooling).params["settings"],
+        digest=lambda w: PLAN.centroids(w.run, w.pooling).params["digest"],
     shell:
         "python -m featurepaths.stages.centroids --settings {params.settings:q} --digest {params.digest}"
         " --features {input.features} --centroids {output.centroids} > {log} 2>&1"
@@ -45,8 +45,8 @@ rule collapse:
         mem_mb=2000,
         runtime=30,
     params:
-        settings=lambda w: PLAN.collapse(w.run).params["settings"],
-        digest=lambda w: PLAN.collapse(w.run).params["digest"],
+        settings=lambda w: PLAN.collapse(w.run, w.pooling).params["settings"],
+        digest=lambda w: PLAN.collapse(w.run, w.pooling).params["digest"],
     shell:
         "python -m featurepaths.stages.collapse --settings {params.settings:q} --digest {params.digest}"
         " --features {input.features} --collapse {output.collapse} > {log} 2>&1"
@@ -69,8 +69,8 @@ rule paths:
         mem_mb=2000,
         runtime=30,
     params:
-        settings=lambda w: PLAN.paths(w.run, w.images).params["settings"],
-        digest=lambda w: PLAN.paths(w.run, w.images).params["digest"],
+        settings=lambda w: PLAN.paths(w.run, w.pooling, w.images).params["settings"],
+        digest=lambda w: PLAN.paths(w.run, w.pooling, w.images).params["digest"],
     shell:
         "python -m featurepaths.stages.paths --settings {params.settings:q} --digest {params.digest}"
         " --features {input.features} --centroids {input.centroids} --paths {output.paths}"

@@ -21,8 +21,8 @@ rule selection:
         mem_mb=1000,
         runtime=10,
     params:
-        settings=lambda w: PLAN.selection(w.run, w.calibration).params["settings"],
-        digest=lambda w: PLAN.selection(w.run, w.calibration).params["digest"],
+        settings=lambda w: PLAN.selection(w.run, w.pooling, w.calibration).params["settings"],
+        digest=lambda w: PLAN.selection(w.run, w.pooling, w.calibration).params["digest"],
     shell:
         "python -m featurepaths.stages.selection --settings {params.settings:q} --digest {params.digest}"
         " --adversarial {input.adversarial} --selection {output.selection} > {log} 2>&1"
@@ -48,8 +48,8 @@ rule recognition:
         mem_mb=1000,
         runtime=10,
     params:
-        settings=lambda w: PLAN.recognition(w.run, f"{w.attack}.{w.keep}").params["settings"],
-        digest=lambda w: PLAN.recognition(w.run, f"{w.attack}.{w.keep}").params["digest"],
+        settings=lambda w: PLAN.recognition(w.run, w.pooling, f"{w.attack}.{w.keep}").params["settings"],
+        digest=lambda w: PLAN.recognition(w.run, w.pooling, f"{w.attack}.{w.keep}").params["digest"],
     shell:
         "python -m featurepaths.stages.recognition --settings {params.settings:q} --digest {params.digest}"
         " --thresholds {input.thresholds} --selections {input.selections} --clean {input.clean}"

@@ -78,6 +78,12 @@ def test_fewer_dimensions_than_classes():
     assert measure_collapse(features, labels, 6).pfc1 == pytest.approx(plain(features, labels)[0], rel=1e-4)
 
 
+def test_a_dead_layer_has_no_pfc1():
+    found = measure_collapse(np.zeros((6, 4), np.float32), np.repeat(np.arange(3), 2), 3)
+    assert found.pfc1 is None
+    assert found.pfc3 == pytest.approx(1 / 3)
+
+
 @pytest.mark.parametrize(
     ("pfc3", "layers"),
     [

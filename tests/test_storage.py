@@ -1,3 +1,4 @@
+import errno
 import json
 
 import numpy as np
@@ -54,6 +55,33 @@ def test_a_truncated_hdf5_file_is_named(tmp_path, keep):
     path.write_bytes(whole[: int(keep * len(whole)) if isinstance(keep, float) else keep])
     with pytest.raises(FeaturePathsError, match=r"a\.h5 cannot be read.*run snakemake again"), open_hdf5(path) as file:
         file["x"][:]
+
+
+def test_a_full_disk_is_blamed_on_the_output_not_on_the_input(tmp_path):
+    with create_hdf5(tmp_path / "in.h5", ORIGIN) as file:
+        file["x"] = 1
+    full = OSError(errno.ENOSPC, "No space left on device")
+    with (
+        pytest.raises(FeaturePathsError, match=r"out\.h5 cannot be written \(No space left on device\)"),
+        open_hdf5(tmp_path / "in.h5"),
+        create_hdf5(tmp_path / "out.h5", ORIGIN),
+    ):
+        raise full
+    assert [path.name for path in tmp_path.iterdir()] == ["in.h5"]
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(FeaturePathsError, match=r"file/a\.json cannot be written"):
+        write_json(tmp_path / "file/a.json", {}, ORIGIN)
+
+
+def test_two_poolings_are_refused(tmp_path):
+    for pooling in ("mean", "flatten"):
+        ancestors = {f"centroids/{pooling}": "c", "checkpoint": "k"}
+        write_json(tmp_path / f"{pooling}.json", {}, Origin(f"paths/{pooling}/test", "p", ancestors))
+    with pytest.raises(FeaturePathsError, match="different poolings"):
+        descend("thresholds/mean/x", "t", [tmp_path / "mean.json", tmp_path / "flatten.json"])
 
 
 def test_a_missing_file_and_a_missing_data_set_are_named(tmp_path):

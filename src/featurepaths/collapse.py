@@ -15,12 +15,13 @@ from featurepaths.paths.similarity import Rows, chunks, class_means
 class Collapse:
     """The metrics of one layer.
 
-    `pfc1`: tr(S_W S_B^+) / C, the variability within classes against that between them; 0 when collapsed.
+    `pfc1`: tr(S_W S_B^+) / C, the variability within classes against that between them; 0 when collapsed, None
+    where all class means are the same.
     `pfc2`: distance of the centred class means' Gram matrix from that of a simplex ETF; 0 when they are one.
     `pfc3`: accuracy of the nearest class mean (Euclidean); 1 when collapsed.
     """
 
-    pfc1: float
+    pfc1: float | None
     pfc2: float
     pfc3: float
 
@@ -52,7 +53,8 @@ def measure_collapse(features: Rows, labels: np.ndarray, classes: int) -> Collap
         within += float((((chunk - means[labels[rows]]) @ whitening.T) ** 2).sum())
         # |h - m_c|^2 without |h|^2, which is the same for every class
         nearest += int(((squared_means - 2 * chunk @ means.T).argmin(axis=1) == labels[rows]).sum())
-    return Collapse(within / len(labels) / classes, _distance_to_simplex(centred), nearest / len(labels))
+    pfc1 = within / len(labels) / classes if rank > 0 else None
+    return Collapse(pfc1, _distance_to_simplex(centred), nearest / len(labels))
 
 
 def _distance_to_simplex(centred: np.ndarray) -> float:

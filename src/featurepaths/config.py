@@ -77,7 +77,7 @@ class Digits(Section):
     """Share of the images that are test images."""
     calibration: Annotated[Exact, Field(ge=0, lt=1)] = Fraction(1, 10)
     """Share of the training images that become the calibration split; 0 leaves only the `paper` protocol."""
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, lt=2**32)
     """Decides which image falls in which split."""
 
 
@@ -91,7 +91,7 @@ class Cifar10(Section):
     """Whether torchvision may download it."""
     calibration: Annotated[Exact, Field(ge=0, lt=1)] = Fraction(1, 10)
     """Share of the training images that become the calibration split; 0 leaves only the `paper` protocol."""
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, lt=2**32)
     """Decides which image falls in which split."""
 
 
@@ -209,7 +209,7 @@ class Recognition(Section):
     """Weights of those layers in eq. (6); a list sums to 1 and needs `layers` to be one."""
     tie: Literal["last-layer", "summed-similarity"] = "last-layer"
     """Who wins an even vote: the last layer's class (the paper's sentence) or the class of greater similarity."""
-    combinations: Layers = [2, 3, 4]
+    combinations: Annotated[Layers, Field(min_length=2)] = [2, 3, 4]
     """Layers whose subsets of two or more fill Table 3."""
 
 
@@ -218,7 +218,7 @@ class Experiment(Section):
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$", max_length=60)]
     """Folder of the experiment under `results/`."""
-    seeds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1), AfterValidator(_distinct)] = [0]
+    seeds: Annotated[list[Annotated[int, Field(ge=0, lt=2**32)]], Field(min_length=1), AfterValidator(_distinct)] = [0]
     """Each seed trains and attacks every network once."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where networks run; `auto` takes a GPU where there is one."""

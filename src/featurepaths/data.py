@@ -29,13 +29,12 @@ def load_digits(size: int, test: float, seed: int) -> tuple[dict[str, tuple[np.n
     """
     from PIL import Image
     from sklearn.datasets import load_digits as load
-    from sklearn.model_selection import train_test_split
 
     digits = load()
     grey = np.round(digits.images * 255 / 16).astype(np.uint8)
     large = [Image.fromarray(image).resize((size, size), Image.Resampling.BILINEAR) for image in grey]
     images = np.repeat(np.stack([np.asarray(image) for image in large])[..., None], 3, axis=3)
-    train, held = train_test_split(np.arange(len(images)), test_size=test, stratify=digits.target, random_state=seed)
+    train, held = _cut(np.arange(len(images)), digits.target, test, seed, "data.test")
     parts = {"train": (images[train], digits.target[train]), "test": (images[held], digits.target[held])}
     return parts, [str(name) for name in digits.target_names]
 
@@ -76,14 +75,11 @@ def write_splits(
     seed
         Decides which ones.
     """
-    from sklearn.model_selection import train_test_split
-
     images, labels = parts["train"]
     rows = {"train": np.arange(len(images)), "calibration": np.arange(0)}
     if calibration > 0:
-        rows["train"], rows["calibration"] = (
-            np.sort(part)
-            for part in train_test_split(rows["train"], test_size=calibration, stratify=labels, random_state=seed)
+        rows["train"], rows["calibration"] = map(
+            np.sort, _cut(rows["train"], labels, calibration, seed, "data.calibration")
         )
     splits = {name: (images[part], labels[part]) for name, part in rows.items()} | {"test": parts["test"]}
     for name, (_, found) in splits.items():
@@ -97,6 +93,26 @@ def write_splits(
         file["split"] = np.repeat(np.array(SPLITS, dtype="S11"), [sizes[name] for name in SPLITS])
         file["class_names"] = np.array(class_names, dtype=object)
     return sizes
+
+
+def normalisation(images: np.ndarray) -> tuple[list[float], list[float]]:
+    """Return mean and standard deviation of each channel of uint8 images [N, H, W, C], in values of [0, 1]."""
+    levels = np.arange(256) / 255
+    counts = [np.bincount(images[..., channel].ravel(), minlength=256) for channel in range(images.shape[3])]
+    means = [float(count @ levels / count.sum()) for count in counts]
+    variances = [count @ (levels - mean) ** 2 / count.sum() for count, mean in zip(counts, means, strict=True)]
+    # a channel that is everywhere the same is only shifted
+    return means, [float(np.sqrt(variance)) or 1.0 for variance in variances]
+
+
+def _cut(rows: np.ndarray, labels: np.ndarray, share: float, seed: int, key: str) -> list[np.ndarray]:
+    """Cut `share` of the rows of every class off; `key` is what to name in an error."""
+    from sklearn.model_selection import train_test_split
+
+    try:
+        return train_test_split(rows, test_size=share, stratify=labels, random_state=seed)
+    except ValueError as error:
+        raise FeaturePathsError(f"{key}: {share:g} of {len(rows)} images cannot be cut off ({error}).") from error
 
 
 def read_split(path: Path, split: str) -> Images:

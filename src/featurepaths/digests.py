@@ -17,18 +17,21 @@ from typing import Any
 PACKAGE = "featurepaths"
 SOURCE = Path(__file__).parent
 DISTRIBUTIONS = {
+    "PIL": "pillow",
+    "matplotlib": "matplotlib",
     "numpy": "numpy",
+    "pandas": "pandas",
     "scipy": "scipy",
     "sklearn": "scikit-learn",
     "torch": "torch",
     "torchattacks": "torchattacks",
     "torchvision": "torchvision",
 }
-"""Libraries whose version decides numbers, by the name they are imported under."""
+"""Libraries whose version decides numbers, tables or figures, by the name they are imported under."""
 
 
 def digest_of(stage: str, settings: Mapping[str, Any], inputs: Sequence[str]) -> str:
-    """Return the cumulative digest of what `stage` makes.
+    """Return the cumulative digest of one job of `stage`.
 
     Parameters
     ----------
@@ -40,6 +43,11 @@ def digest_of(stage: str, settings: Mapping[str, Any], inputs: Sequence[str]) ->
         The digests of the stage's inputs, in the order of its arguments.
     """
     return _hash({"stage": stage, "settings": settings, "code": code_digest(stage), "inputs": list(inputs)})
+
+
+def artefact_digest(job: str, name: str) -> str:
+    """Return the digest of one artefact of a job, which may make several: that of the job and the artefact's name."""
+    return _hash({"job": job, "name": name})
 
 
 @cache
@@ -61,14 +69,14 @@ def code_digest(stage: str) -> str:
         modules[module] = tree
         waiting += [name for name in imported if _file_of(name)]
         libraries |= {name.partition(".")[0] for name in imported} & DISTRIBUTIONS.keys()
-    return _hash({"modules": modules, "libraries": {name: library_version(name) for name in libraries}})
+    return _hash({"modules": modules, "libraries": {name: library_version(DISTRIBUTIONS[name]) for name in libraries}})
 
 
 @cache
-def library_version(imported_as: str) -> str:
-    """Return the installed version of a library of `DISTRIBUTIONS`, or "absent"."""
+def library_version(distribution: str) -> str:
+    """Return the installed version of a library, or "absent"."""
     try:
-        return version(DISTRIBUTIONS[imported_as])
+        return version(distribution)
     except PackageNotFoundError:
         return "absent"
 
@@ -82,7 +90,7 @@ def _parse(module: str) -> tuple[str, tuple[str, ...]]:
     imported = {name for node in ast.walk(tree) for name in _imports(node, package)}
     imported.add(module.rpartition(".")[0])  # importing a.b runs a/__init__.py first
     _drop_docstrings(tree)
-    return ast.dump(tree), tuple(sorted(imported))
+    return json.dumps(_plain(tree)), tuple(sorted(imported))
 
 
 def _imports(node: ast.AST, package: str) -> Iterator[str]:
@@ -123,6 +131,16 @@ def _drop_docstrings(tree: ast.Module) -> None:
         if isinstance(body, list):
             # a string that stands alone does nothing, wherever it stands
             node.body = [line for line in body if not _is_text(line)]
+
+
+def _plain(node: Any) -> Any:
+    """Return a syntax tree as lists, without empty fields, so that Python versions agree on it (`ast.dump` differs)."""
+    if isinstance(node, ast.AST):
+        fields = [[name, _plain(value)] for name, value in ast.iter_fields(node) if value not in (None, [])]
+        return [type(node).__name__, *fields]
+    if isinstance(node, list):
+        return [_plain(item) for item in node]
+    return repr(node)
 
 
 def _is_text(node: ast.AST) -> bool:

@@ -1,4 +1,4 @@
-"""What every job of an experiment is given: its settings, and the cumulative digest of what it will make.
+"""What every job of an experiment is given: its settings, and the cumulative digest of its work.
 
 The rules ask the plan; nothing else does. Files are named as in the results' folder: a run is
 ``<model>-<training>-s<seed>``, images are a split or ``<split>.<attack>.<keep>``, and a calibration is ``held-out`` or
@@ -8,39 +8,43 @@ The rules ask the plan; nothing else does. Files are named as in the results' fo
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import cached_property, lru_cache
 from typing import Any
 
 from featurepaths.config import Experiment
-from featurepaths.digests import digest_of
+from featurepaths.digests import artefact_digest, digest_of
 
 once = lru_cache(maxsize=None)
 
 
-@dataclass(frozen=True)
-class Job:
-    """One call of a stage: its settings, and the jobs that make its inputs, in the order of its arguments."""
+@dataclass(frozen=True, eq=False)
+class Artefact:
+    """What a call of a stage makes: its name within the run, the settings, the inputs in the order of the arguments."""
 
     stage: str
+    name: str
     settings: Mapping[str, Any]
-    inputs: tuple["Job", ...] = ()
+    inputs: tuple["Artefact", ...] = ()
+
+    @cached_property
+    def job_digest(self) -> str:
+        """The cumulative digest of the call, the same for everything that it makes."""
+        return digest_of(self.stage, self.settings, [artefact.digest for artefact in self.inputs])
 
     @cached_property
     def digest(self) -> str:
-        """The cumulative digest of what the job makes."""
-        return digest_of(self.stage, self.settings, [job.digest for job in self.inputs])
+        """The cumulative digest of the artefact, as its file holds it."""
+        return artefact_digest(self.job_digest, self.name)
 
     @property
     def params(self) -> dict[str, str]:
-        """What the job's rule passes on: the settings as JSON, and the digest."""
-        return {"settings": json.dumps(self.settings, sort_keys=True), "digest": self.digest}
-
-    def __hash__(self) -> int:
-        return id(self)
+        """What the rule passes on: the settings as JSON, and the digest."""
+        return {"settings": json.dumps(self.settings, sort_keys=True), "digest": self.job_digest}
 
 
 class Plan:
-    """The jobs of an experiment, by what they make."""
+    """All artefacts of an experiment."""
 
     def __init__(self, experiment: Experiment):
         self.experiment = experiment
@@ -54,9 +58,6 @@ class Plan:
             for seed in sorted(experiment.seeds)
         ]
         self.attacked = [f"{attack}.{keep}" for attack in experiment.attacks for keep in self._keeps(attack)]
-
-    def _keeps(self, attack: str) -> list[str]:
-        return sorted(self.experiment.attacks[attack].keep)
 
     def epochs(self, run: str) -> int:
         """Return how many epochs a run trains."""
@@ -74,13 +75,13 @@ class Plan:
         return [f"paper.{attacked}" if protocol == "paper" else protocol for protocol in self.experiment.protocols]
 
     @once
-    def data(self) -> Job:
+    def data(self) -> Artefact:
         """The data set; where it lies does not count."""
         settings = {key: value for key, value in self.config["data"].items() if key not in ("root", "download")}
-        return Job("data", settings)
+        return Artefact("data", "data", settings)
 
     @once
-    def train(self, run: str) -> Job:
+    def train(self, run: str) -> Artefact:
         """A run's checkpoint."""
         model, training, seed = self._parts(run)
         settings = {
@@ -89,118 +90,138 @@ class Plan:
             "seed": seed,
             "torch_threads": self.config["torch_threads"],
         }
-        return Job("train", settings, (self.data(),))
+        return Artefact("train", "checkpoint", settings, (self.data(),))
 
     @once
-    def attack(self, run: str, attack: str) -> Job:
+    def attack(self, run: str, split: str, attack: str) -> Artefact:
         """An attack on a run's network; which of its stopping rules are evaluated does not count."""
         settings = {key: value for key, value in self.config["attacks"][attack].items() if key != "keep"}
         settings |= {"seed": self._parts(run)[2], "torch_threads": self.config["torch_threads"]}
-        return Job("attack", settings, (self.train(run), self.data()))
+        return Artefact("attack", f"attacks/{split}.{attack}", settings, (self.train(run), self.data()))
 
     @once
-    def features(self, run: str, images: str) -> Job:
-        """Layer features of some images; the poolings made together with these do not count."""
+    def features(self, run: str, pooling: str, images: str) -> Artefact:
+        """Layer features of some images; one call makes all poolings, and all splits together."""
         settings = {"torch_threads": self.config["torch_threads"]}
-        if "." not in images:
-            return Job("features", settings, (self.train(run), self.data()))
-        _, attack, keep = images.split(".")
-        return Job("features", {**settings, "keep": keep}, (self.train(run), self.attack(run, attack)))
+        source = self.data()
+        if images not in self.splits:
+            split, attack, settings["keep"] = images.split(".")
+            source = self.attack(run, split, attack)
+        return Artefact("features", f"features/{pooling}/{images}", settings, (self.train(run), source))
 
     @once
-    def centroids(self, run: str) -> Job:
+    def centroids(self, run: str, pooling: str) -> Artefact:
         """Class centroids of a run."""
-        return Job("centroids", {}, (self.features(run, "train"),))
+        return Artefact("centroids", f"centroids/{pooling}", {}, (self.features(run, pooling, "train"),))
 
     @once
-    def paths(self, run: str, images: str) -> Job:
+    def paths(self, run: str, pooling: str, images: str) -> Artefact:
         """Feature paths of some images."""
-        return Job("paths", {}, (self.features(run, images), self.centroids(run)))
+        inputs = self.features(run, pooling, images), self.centroids(run, pooling)
+        return Artefact("paths", f"paths/{pooling}/{images}", {}, inputs)
 
     @once
-    def collapse(self, run: str) -> Job:
+    def collapse(self, run: str, pooling: str) -> Artefact:
         """Collapse metrics of a run."""
-        return Job("collapse", {}, (self.features(run, "train"),))
+        return Artefact("collapse", f"collapse/{pooling}", {}, (self.features(run, pooling, "train"),))
 
     @once
-    def threshold(self, run: str, calibration: str) -> Job:
+    def threshold(self, run: str, pooling: str, calibration: str) -> Artefact:
         """A detector's layers, weights and thresholds."""
         detection = self.config["detection"]
         protocol = calibration.split(".")[0]
         settings = {"protocol": protocol, "layers": detection["layers"], "weights": detection["weights"]}
         if protocol == "held-out":
             settings["false_positive_rate"] = detection["false_positive_rate"]
-        inputs = tuple(self.paths(run, images) for images in self.calibration_images(calibration))
+        inputs = [self.paths(run, pooling, images) for images in self.calibration_images(calibration)]
         if detection["layers"] == "auto":
             settings["pfc3"] = self.config["collapse"]["pfc3"]
-            inputs += (self.collapse(run),)
-        return Job("threshold", settings, inputs)
+            inputs.append(self.collapse(run, pooling))
+        return Artefact("threshold", f"thresholds/{pooling}/feature-paths.{calibration}", settings, tuple(inputs))
 
     @once
-    def selection(self, run: str, calibration: str) -> Job:
+    def selection(self, run: str, pooling: str, calibration: str) -> Artefact:
         """The voting layers."""
         recognition = self.config["recognition"]
         settings = {"protocol": calibration.split(".")[0], **{key: recognition[key] for key in ("layers", "weights")}}
         if recognition["layers"] == "auto":
             settings["top"] = recognition["top"]
-        return Job("selection", settings, (self.paths(run, self.calibration_images(calibration)[1]),))
+        _, attacked = self.calibration_images(calibration)
+        inputs = (self.paths(run, pooling, attacked),)
+        return Artefact("selection", f"selection/{pooling}/{calibration}", settings, inputs)
 
     @once
-    def detection(self, run: str, attacked: str) -> Job:
+    def detection(self, run: str, pooling: str, attacked: str) -> Artefact:
         """Detection metrics and scores of ``<attack>.<keep>``, by every calibration."""
-        thresholds = [self.threshold(run, calibration) for calibration in self.calibrations(attacked)]
-        return Job("detection", {}, (*thresholds, *self._tested(run, attacked)))
+        thresholds = [self.threshold(run, pooling, calibration) for calibration in self.calibrations(attacked)]
+        inputs = *thresholds, *self._tested(run, pooling, attacked)
+        return Artefact("detection", f"detection/{pooling}/feature-paths.{attacked}", {}, inputs)
 
     @once
-    def recognition(self, run: str, attacked: str) -> Job:
+    def recognition(self, run: str, pooling: str, attacked: str) -> Artefact:
         """Recognition metrics and labels of ``<attack>.<keep>``, by every calibration."""
         settings = {key: self.config["recognition"][key] for key in ("tie", "combinations")}
-        thresholds = [self.threshold(run, calibration) for calibration in self.calibrations(attacked)]
-        selections = [self.selection(run, calibration) for calibration in self.calibrations(attacked)]
-        return Job("recognition", settings, (*thresholds, *selections, *self._tested(run, attacked)))
+        calibrations = self.calibrations(attacked)
+        thresholds = [self.threshold(run, pooling, calibration) for calibration in calibrations]
+        selections = [self.selection(run, pooling, calibration) for calibration in calibrations]
+        inputs = *thresholds, *selections, *self._tested(run, pooling, attacked)
+        return Artefact("recognition", f"recognition/{pooling}/feature-paths.{attacked}", settings, inputs)
 
     @once
-    def run_figures(self, run: str, pooling: str) -> Job:
+    def run_figures(self, run: str, pooling: str) -> Artefact:
         """Figures of a run and pooling."""
         model, training, seed = self._parts(run)
         settings = {"title": f"{model}, {training} training, seed {seed}, {pooling} features"}
-        paths = [self.paths(run, images) for images in ["test", *(f"test.{attacked}" for attacked in self.attacked)]]
-        detection = [self.detection(run, attacked) for attacked in self.attacked]
-        recognition = [self.recognition(run, attacked) for attacked in self.attacked]
-        return Job("run_figures", settings, (self.data(), *paths, *detection, *detection, *recognition))
+        images = ["test", *(f"test.{attacked}" for attacked in self.attacked)]
+        paths = [self.paths(run, pooling, name) for name in images]
+        detection = [self.detection(run, pooling, attacked) for attacked in self.attacked]
+        recognition = [self.recognition(run, pooling, attacked) for attacked in self.attacked]
+        inputs = self.data(), *paths, *detection, *detection, *recognition  # metrics, then records of detection
+        return Artefact("run_figures", "figures", settings, inputs)
 
     @once
-    def summary_figures(self) -> Job:
+    def summary_figures(self) -> Artefact:
         """Figures over all runs."""
-        trained = [self.train(run) for run in self.runs]
-        collapse = [self.collapse(run) for run in self.runs for _ in self.poolings]
-        return Job("summary_figures", {"pfc3": self.config["collapse"]["pfc3"]}, (*trained, *collapse))
+        collapse = [self.collapse(run, pooling) for run, pooling in self._runs_and_poolings()]
+        inputs = *map(self.train, self.runs), *collapse
+        return Artefact("summary_figures", "figures", {"pfc3": self.config["collapse"]["pfc3"]}, inputs)
 
     @once
-    def tables(self) -> Job:
+    def tables(self) -> Artefact:
         """All tables."""
-        runs = [(run, pooling) for run in self.runs for pooling in self.poolings]
-        inputs = [self.train(run) for run in self.runs]
-        inputs += [self.attack(run, attack) for run in self.runs for attack in self.experiment.attacks]
-        inputs += [self.detection(run, attacked) for run, _ in runs for attacked in self.attacked]
-        inputs += [self.recognition(run, attacked) for run, _ in runs for attacked in self.attacked]
-        inputs += [self.collapse(run) for run, _ in runs]
         settings = {
-            "paper_numbers": self.config["data"]["source"] == "cifar10",
+            "paper_attacks": self._papers_attacks(),
             "keep": {attack: self._keeps(attack) for attack in self.experiment.attacks},
         }
-        return Job("tables", settings, tuple(inputs))
+        attacks = [self.attack(run, "test", attack) for run in self.runs for attack in self.experiment.attacks]
+        both = self._runs_and_poolings()
+        detection = [self.detection(*one, attacked) for one in both for attacked in self.attacked]
+        recognition = [self.recognition(*one, attacked) for one in both for attacked in self.attacked]
+        collapse = [self.collapse(*one) for one in both]
+        inputs = *map(self.train, self.runs), *attacks, *detection, *recognition, *collapse
+        return Artefact("tables", "tables", settings, inputs)
 
     @once
-    def configuration(self) -> Job:
+    def configuration(self) -> Artefact:
         """The record of the configuration; it is made again when any stage's code or library changes."""
-        return Job("configuration", self.config, (self.tables(), self.summary_figures(), *self._all_run_figures()))
+        figures = [self.run_figures(run, pooling) for run, pooling in self._runs_and_poolings()]
+        return Artefact("configuration", "config", self.config, (self.tables(), self.summary_figures(), *figures))
 
-    def _all_run_figures(self) -> list[Job]:
-        return [self.run_figures(run, pooling) for run in self.runs for pooling in self.poolings]
+    def _keeps(self, attack: str) -> list[str]:
+        return sorted(self.experiment.attacks[attack].keep)
 
-    def _tested(self, run: str, attacked: str) -> tuple[Job, Job]:
-        return self.paths(run, "test"), self.paths(run, f"test.{attacked}")
+    def _papers_attacks(self) -> list[str]:
+        """Return the attacks that the paper's numbers may stand beside: on CIFAR-10, L-infinity, 8/255."""
+        if self.experiment.data.source != "cifar10":
+            return []
+        attacks = self.experiment.attacks.items()
+        return sorted(name for name, attack in attacks if attack.norm == "linf" and attack.eps == Fraction(8, 255))
+
+    def _runs_and_poolings(self) -> list[tuple[str, str]]:
+        return [(run, pooling) for run in self.runs for pooling in self.poolings]
+
+    def _tested(self, run: str, pooling: str, attacked: str) -> tuple[Artefact, Artefact]:
+        return self.paths(run, pooling, "test"), self.paths(run, pooling, f"test.{attacked}")
 
     @staticmethod
     def _parts(run: str) -> tuple[str, str, int]:

@@ -5,10 +5,11 @@ made it (see `featurepaths.digests`), and the digests of all its ancestors, by w
 belong together.
 """
 
+import errno
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,9 @@ from featurepaths.errors import FeaturePathsError
 
 FORMAT = 1
 """Version of the artefacts' layout; files of another version are refused."""
+
+
+FAILED_WRITES = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EACCES, errno.EPERM, errno.ENOTDIR)
 
 
 @dataclass(frozen=True)
@@ -34,14 +38,22 @@ class Origin:
 def atomic(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path` that takes its place only if the block ends without an error."""
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     # the suffix stays last: matplotlib and others choose the format by it
     temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
         temporary.replace(path)
+    except OSError as error:
+        if error.errno not in FAILED_WRITES:  # an input was being read meanwhile
+            raise
+        raise FeaturePathsError(
+            f"{path} cannot be written ({error.strerror or error}). Nothing was left behind; make room or mend the "
+            "folder, and run again."
+        ) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -74,6 +86,8 @@ def open_hdf5(path: Path) -> Iterator[h5py.File]:
         try:
             yield file
         except (KeyError, OSError) as error:
+            if getattr(error, "errno", None) in FAILED_WRITES:  # an output was being written meanwhile
+                raise
             raise _unreadable(path, error) from error
 
 
@@ -149,6 +163,12 @@ def descend(name: str, digest: str, inputs: Iterable[Path]) -> Origin:
                     f"'{ancestor}' ({ancestors[ancestor]} and {found}). Make both again from the same one."
                 )
             seen_in.setdefault(ancestor, path)
+    poolings = {ancestor: path for ancestor, path in seen_in.items() if ancestor.startswith("centroids/")}
+    if len(poolings) > 1:
+        raise FeaturePathsError(
+            f"{' and '.join(map(str, poolings.values()))} do not belong together: they come from features of different "
+            f"poolings ({', '.join(poolings)})."
+        )
     return Origin(name, digest, ancestors)
 
 

@@ -1,3 +1,5 @@
+from fractions import Fraction
+
 import numpy as np
 import pytest
 from hypothesis import assume, given
@@ -46,7 +48,12 @@ def test_otsu_needs_finite_scores():
         otsu(np.array([0.1, np.nan, 0.3]))
 
 
-@given(SCORES, st.sampled_from([0.0, 0.01, 0.05, 0.5, 0.99]))
+def test_a_rate_is_not_rounded_down():
+    # 0.29 * 100 is 28.999... in floating point
+    assert at_false_positive_rate(np.arange(100.0), Fraction(29, 100)) == 29
+
+
+@given(SCORES, st.fractions(0, 1).filter(lambda rate: rate < 1))
 def test_false_positive_rate_is_kept_and_used_up(scores, rate):
     threshold = at_false_positive_rate(scores, rate)
     assert (scores < threshold).mean() <= rate

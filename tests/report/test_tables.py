@@ -110,7 +110,7 @@ def made(*runs):
         "detection": tables.detection_table([detection(one) for one in runs]),
     }
     found["accuracy"] = tables.accuracy_table(found["recognition"])
-    tables.add_paper_numbers(found, runs)
+    tables.add_paper_numbers(found, runs, ["apgd"])
     return found
 
 

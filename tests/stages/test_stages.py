@@ -1,6 +1,7 @@
 """Stages by hand, and what they refuse."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -99,6 +100,47 @@ def test_chosen_layers_and_weights_are_used(run, tmp_path):
     assert found["weights"] == [0.25, 0.75]
     assert set(found["thresholds"]) == {"otsu", "fpr-10"}
     assert found["calibrated_on"] == ["paths/mean/calibration", "paths/mean/calibration.apgd.max-loss"]
+
+
+def test_clean_paths_of_another_pooling_are_refused(run, tmp_path):
+    settings = json.dumps({"protocol": "paper", "layers": [1], "weights": "equal"})
+    clean, adversarial = run / "paths/mean/test.h5", run / "paths/flatten/test.apgd.max-loss.h5"
+    arguments = ["--clean", clean, "--adversarial", adversarial, "--threshold", tmp_path / "t.json"]
+    refused(stage("threshold", "--settings", settings, *arguments), "different poolings")
+
+
+def test_test_images_are_not_passed_off_as_calibration_images(tiny, run, tmp_path):
+    """The digest that the workflow expects of a held-out threshold is that of calibration images."""
+    from featurepaths.config import read_experiment
+    from featurepaths.plan import Plan
+    from tests.conftest import TINY
+
+    params = Plan(read_experiment(TINY)).threshold("small-standard-s0", "mean", "held-out").params
+    options = ["--settings", params["settings"], "--digest", params["digest"], "--collapse", run / "collapse/mean.json"]
+    for images, accepted in (("calibration", True), ("test", False)):
+        clean, adversarial = (run / f"paths/mean/{images}{end}.h5" for end in ("", ".apgd.max-loss"))
+        made = tmp_path / "feature-paths.held-out.json"
+        done = stage("threshold", *options, "--clean", clean, "--adversarial", adversarial, "--threshold", made)
+        assert (done.returncode == 0) == accepted, done.stderr
+    refused(done, "not those that this run of the workflow expects")
+
+
+def test_an_attack_is_named_after_its_split(tiny, run, tmp_path):
+    arguments = ["--data", tiny.results / "data.h5", "--checkpoint", run / "checkpoint.safetensors", "--split", "test"]
+    done = stage("attack", *arguments, "--adversarial", tmp_path / "calibration.apgd.h5")
+    refused(done, "is to be called test.<attack>.h5")
+
+
+def test_one_thread_for_linear_algebra():
+    code = (
+        "import numpy, threadpoolctl; from featurepaths.stages import command;"
+        "show = lambda arguments: print({i['num_threads'] for i in threadpoolctl.threadpool_info()"
+        " if i['user_api'] == 'blas'});"
+        "command.run(show, command.parser(''))"
+    )
+    environment = {**os.environ, "OPENBLAS_NUM_THREADS": "2"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
+    assert done.stdout.strip() == "{1}"
 
 
 def test_paths_of_other_images_are_refused(run, tmp_path):

@@ -264,6 +264,18 @@ def test_a_change_reruns_what_depends_on_it(tiny, tmp_path):
     assert "data" not in seeds
 
 
+def test_where_a_data_set_lies_reruns_nothing(tmp_path):
+    """Neither `root` nor `download` is among the params or settings of any job."""
+    from featurepaths.config import read_experiment
+    from featurepaths.plan import Plan
+
+    digests = []
+    for data in ({"root": "here"}, {"root": "there", "download": True}):
+        config = copy.deepcopy(TINY) | {"data": {"source": "cifar10", **data}}
+        digests.append(Plan(read_experiment(config)).tables().digest)
+    assert digests[0] == digests[1]
+
+
 def test_problems_in_the_configuration_are_told_before_any_job(tmp_path):
     config = copy.deepcopy(TINY)
     config["attacks"]["apgd"]["iteratons"] = 3

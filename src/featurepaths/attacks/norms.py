@@ -4,7 +4,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-NORMS = ("linf", "l2")
+NORMS = {"linf": float("inf"), "l2": 2}
+"""The norms by their order."""
 
 
 def steepest(gradient: Tensor, norm: str) -> Tensor:
@@ -47,7 +48,7 @@ def random_start(clean: Tensor, indices: np.ndarray, eps: float, norm: str, seed
 
 def size(delta: Tensor, norm: str) -> Tensor:
     """Return the norm of every perturbation: [N, ...] to [N]."""
-    return torch.linalg.vector_norm(delta.flatten(1), ord=float("inf") if norm == "linf" else 2, dim=1)
+    return torch.linalg.vector_norm(delta.flatten(1), ord=NORMS[norm], dim=1)
 
 
 def _per_image(values: Tensor, like: Tensor) -> Tensor:

@@ -50,13 +50,17 @@ def bootstrap_intervals(
     """
     generator = np.random.default_rng(seed)
     count = len(clean)
-    draws = generator.multinomial(count, np.full(count, 1 / count), size=RESAMPLES)
-    samples = weighted_ranking_metrics(clean, adversarial, draws)
-    for name, threshold in thresholds.items():
-        right = (adversarial < threshold).astype(float) + (clean >= threshold)
-        samples[f"balanced_accuracy.{name}"] = draws @ right / (2 * count)
-    tail = (1 - CONFIDENCE) / 2
-    return {name: tuple(np.quantile(values, [tail, 1 - tail]).tolist()) for name, values in samples.items()}
+    samples: dict[str, list[np.ndarray]] = {}
+    for _ in range(RESAMPLES // 50):  # a few at a time: a thousand draws of 10,000 images are gigabytes
+        draws = generator.multinomial(count, np.full(count, 1 / count), size=50)
+        drawn = weighted_ranking_metrics(clean, adversarial, draws)
+        for name, threshold in thresholds.items():
+            right = (adversarial < threshold).astype(float) + (clean >= threshold)
+            drawn[f"balanced_accuracy.{name}"] = draws @ right / (2 * count)
+        for name, values in drawn.items():
+            samples.setdefault(name, []).append(values)
+    tails = (1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2
+    return {name: tuple(np.quantile(np.concatenate(parts), tails).tolist()) for name, parts in samples.items()}
 
 
 def weighted_ranking_metrics(clean: np.ndarray, adversarial: np.ndarray, weights: np.ndarray) -> dict[str, np.ndarray]:

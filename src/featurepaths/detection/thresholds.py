@@ -1,5 +1,8 @@
 """Thresholds on the detection score: an image is called adversarial when its score lies below."""
 
+from fractions import Fraction
+from math import floor
+
 import numpy as np
 
 from featurepaths.errors import FeaturePathsError
@@ -37,8 +40,8 @@ def otsu(scores: np.ndarray) -> float:
     return float((ordered[best - 1] + ordered[best]) / 2)
 
 
-def at_false_positive_rate(clean_scores: np.ndarray, rate: float) -> float:
-    """Return the highest threshold that flags at most the share `rate` of clean scores [N]."""
+def at_false_positive_rate(clean_scores: np.ndarray, rate: Fraction) -> float:
+    """Return the highest threshold that flags at most the share `rate` of clean scores [N]; exact, as `rate` is."""
     ordered = np.sort(np.asarray(clean_scores, dtype=np.float64))
     # flagged means strictly below, so the score at position k leaves at most k images flagged
-    return float(ordered[min(int(np.floor(rate * len(ordered))), len(ordered) - 1)])
+    return float(ordered[min(floor(rate * len(ordered)), len(ordered) - 1)])

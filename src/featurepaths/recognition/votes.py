@@ -33,11 +33,13 @@ def vote(similarity: np.ndarray, layers: Sequence[int], weights: np.ndarray, tie
     ballots = votes[:, :, None] == np.arange(classes)
     score = np.einsum("nlc,l->nc", ballots.astype(np.float64), weights)
     winners = score >= score.max(axis=1, keepdims=True) - 1e-9  # sums of the same weights may differ in the last bits
-    if tie == "summed-similarity":
-        preference = aggregate(similarity, layers, weights)
-    else:
-        # the position of the last layer that voted for the class
-        preference = (ballots * np.arange(1, len(layers) + 1)[:, None]).max(axis=1)
+    match tie:
+        case "summed-similarity":
+            preference = aggregate(similarity, layers, weights)
+        case "last-layer":  # the position of the last layer that voted for the class
+            preference = (ballots * np.arange(1, len(layers) + 1)[:, None]).max(axis=1)
+        case _:
+            raise ValueError(f"tie is one of {', '.join(TIES)}, not {tie}")
     return np.where(winners, preference, -np.inf).argmax(axis=1)
 
 

@@ -1,6 +1,7 @@
 """The experiment's figures. Every function takes arrays and returns a matplotlib figure."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -112,10 +113,10 @@ def score_histograms(
         layout="constrained",
     )  # fmt: skip
     bins = np.histogram_bin_edges(np.concatenate([part for pair in scores.values() for part in pair]), bins=40)
-    for axis, (name, (clean, adversarial)), color in zip(axes.flat, scores.items(), _cycle(ATTACKED), strict=False):
+    for axis, (name, (clean, adversarial)), color in zip(axes.flat, scores.items(), cycle(ATTACKED), strict=False):
         axis.hist(clean, bins, color=CLEAN, alpha=0.55, label="clean")
         axis.hist(adversarial, bins, color=color, alpha=0.55, label=name)
-        for (method, threshold), dashes in zip(thresholds[name].items(), _cycle(THRESHOLD_STYLES), strict=False):
+        for (method, threshold), dashes in zip(thresholds[name].items(), cycle(THRESHOLD_STYLES), strict=False):
             label = f"{method}: τ = {threshold:.4f}"
             axis.axvline(threshold, color="black", linewidth=1.2, linestyle=dashes, label=label)
         axis.set(xlabel=r"detection score $S_{\max}$", title=name)
@@ -160,7 +161,7 @@ def layer_accuracies(
 def roc_curves(curves: Mapping[str, tuple[np.ndarray, np.ndarray, float]]) -> Figure:
     """ROC curves of the detector: by attack, the false and true positive rates and the area under them."""
     figure, axis = plt.subplots(figsize=(5.2, 5.2), layout="constrained")
-    for (name, (false_rate, true_rate, area)), color in zip(curves.items(), _cycle(ATTACKED), strict=False):
+    for (name, (false_rate, true_rate, area)), color in zip(curves.items(), cycle(ATTACKED), strict=False):
         axis.plot(false_rate, true_rate, color=color, label=f"{name}: AUROC {area:.3f}")
     axis.plot([0, 1], [0, 1], color="grey", linestyle=":", linewidth=1, label="chance")
     axis.set(xlabel="false positive rate", ylabel="true positive rate", aspect="equal")
@@ -175,7 +176,7 @@ def collapse_by_layer(runs: Mapping[str, Sequence[Mapping[str, Any]]], threshold
     for (name, layers), (color, marker) in zip(runs.items(), _looks(), strict=False):
         for axis, metric in zip(axes, ("pfc1", "pfc2", "pfc3"), strict=True):
             numbers = [layer["layer"] for layer in layers]
-            values = [layer[metric] for layer in layers]
+            values = np.array([layer[metric] for layer in layers], dtype=float)
             axis.plot(numbers, values, color=color, marker=marker, markersize=4, label=name)
             axis.set_xticks(range(1, max(int(axis.get_xlim()[1]), numbers[-1]) + 1))
     axes[0].set(title=r"PFC1: $\mathrm{tr}(S_W S_B^+)/C$", yscale="log")
@@ -209,9 +210,4 @@ def training_curves(runs: Mapping[str, Mapping[str, Sequence[float]]]) -> Figure
 
 
 def _looks() -> Iterator[tuple[str, str]]:
-    return zip(_cycle([CLEAN, *ATTACKED]), _cycle(MARKERS), strict=False)
-
-
-def _cycle(items: Sequence[str]) -> Iterator[str]:
-    while True:
-        yield from items
+    return zip(cycle([CLEAN, *ATTACKED]), cycle(MARKERS), strict=False)

@@ -200,13 +200,14 @@ def collapse_table(found: Iterable[tuple[Run, str, Mapping[str, Any]]]) -> pd.Da
 def accuracy_table(recognition: pd.DataFrame) -> pd.DataFrame:
     """Tables 2 and 4: the rows of the recognition table that the paper compares, at Otsu's threshold."""
     chosen = recognition[recognition["threshold_method"].isna() | (recognition["threshold_method"] == "otsu")]
-    order = ["model", "attack", "keep", "seed", "training", "method", "pooling", "protocol"]
-    descending = [True, True, True, True, False, False, True, False]  # standard, then adversarial; undefended first
-    return chosen.sort_values(order, ascending=descending, kind="stable").reset_index(drop=True)
+    columns = ["model", "attack", "keep", "seed", "training", "method", "pooling", "protocol"]
+    # everything in the order in which it was configured, the undefended network first
+    order = pd.DataFrame({column: pd.factorize(chosen[column])[0] for column in columns}, index=chosen.index)
+    return chosen.loc[order.sort_values(columns, kind="stable").index].reset_index(drop=True)
 
 
-def add_paper_numbers(tables: dict[str, pd.DataFrame], runs: Iterable[Run]) -> None:
-    """Put the paper's numbers beside measured ones of the same kind; only for experiments on CIFAR-10."""
+def add_paper_numbers(tables: dict[str, pd.DataFrame], runs: Iterable[Run], attacks: Iterable[str]) -> None:
+    """Put the paper's numbers beside measured ones of the same kind: of `attacks`, on CIFAR-10."""
     architecture = {run.model: run.architecture for run in runs}
     adversarial = {run.model + run.training: bool(run.checkpoint["adversarial"]) for run in runs}
 
@@ -214,10 +215,11 @@ def add_paper_numbers(tables: dict[str, pd.DataFrame], runs: Iterable[Run]) -> N
         return "adversarial" if adversarial[row["model"] + row["training"]] else "standard"
 
     def comparable(row: pd.Series) -> bool:
-        return training(row) == "standard" and row["pooling"] == "flatten" and row["protocol"] == "paper"
+        papers = training(row) == "standard" and row["pooling"] == "flatten" and row["protocol"] == "paper"
+        return papers and row["attack"] in attacks
 
     def accuracy(row: pd.Series, which: int) -> float | None:
-        if row["method"] == "feature paths" and not comparable(row):
+        if row["attack"] not in attacks or (row["method"] == "feature paths" and not comparable(row)):
             return None
         return paper.ACCURACY.get((architecture[row["model"]], training(row), row["method"]), (None, None))[which]
 

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from featurepaths.data import read_split
+from featurepaths.errors import FeaturePathsError
 from featurepaths.stages import command
 from featurepaths.storage import create_hdf5
 
@@ -17,6 +18,10 @@ def main(arguments):
 
     settings = arguments.settings
     name = f"attacks/{arguments.adversarial.stem}"
+    if not arguments.adversarial.stem.startswith(f"{arguments.split}."):
+        raise FeaturePathsError(
+            f"{arguments.adversarial} is to be called {arguments.split}.<attack>.h5, for its split."
+        )
     origin = command.origin_of("attack", arguments, name, [arguments.checkpoint, arguments.data])
     device = use_device(arguments.device, settings["torch_threads"])
     network, _ = load_checkpoint(arguments.checkpoint, device)

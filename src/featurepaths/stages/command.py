@@ -4,23 +4,20 @@ Every stage takes its input and output files, `--settings` (its slice of the con
 `--digest` (what its inputs, settings and code are expected to be).
 """
 
-import os
+import argparse
+import json
+import signal
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
 
-# Sums differ in their last bits with the number of threads; the stages without a network need only one.
-for library in ("OMP", "OPENBLAS", "MKL"):
-    os.environ[f"{library}_NUM_THREADS"] = "1"
+from threadpoolctl import threadpool_limits
 
-import argparse  # noqa: E402
-import json  # noqa: E402
-import sys  # noqa: E402
-from collections.abc import Callable, Iterable, Sequence  # noqa: E402
-from fractions import Fraction  # noqa: E402
-from pathlib import Path  # noqa: E402
-from typing import Any  # noqa: E402
-
-from featurepaths.digests import digest_of  # noqa: E402
-from featurepaths.errors import FeaturePathsError  # noqa: E402
-from featurepaths.storage import Origin, descend, read_origin  # noqa: E402
+from featurepaths.digests import artefact_digest, digest_of
+from featurepaths.errors import FeaturePathsError
+from featurepaths.storage import Origin, descend, read_origin
 
 
 class Settings(dict):
@@ -31,7 +28,10 @@ class Settings(dict):
 
     def number(self, key: str) -> float | None:
         """Return a number written as a fraction such as ``8/255``, or None where it is null."""
-        return None if self[key] is None else float(Fraction(self[key]))
+        try:
+            return None if self[key] is None else float(Fraction(self[key]))
+        except (ValueError, ZeroDivisionError):
+            raise FeaturePathsError(f"--settings: {key} is no number, but '{self[key]}'.") from None
 
 
 def fractions(weights: str | list[str]) -> str | list[float]:
@@ -64,11 +64,11 @@ def origin_of(stage: str, arguments: argparse.Namespace, name: str, inputs: Iter
         If two inputs come from different versions of an artefact, or the digest is not that of `--digest`.
     """
     inputs = list(inputs)
-    return descend(name, check_inputs(stage, arguments, inputs), inputs)
+    return descend(name, artefact_digest(check_inputs(stage, arguments, inputs), name), inputs)
 
 
 def check_inputs(stage: str, arguments: argparse.Namespace, inputs: Sequence[Path]) -> str:
-    """Return the digest of what a stage makes from `inputs`.
+    """Return the digest of a stage's work on `inputs`.
 
     Raises
     ------
@@ -86,10 +86,16 @@ def check_inputs(stage: str, arguments: argparse.Namespace, inputs: Sequence[Pat
 
 
 def run(main: Callable[[argparse.Namespace], None], made: argparse.ArgumentParser) -> None:
-    """Run a stage; what the user can put right ends it with one message and exit code 1."""
+    """Run a stage; what the user can put right ends it with one message and exit code 1.
+
+    Linear algebra gets one thread: sums differ in their last bits with the number of threads. A stage that runs a
+    network sets torch's own threads.
+    """
     arguments = made.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that half-written files go
     try:
-        main(arguments)
+        with threadpool_limits(1, user_api="blas"):
+            main(arguments)
     except FeaturePathsError as error:
         sys.exit(f"Error: {error}")
     except KeyboardInterrupt:

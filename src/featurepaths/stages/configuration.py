@@ -5,7 +5,6 @@ import platform
 import shutil
 import subprocess
 from html import escape
-from importlib.metadata import version
 from pathlib import Path
 
 from featurepaths.digests import DISTRIBUTIONS, library_version
@@ -19,9 +18,7 @@ def main(arguments):
         "configuration": arguments.settings,
         "versions": {
             "python": platform.python_version(),
-            "featurepaths": version("featurepaths"),
-            "snakemake": version("snakemake"),
-            **{DISTRIBUTIONS[name]: library_version(name) for name in sorted(DISTRIBUTIONS)},
+            **{name: library_version(name) for name in ("featurepaths", "snakemake", "h5py", *DISTRIBUTIONS.values())},
         },
         "revision": revision(),
         "machine": {"processor": processor(), "system": platform.platform(), "gpu": gpus()},

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from featurepaths.data import load_cifar10, load_digits, write_splits
+from featurepaths.errors import FeaturePathsError
 from featurepaths.stages import command
 
 
@@ -11,6 +12,8 @@ def main(arguments):
     origin = command.origin_of("data", arguments, "data", [])
     if settings["source"] == "digits":
         parts, class_names = load_digits(settings["size"], settings.number("test"), settings["seed"])
+    elif arguments.root is None:
+        raise FeaturePathsError("source: cifar10 needs --root.")
     else:
         parts, class_names = load_cifar10(arguments.root, arguments.download)
     sizes = write_splits(arguments.data, parts, class_names, settings.number("calibration"), settings["seed"], origin)

@@ -3,9 +3,10 @@
 from contextlib import ExitStack
 from pathlib import Path
 
-from featurepaths.data import read_split
+from featurepaths.data import SPLITS, read_split
+from featurepaths.errors import FeaturePathsError
 from featurepaths.stages import command
-from featurepaths.storage import create_hdf5, open_hdf5
+from featurepaths.storage import create_hdf5, open_hdf5, read_origin
 
 
 def main(arguments):
@@ -15,6 +16,15 @@ def main(arguments):
     outputs = {}
     for path in arguments.features:
         outputs.setdefault(path.stem, {})[path.parent.name] = path
+    allowed = SPLITS
+    if arguments.attack:
+        allowed = [f"{read_origin(arguments.attack).name.removeprefix('attacks/')}.{arguments.settings['keep']}"]
+    for images, paths in outputs.items():
+        if images not in allowed or not paths.keys() <= {"flatten", "mean"}:
+            named = ", ".join(map(str, paths.values()))
+            raise FeaturePathsError(
+                f"{named}: call it flatten/<images>.h5 or mean/..., with images {'/'.join(allowed)}."
+            )
     inputs = [arguments.checkpoint, arguments.attack or arguments.data]
     origins = {
         (images, pooling): command.origin_of("features", arguments, f"features/{pooling}/{images}", inputs)
@@ -76,7 +86,7 @@ def parser():
         required=True,
         metavar="FOLDER/POOLING/IMAGES.h5",
         help="the dumps to write; a dump's folder names its pooling (flatten or mean), its name the images: a split, "
-        "or with --attack anything",
+        "or with --attack <split>.<attack>.<keep>",
     )
     return made
 

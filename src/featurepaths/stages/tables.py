@@ -62,8 +62,8 @@ def main(arguments):
         ),
     }
     found["accuracy"] = make.accuracy_table(found["recognition"])
-    if arguments.settings["paper_numbers"]:
-        make.add_paper_numbers(found, runs.values())
+    if arguments.settings["paper_attacks"]:
+        make.add_paper_numbers(found, runs.values(), arguments.settings["paper_attacks"])
     for name, (title, note) in TITLES.items():
         with atomic(arguments.tables / f"{name}.csv") as temporary:
             found[name].to_csv(temporary, index=False)
@@ -96,7 +96,9 @@ def read_evaluation(path, runs):
 
 
 def parser():
-    made = command.parser(__doc__, "paper_numbers: whether to put the paper's beside; keep: stopping rules by attack")
+    made = command.parser(
+        __doc__, "paper_attacks: those like the paper's, to put its numbers beside; keep: stopping rules by attack"
+    )
     files = {"type": Path, "nargs": "+", "required": True}
     made.add_argument("--checkpoints", **files, help="the checkpoint of every run")
     made.add_argument("--attacks", **files, help="every attack on the test images of every run")

@@ -11,6 +11,7 @@ import numpy as np
 from featurepaths.collapse import layers_before_collapse
 from featurepaths.detection.scores import s_max
 from featurepaths.detection.thresholds import at_false_positive_rate, otsu
+from featurepaths.errors import FeaturePathsError
 from featurepaths.paths.aggregate import weights_of
 from featurepaths.paths.records import read_pair
 from featurepaths.stages import command
@@ -22,6 +23,8 @@ def main(arguments):
     layers = settings["layers"]
     inputs = [arguments.clean, arguments.adversarial]
     if layers == "auto":
+        if arguments.collapse is None:
+            raise FeaturePathsError("layers: auto needs --collapse.")
         inputs.append(arguments.collapse)
         pfc3 = [layer["pfc3"] for layer in read_json(arguments.collapse)["layers"]]
         layers = layers_before_collapse(pfc3, settings.number("pfc3"))
@@ -33,7 +36,7 @@ def main(arguments):
     thresholds = {"otsu": otsu(np.concatenate([clean, adversarial]))}
     if settings["protocol"] == "held-out":
         rate = Fraction(settings["false_positive_rate"])
-        thresholds[f"fpr-{float(100 * rate):g}"] = at_false_positive_rate(clean, float(rate))
+        thresholds[f"fpr-{float(100 * rate):g}"] = at_false_positive_rate(clean, rate)
     content = {
         "detector": "feature-paths",
         "protocol": settings["protocol"],

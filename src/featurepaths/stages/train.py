@@ -5,7 +5,7 @@ import sys
 from dataclasses import asdict, fields
 from pathlib import Path
 
-from featurepaths.data import read_split
+from featurepaths.data import normalisation, read_split
 from featurepaths.stages import command
 from featurepaths.storage import atomic
 
@@ -25,13 +25,8 @@ def main(arguments):
     data = read_split(arguments.data, "train")
     images = torch.from_numpy(data.images).permute(0, 3, 1, 2).contiguous()
 
-    pixels = images.double() / 255
-    build = {
-        **settings["model"],
-        "classes": len(data.class_names),
-        "mean": pixels.mean(dim=(0, 2, 3)).tolist(),
-        "std": pixels.std(dim=(0, 2, 3)).tolist(),
-    }
+    mean, std = normalisation(data.images)
+    build = {**settings["model"], "classes": len(data.class_names), "mean": mean, "std": std}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings["seed"])
         network = ResNet(**build)
