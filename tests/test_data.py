@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits as scikit_digits
 
-from featurepaths.data import load_cifar10, load_digits, read_split, write_splits
+from featurepaths.data import load_cifar10, load_digits, normalisation, read_split, write_splits
 from featurepaths.errors import FeaturePathsError
 from featurepaths.storage import Origin
 
@@ -51,6 +51,15 @@ def test_the_seed_decides_the_splits():
     other, _ = load_digits(32, 0.2, 1)
     assert (first["test"][0] == again["test"][0]).all()
     assert not (first["test"][0] == other["test"][0]).all()
+
+
+def test_normalisation_is_mean_and_deviation_by_channel():
+    images = np.random.default_rng(0).integers(0, 256, (50, 8, 8, 3), np.uint8)
+    images[..., 2] = 7
+    means, deviations = normalisation(images)
+    np.testing.assert_allclose(means, (images / 255).mean(axis=(0, 1, 2)))
+    np.testing.assert_allclose(deviations[:2], (images / 255).std(axis=(0, 1, 2), ddof=1)[:2])
+    assert deviations[2] == 1, "nothing is divided by zero"
 
 
 def test_no_calibration_split(tmp_path):

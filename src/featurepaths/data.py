@@ -100,7 +100,7 @@ def normalisation(images: np.ndarray) -> tuple[list[float], list[float]]:
     levels = np.arange(256) / 255
     counts = [np.bincount(images[..., channel].ravel(), minlength=256) for channel in range(images.shape[3])]
     means = [float(count @ levels / count.sum()) for count in counts]
-    variances = [count @ (levels - mean) ** 2 / count.sum() for count, mean in zip(counts, means, strict=True)]
+    variances = [count @ (levels - mean) ** 2 / (count.sum() - 1) for count, mean in zip(counts, means, strict=True)]
     # a channel that is everywhere the same is only shifted
     return means, [float(np.sqrt(variance)) or 1.0 for variance in variances]
 

@@ -22,7 +22,10 @@ FORMAT = 1
 """Version of the artefacts' layout; files of another version are refused."""
 
 
-FAILED_WRITES = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EACCES, errno.EPERM, errno.ENOTDIR)
+FAILED_WRITES = {
+    getattr(errno, name) for name in ("ENOSPC", "EDQUOT", "EROFS", "EFBIG", "EACCES", "EPERM", "ENOTDIR", "EEXIST")
+}
+"""What the system says of writing, and never of reading a file that is open."""
 
 
 @dataclass(frozen=True)
