@@ -44,10 +44,11 @@ $(ENV)/ready: requirements.lock
 		$$pip install --quiet --no-deps --no-build-isolation --editable .
 	touch $@
 
-# uv writes one lock for every platform. The override lets torchattacks live beside Snakemake: see pyproject.toml.
+# uv writes one lock for every platform; make lock UPGRADE=--upgrade takes newer versions. The override lets torchattacks
+# live beside Snakemake: see pyproject.toml.
 lock:
 	echo 'requests>=2.32' | uv pip compile pyproject.toml --extra attacks --extra dev --override /dev/stdin \
-		--universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --upgrade \
+		--universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --quiet $(UPGRADE) \
 		--custom-compile-command 'make lock' --output-file requirements.lock
 
 clean:

@@ -83,6 +83,9 @@ def test_schema_in_the_repository_is_the_models_schema():
         ("calibration", None, "calibration: missing"),
         ("recognition.layers", [2, 9], "recognition.layers: there is no layer 9; models.resnet18 has 8 layers"),
         ("recognition.layers", [0], "recognition.layers"),
+        ("recognition.top", 9, "recognition.top: models.resnet18 has only 8 layers"),
+        ("recognition.combinations", [2], "recognition.combinations: value should have at least 2 items, not [2]"),
+        ("seeds", [2**32], "seeds.0: input should be less than 4294967296"),
         ("detection.layers", "some", "detection.layers: input should be 'auto', not 'some'"),
         ("detection.weights", ["1/2", "1/2"], "detection.weights: a list needs detection.layers to be a list"),
         (

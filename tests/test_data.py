@@ -15,7 +15,7 @@ ORIGIN = Origin("data", "d", {})
 def digits(tmp_path_factory):
     path = tmp_path_factory.mktemp("data") / "data.h5"
     parts, names = load_digits(32, 0.2, 0)
-    write_splits(path, parts, names, 0.1, 0, ORIGIN)
+    write_splits(path, parts, names, 0.1, 0, ORIGIN, "here")
     return {split: read_split(path, split) for split in ("train", "calibration", "test")}
 
 
@@ -64,7 +64,7 @@ def test_normalisation_is_mean_and_deviation_by_channel():
 
 def test_no_calibration_split(tmp_path):
     parts, names = load_digits(32, 0.2, 0)
-    sizes = write_splits(tmp_path / "data.h5", parts, names, 0, 0, ORIGIN)
+    sizes = write_splits(tmp_path / "data.h5", parts, names, 0, 0, ORIGIN, "here")
     assert sizes == {"train": 1437, "calibration": 0, "test": 360}
     with pytest.raises(FeaturePathsError, match=r"no calibration images: set data\.calibration above 0"):
         read_split(tmp_path / "data.h5", "calibration")
@@ -74,7 +74,7 @@ def test_a_class_without_test_images_is_named(tmp_path):
     images = np.zeros((20, 4, 4, 3), np.uint8)
     parts = {"train": (images, np.arange(20) % 2), "test": (images[:4], np.zeros(4, int))}
     with pytest.raises(FeaturePathsError, match="test split has no image of class dog"):
-        write_splits(tmp_path / "data.h5", parts, ["cat", "dog"], 0.5, 0, ORIGIN)
+        write_splits(tmp_path / "data.h5", parts, ["cat", "dog"], 0.5, 0, ORIGIN, "here")
     assert list(tmp_path.iterdir()) == []
 
 

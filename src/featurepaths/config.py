@@ -268,6 +268,8 @@ class Experiment(Section):
             count = layer_count(model.architecture)
             if layers != "auto" and layers[-1] > count:
                 raise ValueError(f"{key}: there is no layer {layers[-1]}; models.{name} has {count} layers")
+            if self.recognition.top > count:
+                raise ValueError(f"recognition.top: models.{name} has only {count} layers")
 
     def _check_weights(self, section: str, settings: Detection | Recognition) -> None:
         if settings.weights == "equal":
@@ -312,7 +314,7 @@ def _describe(problem: Mapping[str, Any], config: Mapping[str, Any]) -> str:
         close = difflib.get_close_matches(str(problem["loc"][-1]), known, n=1)
         hint = f"did you mean '{close[0]}'?" if close else f"known keys are {', '.join(known)}"
         return f"{key}: unknown key; {hint}"
-    message = problem["msg"].removeprefix("Value error, ")
+    message = re.sub(r" after validation, not \d+", "", problem["msg"].removeprefix("Value error, "))
     message = message[:1].lower() + message[1:]
     if problem["type"] == "missing":
         return f"{key}: missing"

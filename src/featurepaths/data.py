@@ -9,6 +9,11 @@ from featurepaths.errors import FeaturePathsError
 from featurepaths.storage import Origin, create_hdf5, open_hdf5
 
 SPLITS = ("train", "calibration", "test")
+PROVENANCE = {
+    "digits": "UCI Optical Recognition of Handwritten Digits (Alpaydin and Kaynak), test part, from scikit-learn",
+    "cifar10": "CIFAR-10 (Krizhevsky, 2009), read by torchvision",
+}
+"""Where the images of each source come from."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +68,7 @@ def write_splits(
     calibration: float,
     seed: int,
     origin: Origin,
+    provenance: str,
 ) -> dict[str, int]:
     """Cut the calibration images from the training images, write all splits, and return the size of each.
 
@@ -74,6 +80,8 @@ def write_splits(
         Share of each class's training images that become the calibration split; 0 for none.
     seed
         Decides which ones.
+    provenance
+        Where the images come from, to be stored with them.
     """
     images, labels = parts["train"]
     rows = {"train": np.arange(len(images)), "calibration": np.arange(0)}
@@ -88,6 +96,7 @@ def write_splits(
             raise FeaturePathsError(f"The {name} split has no image of class {class_names[missing[0]]}.")
     sizes = {name: len(splits[name][1]) for name in SPLITS}
     with create_hdf5(path, origin) as file:
+        file.attrs["provenance"] = provenance
         file["images"] = np.concatenate([splits[name][0] for name in SPLITS])
         file["labels"] = np.concatenate([splits[name][1] for name in SPLITS]).astype(np.int64)
         file["split"] = np.repeat(np.array(SPLITS, dtype="S11"), [sizes[name] for name in SPLITS])

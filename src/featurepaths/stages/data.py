@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from featurepaths.data import load_cifar10, load_digits, write_splits
+from featurepaths.data import PROVENANCE, load_cifar10, load_digits, write_splits
 from featurepaths.errors import FeaturePathsError
 from featurepaths.stages import command
 
@@ -16,7 +16,9 @@ def main(arguments):
         raise FeaturePathsError("source: cifar10 needs --root.")
     else:
         parts, class_names = load_cifar10(arguments.root, arguments.download)
-    sizes = write_splits(arguments.data, parts, class_names, settings.number("calibration"), settings["seed"], origin)
+    cut = settings.number("calibration"), settings["seed"]
+    provenance = PROVENANCE[settings["source"]]
+    sizes = write_splits(arguments.data, parts, class_names, *cut, origin, provenance)
     print(f"{settings['source']}: " + ", ".join(f"{size} {split}" for split, size in sizes.items()))
 
 
