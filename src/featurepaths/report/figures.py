@@ -151,8 +151,8 @@ def layer_accuracies(
         axis.axhline(100 * network[name], color=color, linestyle="--", linewidth=1, label=f"network alone, {name}")
     axis.set(xlabel="layer", ylabel="accuracy of the nearest centroid (%)", ylim=(-3, 103))
     axis.set_xticks(layers)
-    named = [f"  {', '.join(map(str, layers))}: {name}" for name, layers in voting.items()]
-    text = "\n".join(["voting layers, selected on", *named])
+    named = [f"  {name}: {', '.join(map(str, layers))}" for name, layers in voting.items()]
+    text = "\n".join(["voting layers, by protocol", *named])
     outside = {"loc": "upper left", "bbox_to_anchor": (1.01, 1)}
     axis.legend(**outside, title=text, title_fontsize=8, fontsize=8, alignment="left")
     return figure
