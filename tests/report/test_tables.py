@@ -146,10 +146,13 @@ def test_tables_2_and_4_begin_with_the_standard_network():
 
 def test_markdown_shows_per_cent_with_intervals_and_no_empty_words():
     text = tables.to_markdown(tables.recognition_table([recognition(run())]), "Title", "Note.")
-    assert text.startswith("# Title\n\nNote.\n\n|")
+    assert text.startswith("# Title\n\nNote.\n\nThe same wherever it applies: ")
     assert "| 90.0 [82.6, 94.5] |" in text
     assert "nan" not in text.lower()
-    assert "| seed" not in text, "one seed says nothing"
+    assert "threat `oblivious`, " in text, "what all rows share is said once"
+    assert "| threat" not in text
+    assert "| protocol" in text
+    assert "seed `0`" in text
 
 
 def test_html_is_escaped_and_alone():

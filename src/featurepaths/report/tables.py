@@ -237,24 +237,32 @@ def add_paper_numbers(tables: dict[str, pd.DataFrame], runs: Iterable[Run], atta
 
 
 def to_markdown(table: pd.DataFrame, title: str, note: str) -> str:
-    """Return a table for people: rates in per cent with their interval, columns that say nothing left out."""
-    body = _readable(table).to_markdown(index=False, disable_numparse=True)
-    return f"# {title}\n\n{note}\n\n{body}\n"
+    """Return a table for people: rates in per cent with their interval, and what all rows share in one line above."""
+    shown, shared = _readable(table)
+    text = "\n\n".join([f"# {title}", note, *shared, shown.to_markdown(index=False, disable_numparse=True)])
+    return f"{text}\n"
 
 
 def to_html(table: pd.DataFrame, title: str, note: str) -> str:
     """Return the same table as a page of its own, for the report."""
-    text = re.sub("`(.*?)`", r"<code>\1</code>", escape(note))
-    return page(title, f"<p>{text}</p>\n{_readable(table).to_html(index=False, border=0)}")
+    shown, shared = _readable(table)
+    paragraphs = [re.sub("`(.*?)`", r"<code>\1</code>", escape(text)) for text in [note, *shared]]
+    body = [f"<p>{paragraph}</p>" for paragraph in paragraphs]
+    return page(title, "\n".join([*body, shown.to_html(index=False, border=0)]))
 
 
-def _readable(table: pd.DataFrame) -> pd.DataFrame:
-    shown = pd.DataFrame(index=table.index)
+def _readable(table: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+    """Return the columns that tell rows apart, and a sentence about the others, if there are any."""
+    shown, shared = pd.DataFrame(index=table.index), []
     for column in table.columns:
-        if column.endswith(("_low", "_high")) or (column == "seed" and table[column].nunique() == 1):
+        name, values = column.replace("_", " "), table[column].dropna()
+        if column.endswith(("_low", "_high")):
             continue
-        shown[column.replace("_", " ")] = _for_people(table, column)
-    return shown
+        if len(table) > 1 and values.nunique() == 1 and not pd.api.types.is_float_dtype(values):
+            shared.append(f"{name} `{values.iloc[0]}`")
+        else:
+            shown[name] = _for_people(table, column)
+    return shown, [f"The same wherever it applies: {', '.join(shared)}."] if shared else []
 
 
 def _for_people(table: pd.DataFrame, column: str) -> pd.Series:
