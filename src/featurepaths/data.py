@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+import h5py
 import numpy as np
 
 from featurepaths.errors import FeaturePathsError
@@ -137,5 +138,9 @@ def read_split(path: Path, split: str) -> Images:
         if len(rows) == 0:
             raise FeaturePathsError(f"{path} has no {split} images: set data.calibration above 0.")
         span = slice(rows[0], rows[-1] + 1)  # splits lie one behind the other
-        names = [name.decode() for name in file["class_names"][:]]
-        return Images(file["images"][span], file["labels"][span], rows, names)
+        return Images(file["images"][span], file["labels"][span], rows, class_names_in(file))
+
+
+def class_names_in(file: h5py.File) -> list[str]:
+    """Return the names of the classes of an open artefact of images."""
+    return [name.decode() for name in file["class_names"][:]]

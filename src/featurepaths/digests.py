@@ -119,7 +119,7 @@ def _file_of(module: str) -> Path | None:
     if parts[0] != PACKAGE:
         return None
     path = SOURCE.joinpath(*parts[1:])
-    for candidate in (path / "__init__.py", path.with_suffix(".py") if parts[1:] else path / "__init__.py"):
+    for candidate in (path / "__init__.py", path.with_suffix(".py")):
         if candidate.is_file():
             return candidate
     return None

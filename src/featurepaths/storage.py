@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import h5py
+import numpy as np
 
 from featurepaths.errors import FeaturePathsError
 
@@ -35,6 +36,11 @@ class Origin:
     name: str
     digest: str
     ancestors: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def pooling(self) -> str:
+        """The pooling in the name of features and of what is made from them: ``flatten`` or ``mean``."""
+        return self.name.split("/")[1]
 
 
 @contextmanager
@@ -92,6 +98,14 @@ def open_hdf5(path: Path) -> Iterator[h5py.File]:
             if getattr(error, "errno", None) in FAILED_WRITES:  # an output was being written meanwhile
                 raise
             raise _unreadable(path, error) from error
+
+
+def write_rows(file: h5py.File, rows: slice, count: int, values: Mapping[str, np.ndarray]) -> None:
+    """Write some rows of data sets that have `count` rows in the end; the first call makes them, by their names."""
+    for name, part in values.items():
+        if name not in file:
+            file.create_dataset(name, (count, *part.shape[1:]), part.dtype)
+        file[name][rows] = part
 
 
 def layers_in(file: h5py.File) -> list[str]:

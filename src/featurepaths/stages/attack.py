@@ -5,7 +5,7 @@ from pathlib import Path
 from featurepaths.data import read_split
 from featurepaths.errors import FeaturePathsError
 from featurepaths.stages import command
-from featurepaths.storage import create_hdf5
+from featurepaths.storage import create_hdf5, write_rows
 
 
 def main(arguments):
@@ -44,10 +44,7 @@ def main(arguments):
         file["labels"] = data.labels
         file["index"] = data.indices
         for rows, records in progress(attacked, "attack", block_count(count), "blocks of 64"):
-            for record, values in records.items():
-                if record not in file:
-                    file.create_dataset(record, (count, *values.shape[1:]), values.dtype)
-                file[record][rows] = values
+            write_rows(file, rows, count, records)
         correct, fooled = file["clean_correct"][:].mean(), file["success"][:].mean()
         vanished = (file["vanished_steps"][:] > 0).mean()
     print(f"{count} images: {correct:.2%} correct when clean, {correct - fooled:.2%} under attack")

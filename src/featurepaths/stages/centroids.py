@@ -10,7 +10,7 @@ from featurepaths.storage import create_hdf5, layers_in, open_hdf5, read_origin
 
 
 def main(arguments):
-    pooling = read_origin(arguments.features).name.split("/")[1]
+    pooling = read_origin(arguments.features).pooling
     origin = command.origin_of("centroids", arguments, f"centroids/{pooling}", [arguments.features])
     with open_hdf5(arguments.features) as features, create_hdf5(arguments.centroids, origin) as file:
         labels = features["labels"][:]

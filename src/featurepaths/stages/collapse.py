@@ -9,7 +9,7 @@ from featurepaths.storage import layers_in, open_hdf5, read_origin, write_json
 
 
 def main(arguments):
-    pooling = read_origin(arguments.features).name.split("/")[1]
+    pooling = read_origin(arguments.features).pooling
     origin = command.origin_of("collapse", arguments, f"collapse/{pooling}", [arguments.features])
     with open_hdf5(arguments.features) as features:
         labels = features["labels"][:]

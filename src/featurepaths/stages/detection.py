@@ -10,7 +10,7 @@ from featurepaths.storage import create_hdf5, read_origin, write_json
 
 
 def main(arguments):
-    pooling = read_origin(arguments.clean).name.split("/")[1]
+    pooling = read_origin(arguments.clean).pooling
     name = f"detection/{pooling}/{arguments.metrics.stem}"
     inputs = [*arguments.thresholds, arguments.clean, arguments.adversarial]
     origin = command.origin_of("detection", arguments, name, inputs)

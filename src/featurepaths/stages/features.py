@@ -6,7 +6,7 @@ from pathlib import Path
 from featurepaths.data import SPLITS, read_split
 from featurepaths.errors import FeaturePathsError
 from featurepaths.stages import command
-from featurepaths.storage import create_hdf5, open_hdf5, read_origin
+from featurepaths.storage import create_hdf5, open_hdf5, read_origin, write_rows
 
 
 def main(arguments):
@@ -63,13 +63,8 @@ def write(files, network, layers, pixels, labels, images, device):
     found = extract_blocks(network, layers, pixels, list(files), device)
     for rows, logits, features in progress(found, f"features of {images}", block_count(count), "blocks of 64"):
         for pooling, file in files.items():
-            if rows.start == 0:
-                file.create_dataset("logits", (count, logits.shape[1]), "f4")
-                for number, feature in enumerate(features[pooling], start=1):
-                    file.create_dataset(f"layer{number}", (count, feature.shape[1]), "f2")
-            file["logits"][rows] = logits
-            for number, feature in enumerate(features[pooling], start=1):
-                file[f"layer{number}"][rows] = feature
+            by_layer = {f"layer{number}": feature for number, feature in enumerate(features[pooling], start=1)}
+            write_rows(file, rows, count, {"logits": logits, **by_layer})
 
 
 def parser():

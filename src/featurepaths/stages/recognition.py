@@ -22,7 +22,7 @@ from featurepaths.storage import create_hdf5, read_json, read_origin, write_json
 
 def main(arguments):
     settings = arguments.settings
-    pooling = read_origin(arguments.clean).name.split("/")[1]
+    pooling = read_origin(arguments.clean).pooling
     name = f"recognition/{pooling}/{arguments.metrics.stem}"
     inputs = [*arguments.thresholds, *arguments.selections, arguments.clean, arguments.adversarial]
     origin = command.origin_of("recognition", arguments, name, inputs)

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
+from featurepaths.data import class_names_in
 from featurepaths.paths.records import read_paths
 from featurepaths.stages import command
 from featurepaths.storage import open_hdf5, read_json
@@ -23,7 +24,7 @@ def main(arguments):
     inputs += [*arguments.detection, *arguments.records, *arguments.recognition]
     command.check_inputs("run_figures", arguments, inputs)
     with open_hdf5(arguments.data) as file:
-        class_names = [name.decode() for name in file["class_names"][:]]
+        class_names = class_names_in(file)
     clean = read_paths(arguments.clean)
     attacked = {name_of(path): read_paths(path) for path in arguments.adversarial}
     detection = {name_of(path): read_json(path)["protocols"] for path in arguments.detection}

@@ -15,8 +15,7 @@ from featurepaths.storage import read_origin, write_json
 def main(arguments):
     settings = arguments.settings
     origin_of_paths = read_origin(arguments.adversarial)
-    pooling = origin_of_paths.name.split("/")[1]
-    name = f"selection/{pooling}/{arguments.selection.stem}"
+    name = f"selection/{origin_of_paths.pooling}/{arguments.selection.stem}"
     origin = command.origin_of("selection", arguments, name, [arguments.adversarial])
     paths = read_paths(arguments.adversarial)
     accuracy = layer_accuracy(paths.similarity, paths.labels)

@@ -28,7 +28,7 @@ def main(arguments):
         inputs.append(arguments.collapse)
         pfc3 = [layer["pfc3"] for layer in read_json(arguments.collapse)["layers"]]
         layers = layers_before_collapse(pfc3, settings.number("pfc3"))
-    pooling = read_origin(arguments.clean).name.split("/")[1]
+    pooling = read_origin(arguments.clean).pooling
     name = f"thresholds/{pooling}/{arguments.threshold.stem}"
     origin = command.origin_of("threshold", arguments, name, inputs)
     weights = weights_of(command.fractions(settings["weights"]), len(layers))
