@@ -14,7 +14,7 @@ rule data:
         "<results>/benchmarks/data.tsv"
     conda:
         "../envs/featurepaths.yaml"
-    threads: 1
+    threads: 4
     resources:
         mem_mb=4000,
         source=DATA_FROM,
@@ -24,4 +24,4 @@ rule data:
         digest=PLAN.data().params["digest"],
     shell:
         "python -m featurepaths.stages.data --settings {params.settings:q} --digest {params.digest}"
-        " {resources.source} --data {output.data} > {log} 2>&1"
+        " {resources.source} --threads {threads} --data {output.data} > {log} 2>&1"

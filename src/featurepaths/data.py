@@ -1,70 +1,66 @@
 """Data sets as one artefact: images, labels, and which split each image belongs to."""
 
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import h5py
 import numpy as np
 
 from featurepaths.errors import FeaturePathsError
-from featurepaths.storage import Origin, create_hdf5, open_hdf5
+from featurepaths.progress import progress
+from featurepaths.storage import Origin, create_hdf5, open_hdf5, write_rows
 
 SPLITS = ("train", "calibration", "test")
-PROVENANCE = {
-    "digits": "UCI Optical Recognition of Handwritten Digits (Alpaydin and Kaynak), test part, from scikit-learn",
-    "cifar10": "CIFAR-10 (Krizhevsky, 2009), read by torchvision",
-}
-"""Where the images of each source come from."""
+CHUNK = 1024
+"""Images read or written at a time."""
+
+
+class ImageRows(Protocol):
+    """Images [N, H, W, C] that are there, or read when an array of row numbers asks for them: uint8."""
+
+    shape: tuple[int, ...]
+
+    def __getitem__(self, rows: np.ndarray) -> np.ndarray: ...
+
+
+Parts = Mapping[str, tuple[ImageRows, np.ndarray]]
+"""Images and labels [N] of ``train`` and of ``test``."""
 
 
 @dataclass(frozen=True)
-class Images:
-    """Some images of a data set: uint8 [N, H, W, C], labels [N], rows in the artefact [N], names of the classes."""
+class Split:
+    """Images of one split of an open artefact, read from the disk when rows of them are asked for.
 
-    images: np.ndarray
+    `labels` [N] and `indices` [N], the ascending rows in the artefact, are in memory.
+    """
+
+    dataset: h5py.Dataset
     labels: np.ndarray
     indices: np.ndarray
     class_names: list[str]
 
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of all the images, [N, H, W, C]."""
+        return len(self.indices), *self.dataset.shape[1:]
 
-def load_digits(size: int, test: float, seed: int) -> tuple[dict[str, tuple[np.ndarray, np.ndarray]], list[str]]:
-    """Return scikit-learn's handwritten digits as RGB images of `size` pixels, cut into training and test images.
+    def __len__(self) -> int:
+        return len(self.indices)
 
-    The 1,797 images of 8x8 pixels with 17 grey levels are those of Alpaydin and Kaynak's Optical Recognition of
-    Handwritten Digits (UCI, test part). They are enlarged bilinearly. `test` is the share of test images of each class.
-    """
-    from PIL import Image
-    from sklearn.datasets import load_digits as load
-
-    digits = load()
-    grey = np.round(digits.images * 255 / 16).astype(np.uint8)
-    large = [Image.fromarray(image).resize((size, size), Image.Resampling.BILINEAR) for image in grey]
-    images = np.repeat(np.stack([np.asarray(image) for image in large])[..., None], 3, axis=3)
-    train, held = _cut(np.arange(len(images)), digits.target, test, seed, "data.test")
-    parts = {"train": (images[train], digits.target[train]), "test": (images[held], digits.target[held])}
-    return parts, [str(name) for name in digits.target_names]
-
-
-def load_cifar10(root: str, download: bool) -> tuple[dict[str, tuple[np.ndarray, np.ndarray]], list[str]]:
-    """Return CIFAR-10's 50,000 training and 10,000 test images, read by torchvision and checked by its checksums."""
-    from torchvision.datasets import CIFAR10
-
-    parts = {}
-    for part, is_train in (("train", True), ("test", False)):
-        try:
-            dataset = CIFAR10(root, train=is_train, download=download)
-        except RuntimeError as error:
-            raise FeaturePathsError(
-                f"CIFAR-10 is not, or not whole, in data.root ({root}). Put cifar-10-batches-py there, or set "
-                "data.download: true where there is a network."
-            ) from error
-        parts[part] = (dataset.data, np.asarray(dataset.targets))
-    return parts, dataset.classes
+    def __getitem__(self, rows: slice | np.ndarray) -> np.ndarray:
+        """Return the images of a slice of rows, or of an ascending array of them: uint8 [n, H, W, C]."""
+        chosen = self.indices[rows]
+        if len(chosen) and chosen[-1] - chosen[0] == len(chosen) - 1:  # HDF5 reads a run of rows faster
+            return self.dataset[chosen[0] : chosen[-1] + 1]
+        return self.dataset[chosen]
 
 
 def write_splits(
     path: Path,
-    parts: dict[str, tuple[np.ndarray, np.ndarray]],
+    parts: Parts,
     class_names: list[str],
     calibration: float,
     seed: int,
@@ -73,50 +69,55 @@ def write_splits(
 ) -> dict[str, int]:
     """Cut the calibration images from the training images, write all splits, and return the size of each.
 
+    Images are read and written `CHUNK` at a time.
+
     Parameters
     ----------
-    parts
-        uint8 images [N, H, W, C] and labels [N] of ``train`` and ``test``.
     calibration
         Share of each class's training images that become the calibration split; 0 for none.
     seed
         Decides which ones.
     provenance
         Where the images come from, to be stored with them.
+
+    Raises
+    ------
+    FeaturePathsError
+        If a class has no image in a split, or an image cannot be read.
     """
-    images, labels = parts["train"]
-    rows = {"train": np.arange(len(images)), "calibration": np.arange(0)}
+    labels = {part: found for part, (_, found) in parts.items()}
+    rows = {
+        "train": np.arange(len(labels["train"])),
+        "calibration": np.arange(0),
+        "test": np.arange(len(labels["test"])),
+    }
     if calibration > 0:
-        rows["train"], rows["calibration"] = map(
-            np.sort, _cut(rows["train"], labels, calibration, seed, "data.calibration")
-        )
-    splits = {name: (images[part], labels[part]) for name, part in rows.items()} | {"test": parts["test"]}
-    for name, (_, found) in splits.items():
+        cut = cut_off(rows["train"], labels["train"], calibration, seed, "data.calibration")
+        rows["train"], rows["calibration"] = map(np.sort, cut)
+    part_of = {"train": "train", "calibration": "train", "test": "test"}
+    split_labels = {name: labels[part_of[name]][rows[name]] for name in SPLITS}
+    for name, found in split_labels.items():
         missing = sorted(set(range(len(class_names))) - set(found.tolist()))
         if missing and (name != "calibration" or calibration > 0):
             raise FeaturePathsError(f"The {name} split has no image of class {class_names[missing[0]]}.")
-    sizes = {name: len(splits[name][1]) for name in SPLITS}
+    sizes = {name: len(rows[name]) for name in SPLITS}
+    chunks = [(name, start) for name in SPLITS for start in range(0, sizes[name], CHUNK)]
     with create_hdf5(path, origin) as file:
         file.attrs["provenance"] = provenance
-        file["images"] = np.concatenate([splits[name][0] for name in SPLITS])
-        file["labels"] = np.concatenate([splits[name][1] for name in SPLITS]).astype(np.int64)
-        file["split"] = np.repeat(np.array(SPLITS, dtype="S11"), [sizes[name] for name in SPLITS])
+        file["labels"] = np.concatenate([split_labels[name] for name in SPLITS]).astype(np.int64)
+        file["split"] = np.repeat(np.array(SPLITS, dtype="S11"), list(sizes.values()))
         file["class_names"] = np.array(class_names, dtype=object)
+        written = 0
+        for name, start in progress(chunks, "images", len(chunks), f"blocks of {CHUNK}"):
+            images, _ = parts[part_of[name]]
+            chunk = images[rows[name][start : start + CHUNK]]
+            write_rows(file, slice(written, written + len(chunk)), sum(sizes.values()), {"images": chunk})
+            written += len(chunk)
     return sizes
 
 
-def normalisation(images: np.ndarray) -> tuple[list[float], list[float]]:
-    """Return mean and standard deviation of each channel of uint8 images [N, H, W, C], in values of [0, 1]."""
-    levels = np.arange(256) / 255
-    counts = [np.bincount(images[..., channel].ravel(), minlength=256) for channel in range(images.shape[3])]
-    means = [float(count @ levels / count.sum()) for count in counts]
-    variances = [count @ (levels - mean) ** 2 / (count.sum() - 1) for count, mean in zip(counts, means, strict=True)]
-    # a channel that is everywhere the same is only shifted
-    return means, [float(np.sqrt(variance)) or 1.0 for variance in variances]
-
-
-def _cut(rows: np.ndarray, labels: np.ndarray, share: float, seed: int, key: str) -> list[np.ndarray]:
-    """Cut `share` of the rows of every class off; `key` is what to name in an error."""
+def cut_off(rows: np.ndarray, labels: np.ndarray, share: float, seed: int, key: str) -> list[np.ndarray]:
+    """Cut `share` of the rows [N] of every class off and return both parts; `key` is what to name in an error."""
     from sklearn.model_selection import train_test_split
 
     try:
@@ -125,8 +126,9 @@ def _cut(rows: np.ndarray, labels: np.ndarray, share: float, seed: int, key: str
         raise FeaturePathsError(f"{key}: {share:g} of {len(rows)} images cannot be cut off ({error}).") from error
 
 
-def read_split(path: Path, split: str) -> Images:
-    """Return the images of one split of the artefact at `path`.
+@contextmanager
+def open_split(path: Path, split: str, limit: int | None = None) -> Iterator[Split]:
+    """Open the artefact at `path` and give the images of one split, or `limit` of them, evenly spaced.
 
     Raises
     ------
@@ -137,8 +139,23 @@ def read_split(path: Path, split: str) -> Images:
         (rows,) = np.nonzero(file["split"][:] == split.encode())
         if len(rows) == 0:
             raise FeaturePathsError(f"{path} has no {split} images: set data.calibration above 0.")
-        span = slice(rows[0], rows[-1] + 1)  # splits lie one behind the other
-        return Images(file["images"][span], file["labels"][span], rows, class_names_in(file))
+        if limit is not None and limit < len(rows):
+            rows = rows[np.arange(limit) * len(rows) // limit]
+        yield Split(file["images"], file["labels"][:][rows], rows, class_names_in(file))
+
+
+def normalisation(images: Split | np.ndarray) -> tuple[list[float], list[float]]:
+    """Return mean and standard deviation of each channel of uint8 images [N, H, W, C], in values of [0, 1]."""
+    levels = np.arange(256) / 255
+    counts = np.zeros((images.shape[3], 256), np.int64)
+    for start in range(0, images.shape[0], CHUNK):
+        chunk = images[start : start + CHUNK]
+        for channel, count in enumerate(counts):
+            count += np.bincount(chunk[..., channel].ravel(), minlength=256)
+    means = [float(count @ levels / count.sum()) for count in counts]
+    variances = [count @ (levels - mean) ** 2 / (count.sum() - 1) for count, mean in zip(counts, means, strict=True)]
+    # a channel that is everywhere the same is only shifted
+    return means, [float(np.sqrt(variance)) or 1.0 for variance in variances]
 
 
 def class_names_in(file: h5py.File) -> list[str]:
