@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -171,8 +172,8 @@ def test_a_device_that_is_not_there_is_told(run, tmp_path, tiny):
 
 def test_progress_is_plain_lines_in_a_log(run):
     log = (run / "logs/train.log").read_text()
-    assert "epoch 4: loss" in log
-    assert "training: 4 of 4 epochs" in log
+    assert "epoch 4, loss" in log
+    assert re.search(r"epoch 4 of 4: \d+ of \d+ batches, \d+\.\d s", log)
     assert "\r" not in log
     assert "blocks of 64" in (run / "logs/attack.test.apgd.log").read_text()
 

@@ -1,12 +1,18 @@
+import pickle
+
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
+from featurepaths.data import open_split, write_splits
 from featurepaths.errors import FeaturePathsError
+from featurepaths.storage import Origin
+from featurepaths.training import loop
 from featurepaths.training.adversary import pgd, single_step
 from featurepaths.training.augment import PADDING, crop_flip
-from featurepaths.training.loop import train
+from featurepaths.training.images import ResidentImages, StreamedImages, training_images
+from featurepaths.training.loop import train as train_images
 
 OPTIONS = {
     "epochs": 4,
@@ -18,8 +24,14 @@ OPTIONS = {
     "milestones": [],
     "augment": "none",
     "adversary": None,
+    "precision": "float32",
+    "compile": False,
     "seed": 0,
 }
+
+
+def train(net, images, labels, **options):
+    return train_images(net, ResidentImages(images, labels), **options)
 
 
 def problem(count=40):
@@ -162,3 +174,102 @@ def test_crop_flip_is_a_crop_of_the_padded_image_mirrored_or_not():
         seen |= set(matches)
     assert {mirrored for _, _, mirrored in seen} == {False, True}
     assert {top for top, _, _ in seen} == {left for _, left, _ in seen} == set(range(9))
+
+
+def split_of(path, images, labels):
+    """Write images as a data artefact and open it."""
+    pixels = images.permute(0, 2, 3, 1).numpy()
+    parts = {"train": (pixels, labels.numpy()), "test": (pixels[:10], labels.numpy()[:10])}
+    write_splits(path, parts, ["dark", "light"], 0, 0, Origin("data", "d"), "here")
+    return open_split(path, "train")
+
+
+@pytest.mark.parametrize("augment", ["none", "crop-flip"])
+def test_streamed_images_train_to_the_same_bits_as_resident_ones(tmp_path, augment):
+    images, labels = problem(70)
+    results = []
+    with split_of(tmp_path / "data.h5", images, labels) as split:
+        for megabytes, kind in ((1, ResidentImages), (0, StreamedImages)):
+            source = training_images(split, torch.device("cpu"), megabytes)
+            assert type(source) is kind
+            net = network()
+            records = list(train_images(net, source, **OPTIONS | {"augment": augment}))
+            results.append((weights(net), [record.loss for record in records]))
+    assert torch.equal(results[0][0], results[1][0])
+    assert results[0][1] == results[1][1]
+
+
+def test_images_are_resident_up_to_the_stated_size(tmp_path):
+    images = torch.zeros(521, 3, 32, 20, dtype=torch.uint8)  # 1,000,320 bytes
+    with split_of(tmp_path / "data.h5", images, torch.arange(521) % 2) as split:
+        assert type(training_images(split, torch.device("cpu"), 1)) is StreamedImages
+        assert type(training_images(split, torch.device("cpu"), 2)) is ResidentImages
+
+
+class Killed(BaseException):
+    pass
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("after", [1, 4, 7, 11])
+def test_interrupted_training_ends_with_the_same_bits(tmp_path, monkeypatch, after, precision):
+    """Stop in the middle of an epoch and at its end (5 batches each), and go on with a network of other weights."""
+    images, labels = problem(70)
+    adversary = {"method": "single-step", "eps": 0.1, "step": None, "iterations": None}
+    options = OPTIONS | {"augment": "crop-flip", "adversary": adversary, "schedule": "one-cycle"}
+    options |= {"precision": precision, "epochs": 3}
+    whole = network()
+    records = list(train(whole, images, labels, **options))
+
+    monkeypatch.setattr(loop, "SECONDS_BETWEEN_SAVES", 0.0)
+    steps = []
+
+    def stop(*of):
+        steps.append(of)
+        if len(steps) > after:
+            raise Killed
+
+    first = network()
+    monkeypatch.setattr(loop, "crop_flip", lambda *of: stop(*of) or crop_flip(*of))
+    with pytest.raises(Killed):
+        list(train(first, images, labels, **options, resume=tmp_path / "state"))
+    monkeypatch.setattr(loop, "crop_flip", crop_flip)
+    second = network(seed=5)
+    again = list(train(second, images, labels, **options, resume=tmp_path / "state"))
+    assert torch.equal(weights(second), weights(whole))
+    assert [(r.epoch, r.loss, r.accuracy, r.learning_rate) for r in again] == [
+        (r.epoch, r.loss, r.accuracy, r.learning_rate) for r in records
+    ]
+
+
+@pytest.mark.parametrize("content", [b"", b"nonsense", pickle.dumps({"network": print}, protocol=2)])
+def test_a_state_that_cannot_be_read_is_not_taken_up(tmp_path, content):
+    images, labels = problem()
+    (tmp_path / "state").write_bytes(content)
+    found, expected = network(), network()
+    list(train(found, images, labels, **OPTIONS, resume=tmp_path / "state"))
+    list(train(expected, images, labels, **OPTIONS))
+    assert torch.equal(weights(found), weights(expected))
+
+
+def test_the_state_is_saved_at_least_every_minute():
+    assert loop.SECONDS_BETWEEN_SAVES < 60
+
+
+def test_bfloat16_trains_to_nearly_the_same_loss_and_keeps_float32_weights():
+    images, labels = problem(200)
+    options = OPTIONS | {"epochs": 8, "learning_rate": 0.02}
+    exact, rough = network(), network()
+    last = [list(train(net, images, labels, **options | {"precision": precision}))[-1]
+            for net, precision in ((exact, "float32"), (rough, "bfloat16"))]  # fmt: skip
+    assert last[0].loss == pytest.approx(last[1].loss, rel=0.05)
+    assert not torch.equal(weights(exact), weights(rough))
+    assert {parameter.dtype for parameter in rough.parameters()} == {torch.float32}
+
+
+def test_a_compiled_network_trains_to_the_same_weights():
+    images, labels = problem()
+    plain, compiled = network(), network()
+    list(train(plain, images, labels, **OPTIONS))
+    list(train(compiled, images, labels, **OPTIONS | {"compile": True}))
+    torch.testing.assert_close(weights(compiled), weights(plain), rtol=1e-3, atol=1e-4)

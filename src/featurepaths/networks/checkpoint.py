@@ -48,6 +48,8 @@ def save_checkpoint(
 def load_checkpoint(path: Path, device: torch.device | str = "cpu") -> tuple[ResNet, dict[str, Any]]:
     """Build the network of a checkpoint, in evaluation mode, and return it with the checkpoint's metadata.
 
+    Its weights want no gradients: an attack's backward pass then neither keeps nor computes what only they need.
+
     Raises
     ------
     FeaturePathsError
@@ -60,7 +62,7 @@ def load_checkpoint(path: Path, device: torch.device | str = "cpu") -> tuple[Res
     except (RuntimeError, SafetensorError) as error:
         raise FeaturePathsError(f"{path} does not fit the network it describes: {error}") from error
     check_finite(network, f"{path} holds a weight that is not a finite number, in")
-    return network.to(device).eval(), metadata
+    return network.to(device).eval().requires_grad_(False), metadata
 
 
 def check_finite(network: nn.Module, problem: str) -> None:

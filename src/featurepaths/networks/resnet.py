@@ -98,7 +98,9 @@ class ResNet(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Map images [N, C, H, W] in [0, 1] to logits [N, classes]."""
-        # Not channels-last: on a CPU, torch 2.14's backward pass of a narrow 1x1 convolution of stride 2 then writes
-        # outside its memory.
-        last = self.blocks(self.stem(self.normalise(images.contiguous())))
+        if not images.is_cuda:
+            # Not channels-last: on a CPU, torch 2.14's backward pass of a narrow 1x1 convolution of stride 2 then
+            # writes outside its memory.
+            images = images.contiguous()
+        last = self.blocks(self.stem(self.normalise(images)))
         return self.classifier(last.mean(dim=(2, 3)))

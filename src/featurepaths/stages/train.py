@@ -1,11 +1,13 @@
-"""Training: data.h5 -> checkpoint.safetensors and training.csv."""
+"""Training: data.h5 -> checkpoint.safetensors and training.csv.
+
+Killed and started again, it goes on from a state that it saves every 45 seconds beside the checkpoint.
+"""
 
 import csv
-import sys
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from pathlib import Path
 
-from featurepaths.data import normalisation, read_split
+from featurepaths.data import normalisation, open_split
 from featurepaths.stages import command
 from featurepaths.storage import atomic
 
@@ -15,60 +17,68 @@ def main(arguments):
 
     from featurepaths.devices import device_name, use_device
     from featurepaths.networks.checkpoint import check_finite, save_checkpoint
+    from featurepaths.networks.precision import memory_format, resolve_precision
     from featurepaths.networks.resnet import ResNet
-    from featurepaths.progress import progress
-    from featurepaths.training.loop import Epoch, train
+    from featurepaths.training.images import training_images
+    from featurepaths.training.loop import train
 
     settings = arguments.settings
     origin = command.origin_of("train", arguments, "checkpoint", [arguments.data])
     device = use_device(arguments.device, settings["torch_threads"])
-    data = read_split(arguments.data, "train")
-    images = torch.from_numpy(data.images).permute(0, 3, 1, 2).contiguous()
-
-    mean, std = normalisation(data.images)
-    build = {**settings["model"], "classes": len(data.class_names), "mean": mean, "std": std}
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(settings["seed"])
-        network = ResNet(**build)
-    network.to(device)
-
     options = command.Settings(settings["training"])
     adversary = options["adversary"] and command.Settings(options["adversary"])
-    epochs = train(
-        network,
-        images.to(device),
-        torch.from_numpy(data.labels).to(device),
-        epochs=options["epochs"],
-        batch_size=options["batch_size"],
-        learning_rate=options.number("learning_rate"),
-        momentum=options.number("momentum"),
-        weight_decay=options.number("weight_decay"),
-        schedule=options["schedule"],
-        milestones=options["milestones"],
-        augment=options["augment"],
-        adversary=adversary and {**adversary, "eps": adversary.number("eps"), "step": adversary.number("step")},
-        seed=settings["seed"],
-    )
-    with atomic(arguments.training) as temporary, temporary.open("w", newline="") as file:
-        table = csv.writer(file)
-        table.writerow(field.name for field in fields(Epoch))
-        for record in progress(epochs, "training", options["epochs"], "epochs"):
-            table.writerow(asdict(record).values())
-            if not sys.stderr.isatty():
-                print(
-                    f"epoch {record.epoch}: loss {record.loss:.4f}, accuracy {record.accuracy:.4f}, "
-                    f"{record.images_per_second:.0f} images/s",
-                    flush=True,
-                )
+    precision = resolve_precision(options["precision"], device)
+    # Not an output of the rule, so that Snakemake leaves it when the job is killed. It belongs to this digest only.
+    resume = arguments.checkpoint.with_name(f".{arguments.checkpoint.stem}.{origin.digest}.resume")
+    with open_split(arguments.data, "train") as data:
+        mean, std = normalisation(data)
+        build = {**settings["model"], "classes": len(data.class_names), "mean": mean, "std": std}
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(settings["seed"])
+            network = ResNet(**build).to(device)
+        epochs = train(
+            network,
+            training_images(data, device, arguments.resident_mb),
+            epochs=options["epochs"],
+            batch_size=options["batch_size"],
+            learning_rate=options.number("learning_rate"),
+            momentum=options.number("momentum"),
+            weight_decay=options.number("weight_decay"),
+            schedule=options["schedule"],
+            milestones=options["milestones"],
+            augment=options["augment"],
+            adversary=adversary and {**adversary, "eps": adversary.number("eps"), "step": adversary.number("step")},
+            precision=precision,
+            compile=options["compile"],
+            seed=settings["seed"],
+            resume=resume,
+        )
+        records = []
+        for record in epochs:
+            records.append(asdict(record))
+            print(", ".join(f"{name} {value:.6g}" for name, value in records[-1].items()), flush=True)
+        _, height, width, channels = data.shape
     check_finite(network, "Training diverged: a weight is not a finite number, in")
-    image_shape = tuple(images.shape[1:])
-    notes = {"device": device_name(device), "adversarial": adversary is not None}
-    save_checkpoint(arguments.checkpoint, network, build, image_shape, origin, **notes)
+    with atomic(arguments.training) as temporary, temporary.open("w", newline="") as file:
+        table = csv.DictWriter(file, records[0])
+        table.writeheader()
+        table.writerows(records)
+    notes = {
+        "device": device_name(device),
+        "precision": precision,
+        "memory_format": str(memory_format(precision, device)).removeprefix("torch."),
+        "adversarial": adversary is not None,
+    }
+    save_checkpoint(arguments.checkpoint, network, build, (channels, height, width), origin, **notes)
+    for left in resume.parent.glob(f".{arguments.checkpoint.stem}.*.resume"):
+        left.unlink()
 
 
 def parser():
     made = command.parser(__doc__, "model, training (both as in the configuration), seed, torch_threads")
     command.add_device(made)
+    text = "hold training images in memory up to this many million bytes; changes no number"
+    made.add_argument("--resident-mb", type=int, default=4096, help=text)
     made.add_argument("--data", type=Path, required=True, help="data.h5")
     made.add_argument("--checkpoint", type=Path, required=True, help="the checkpoint to write")
     made.add_argument("--training", type=Path, required=True, help="the table of epochs to write")

@@ -38,8 +38,8 @@ def pgd(
     """
     was_training = network.training
     network.eval()
-    noise = torch.rand(images.shape, generator=generator, dtype=images.dtype).to(images.device)
-    current = project(images + eps * (2 * noise - 1), images, eps, "linf")
+    noise = torch.rand(images.shape, generator=generator, dtype=images.dtype, device=generator.device)
+    current = project(images + eps * (2 * noise.to(images.device) - 1), images, eps, "linf")
     for _ in range(iterations):
         current.requires_grad_()
         loss = F.cross_entropy(network(current), labels, reduction="sum")

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -10,25 +10,19 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from featurepaths.errors import FeaturePathsError
+from featurepaths.networks.precision import InPrecision
+from featurepaths.progress import progress
 from featurepaths.training.adversary import pgd, single_step
 from featurepaths.training.augment import crop_flip
+from featurepaths.training.images import TrainingImages
+from featurepaths.training.state import Epoch, TrainingState
 
-
-@dataclass(frozen=True)
-class Epoch:
-    """One epoch: mean loss and accuracy over the images as they were trained on, the last learning rate, the speed."""
-
-    epoch: int
-    loss: float
-    accuracy: float
-    learning_rate: float
-    images_per_second: float
+SECONDS_BETWEEN_SAVES = 45.0
 
 
 def train(
     network: nn.Module,
-    images: Tensor,
-    labels: Tensor,
+    images: TrainingImages,
     *,
     epochs: int,
     batch_size: int,
@@ -39,14 +33,17 @@ def train(
     milestones: Sequence[int],
     augment: str,
     adversary: Mapping[str, Any] | None,
+    precision: str,
+    compile: bool,  # noqa: A002
     seed: int,
+    resume: Path | None = None,
 ) -> Iterator[Epoch]:
     """Train `network` in place by SGD on the cross-entropy and yield the record of each epoch as it ends.
 
     Parameters
     ----------
-    images, labels
-        uint8 images [N, C, H, W] and labels [N], on the network's device.
+    images
+        See `featurepaths.training.images.training_images`; on the network's device.
     schedule, milestones
         ``steps`` divides the rate by 10 when an epoch of `milestones` begins, ``one-cycle`` rises to `learning_rate`
         and falls again over the whole training, ``constant`` leaves it.
@@ -54,54 +51,83 @@ def train(
         ``none`` or ``crop-flip``.
     adversary
         None for standard training, else ``method`` (``pgd`` or ``single-step``), ``eps``, ``step`` and ``iterations``.
+    precision
+        ``float32`` or ``bfloat16``: see `featurepaths.networks.precision`.
+    compile
+        Whether `torch.compile` compiles the network.
     seed
         Decides the order of the images, the augmentation and the adversary's starts, through a generator of its own.
+    resume
+        Where the state of the training is saved every 45 seconds, and where it is taken up if the file is there. It
+        must be a file of the same training. On a CPU the end is the same to the bit as without the interruption;
+        epochs that were done before it are yielded again, from the records.
 
     Raises
     ------
     FeaturePathsError
         If the loss is no longer finite.
     """
-    generator = torch.Generator().manual_seed(seed)
+    labels = images.labels
+    generator = torch.Generator(labels.device).manual_seed(seed)
     optimizer = torch.optim.SGD(network.parameters(), learning_rate, momentum=momentum, weight_decay=weight_decay)
-    batches = -(-len(images) // batch_size)
+    batches = -(-len(labels) // batch_size)
     scheduler = _scheduler(optimizer, schedule, learning_rate, milestones, epochs, batches)
-    for epoch in range(1, epochs + 1):
-        start = time.perf_counter()
-        network.train()
-        total_loss = torch.zeros((), dtype=torch.float64)
-        correct = 0
-        order = torch.randperm(len(images), generator=generator)
-        for rows in order.split(batch_size):
+    state = TrainingState(network, optimizer, scheduler, generator)
+    resumed = resume is not None and state.load(resume)
+    if resumed:
+        print(f"resumed after {len(state.epochs)} epochs and {state.batches} batches", flush=True)
+        yield from state.epochs
+    model = InPrecision(network, precision)
+    if compile:
+        model = torch.compile(model)
+
+    saved = time.monotonic()
+    while len(state.epochs) < epochs:
+        number = len(state.epochs) + 1
+        if state.order is None:
+            state.order = torch.randperm(len(labels), generator=generator, device=labels.device)
+            state.batches, state.seconds = 0, 0.0
+            state.loss = torch.zeros((), dtype=torch.float64, device=labels.device)
+            state.correct = torch.zeros((), dtype=torch.int64, device=labels.device)
+        started = time.perf_counter() - state.seconds
+        model.train()
+        waiting = state.order.split(batch_size)[state.batches :]
+        for batch, target in progress(images.batches(waiting), f"epoch {number} of {epochs}", len(waiting), "batches"):
             rate = optimizer.param_groups[0]["lr"]
-            batch = images[rows.to(images.device)].float() / 255
-            target = labels[rows.to(labels.device)]
             if augment == "crop-flip":
                 batch = crop_flip(batch, generator)
+            batch = batch.float() / 255
             if adversary is not None:
-                batch = _attack(network, batch, target, adversary, generator)
-            logits = network(batch)
+                batch = _attack(model, batch, target, adversary, generator)
+            logits = model(batch)
             loss = F.cross_entropy(logits, target)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             optimizer.step()
             scheduler.step()
-            total_loss += loss.item() * len(rows)
-            correct += int((logits.argmax(dim=1) == target).sum())
-        mean_loss = float(total_loss) / len(images)
-        if not torch.isfinite(total_loss):
+            state.loss += loss.detach().double() * len(target)
+            state.correct += (logits.argmax(dim=1) == target).sum()
+            state.batches += 1
+            if resume is not None and time.monotonic() - saved >= SECONDS_BETWEEN_SAVES:
+                state.seconds = time.perf_counter() - started
+                state.save(resume)
+                saved = time.monotonic()
+        mean_loss = float(state.loss) / len(labels)
+        if not torch.isfinite(state.loss):
             raise FeaturePathsError(
-                f"Training diverged in epoch {epoch}: the loss is {mean_loss}. Lower learning_rate ({learning_rate})."
+                f"Training diverged in epoch {number}: the loss is {mean_loss}. Lower learning_rate ({learning_rate})."
             )
-        speed = len(images) / (time.perf_counter() - start)
-        yield Epoch(epoch, mean_loss, correct / len(images), rate, speed)
-    network.eval()
+        speed = len(labels) / (time.perf_counter() - started)
+        state.epochs.append(Epoch(number, mean_loss, int(state.correct) / len(labels), rate, speed))
+        state.order = None
+        yield state.epochs[-1]
+    model.eval()
 
 
-def _attack(network, batch: Tensor, target: Tensor, adversary: Mapping[str, Any], generator) -> Tensor:
+def _attack(model: nn.Module, batch: Tensor, target: Tensor, adversary: Mapping[str, Any], generator) -> Tensor:
     if adversary["method"] == "single-step":
-        return single_step(network, batch, target, adversary["eps"], generator)
-    return pgd(network, batch, target, adversary["eps"], adversary["step"], adversary["iterations"], generator)
+        return single_step(model, batch, target, adversary["eps"], generator)
+    return pgd(model, batch, target, adversary["eps"], adversary["step"], adversary["iterations"], generator)
 
 
 def _scheduler(optimizer, schedule: str, learning_rate: float, milestones: Sequence[int], epochs: int, batches: int):

@@ -1,0 +1,39 @@
+"""Reading and writing in a thread beside the computation."""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import TypeVar
+
+T = TypeVar("T")
+_END = object()
+
+
+def read_ahead(items: Iterable[T], depth: int = 2) -> Iterator[T]:
+    """Yield `items`, up to `depth` of which are made in advance, by a thread of their own; errors arrive in order."""
+    iterator = iter(items)
+    with ThreadPoolExecutor(1) as pool:
+        waiting = deque(pool.submit(next, iterator, _END) for _ in range(depth))
+        while (item := waiting.popleft().result()) is not _END:
+            waiting.append(pool.submit(next, iterator, _END))
+            yield item
+
+
+@contextmanager
+def write_behind(depth: int = 2) -> Iterator[Callable[..., None]]:
+    """Give a function that calls functions, in order, in a thread of their own; at most `depth` calls are outstanding.
+
+    All are done when the block ends. The error of one is raised by a later call, or at the end of the block.
+    """
+    with ThreadPoolExecutor(1) as pool:
+        waiting: deque = deque()
+
+        def call(function: Callable[..., None], *arguments: object) -> None:
+            if len(waiting) == depth:
+                waiting.popleft().result()
+            waiting.append(pool.submit(function, *arguments))
+
+        yield call
+        for one in waiting:
+            one.result()

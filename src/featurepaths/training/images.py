@@ -1,0 +1,55 @@
+"""Training images by batches: held in memory, or on the GPU, up to a size, and read from the disk beyond it."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from featurepaths.data import Split
+from featurepaths.overlap import read_ahead
+
+
+@dataclass(frozen=True)
+class ResidentImages:
+    """uint8 images [N, C, H, W] and labels [N] on the device that trains."""
+
+    images: Tensor
+    labels: Tensor
+
+    def batches(self, batches: Sequence[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield uint8 images [n, C, H, W] and labels [n] of each batch of row numbers [n]."""
+        for rows in batches:
+            yield self.images[rows.to(self.images.device)], self.labels[rows.to(self.labels.device)]
+
+
+@dataclass(frozen=True)
+class StreamedImages:
+    """The images of an open artefact; batches are read while the one before is computed."""
+
+    split: Split
+    labels: Tensor
+    device: torch.device
+
+    def batches(self, batches: Sequence[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield uint8 images [n, C, H, W] and labels [n] of each batch of row numbers [n]."""
+        return read_ahead((self._read(rows.cpu().numpy()), self.labels[rows.to(self.device)]) for rows in batches)
+
+    def _read(self, rows: np.ndarray) -> Tensor:
+        order = np.argsort(rows)  # HDF5 reads ascending rows
+        images = np.empty((len(rows), *self.split.shape[1:]), np.uint8)
+        images[order] = self.split[rows[order]]
+        return torch.from_numpy(images).to(self.device).permute(0, 3, 1, 2)
+
+
+TrainingImages = ResidentImages | StreamedImages
+
+
+def training_images(split: Split, device: torch.device, resident_mb: int) -> TrainingImages:
+    """Return the images of a split: resident if they take at most `resident_mb` million bytes, else streamed."""
+    labels = torch.from_numpy(split.labels).to(device)
+    if np.prod(split.shape) > resident_mb * 10**6:
+        return StreamedImages(split, labels, device)
+    images = torch.from_numpy(split[:]).to(device).permute(0, 3, 1, 2).contiguous()
+    return ResidentImages(images, labels)

@@ -1,0 +1,80 @@
+"""The state of a training: all that it needs to go on from the middle of an epoch as if nothing had happened."""
+
+import pickle
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Generator, Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from featurepaths.storage import atomic
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """One epoch: mean loss and accuracy over the images as they were trained on, the last learning rate, the speed."""
+
+    epoch: int
+    loss: float
+    accuracy: float
+    learning_rate: float
+    images_per_second: float
+
+
+@dataclass
+class TrainingState:
+    """Network, optimizer and random numbers, the epochs that are done, and how far the present one is.
+
+    `order` [N] is the order of the images in the present epoch, None between two epochs; `batches` is how many of its
+    batches are done, `loss` and `correct` are their sums over images, `seconds` is the time they took.
+    """
+
+    network: nn.Module
+    optimizer: Optimizer
+    scheduler: LRScheduler
+    generator: Generator
+    epochs: list[Epoch] = field(default_factory=list)
+    order: Tensor | None = None
+    batches: int = 0
+    loss: Tensor | float = 0.0
+    correct: Tensor | int = 0
+    seconds: float = 0.0
+
+    def save(self, path: Path) -> None:
+        """Write the state to `path`, whole or not at all."""
+        state = {
+            "network": self.network.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "scheduler": self.scheduler.state_dict(),
+            "generator": self.generator.get_state(),
+            "epochs": [asdict(epoch) for epoch in self.epochs],
+            "order": self.order,
+            "batches": self.batches,
+            "loss": self.loss,
+            "correct": self.correct,
+            "seconds": self.seconds,
+        }
+        with atomic(path) as temporary:
+            torch.save(state, temporary)
+
+    def load(self, path: Path) -> bool:
+        """Take up the state saved at `path` and return whether there was one that could be read."""
+        if not path.exists():
+            return False
+        try:
+            # weights_only: tensors and plain values are read, pickled code is refused
+            state = torch.load(path, map_location="cpu", weights_only=True)
+        except (OSError, RuntimeError, EOFError, pickle.UnpicklingError):
+            return False
+        device = next(self.network.parameters()).device
+        self.network.load_state_dict(state["network"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.scheduler.load_state_dict(state["scheduler"])
+        self.generator.set_state(state["generator"])
+        self.epochs = [Epoch(**epoch) for epoch in state["epochs"]]
+        self.order = None if state["order"] is None else state["order"].to(device)
+        self.batches, self.seconds = state["batches"], state["seconds"]
+        self.loss, self.correct = (torch.as_tensor(state[name]).to(device) for name in ("loss", "correct"))
+        return True

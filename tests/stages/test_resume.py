@@ -1,0 +1,78 @@
+"""Training that is killed and started again, as a process."""
+
+import copy
+import subprocess
+import sys
+import time
+
+import pytest
+
+from featurepaths.config import read_experiment
+from featurepaths.plan import Plan
+from tests.conftest import TINY
+
+SAVE_OFTEN = """
+import runpy
+import featurepaths.training.loop as loop
+loop.SECONDS_BETWEEN_SAVES = 0.2
+runpy.run_module("featurepaths.stages.train", run_name="__main__")
+"""
+
+
+def start(folder, data, params):
+    arguments = ["--settings", params["settings"], "--digest", params["digest"], "--device", "cpu", "--data", data]
+    arguments += ["--checkpoint", folder / "checkpoint.safetensors", "--training", folder / "training.csv"]
+    command = [sys.executable, "-c", SAVE_OFTEN, *map(str, arguments)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def state_files(folder):
+    return list(folder.glob(".checkpoint.*.resume"))
+
+
+@pytest.mark.parametrize(("training", "precision"), [("standard", "float32"), ("adversarial", "bfloat16")])
+def test_sigkill_at_three_moments_changes_no_bit(tiny, tmp_path, training, precision):
+    config = copy.deepcopy(TINY)
+    config["training"][training].update(epochs=8, augment="crop-flip", precision=precision)
+    params = Plan(read_experiment(config)).train(f"small-{training}-s0").params
+    data = tiny.results / "data.h5"
+    undisturbed, killed = tmp_path / "undisturbed", tmp_path / "killed"
+    whole = start(undisturbed, data, params)
+    assert "resumed" not in whole.communicate()[0]
+    assert whole.returncode == 0
+
+    for _ in range(3):
+        before = [path.stat().st_mtime_ns for path in state_files(killed)]
+        process = start(killed, data, params)
+        while [path.stat().st_mtime_ns for path in state_files(killed)] == before:
+            assert process.poll() is None, "it ended before it was killed: train longer"
+            time.sleep(0.01)
+        process.kill()
+        process.wait()
+        assert not (killed / "checkpoint.safetensors").exists()
+    last = start(killed, data, params)
+    assert "resumed after" in last.communicate()[0]
+    assert last.returncode == 0
+    name = "checkpoint.safetensors"
+    assert (killed / name).read_bytes() == (undisturbed / name).read_bytes()
+    assert [path.name for path in sorted(killed.iterdir())] == [name, "training.csv"], "the state is removed in the end"
+    rows = [[line.split(",")[:4] for line in (folder / "training.csv").read_text().splitlines()]
+            for folder in (killed, undisturbed)]  # fmt: skip
+    assert rows[0] == rows[1], "all but the speed"
+
+
+def test_the_state_of_another_configuration_is_not_taken_up(tiny, tmp_path):
+    config = copy.deepcopy(TINY)
+    config["training"]["standard"].update(epochs=8)
+    data = tiny.results / "data.h5"
+    process = start(tmp_path, data, Plan(read_experiment(config)).train("small-standard-s0").params)
+    while not state_files(tmp_path):
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    config["training"]["standard"].update(epochs=1, learning_rate=0.01)
+    other = start(tmp_path, data, Plan(read_experiment(config)).train("small-standard-s0").params)
+    assert "resumed" not in other.communicate()[0]
+    assert other.returncode == 0
+    assert not state_files(tmp_path)
