@@ -34,5 +34,5 @@ def to_tensor(images: np.ndarray, device: torch.device | str = "cpu") -> Tensor:
     """Return images as float32 [N, C, H, W] in [0, 1], from uint8 [N, H, W, C] or from float32 [N, C, H, W]."""
     tensor = torch.from_numpy(images).to(device)
     if tensor.dtype == torch.uint8:
-        return tensor.permute(0, 3, 1, 2).float() / 255
+        return tensor.permute(0, 3, 1, 2).contiguous().float() / 255
     return tensor

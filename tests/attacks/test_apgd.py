@@ -265,8 +265,9 @@ def test_as_strong_as_the_attack_librarys_apgd(norm):
     """Robust accuracy of a small trained network: ours against torchattacks, same images, equal iterations."""
     import torchattacks
 
-    from featurepaths.data import load_digits
     from featurepaths.networks.resnet import ResNet
+    from featurepaths.sources import load_digits
+    from featurepaths.training.images import ResidentImages
     from featurepaths.training.loop import train
 
     parts, _ = load_digits(32, 0.2, 0)
@@ -275,8 +276,9 @@ def test_as_strong_as_the_attack_librarys_apgd(norm):
         torch.manual_seed(0)
         network = ResNet("resnet18", 10, width=4)
     options = {"momentum": 0.9, "weight_decay": 0.0, "schedule": "constant", "milestones": [], "augment": "none"}
-    for _ in train(network, pixels, torch.from_numpy(parts["train"][1]), epochs=4, batch_size=64, learning_rate=0.05,
-                   adversary=None, seed=0, **options):  # fmt: skip
+    digits = ResidentImages(pixels, torch.from_numpy(parts["train"][1]))
+    for _ in train(network, digits, epochs=4, batch_size=64, learning_rate=0.05, adversary=None, seed=0,
+                   precision="float32", compile=False, **options):  # fmt: skip
         pass
     images = torch.from_numpy(parts["test"][0]).permute(0, 3, 1, 2).float() / 255
     labels = torch.from_numpy(parts["test"][1])
@@ -299,3 +301,100 @@ def test_as_strong_as_the_attack_librarys_apgd(norm):
     # the same images, so only those count on which the two differ: McNemar's standard error
     differ = int((ours_stand != theirs_stand).sum())
     assert abs(ours - rivals) <= 3 * max(differ, 1) ** 0.5 / len(images)
+
+
+def in_bfloat16(network):
+    """The network computed roughly: its logits rounded to 8 bits of mantissa."""
+
+    class Rough(nn.Module):
+        def forward(self, images):
+            return network(images).bfloat16().float()
+
+    return Rough()
+
+
+def test_fewer_stopping_rules_are_the_same_search():
+    network, images, labels = small_problem()
+    objective, start = misclassify(network, "ce"), start_of(images, 0.03)
+    everything = apgd(objective, images, labels, start, eps=0.03)
+    for keep in KEEPS:
+        alone = apgd(objective, images, labels, start, eps=0.03, keeps=[keep])
+        assert list(alone.points) == [keep]
+        assert torch.equal(alone.points[keep].adversarial, everything.points[keep].adversarial)
+        assert torch.equal(alone.first_fooled_step, everything.first_fooled_step)
+
+
+def test_an_exact_judge_of_an_exact_search_changes_nothing():
+    network, images, labels = small_problem(dtype=torch.float64)
+    objective, start = misclassify(network, "ce"), start_of(images, 0.03)
+    plain = apgd(objective, images, labels, start, eps=0.03)
+    judged = apgd(objective, images, labels, start, eps=0.03, judge=objective)
+    assert torch.equal(plain.first_fooled_step, judged.first_fooled_step)
+    for keep in KEEPS:
+        assert torch.equal(plain.points[keep].adversarial, judged.points[keep].adversarial)
+        assert torch.equal(plain.points[keep].fooled, judged.points[keep].fooled)
+
+
+def test_what_a_judge_does_not_confirm_is_no_success():
+    """A judge with a bound of its own: only images of a loss above it count."""
+    network, images, labels = small_problem()
+    objective, start = misclassify(network, "ce"), start_of(images, 0.03)
+    asked = []
+
+    def strict(points, targets):
+        loss, fooled = objective(points, targets)
+        asked.append(len(points))
+        return loss, fooled & (loss > 2.0)
+
+    plain = apgd(objective, images, labels, start, eps=0.03)
+    judged = apgd(objective, images, labels, start, eps=0.03, judge=strict)
+    expected = plain.points["max-loss"].fooled & (plain.points["max-loss"].loss > 2.0)
+    assert 0 < expected.sum() < plain.points["max-loss"].fooled.sum(), "the test needs images of both kinds"
+    for keep in KEEPS:
+        # the last success may fail where the greatest loss does not: it is replaced
+        assert torch.equal(judged.points[keep].fooled, expected), keep
+        assert (judged.points[keep].loss[expected] > 2.0).all()
+    assert torch.equal(judged.first_fooled_step >= 0, expected)
+    assert (judged.first_fooled_step >= plain.first_fooled_step)[expected].all()
+    assert sum(asked) < 10 * len(images), "not every iterate is judged"
+
+
+def test_a_rough_search_is_judged_exactly_and_nearly_as_strong():
+    network, images, labels = small_problem(400)
+    start = start_of(images, 0.02)
+    exact, rough = misclassify(network, "ce"), misclassify(in_bfloat16(network), "ce")
+    plain = apgd(exact, images, labels, start, eps=0.02)
+    judged = apgd(rough, images, labels, start, eps=0.02, judge=exact)
+    for keep, points in judged.points.items():
+        with torch.no_grad():
+            loss, fooled = exact(points.adversarial, labels)
+        assert torch.equal(points.fooled, fooled), keep
+        torch.testing.assert_close(points.loss, loss)
+        assert (points.fooled == (judged.first_fooled_step >= 0)).all()
+        assert abs(int(points.fooled.sum()) - int(plain.points[keep].fooled.sum())) <= 8, "2 % of 400"
+
+
+def test_a_radius_for_each_channel_is_an_attack_in_normalised_units():
+    network, images, labels = small_problem(12, torch.float64)
+    std = torch.tensor([0.2, 0.25, 0.3], dtype=torch.float64).view(-1, 1, 1)
+    eps = 0.1
+    search = apgd(misclassify(network, "ce"), images, labels, images, eps=eps * std, iterations=15)
+    delta = (search.points["max-loss"].adversarial - images).abs()
+    assert (delta <= eps * std + 1e-12).all()
+    by_channel = (delta / std).amax(dim=(0, 2, 3))
+    torch.testing.assert_close(by_channel, torch.full((3,), eps, dtype=torch.float64))
+    # a linear model reaches its optimum: every channel at its own radius
+    weight = torch.randn(12, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    middle = torch.full((2, 3, 2, 2), 0.5, dtype=torch.float64)
+    target = torch.zeros(2, dtype=torch.long)
+    found = apgd(misclassify(Linear(weight, 1.0), "ce"), middle, target, middle, eps=eps * std, iterations=50)
+    expected = middle - eps * std * weight.view(3, 2, 2).sign()
+    torch.testing.assert_close(found.points["max-loss"].adversarial, expected, rtol=0, atol=1e-3)
+
+
+def test_a_random_start_fills_the_radius_of_each_channel():
+    images = torch.full((5, 3, 8, 8), 0.5)
+    eps = torch.tensor([0.01, 0.02, 0.04]).view(-1, 1, 1)
+    delta = (random_start(images, np.arange(5), eps, "linf", 0) - images).abs()
+    assert (delta <= eps + 1e-7).all()
+    assert (delta.amax(dim=(0, 2, 3)) > 0.9 * eps.flatten()).all()

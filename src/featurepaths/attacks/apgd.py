@@ -1,7 +1,7 @@
 """AutoPGD: projected gradient ascent that halves its own step (Croce and Hein, ICML 2020, Algorithm 1)."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -36,8 +36,9 @@ class Points:
 class Search:
     """What one search found: the points of each stopping rule of `KEEPS`, and records of each image [N].
 
-    `first_fooled_step` is the number of the first iterate that fooled (0 is the start, -1 never); `vanished_steps`
-    counts the gradients that were zero in every pixel; `queries` is the number of forward passes, equal for all.
+    `first_fooled_step` is the number of the first iterate that fooled (0 is the start, -1 never; a judge has a say in
+    it only where first successes are kept); `vanished_steps` counts the gradients that were zero in every pixel;
+    `queries` is the number of forward passes, equal for all.
     """
 
     points: Mapping[str, Points]
@@ -52,10 +53,12 @@ def apgd(
     labels: Tensor,
     start: Tensor,
     *,
-    eps: float,
+    eps: float | Tensor,
     norm: str = "linf",
-    step: float | None = None,
+    step: float | Tensor | None = None,
     iterations: int = 20,
+    keeps: Sequence[str] = KEEPS,
+    judge: Objective | None = None,
 ) -> Search:
     """Maximise an objective within a ball around each image; images do not influence one another.
 
@@ -68,23 +71,33 @@ def apgd(
     start
         Where the search begins, within the ball: see `featurepaths.attacks.norms.random_start`.
     eps
-        Radius of the ball, in pixel values of [0, 1].
+        Radius of the ball, in pixel values of [0, 1]; for ``linf`` also one radius a channel, [C, 1, 1].
     norm
         ``linf`` or ``l2``.
     step
-        The initial step; ``2 * eps``, as published, when None.
+        The initial step, as `eps`; ``2 * eps``, as published, when None.
     iterations
         Number of steps, at least 1. The search costs `iterations + 1` forward and `iterations` backward passes.
+    keeps
+        The stopping rules of `KEEPS` that are wanted.
+    judge
+        Where `objective` is computed roughly (in bfloat16): the same, computed exactly. An image counts as fooled only
+        if the judge agrees; it is asked for each first success, and for the points that are returned. A point that it
+        does not confirm is replaced by one of another stopping rule that it does, where there is one.
     """
-    steps = torch.full((len(images), *[1] * (images.dim() - 1)), 2 * eps if step is None else step).to(images)
+    steps = torch.ones(len(images), *[1] * (images.dim() - 1)).to(images) * (2 * eps if step is None else step)
     checkpoints = _checkpoints(iterations)
     current = previous = start
     loss, fooled, gradient = _evaluate(objective, current, labels)
 
     best = Points(current, loss, fooled)  # greatest loss, fooled or not: where the search goes back to
     best_gradient = gradient
-    points = {keep: Points(current, loss, fooled) for keep in KEEPS}
-    first_fooled_step = torch.where(fooled, 0, -1)
+    points = {keep: Points(current, loss, fooled) for keep in keeps}
+    confirm = judge if "first-success" in keeps else None
+    first = _confirmed(confirm, current, labels, fooled)
+    if "first-success" in keeps:
+        points["first-success"].fooled = first
+    first_fooled_step = torch.where(first, 0, -1)
     vanished_steps = _vanished(gradient).int()
 
     rises = torch.zeros_like(loss)
@@ -100,7 +113,7 @@ def apgd(
         previous, current = current, ascended
         loss, fooled, gradient = _evaluate(objective, current, labels, with_gradient=number < iterations)
 
-        first = fooled & (first_fooled_step < 0)
+        first = _confirmed(confirm, current, labels, fooled & (first_fooled_step < 0))
         first_fooled_step = torch.where(first, number, first_fooled_step)
         _update(points, current, loss, fooled, first)
         if gradient is None:
@@ -117,12 +130,14 @@ def apgd(
             few_rises = rises < RHO * (number - last_checkpoint)
             stuck = ~halved_at_checkpoint & (best.loss <= best_at_checkpoint)
             halve = few_rises | stuck
-            steps = torch.where(halve.view_as(steps), steps / 2, steps)
+            steps = _choose(halve, steps / 2, steps)
             current = _choose(halve, best.adversarial, current)
             gradient = _choose(halve, best_gradient, gradient)
             best_at_checkpoint, halved_at_checkpoint = best.loss, halve
             last_checkpoint, rises = number, torch.zeros_like(rises)
 
+    if judge is not None:
+        points = _judged(points, labels, judge)
     return Search(points, first_fooled_step, vanished_steps, iterations + 1)
 
 
@@ -137,6 +152,28 @@ def _update(points: Mapping[str, Points], current: Tensor, loss: Tensor, fooled:
         else:
             where = (fooled & ~chosen.fooled) | greater
         chosen.take(where, current, loss, fooled)
+
+
+def _confirmed(judge: Objective | None, images: Tensor, labels: Tensor, fooled: Tensor) -> Tensor:
+    """Return which of the images that seem to be fooled [N] are so in the eyes of the judge, if there is one."""
+    if judge is None or not fooled.any():
+        return fooled
+    confirmed = torch.zeros_like(fooled)
+    with torch.no_grad():
+        confirmed[fooled] = judge(images[fooled], labels[fooled])[1]
+    return confirmed
+
+
+def _judged(points: Mapping[str, Points], labels: Tensor, judge: Objective) -> Mapping[str, Points]:
+    """Return the points with the judge's losses and verdicts; one that does not fool gives way to one that does."""
+    with torch.no_grad():
+        judged = {
+            keep: Points(chosen.adversarial, *judge(chosen.adversarial, labels)) for keep, chosen in points.items()
+        }
+    for chosen in judged.values():
+        for other in judged.values():
+            chosen.take(other.fooled & ~chosen.fooled, other.adversarial, other.loss, other.fooled)
+    return judged
 
 
 def _checkpoints(iterations: int) -> set[int]:

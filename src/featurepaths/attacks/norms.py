@@ -19,7 +19,10 @@ def steepest(gradient: Tensor, norm: str) -> Tensor:
 
 
 def project(images: Tensor, clean: Tensor, eps: float, norm: str) -> Tensor:
-    """Return `images` moved into the ball of radius `eps` around `clean` and into [0, 1], both [N, ...]."""
+    """Return `images` moved into the ball of radius `eps` around `clean` and into [0, 1], both [N, ...].
+
+    For L-infinity `eps` may also be one radius a channel, [C, 1, 1].
+    """
     delta = images - clean
     if norm == "linf":
         delta = delta.clamp(-eps, eps)

@@ -1,27 +1,31 @@
 """An attack over any number of images, in blocks."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import torch
+from torch import Tensor
 
-from featurepaths.attacks.apgd import apgd
+from featurepaths.attacks.apgd import KEEPS, apgd
 from featurepaths.attacks.norms import random_start, size
 from featurepaths.attacks.objectives import Objective
 from featurepaths.batches import blocks, fill, to_tensor
+from featurepaths.data import Split
 
 
 def attack_blocks(
     objective: Objective,
-    images: np.ndarray,
+    images: Split | np.ndarray,
     labels: np.ndarray,
     indices: np.ndarray,
     *,
-    eps: float,
+    eps: float | Tensor,
     norm: str,
-    step: float | None,
+    step: float | Tensor | None,
     iterations: int,
     seed: int,
+    keeps: Sequence[str] = KEEPS,
+    judge: Objective | None = None,
     device: torch.device | str = "cpu",
 ) -> Iterator[tuple[slice, Mapping[str, np.ndarray]]]:
     """Attack every image with AutoPGD, those that the network already gets wrong included.
@@ -29,8 +33,9 @@ def attack_blocks(
     Parameters
     ----------
     images, labels, indices
-        uint8 images [N, H, W, C], their labels [N] and their rows in the data set [N], which seed their random starts.
-    eps, norm, step, iterations
+        uint8 images [N, H, W, C], read by slices of rows; their labels [N]; and their rows in the data set [N], which
+        seed their random starts.
+    eps, norm, step, iterations, keeps, judge
         See `featurepaths.attacks.apgd.apgd`.
 
     Yields
@@ -39,16 +44,28 @@ def attack_blocks(
     ``first_fooled_step``, ``vanished_steps`` and ``queries`` as in `featurepaths.attacks.apgd.Search`; and of every
     stopping rule ``<keep>/adversarial`` [n, C, H, W], ``<keep>/loss`` and ``<keep>/norm``.
     """
-    for rows in blocks(len(images)):
+    for rows in blocks(len(labels)):
         clean = to_tensor(fill(images[rows]), device)
         target = torch.from_numpy(fill(labels[rows])).to(device)
         start = random_start(clean, fill(indices[rows]), eps, norm, seed)
         with torch.no_grad():
-            _, wrong_when_clean = objective(clean, target)
-        search = apgd(objective, clean, target, start, eps=eps, norm=norm, step=step, iterations=iterations)
+            _, wrong_when_clean = (judge or objective)(clean, target)
+        search = apgd(
+            objective,
+            clean,
+            target,
+            start,
+            eps=eps,
+            norm=norm,
+            step=step,
+            iterations=iterations,
+            keeps=keeps,
+            judge=judge,
+        )
+        fooled = torch.stack([points.fooled for points in search.points.values()]).any(dim=0)
         records = {
             "clean_correct": ~wrong_when_clean,
-            "success": ~wrong_when_clean & (search.first_fooled_step >= 0),
+            "success": ~wrong_when_clean & fooled,
             "first_fooled_step": search.first_fooled_step.int(),
             "vanished_steps": search.vanished_steps,
             "queries": torch.full_like(search.vanished_steps, search.queries),

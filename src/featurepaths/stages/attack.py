@@ -2,18 +2,21 @@
 
 from pathlib import Path
 
-from featurepaths.data import read_split
+from featurepaths.data import open_split
 from featurepaths.errors import FeaturePathsError
 from featurepaths.stages import command
 from featurepaths.storage import create_hdf5, write_rows
 
 
 def main(arguments):
+    import torch
+
     from featurepaths.attacks.objectives import misclassify
     from featurepaths.attacks.run import attack_blocks
     from featurepaths.batches import block_count
     from featurepaths.devices import device_name, use_device
     from featurepaths.networks.checkpoint import load_checkpoint
+    from featurepaths.networks.precision import InPrecision, resolve_precision
     from featurepaths.progress import progress
 
     settings = arguments.settings
@@ -24,35 +27,46 @@ def main(arguments):
         )
     origin = command.origin_of("attack", arguments, name, [arguments.checkpoint, arguments.data])
     device = use_device(arguments.device, settings["torch_threads"])
-    network, _ = load_checkpoint(arguments.checkpoint, device)
-    data = read_split(arguments.data, arguments.split)
-    count = len(data.images)
-    attacked = attack_blocks(
-        misclassify(network, settings["loss"]),
-        data.images,
-        data.labels,
-        data.indices,
-        eps=settings.number("eps"),
-        norm=settings["norm"],
-        step=settings.number("step"),
-        iterations=settings["iterations"],
-        seed=settings["seed"],
-        device=device,
-    )
-    with create_hdf5(arguments.adversarial, origin) as file:
+    network, description = load_checkpoint(arguments.checkpoint, device)
+    precision = resolve_precision(settings["precision"], device)
+    exact = misclassify(network, settings["loss"])
+    searched = exact if precision == "float32" else misclassify(InPrecision(network, precision), settings["loss"])
+    unit = 1.0  # what eps and step are multiples of, in pixel values
+    if settings["eps_units"] == "normalised":
+        unit = torch.tensor(description["build"]["std"], device=device).view(-1, 1, 1)
+    step = settings.number("step")
+    with (
+        open_split(arguments.data, arguments.split, settings["images"]) as data,
+        create_hdf5(arguments.adversarial, origin) as file,
+    ):
+        attacked = attack_blocks(
+            searched,
+            data,
+            data.labels,
+            data.indices,
+            eps=settings.number("eps") * unit,
+            norm=settings["norm"],
+            step=step and step * unit,
+            iterations=settings["iterations"],
+            seed=settings["seed"],
+            keeps=settings["keep"],
+            judge=None if searched is exact else exact,
+            device=device,
+        )
         file.attrs["device"] = device_name(device)
+        file.attrs["precision"] = precision
         file["labels"] = data.labels
         file["index"] = data.indices
-        for rows, records in progress(attacked, "attack", block_count(count), "blocks of 64"):
-            write_rows(file, rows, count, records)
+        for rows, records in progress(attacked, "attack", block_count(len(data)), "blocks of 64"):
+            write_rows(file, rows, len(data), records)
         correct, fooled = file["clean_correct"][:].mean(), file["success"][:].mean()
         vanished = (file["vanished_steps"][:] > 0).mean()
-    print(f"{count} images: {correct:.2%} correct when clean, {correct - fooled:.2%} under attack")
+    print(f"{len(data)} images: {correct:.2%} correct when clean, {correct - fooled:.2%} under attack")
     print(f"The gradient vanished at some step on {vanished:.2%} of them.")
 
 
 def parser():
-    made = command.parser(__doc__, "method, norm, eps, step, iterations, loss, seed, torch_threads")
+    made = command.parser(__doc__, "as in the configuration's attacks; and seed, torch_threads")
     command.add_device(made)
     made.add_argument("--data", type=Path, required=True, help="data.h5")
     made.add_argument("--split", choices=["train", "calibration", "test"], required=True, help="which images to attack")
