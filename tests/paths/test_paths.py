@@ -10,7 +10,14 @@ from featurepaths.networks.resnet import ResNet
 from featurepaths.networks.tap import forward_intermediates
 from featurepaths.paths.aggregate import aggregate, weights_of
 from featurepaths.paths.features import extract_blocks
-from featurepaths.paths.similarity import CHUNK, centroids, similarities
+from featurepaths.paths.similarity import CHUNK_ROWS, centroids, chunks, similarities
+
+CHUNK = CHUNK_ROWS[1]
+
+
+def whole(features, found):
+    """All similarities in one array."""
+    return np.concatenate([part for _, part in similarities(features, found)])
 
 
 def cosine(a, b):
@@ -26,7 +33,7 @@ def test_equations_1_and_2_by_hand():
     found = centroids(features, labels, 2)
     # class 0: mean (2, 0); class 1: mean (1, 2), of length sqrt 5
     np.testing.assert_allclose(found, [[1, 0], [1 / math.sqrt(5), 2 / math.sqrt(5)]], rtol=1e-6)
-    similarity = similarities(np.array([[0.0, 7.0], [-4.0, 0.0]]), found)
+    similarity = whole(np.array([[0.0, 7.0], [-4.0, 0.0]]), found)
     np.testing.assert_allclose(similarity, [[0, 2 / math.sqrt(5)], [-1, -1 / math.sqrt(5)]], atol=1e-6)
 
 
@@ -36,23 +43,37 @@ def test_similarities_are_cosines_across_chunks():
     labels = generator.integers(0, 4, len(features))
     found = centroids(features, labels, 4)
     means = [[sum(map(float, features[labels == c, d])) / (labels == c).sum() for d in range(9)] for c in range(4)]
-    similarity = similarities(features, found)
+    similarity = whole(features, found)
     for row in (0, 1, CHUNK - 1, CHUNK, CHUNK + 69):
         for c in range(4):
             assert similarity[row, c] == pytest.approx(cosine(features[row], means[c]), abs=1e-5)
     np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1, rtol=1e-6)
 
 
+@pytest.mark.parametrize(("width", "rows"), [(9, 1024), (2**16, 256), (2**20, 64)])
+def test_wide_features_come_in_shorter_chunks(width, rows):
+    class Wide:
+        shape = 300 if width > 9 else 3000, width
+
+        def __getitem__(self, some):
+            return np.zeros((some.stop - some.start, 1), np.float16)
+
+    spans = [span for span, _ in chunks(Wide())]
+    assert [span.stop - span.start for span in spans[:-1]] == [rows] * (len(spans) - 1)
+    assert [span.start for span in spans[1:]] == [span.stop for span in spans[:-1]]
+    assert spans[-1].stop == Wide.shape[0]
+
+
 def test_a_zero_feature_is_similar_to_nothing():
     found = centroids(np.eye(3), np.arange(3), 3)
-    assert (similarities(np.zeros((2, 3)), found) == 0).all()
+    assert (whole(np.zeros((2, 3)), found) == 0).all()
 
 
 def test_the_length_of_a_feature_does_not_matter():
     generator = np.random.default_rng(0)
     features = generator.normal(size=(20, 5)).astype(np.float32)
     found = centroids(features, np.arange(20) % 4, 4)
-    np.testing.assert_allclose(similarities(features * 1000, found), similarities(features, found), atol=1e-6)
+    np.testing.assert_allclose(whole(features * 1000, found), whole(features, found), atol=1e-6)
 
 
 def test_a_class_without_images_is_named():

@@ -69,14 +69,19 @@ def test_best_layers_are_the_most_accurate_in_ascending_order():
     assert best_layers(np.array([0.3, 0.2]), 3) == [1, 2]
 
 
+def in_memory(similarity, logits, labels):
+    rows = np.arange(len(labels))
+    return FeaturePaths(similarity, rows, logits, np.array(labels), rows)
+
+
 def test_layer_accuracy_by_hand():
     similarity = np.array([[[0.9, 0.1], [0.2, 0.3]], [[0.1, 0.4], [0.6, 0.5]], [[0.7, 0.3], [0.8, 0.1]]])
-    np.testing.assert_allclose(layer_accuracy(similarity, np.array([0, 1, 0])), [1, 1 / 3])
+    np.testing.assert_allclose(layer_accuracy(in_memory(similarity, np.zeros((3, 2)), [0, 1, 0])), [1, 1 / 3])
 
 
 def test_outcome_counts_by_hand():
     def paths(network, votes, labels):
-        return FeaturePaths(np.eye(3)[votes][:, None], np.eye(3)[network], np.array(labels))
+        return in_memory(np.eye(3)[votes][:, None], np.eye(3)[network], labels)
 
     labels = [0, 1, 2, 0]
     clean = paths([0, 1, 2, 1], [0, 0, 2, 0], labels)

@@ -22,7 +22,7 @@ class Detector:
 
     def score(self, paths: FeaturePaths) -> np.ndarray:
         """Return the score of each image, float64 [N], low when adversarial."""
-        return s_max(paths.similarity, self.layers, self.weights)
+        return paths.of_each(lambda similarity: s_max(similarity, self.layers, self.weights))
 
 
 def read_detector(path: Path) -> Detector:

@@ -2,11 +2,13 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 
+import h5py
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from featurepaths.batches import blocks, fill, to_tensor
+from featurepaths.data import Split
 from featurepaths.errors import FeaturePathsError
 from featurepaths.networks.tap import forward_intermediates
 
@@ -20,7 +22,7 @@ POOLINGS = {
 def extract_blocks(
     network: nn.Module,
     layers: Sequence[str],
-    images: np.ndarray,
+    images: np.ndarray | Split | h5py.Dataset,
     poolings: Sequence[str],
     device: torch.device | str = "cpu",
 ) -> Iterator[tuple[slice, np.ndarray, Mapping[str, list[np.ndarray]]]]:
@@ -31,7 +33,7 @@ def extract_blocks(
     layers
         Names of the modules to tap, in order.
     images
-        uint8 [N, H, W, C] or float32 [N, C, H, W]; an open HDF5 data set will do.
+        uint8 [N, H, W, C] or float32 [N, C, H, W], read by slices of rows.
     poolings
         Names of `POOLINGS`; one pass of the network serves them all.
 

@@ -1,21 +1,33 @@
 """Feature paths as an artefact holds them."""
 
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import h5py
 import numpy as np
 
 from featurepaths.errors import FeaturePathsError
 from featurepaths.storage import open_hdf5
 
+CHUNK = 1024
+"""Images whose similarities are in memory at a time."""
+
 
 @dataclass(frozen=True)
 class FeaturePaths:
-    """Similarities [N, L, C] of some images to every class in every layer, the network's logits [N, C], labels [N]."""
+    """Feature paths of N images.
 
-    similarity: np.ndarray
+    Of the images at `rows` [N], ascending, of `similarity` [M, L, C], the similarity to every class in every layer,
+    which stays on the disk: `logits` [N, C] of the network, `labels` [N], and `index` [N], their rows in the data set.
+    """
+
+    similarity: h5py.Dataset | np.ndarray
+    rows: np.ndarray
     logits: np.ndarray
     labels: np.ndarray
+    index: np.ndarray
 
     @property
     def network_labels(self) -> np.ndarray:
@@ -27,31 +39,66 @@ class FeaturePaths:
         """Whether the undefended network is right [N]."""
         return self.network_labels == self.labels
 
+    def of_each(self, function: Callable[..., np.ndarray], *values: np.ndarray) -> np.ndarray:
+        """Return what `function` makes of similarities, [n, L, C] to [n, ...], for all images [N, ...].
 
-def read_paths(path: Path) -> FeaturePaths:
-    """Read an artefact of feature paths.
+        With `values` [N, ...] it is given those of the same images as well.
+
+        Raises
+        ------
+        FeaturePathsError
+            If a similarity is not finite.
+        """
+        return np.concatenate([function(found, *(of[part] for of in values)) for part, found in self._chunks()])
+
+    def take(self, chosen: np.ndarray) -> "FeaturePaths":
+        """Return the feature paths of some images, by an ascending array of their positions."""
+        fields = {name: getattr(self, name)[chosen] for name in ("rows", "logits", "labels", "index")}
+        return replace(self, **fields)
+
+    def _chunks(self) -> Iterator[tuple[slice, np.ndarray]]:
+        for start in range(0, len(self.rows), CHUNK):
+            part = slice(start, start + CHUNK)
+            rows = self.rows[part]
+            is_run = rows[-1] - rows[0] == len(rows) - 1  # which HDF5 reads faster
+            similarity = self.similarity[rows[0] : rows[-1] + 1] if is_run else self.similarity[rows]
+            _check_finite(similarity, self.similarity)
+            yield part, similarity
+
+
+@contextmanager
+def open_paths(path: Path) -> Iterator[FeaturePaths]:
+    """Open an artefact of feature paths.
 
     Raises
     ------
     FeaturePathsError
-        If it cannot be read, or holds a number that is not finite.
+        If it cannot be read, or holds a logit that is not finite.
     """
     with open_hdf5(path) as file:
-        found = FeaturePaths(file["similarity"][:], file["logits"][:], file["labels"][:])
-    if not (np.isfinite(found.similarity).all() and np.isfinite(found.logits).all()):
-        raise FeaturePathsError(f"{path} holds a number that is not finite. Delete it and run snakemake again.")
-    return found
+        logits, labels, index = (file[name][:] for name in ("logits", "labels", "index"))
+        _check_finite(logits, file["logits"])
+        yield FeaturePaths(file["similarity"], np.arange(len(labels)), logits, labels, index)
 
 
-def read_pair(clean: Path, adversarial: Path) -> tuple[FeaturePaths, FeaturePaths]:
-    """Read the feature paths of clean images and of their adversarial examples, row for row.
+@contextmanager
+def open_pair(clean: Path, adversarial: Path) -> Iterator[tuple[FeaturePaths, FeaturePaths]]:
+    """Open the feature paths of adversarial examples, and of the clean images that they were made from, row for row.
 
     Raises
     ------
     FeaturePathsError
-        If they are not of the same images.
+        If the adversarial examples are not of some of the clean images.
     """
-    pair = read_paths(clean), read_paths(adversarial)
-    if not np.array_equal(pair[0].labels, pair[1].labels):
-        raise FeaturePathsError(f"{clean} and {adversarial} are not of the same images.")
-    return pair
+    with open_paths(clean) as of_clean, open_paths(adversarial) as of_adversarial:
+        _, chosen, found = np.intersect1d(of_clean.index, of_adversarial.index, return_indices=True)
+        pair = of_clean.take(chosen), of_adversarial
+        if len(found) < len(of_adversarial.index) or not np.array_equal(pair[0].labels, pair[1].labels):
+            raise FeaturePathsError(f"{clean} and {adversarial} are not of the same images.")
+        yield pair
+
+
+def _check_finite(values: np.ndarray, source: h5py.Dataset | np.ndarray) -> None:
+    if not np.isfinite(values).all():
+        path = source.file.filename if isinstance(source, h5py.Dataset) else "the feature paths"
+        raise FeaturePathsError(f"{path} holds a number that is not finite. Delete it and run snakemake again.")

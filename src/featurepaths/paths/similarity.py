@@ -7,8 +7,10 @@ import numpy as np
 
 from featurepaths.errors import FeaturePathsError
 
-CHUNK = 1024
-"""Rows read at a time. It is fixed, so that sums are always taken in the same order."""
+CHUNK_ROWS = 64, 1024
+CHUNK_VALUES = 2**24
+"""Rows read at a time: as many as hold so many values, within these bounds. They depend on the features alone, so that
+sums are always taken in the same order."""
 
 
 class Rows(Protocol):
@@ -21,9 +23,11 @@ class Rows(Protocol):
 
 def chunks(features: Rows) -> Iterator[tuple[slice, np.ndarray]]:
     """Yield features [N, d] as float32, some rows at a time."""
-    count = features.shape[0]
-    for start in range(0, count, CHUNK):
-        rows = slice(start, min(start + CHUNK, count))
+    count, width = features.shape
+    least, most = CHUNK_ROWS
+    size = min(max(CHUNK_VALUES // width, least), most)
+    for start in range(0, count, size):
+        rows = slice(start, min(start + size, count))
         yield rows, features[rows].astype(np.float32)
 
 
@@ -41,7 +45,7 @@ def class_means(features: Rows, labels: np.ndarray, classes: int) -> np.ndarray:
     sums = np.zeros((classes, features.shape[1]))
     for rows, chunk in chunks(features):
         membership = np.equal.outer(np.arange(classes), labels[rows])
-        sums += membership.astype(np.float64) @ chunk
+        sums += membership.astype(np.float32) @ chunk
     return sums / counts[:, None]
 
 
@@ -56,12 +60,13 @@ def centroids(features: Rows, labels: np.ndarray, classes: int) -> np.ndarray:
     return normalise(class_means(features, labels, classes)).astype(np.float32)
 
 
-def similarities(features: Rows, layer_centroids: np.ndarray) -> np.ndarray:
-    """Return the cosine similarity of each feature [N, d] to each centroid [C, d], eq. (2): float32 [N, C].
+def similarities(features: Rows, layer_centroids: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
+    """Yield the cosine similarity of features [N, d] to centroids [C, d], eq. (2): some rows, and float32 [n, C].
 
     The feature is normalised too. A zero feature has similarity 0 to every class.
     """
-    result = np.empty((features.shape[0], len(layer_centroids)), dtype=np.float32)
     for rows, chunk in chunks(features):
-        np.clip(normalise(chunk) @ layer_centroids.T, -1, 1, out=result[rows])
-    return result
+        length = np.sqrt(np.vecdot(chunk, chunk))[:, None]
+        product = chunk @ layer_centroids.T
+        cosine = np.divide(product, length, out=np.zeros_like(product), where=length > 0)
+        yield rows, np.clip(cosine, -1, 1)

@@ -30,9 +30,11 @@ def recognise_pair(
     tie: str,
 ) -> tuple[np.ndarray, np.ndarray, Outcome]:
     """Return the method's labels of the clean and of the adversarial images, int [N] each, and their counts."""
-    clean_labels = recognise(clean.network_labels, clean_flagged, vote(clean.similarity, layers, weights, tie))
-    voted = vote(adversarial.similarity, layers, weights, tie)
-    adversarial_labels = recognise(adversarial.network_labels, adversarial_flagged, voted)
+    clean_voted, adversarial_voted = (
+        paths.of_each(lambda similarity: vote(similarity, layers, weights, tie)) for paths in (clean, adversarial)
+    )
+    clean_labels = recognise(clean.network_labels, clean_flagged, clean_voted)
+    adversarial_labels = recognise(adversarial.network_labels, adversarial_flagged, adversarial_voted)
     correct = adversarial_labels == adversarial.labels
     outcome = Outcome(
         clean_correct=int((clean_labels == clean.labels).sum()),

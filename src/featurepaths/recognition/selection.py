@@ -2,12 +2,13 @@
 
 import numpy as np
 
+from featurepaths.paths.records import FeaturePaths
 from featurepaths.recognition.votes import nearest_classes
 
 
-def layer_accuracy(similarity: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Return the accuracy of each layer's nearest centroid alone: similarities [N, L, C] and labels [N] to [L]."""
-    return (nearest_classes(similarity) == labels[:, None]).mean(axis=0)
+def layer_accuracy(paths: FeaturePaths) -> np.ndarray:
+    """Return the accuracy of each layer's nearest centroid alone: [L]."""
+    return (paths.of_each(nearest_classes) == paths.labels[:, None]).mean(axis=0)
 
 
 def best_layers(adversarial_accuracy: np.ndarray, count: int) -> list[int]:

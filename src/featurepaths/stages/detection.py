@@ -4,7 +4,7 @@ from pathlib import Path
 
 from featurepaths.detection.detector import read_detector
 from featurepaths.detection.metrics import bootstrap_intervals, ranking_metrics, roc_curve
-from featurepaths.paths.records import read_pair
+from featurepaths.paths.records import open_pair
 from featurepaths.stages import command
 from featurepaths.storage import create_hdf5, read_origin, write_json
 
@@ -14,10 +14,11 @@ def main(arguments):
     name = f"detection/{pooling}/{arguments.metrics.stem}"
     inputs = [*arguments.thresholds, arguments.clean, arguments.adversarial]
     origin = command.origin_of("detection", arguments, name, inputs)
-    clean, adversarial = read_pair(arguments.clean, arguments.adversarial)
-    successful = clean.network_correct & ~adversarial.network_correct
     protocols = {}
-    with create_hdf5(arguments.records, origin) as file:
+    with open_pair(arguments.clean, arguments.adversarial) as pair, create_hdf5(arguments.records, origin) as file:
+        clean, adversarial = pair
+        successful = clean.network_correct & ~adversarial.network_correct
+        file["index"] = clean.index
         file["successful"] = successful
         for detector in map(read_detector, arguments.thresholds):
             scores = detector.score(clean), detector.score(adversarial)
@@ -26,8 +27,8 @@ def main(arguments):
             group["clean_score"], group["adversarial_score"] = scores
             group["false_positive_rate"], group["true_positive_rate"] = roc_curve(*scores)
     content = {
-        "n_clean": len(clean.labels),
-        "n_adversarial": len(adversarial.labels),
+        "n_clean": len(successful),
+        "n_adversarial": len(successful),
         "n_successful": int(successful.sum()),
         "protocols": protocols,
     }

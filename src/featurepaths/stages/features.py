@@ -3,7 +3,7 @@
 from contextlib import ExitStack
 from pathlib import Path
 
-from featurepaths.data import SPLITS, read_split
+from featurepaths.data import SPLITS, open_split
 from featurepaths.errors import FeaturePathsError
 from featurepaths.stages import command
 from featurepaths.storage import create_hdf5, open_hdf5, read_origin, write_rows
@@ -42,29 +42,32 @@ def main(arguments):
             }
             if arguments.attack:
                 source = stack.enter_context(open_hdf5(arguments.attack))
-                pixels, labels = source[arguments.settings["keep"]]["adversarial"], source["labels"][:]
+                pixels = source[arguments.settings["keep"]]["adversarial"]
+                known = {name: source[name][:] for name in ("labels", "index")}
             else:
-                data = read_split(arguments.data, images)
-                pixels, labels = data.images, data.labels
-            write(files, network, layers, pixels, labels, images, device)
+                pixels = stack.enter_context(open_split(arguments.data, images))
+                known = {"labels": pixels.labels, "index": pixels.indices}
             for file in files.values():
                 file.attrs["device"] = device_name(device)
+                for name, values in known.items():
+                    file[name] = values
+            write(files, network, layers, pixels, images, device)
 
 
-def write(files, network, layers, pixels, labels, images, device):
-    """Fill one file a pooling with the features, logits and labels of some images."""
+def write(files, network, layers, pixels, images, device):
+    """Fill one file a pooling with the features and logits of some images, writing while the network runs."""
     from featurepaths.batches import block_count
+    from featurepaths.overlap import write_behind
     from featurepaths.paths.features import extract_blocks
     from featurepaths.progress import progress
 
     count = len(pixels)
-    for file in files.values():
-        file["labels"] = labels
     found = extract_blocks(network, layers, pixels, list(files), device)
-    for rows, logits, features in progress(found, f"features of {images}", block_count(count), "blocks of 64"):
-        for pooling, file in files.items():
-            by_layer = {f"layer{number}": feature for number, feature in enumerate(features[pooling], start=1)}
-            write_rows(file, rows, count, {"logits": logits, **by_layer})
+    with write_behind() as call:
+        for rows, logits, features in progress(found, f"features of {images}", block_count(count), "blocks of 64"):
+            for pooling, file in files.items():
+                by_layer = {f"layer{number}": feature for number, feature in enumerate(features[pooling], start=1)}
+                call(write_rows, file, rows, count, {"logits": logits, **by_layer})
 
 
 def parser():

@@ -21,10 +21,14 @@ def main(arguments):
         open_hdf5(arguments.centroids) as centroids,
         create_hdf5(arguments.paths, origin) as file,
     ):
-        found = [similarities(features[layer], centroids[layer][:]) for layer in layers_in(features)]
-        file["similarity"] = np.stack(found, axis=1)
-        file["logits"] = features["logits"][:]
-        file["labels"] = features["labels"][:]
+        layers = layers_in(features)
+        count, classes = features["logits"].shape
+        similarity = file.create_dataset("similarity", (count, len(layers), classes), np.float32)
+        for number, layer in enumerate(layers):
+            for rows, found in similarities(features[layer], centroids[layer][:]):
+                similarity[rows, number] = found
+        for name in ("logits", "labels", "index"):
+            features.copy(name, file)
 
 
 def parser():

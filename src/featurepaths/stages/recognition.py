@@ -12,7 +12,7 @@ import numpy as np
 from featurepaths.detection.detector import read_detector
 from featurepaths.errors import FeaturePathsError
 from featurepaths.paths.aggregate import weights_of
-from featurepaths.paths.records import read_pair
+from featurepaths.paths.records import open_pair
 from featurepaths.recognition.outcome import recognise_pair
 from featurepaths.recognition.selection import layer_accuracy
 from featurepaths.recognition.votes import TIES
@@ -26,9 +26,10 @@ def main(arguments):
     name = f"recognition/{pooling}/{arguments.metrics.stem}"
     inputs = [*arguments.thresholds, *arguments.selections, arguments.clean, arguments.adversarial]
     origin = command.origin_of("recognition", arguments, name, inputs)
-    clean, adversarial = read_pair(arguments.clean, arguments.adversarial)
     protocols = {}
-    with create_hdf5(arguments.records, origin) as file:
+    with open_pair(arguments.clean, arguments.adversarial) as pair, create_hdf5(arguments.records, origin) as file:
+        clean, adversarial = pair
+        file["index"] = clean.index
         file["labels"] = clean.labels
         file["network_clean"] = clean.network_labels
         file["network_adversarial"] = adversarial.network_labels
@@ -38,18 +39,18 @@ def main(arguments):
                 raise FeaturePathsError(f"{threshold} and {selection} are of different protocols.")
             group = file.create_group(detector.protocol)
             protocols[detector.protocol] = evaluate(settings, detector, voters, clean, adversarial, group)
-    content = {
-        "n": len(clean.labels),
-        "network": {
-            "clean_correct": int(clean.network_correct.sum()),
-            "adversarial_correct": int(adversarial.network_correct.sum()),
-        },
-        "layer_accuracy": {
-            "clean": layer_accuracy(clean.similarity, clean.labels).tolist(),
-            "adversarial": layer_accuracy(adversarial.similarity, adversarial.labels).tolist(),
-        },
-        "protocols": protocols,
-    }
+        content = {
+            "n": len(clean.labels),
+            "network": {
+                "clean_correct": int(clean.network_correct.sum()),
+                "adversarial_correct": int(adversarial.network_correct.sum()),
+            },
+            "layer_accuracy": {
+                "clean": layer_accuracy(clean).tolist(),
+                "adversarial": layer_accuracy(adversarial).tolist(),
+            },
+            "protocols": protocols,
+        }
     write_json(arguments.metrics, content, origin)
 
 

@@ -6,7 +6,7 @@ Under the `paper` protocol the images are the test images themselves; under `hel
 from pathlib import Path
 
 from featurepaths.paths.aggregate import weights_of
-from featurepaths.paths.records import read_paths
+from featurepaths.paths.records import open_paths
 from featurepaths.recognition.selection import best_layers, layer_accuracy
 from featurepaths.stages import command
 from featurepaths.storage import read_origin, write_json
@@ -17,15 +17,16 @@ def main(arguments):
     origin_of_paths = read_origin(arguments.adversarial)
     name = f"selection/{origin_of_paths.pooling}/{arguments.selection.stem}"
     origin = command.origin_of("selection", arguments, name, [arguments.adversarial])
-    paths = read_paths(arguments.adversarial)
-    accuracy = layer_accuracy(paths.similarity, paths.labels)
+    with open_paths(arguments.adversarial) as paths:
+        accuracy = layer_accuracy(paths)
+        count = len(paths.labels)
     layers = best_layers(accuracy, settings["top"]) if settings["layers"] == "auto" else settings["layers"]
     content = {
         "protocol": settings["protocol"],
         "layers": layers,
         "weights": weights_of(command.fractions(settings["weights"]), len(layers)).tolist(),
         "selected_on": origin_of_paths.name,
-        "images": len(paths.labels),
+        "images": count,
         "layer_accuracy": accuracy.tolist(),
     }
     write_json(arguments.selection, content, origin)

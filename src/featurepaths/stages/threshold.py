@@ -13,7 +13,7 @@ from featurepaths.detection.scores import s_max
 from featurepaths.detection.thresholds import at_false_positive_rate, otsu
 from featurepaths.errors import FeaturePathsError
 from featurepaths.paths.aggregate import weights_of
-from featurepaths.paths.records import read_pair
+from featurepaths.paths.records import open_pair
 from featurepaths.stages import command
 from featurepaths.storage import read_json, read_origin, write_json
 
@@ -32,7 +32,8 @@ def main(arguments):
     name = f"thresholds/{pooling}/{arguments.threshold.stem}"
     origin = command.origin_of("threshold", arguments, name, inputs)
     weights = weights_of(command.fractions(settings["weights"]), len(layers))
-    clean, adversarial = (s_max(paths.similarity, layers, weights) for paths in read_pair(*inputs[:2]))
+    with open_pair(*inputs[:2]) as pair:
+        clean, adversarial = (paths.of_each(lambda similarity: s_max(similarity, layers, weights)) for paths in pair)
     thresholds = {"otsu": otsu(np.concatenate([clean, adversarial]))}
     if settings["protocol"] == "held-out":
         rate = Fraction(settings["false_positive_rate"])
