@@ -9,11 +9,19 @@ def test_mean_paths_show_the_means(classes):
     generator = np.random.default_rng(0)
     labels = np.repeat(np.arange(classes), 4)
     clean, attacked = generator.uniform(size=(2, len(labels), 6))
-    figure = figures.mean_paths(clean, {"a": attacked}, labels, [str(c) for c in range(classes)])
+    names = [str(c) for c in range(classes)]
+    figure = figures.mean_paths({"clean": (clean, labels), "a": (attacked[::2], labels[::2])}, names)
     lines = figure.axes[0].get_lines()
     rows = labels == 0 if classes <= 20 else slice(None)
     np.testing.assert_allclose(lines[0].get_ydata(), clean[rows].mean(axis=0))
+    rows = slice(0, 4, 2) if classes <= 20 else slice(None, None, 2)
     np.testing.assert_allclose(lines[1].get_ydata(), attacked[rows].mean(axis=0))
+
+
+def test_a_class_without_attacked_images_has_no_attacked_path():
+    clean = np.ones((6, 3)), np.repeat([0, 1, 2], 2)
+    figure = figures.mean_paths({"clean": clean, "a": (np.ones((2, 3)), np.array([0, 2]))}, ["x", "y", "z"])
+    assert [np.isnan(axis.get_lines()[1].get_ydata()).all() for axis in figure.axes[:3]] == [False, True, False]
 
 
 def test_histograms_count_every_image_and_mark_every_threshold():

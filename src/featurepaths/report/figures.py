@@ -48,28 +48,24 @@ def save(figure: Figure, title: str, base: Path) -> None:
     plt.close(figure)
 
 
-def mean_paths(
-    clean: np.ndarray, attacked: Mapping[str, np.ndarray], labels: np.ndarray, class_names: Sequence[str]
-) -> Figure:
+def mean_paths(similarity: Mapping[str, tuple[np.ndarray, np.ndarray]], class_names: Sequence[str]) -> Figure:
     """Figure 1: mean similarity of images to their true class, by layer, one panel a class.
 
     Where there are more than 20 classes one panel shows the mean over all images, and the quartiles of the classes.
 
     Parameters
     ----------
-    clean, attacked
-        Similarity to the true class in every layer [N, L], of clean images and by attack.
-    labels
-        The images' classes [N].
+    similarity
+        Of clean images, first, and by attack: similarity to the true class in every layer [N, L], and the images'
+        classes [N], which need not be all of them.
     """
-    series = {"clean": clean, **attacked}
-    layers = np.arange(1, clean.shape[1] + 1)
+    by_class = {name: _mean_by_class(*of_images, len(class_names)) for name, of_images in similarity.items()}
+    layers = np.arange(1, by_class["clean"].shape[1] + 1)
     if len(class_names) > MOST_PANELS:
         figure, axis = plt.subplots(figsize=(6, 4), layout="constrained")
-        for (name, values), (color, marker) in zip(series.items(), _looks(), strict=False):
-            by_class = np.stack([values[labels == c].mean(axis=0) for c in range(len(class_names))])
-            axis.plot(layers, values.mean(axis=0), color=color, marker=marker, markersize=4, label=name)
-            axis.fill_between(layers, *np.quantile(by_class, [0.25, 0.75], axis=0), color=color, alpha=0.2, lw=0)
+        for (name, means), (color, marker) in zip(by_class.items(), _looks(), strict=False):
+            axis.plot(layers, similarity[name][0].mean(axis=0), color=color, marker=marker, markersize=4, label=name)
+            axis.fill_between(layers, *np.nanquantile(means, [0.25, 0.75], axis=0), color=color, alpha=0.2, lw=0)
         axis.set(xlabel="layer", ylabel="similarity to the true class", title="mean; band: quartiles of the classes")
         axis.set_xticks(layers)
         axis.legend()
@@ -84,9 +80,8 @@ def mean_paths(
         if number >= len(class_names):
             axis.set_axis_off()
             continue
-        for (name, values), (color, marker) in zip(series.items(), _looks(), strict=False):
-            mean = values[labels == number].mean(axis=0)
-            axis.plot(layers, mean, color=color, marker=marker, markersize=3, linewidth=1.2, label=name)
+        for (name, means), (color, marker) in zip(by_class.items(), _looks(), strict=False):
+            axis.plot(layers, means[number], color=color, marker=marker, markersize=3, linewidth=1.2, label=name)
         axis.set_title(class_names[number])
         axis.set_xticks(layers)
     figure.supxlabel("layer", fontsize=10)
@@ -207,6 +202,14 @@ def training_curves(runs: Mapping[str, Mapping[str, Sequence[float]]]) -> Figure
     handles, names = axes[0].get_legend_handles_labels()
     figure.legend(handles, names, loc="outside lower center", ncols=min(len(names), 5))
     return figure
+
+
+def _mean_by_class(values: np.ndarray, labels: np.ndarray, classes: int) -> np.ndarray:
+    """Return the mean of values [N, L] over each class's images: [classes, L], NaN for a class that has none."""
+    sums = np.zeros((classes, values.shape[1]))
+    np.add.at(sums, labels, values)
+    counts = np.bincount(labels, minlength=classes)[:, None]
+    return np.divide(sums, counts, out=np.full_like(sums, np.nan), where=counts > 0)
 
 
 def _looks() -> Iterator[tuple[str, str]]:

@@ -176,7 +176,7 @@ def attack_table(found: Iterable[tuple[Run, str, Mapping[str, Any]]]) -> pd.Data
             **_rate("clean_accuracy", int(records["clean_correct"].sum()), len(records["clean_correct"])),
             **_rate("success_rate", int(records["success"].sum()), int(records["clean_correct"].sum())),
             "gradient_vanished": (records["vanished_steps"] > 0).mean(),
-            "mean_first_fooled_step": pd.Series(records["first_fooled_step"][records["success"]]).mean(),
+            "mean_first_fooled_step": _mean_step(records),
             "mean_loss": records[keep]["loss"].mean(),
             "mean_norm": records[keep]["norm"].mean(),
             "queries": int(records["queries"].max()),
@@ -186,6 +186,12 @@ def attack_table(found: Iterable[tuple[Run, str, Mapping[str, Any]]]) -> pd.Data
         for run, attack, records in found
         for keep in records["keeps"]
     )
+
+
+def _mean_step(records: Mapping[str, Any]) -> float:
+    # a search in bfloat16 may not have noticed a success that float32 finds in the end
+    noticed = records["success"] & (records["first_fooled_step"] >= 0)
+    return pd.Series(records["first_fooled_step"][noticed]).mean()
 
 
 def collapse_table(found: Iterable[tuple[Run, str, Mapping[str, Any]]]) -> pd.DataFrame:

@@ -1,11 +1,11 @@
-"""Figures of one run and pooling: mean paths, score histograms, accuracy by layer, ROC curves."""
+"""Figures of one run, pooling and attack: mean paths, score histograms, accuracy by layer, ROC curves."""
 
 from pathlib import Path
 
 import numpy as np
 
 from featurepaths.data import class_names_in
-from featurepaths.paths.records import read_paths
+from featurepaths.paths.records import open_paths
 from featurepaths.stages import command
 from featurepaths.storage import open_hdf5, read_json
 
@@ -25,20 +25,15 @@ def main(arguments):
     command.check_inputs("run_figures", arguments, inputs)
     with open_hdf5(arguments.data) as file:
         class_names = class_names_in(file)
-    clean = read_paths(arguments.clean)
-    attacked = {name_of(path): read_paths(path) for path in arguments.adversarial}
+    similarity = {"clean": own_similarity(arguments.clean)}
+    similarity |= {name_of(path): own_similarity(path) for path in arguments.adversarial}
     detection = {name_of(path): read_json(path)["protocols"] for path in arguments.detection}
     records = {name_of(path): read_records(path) for path in arguments.records}
     recognition = {name_of(path): read_json(path) for path in arguments.recognition}
     one = next(iter(recognition.values()))  # of clean images all say the same
 
     made = {
-        "paths": figures.mean_paths(
-            own_similarity(clean),
-            {name: own_similarity(paths) for name, paths in attacked.items()},
-            clean.labels,
-            class_names,
-        ),
+        "paths": figures.mean_paths(similarity, class_names),
         "histogram": figures.score_histograms(
             {name: (found["clean_score"], found["adversarial_score"]) for name, found in records.items()},
             {name: thresholds_of(protocols) for name, protocols in detection.items()},
@@ -62,7 +57,7 @@ def main(arguments):
     }  # fmt: skip
     for name, figure in made.items():
         title = f"{TITLES[name]}: {arguments.settings['title']}"
-        figures.save(figure, title, arguments.figures / f"{name}.{arguments.run}.{arguments.pooling}")
+        figures.save(figure, title, arguments.figures / f"{name}.{arguments.name}")
 
 
 def name_of(path):
@@ -70,9 +65,11 @@ def name_of(path):
     return ", ".join(path.stem.split(".")[-2:])
 
 
-def own_similarity(paths):
-    """Return the similarity of each image to its true class in every layer, [N, L]."""
-    return np.take_along_axis(paths.similarity, paths.labels[:, None, None], axis=2)[:, :, 0]
+def own_similarity(path):
+    """Return the similarity of each image to its true class in every layer, [N, L], and the images' classes [N]."""
+    with open_paths(path) as paths:
+        own = paths.of_each(lambda all_classes, labels: all_classes[np.arange(len(labels)), :, labels], paths.labels)
+        return own, paths.labels
 
 
 def read_records(path):
@@ -104,12 +101,11 @@ def parser():
     files = {"type": Path, "nargs": "+", "required": True}
     made.add_argument("--data", type=Path, required=True, help="data.h5, for the classes' names")
     made.add_argument("--clean", type=Path, required=True, help="feature paths of the clean test images")
-    made.add_argument("--adversarial", **files, help="feature paths of their adversarial examples, by attack")
-    made.add_argument("--detection", **files, help="detection metrics, by attack")
-    made.add_argument("--records", **files, help="detection records, by attack")
-    made.add_argument("--recognition", **files, help="recognition metrics, by attack")
-    made.add_argument("--run", required=True, help="the run's name, for the files' names")
-    made.add_argument("--pooling", required=True, help="the pooling, for the files' names")
+    made.add_argument("--adversarial", **files, help="feature paths of adversarial examples of them, by keep")
+    made.add_argument("--detection", **files, help="detection metrics, by keep")
+    made.add_argument("--records", **files, help="detection records, by keep")
+    made.add_argument("--recognition", **files, help="recognition metrics, by keep")
+    made.add_argument("--name", required=True, help="how the files' names go on after the kind of figure")
     made.add_argument("--figures", type=Path, required=True, help="the folder to write to")
     return made
 
