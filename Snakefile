@@ -33,4 +33,4 @@ rule all:
         rules.configuration.output,
         rules.tables.output,
         rules.summary_figures.output,
-        expand(rules.run_figures.output, run=PLAN.runs, pooling=PLAN.poolings),
+        expand(rules.run_figures.output, run=PLAN.runs, pooling=PLAN.poolings, attack=EXPERIMENT.attacks),

@@ -17,10 +17,10 @@ from featurepaths.plan import Plan
 
 try:
     EXPERIMENT = read_experiment(config, " + ".join(map(str, workflow.configfiles)) or "The configuration")
+    PLAN = Plan(EXPERIMENT)
+    PLAN.data()  # a folder of images has to be there
 except FeaturePathsError as error:
     raise WorkflowError(error) from None
-
-PLAN = Plan(EXPERIMENT)
 
 workflow.register_pathvars(results=f"results/{EXPERIMENT.name}", run="<results>/{run}")
 
@@ -34,8 +34,8 @@ THREADS = EXPERIMENT.torch_threads
 
 # Nor is the place that a data set is read from.
 DATA_FROM = ""
-if EXPERIMENT.data.source == "cifar10":
-    DATA_FROM = f"--root {quote(EXPERIMENT.data.root)}" + " --download" * EXPERIMENT.data.download
+if EXPERIMENT.data.source != "digits":
+    DATA_FROM = f"--root {quote(EXPERIMENT.data.root)}" + " --download" * getattr(EXPERIMENT.data, "download", False)
 
 
 wildcard_constraints:
@@ -69,6 +69,11 @@ def calibrated(kind, stem):
         f"<results>/{w.run}/{kind}/{w.pooling}/{stem}{calibration}.json"
         for calibration in PLAN.calibrations(f"{w.attack}.{w.keep}")
     ]
+
+
+def of_keeps(name):
+    """Return an input function: an artefact of every stopping rule that an attack keeps, in the same run."""
+    return lambda w: expand(f"<results>/{w.run}/{name}", pooling=w.pooling, attacked=PLAN.kept(w.attack))
 
 
 def of_runs(name):

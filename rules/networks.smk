@@ -22,15 +22,16 @@ rule train:
     resources:
         gpu=GPU,
         device=EXPERIMENT.device,
-        mem_mb=4000,
+        resident_mb=EXPERIMENT.resident_mb,
+        mem_mb=4000 + EXPERIMENT.resident_mb,
         runtime=lambda w: 30 + 2 * PLAN.epochs(w.run),
     params:
         settings=lambda w: PLAN.train(w.run).params["settings"],
         digest=lambda w: PLAN.train(w.run).params["digest"],
     shell:
         "python -m featurepaths.stages.train --settings {params.settings:q} --digest {params.digest}"
-        " --device {resources.device} --data {input.data} --checkpoint {output.checkpoint} --training {output.training}"
-        " > {log} 2>&1"
+        " --device {resources.device} --resident-mb {resources.resident_mb} --data {input.data}"
+        " --checkpoint {output.checkpoint} --training {output.training} > {log} 2>&1"
 
 
 rule attack:

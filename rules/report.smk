@@ -79,40 +79,40 @@ rule run_figures:
     input:
         data="<results>/data.h5",
         clean="<run>/paths/{pooling}/test.h5",
-        adversarial=[f"<run>/paths/{{pooling}}/test.{attacked}.h5" for attacked in PLAN.attacked],
-        detection=[f"<run>/detection/{{pooling}}/feature-paths.{attacked}.json" for attacked in PLAN.attacked],
-        records=[f"<run>/detection/{{pooling}}/feature-paths.{attacked}.h5" for attacked in PLAN.attacked],
-        recognition=[f"<run>/recognition/{{pooling}}/feature-paths.{attacked}.json" for attacked in PLAN.attacked],
+        adversarial=of_keeps("paths/{pooling}/test.{attacked}.h5"),
+        detection=of_keeps("detection/{pooling}/feature-paths.{attacked}.json"),
+        records=of_keeps("detection/{pooling}/feature-paths.{attacked}.h5"),
+        recognition=of_keeps("recognition/{pooling}/feature-paths.{attacked}.json"),
     output:
         paths=report(
-            "<results>/figures/paths.{run}.{pooling}.png",
+            "<results>/figures/paths.{run}.{pooling}.{attack}.png",
             caption="../captions/paths.rst",
             category="Figure 1: mean feature paths",
-            labels={"run": "{run}", "pooling": "{pooling}"},
+            labels={"run": "{run}", "pooling": "{pooling}", "attack": "{attack}"},
         ),
         histogram=report(
-            "<results>/figures/histogram.{run}.{pooling}.png",
+            "<results>/figures/histogram.{run}.{pooling}.{attack}.png",
             caption="../captions/histogram.rst",
             category="Figures 2 and 4: detection scores",
-            labels={"run": "{run}", "pooling": "{pooling}"},
+            labels={"run": "{run}", "pooling": "{pooling}", "attack": "{attack}"},
         ),
         layers=report(
-            "<results>/figures/layers.{run}.{pooling}.png",
+            "<results>/figures/layers.{run}.{pooling}.{attack}.png",
             caption="../captions/layers.rst",
             category="Figures 3 and 5: accuracy by layer",
-            labels={"run": "{run}", "pooling": "{pooling}"},
+            labels={"run": "{run}", "pooling": "{pooling}", "attack": "{attack}"},
         ),
         roc=report(
-            "<results>/figures/roc.{run}.{pooling}.png",
+            "<results>/figures/roc.{run}.{pooling}.{attack}.png",
             caption="../captions/roc.rst",
             category="ROC curves",
-            labels={"run": "{run}", "pooling": "{pooling}"},
+            labels={"run": "{run}", "pooling": "{pooling}", "attack": "{attack}"},
         ),
-        vector=[f"<results>/figures/{figure}.{{run}}.{{pooling}}.svg" for figure in RUN_FIGURES],
+        vector=[f"<results>/figures/{figure}.{{run}}.{{pooling}}.{{attack}}.svg" for figure in RUN_FIGURES],
     log:
-        "<run>/logs/figures.{pooling}.log",
+        "<run>/logs/figures.{pooling}.{attack}.log",
     benchmark:
-        "<run>/benchmarks/figures.{pooling}.tsv"
+        "<run>/benchmarks/figures.{pooling}.{attack}.tsv"
     conda:
         "../envs/featurepaths.yaml"
     threads: 1
@@ -120,13 +120,13 @@ rule run_figures:
         mem_mb=1000,
         runtime=10,
     params:
-        settings=lambda w: PLAN.run_figures(w.run, w.pooling).params["settings"],
-        digest=lambda w: PLAN.run_figures(w.run, w.pooling).params["digest"],
+        settings=lambda w: PLAN.run_figures(w.run, w.pooling, w.attack).params["settings"],
+        digest=lambda w: PLAN.run_figures(w.run, w.pooling, w.attack).params["digest"],
     shell:
         "python -m featurepaths.stages.run_figures --settings {params.settings:q} --digest {params.digest}"
         " --data {input.data} --clean {input.clean} --adversarial {input.adversarial}"
         " --detection {input.detection} --records {input.records} --recognition {input.recognition}"
-        " --run {wildcards.run} --pooling {wildcards.pooling} --figures $(dirname {output.paths}) > {log} 2>&1"
+        " --name {wildcards.run}.{wildcards.pooling}.{wildcards.attack} --figures $(dirname {output.paths}) > {log} 2>&1"
 
 
 rule summary_figures:

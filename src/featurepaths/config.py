@@ -59,6 +59,7 @@ Layers = Annotated[
 ]
 Weights = Literal["equal"] | list[Exact]
 Keep = Literal["first-success", "last-success", "max-loss"]
+Precision = Literal["auto", "float32", "bfloat16"]
 
 
 class Section(BaseModel):
@@ -81,14 +82,32 @@ class Digits(Section):
     """Decides which image falls in which split."""
 
 
-class Cifar10(Section):
-    """CIFAR-10, read by torchvision."""
+class Cifar(Section):
+    """CIFAR-10 or CIFAR-100, read by torchvision."""
 
-    source: Literal["cifar10"]
+    source: Literal["cifar10", "cifar100"]
     root: str
-    """Folder that holds (or, with `download`, will hold) `cifar-10-batches-py`."""
+    """Folder that holds (or, with `download`, will hold) `cifar-10-batches-py` or `cifar-100-python`."""
     download: bool = False
     """Whether torchvision may download it."""
+    calibration: Annotated[Exact, Field(ge=0, lt=1)] = Fraction(1, 10)
+    """Share of the training images that become the calibration split; 0 leaves only the `paper` protocol."""
+    seed: int = Field(0, ge=0, lt=2**32)
+    """Decides which image falls in which split."""
+
+
+class Folder(Section):
+    """PNG and JPEG files in `train/<class>/` and `test/<class>/`."""
+
+    source: Literal["folder"]
+    root: str
+    """Folder that holds `train` and `test`."""
+    size: int | None = Field(None, ge=32)
+    """Height and width that the middle square of each image is resized to; null takes images that are all alike."""
+    title: str = "image folder"
+    """What the images are, to be stored with them."""
+    stands_for: Literal["cifar10"] | None = None
+    """Data set whose published numbers are shown beside the results."""
     calibration: Annotated[Exact, Field(ge=0, lt=1)] = Fraction(1, 10)
     """Share of the training images that become the calibration split; 0 leaves only the `paper` protocol."""
     seed: int = Field(0, ge=0, lt=2**32)
@@ -143,6 +162,10 @@ class Training(Section):
     """`crop-flip` shifts by up to 4 pixels and mirrors at random."""
     adversary: Adversary | None = None
     """None for standard training."""
+    precision: Precision = "float32"
+    """`bfloat16` is autocast, and channels-last on a GPU; weights stay in float32. `auto` takes it where it is fast."""
+    compile: bool = False
+    """Whether `torch.compile` compiles the network first; it needs a C++ compiler."""
 
 
 class Attack(Section):
@@ -151,7 +174,9 @@ class Attack(Section):
     method: Literal["apgd"] = "apgd"
     norm: Literal["linf", "l2"] = "linf"
     eps: Positive
-    """Radius, in pixel values of [0, 1]."""
+    """Radius."""
+    eps_units: Literal["pixel", "normalised"] = "pixel"
+    """What eps and step measure: values of [0, 1], or what the network sees after its normalisation (L-infinity)."""
     step: Positive | None = None
     """Initial step; 2 eps, as published, when left out."""
     iterations: int = Field(20, ge=1)
@@ -159,6 +184,16 @@ class Attack(Section):
     """Cross-entropy, or the difference of logits ratio."""
     keep: Annotated[list[Keep], Field(min_length=1), AfterValidator(_distinct)] = ["first-success", "max-loss"]
     """Which iterates of the search are evaluated as its adversarial example, each by itself."""
+    images: int | None = Field(None, ge=1)
+    """Attack only so many images of a split, evenly spaced over it."""
+    precision: Precision = "float32"
+    """`bfloat16` only searches: its results are judged in float32. `auto` takes it where it is fast."""
+
+    @model_validator(mode="after")
+    def _units_fit_the_norm(self):
+        if self.eps_units == "normalised" and self.norm != "linf":
+            raise ValueError("eps_units: normalised needs norm: linf")
+        return self
 
 
 class Features(Section):
@@ -224,7 +259,10 @@ class Experiment(Section):
     """Where networks run; `auto` takes a GPU where there is one."""
     torch_threads: int = Field(1, ge=1)
     """Threads of each job that runs a network. Part of what decides the numbers: more threads sum in another order."""
-    data: Annotated[Digits | Cifar10, Field(discriminator="source")]
+    resident_mb: int = Field(4096, ge=0)
+    """Training images up to this many MB are held in memory, or on the GPU; more are read batch by batch, at the same
+    results."""
+    data: Annotated[Digits | Cifar | Folder, Field(discriminator="source")]
     models: Annotated[dict[Name, Model], Field(min_length=1)]
     training: Annotated[dict[Name, Training], Field(min_length=1)]
     """Every model is trained in each of these ways."""

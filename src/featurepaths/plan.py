@@ -14,6 +14,7 @@ from typing import Any
 
 from featurepaths.config import Experiment
 from featurepaths.digests import artefact_digest, digest_of
+from featurepaths.image_folder import listing_digest
 
 once = lru_cache(maxsize=None)
 
@@ -57,7 +58,11 @@ class Plan:
             for training in experiment.training
             for seed in sorted(experiment.seeds)
         ]
-        self.attacked = [f"{attack}.{keep}" for attack in experiment.attacks for keep in self._keeps(attack)]
+        self.attacked = [attacked for attack in experiment.attacks for attacked in self.kept(attack)]
+
+    def kept(self, attack: str) -> list[str]:
+        """Return ``<attack>.<keep>`` of every stopping rule that an attack keeps."""
+        return [f"{attack}.{keep}" for keep in self._keeps(attack)]
 
     def epochs(self, run: str) -> int:
         """Return how many epochs a run trains."""
@@ -76,8 +81,17 @@ class Plan:
 
     @once
     def data(self) -> Artefact:
-        """The data set; where it lies does not count."""
-        settings = {key: value for key, value in self.config["data"].items() if key not in ("root", "download")}
+        """The data set; where it lies does not count.
+
+        Raises
+        ------
+        FeaturePathsError
+            If it is a folder of images that is not there, or holds something else.
+        """
+        data = self.config["data"]
+        settings = {key: value for key, value in data.items() if key not in ("root", "download", "stands_for")}
+        if data["source"] == "folder":
+            settings["listing"] = listing_digest(data["root"])
         return Artefact("data", "data", settings)
 
     @once
@@ -94,8 +108,8 @@ class Plan:
 
     @once
     def attack(self, run: str, split: str, attack: str) -> Artefact:
-        """An attack on a run's network; which of its stopping rules are evaluated does not count."""
-        settings = {key: value for key, value in self.config["attacks"][attack].items() if key != "keep"}
+        """An attack on a run's network."""
+        settings = self.config["attacks"][attack] | {"keep": self._keeps(attack)}
         settings |= {"seed": self._parts(run)[2], "torch_threads": self.config["torch_threads"]}
         return Artefact("attack", f"attacks/{split}.{attack}", settings, (self.train(run), self.data()))
 
@@ -168,14 +182,14 @@ class Plan:
         return Artefact("recognition", f"recognition/{pooling}/feature-paths.{attacked}", settings, inputs)
 
     @once
-    def run_figures(self, run: str, pooling: str) -> Artefact:
-        """Figures of a run and pooling."""
+    def run_figures(self, run: str, pooling: str, attack: str) -> Artefact:
+        """Figures of a run, pooling and attack."""
         model, training, seed = self._parts(run)
         settings = {"title": f"{model}, {training} training, seed {seed}, {pooling} features"}
-        images = ["test", *(f"test.{attacked}" for attacked in self.attacked)]
-        paths = [self.paths(run, pooling, name) for name in images]
-        detection = [self.detection(run, pooling, attacked) for attacked in self.attacked]
-        recognition = [self.recognition(run, pooling, attacked) for attacked in self.attacked]
+        kept = self.kept(attack)
+        paths = [self.paths(run, pooling, name) for name in ("test", *(f"test.{attacked}" for attacked in kept))]
+        detection = [self.detection(run, pooling, attacked) for attacked in kept]
+        recognition = [self.recognition(run, pooling, attacked) for attacked in kept]
         inputs = self.data(), *paths, *detection, *detection, *recognition  # metrics, then records of detection
         return Artefact("run_figures", "figures", settings, inputs)
 
@@ -204,7 +218,8 @@ class Plan:
     @once
     def configuration(self) -> Artefact:
         """The record of the configuration; it is made again when any stage's code or library changes."""
-        figures = [self.run_figures(run, pooling) for run, pooling in self._runs_and_poolings()]
+        attacks = self.experiment.attacks
+        figures = [self.run_figures(*one, attack) for one in self._runs_and_poolings() for attack in attacks]
         return Artefact("configuration", "config", self.config, (self.tables(), self.summary_figures(), *figures))
 
     def _keeps(self, attack: str) -> list[str]:
@@ -212,7 +227,8 @@ class Plan:
 
     def _papers_attacks(self) -> list[str]:
         """Return the attacks that the paper's numbers may stand beside: on CIFAR-10, L-infinity, 8/255."""
-        if self.experiment.data.source != "cifar10":
+        data = self.experiment.data
+        if "cifar10" not in (data.source, getattr(data, "stands_for", None)):
             return []
         attacks = self.experiment.attacks.items()
         return sorted(name for name, attack in attacks if attack.norm == "linf" and attack.eps == Fraction(8, 255))

@@ -12,9 +12,11 @@ import pandas as pd
 import pytest
 import torch
 import yaml
+from PIL import Image
 
 from featurepaths.networks.checkpoint import load_checkpoint
 from featurepaths.networks.tap import forward_intermediates
+from featurepaths.sources import load_digits
 from tests.conftest import TINY, Workflow
 
 TABLES = ["architecture", "accuracy", "attacks", "combinations", "detection", "recognition", "collapse"]
@@ -31,7 +33,7 @@ def test_everything_is_made(tiny):
         for figure in ("paths", "histogram", "layers", "roc"):
             for training in ("standard", "adversarial"):
                 for pooling in ("flatten", "mean"):
-                    assert f"{figure}.small-{training}-s0.{pooling}.{kind}" in figures
+                    assert f"{figure}.small-{training}-s0.{pooling}.apgd.{kind}" in figures
     recorded = json.loads((tiny.results / "config.json").read_text())
     assert recorded["configuration"]["attacks"]["apgd"]["eps"] == "1/10"
     assert recorded["versions"]["torch"] == torch.__version__.partition("+")[0]
@@ -302,3 +304,98 @@ def test_nothing_is_written_outside_the_results(tiny):
     assert {path.name for path in tiny.folder.iterdir()} == {"config.yaml", "results", ".snakemake"}
     assert not list(Path(tiny.results).rglob("*.partial"))
     assert not [path for path in tiny.results.rglob(".*") if path.is_file() and path.name != ".snakemake_timestamp"]
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory):
+    """A folder of digits as PNG files, and an experiment on it with an attack of every kind of option."""
+    folder = tmp_path_factory.mktemp("pictures")
+    parts, names = load_digits(32, 0.3, 0)
+    for part, (images, labels) in parts.items():
+        for number, (image, label) in enumerate(zip(images[:300], labels[:300], strict=True)):
+            path = folder / "images" / part / names[label] / f"{number}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(image).save(path)
+    rough = {"eps": "8/255", "iterations": 5, "precision": "bfloat16", "keep": KEEPS}
+    config = copy.deepcopy(TINY) | {
+        "data": {"source": "folder", "root": "images", "title": "digits in files", "stands_for": "cifar10"},
+        "features": {"poolings": ["mean"], "keep": False},
+        "attacks": {
+            "apgd": rough,
+            "some": {"eps": "8/255", "iterations": 3, "images": 50, "keep": ["max-loss"]},
+            "normalised": {**rough, "eps_units": "normalised", "images": 50, "keep": ["last-success"]},
+        },
+    }
+    del config["training"]["adversarial"]
+    config["training"]["standard"]["precision"] = "bfloat16"
+    workflow = Workflow(folder, config)
+    workflow()
+    return workflow
+
+
+def test_a_folder_of_images_is_a_data_set(pictures):
+    with h5py.File(pictures.results / "data.h5") as file:
+        assert file.attrs["provenance"] == "digits in files"
+        assert np.bincount(np.unique(file["split"][:], return_inverse=True)[1]).tolist() == [30, 300, 270]
+    accuracy = pd.read_csv(pictures.results / "tables/accuracy.csv")
+    shown = accuracy.query("method == 'undefended' and attack == 'apgd'")["paper_clean_accuracy"]
+    assert (shown == 0.9224).all(), "the paper's number for a standard ResNet-18"
+
+
+def test_an_attack_on_some_images_is_compared_with_the_same_clean_ones(pictures):
+    run = pictures.results / "small-standard-s0"
+    with h5py.File(run / "attacks/test.some.h5") as attack, h5py.File(run / "paths/mean/test.h5") as clean:
+        index = attack["index"][:]
+        assert len(index) == 50
+        assert (np.diff(index) == 6).all(), "50 of 300, evenly spaced"
+        rows = np.searchsorted(clean["index"][:], index)
+        network = clean["logits"][:][rows].argmax(axis=1)
+        correct = (network == attack["labels"][:]).mean()
+    recognition = pd.read_csv(pictures.results / "tables/recognition.csv")
+    rows = recognition.query("method == 'undefended'").set_index("attack")
+    assert rows.loc["some", "n"] == 50
+    assert set(rows.loc["apgd", "n"]) == {300}
+    assert rows.loc["some", "clean_accuracy"] == pytest.approx(correct)
+    detection = pd.read_csv(pictures.results / "tables/detection.csv").set_index("attack")
+    assert set(detection.loc["some", "n_clean"]) == set(detection.loc["some", "n_adversarial"]) == {50}
+
+
+def test_an_attack_in_bfloat16_is_judged_by_the_network_in_float32(pictures):
+    run = pictures.results / "small-standard-s0"
+    with h5py.File(run / "attacks/test.apgd.h5") as attack:
+        assert attack.attrs["precision"] == "bfloat16"
+        for keep in KEEPS:
+            with h5py.File(run / f"paths/mean/test.apgd.{keep}.h5") as paths:
+                wrong = paths["logits"][:].argmax(axis=1) != attack["labels"][:]
+            assert (attack["success"][:] == (wrong & attack["clean_correct"][:])).all()
+
+
+def test_normalised_units_are_those_after_the_networks_normalisation(pictures):
+    run = pictures.results / "small-standard-s0"
+    _, description = load_checkpoint(run / "checkpoint.safetensors")
+    std = np.array(description["build"]["std"])
+    with h5py.File(run / "attacks/test.normalised.h5") as attack, h5py.File(pictures.results / "data.h5") as data:
+        clean = data["images"][:][attack["index"][:]].transpose(0, 3, 1, 2).astype(np.float32) / 255
+        delta = np.abs(attack["last-success/adversarial"][:] - clean).max(axis=(0, 2, 3))
+    np.testing.assert_allclose(delta, 8 / 255 * std, rtol=1e-4)
+
+
+def test_how_a_network_was_computed_is_recorded(pictures):
+    _, description = load_checkpoint(pictures.results / "small-standard-s0/checkpoint.safetensors")
+    assert description["precision"] == "bfloat16"
+    assert description["memory_format"] == "contiguous_format"
+
+
+def test_changed_images_make_everything_anew_and_where_they_lie_nothing(pictures, tmp_path):
+    copied = tmp_path / "elsewhere"
+    shutil.copytree(pictures.folder / "images", copied)
+    moved = f"data={{root: {copied}}}"
+    assert jobs(pictures("--dry-run", "--config", moved)) == {"configuration": 1}, "the record of what was configured"
+    (copied / "train/0/999.png").write_bytes(next((copied / "train/0").glob("*.png")).read_bytes())
+    assert jobs(pictures("--dry-run", "--config", moved))["data"] == 1
+
+
+def test_a_folder_that_is_not_there_is_told_before_any_job(pictures):
+    told = pictures("--dry-run", "--config", "data={root: nowhere}", succeeds=False)
+    assert "There is no folder nowhere/train" in told
+    assert "Traceback" not in told
