@@ -1,5 +1,6 @@
 # make run       the experiment of CONFIG and its report      make test   the tests
-# make lint      ruff, snakefmt and Snakemake's own linter    make lock   requirements.lock from pyproject.toml
+# make bench     speed and memory, as ratios                  make lock   requirements.lock from pyproject.toml
+# make lint      ruff, snakefmt and Snakemake's own linter
 CONFIG ?= config.yaml
 PYTHON ?= python3
 ENV = .venv
@@ -8,7 +9,7 @@ BIN = $(ENV)/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 NAME = $(shell $(BIN)/python -c 'import sys, yaml; print(yaml.safe_load(open(sys.argv[1]))["name"])' '$(CONFIG)')
 
-.PHONY: run test lint format schema lock clean
+.PHONY: run test bench lint format schema lock clean
 .DELETE_ON_ERROR:
 
 run: $(ENV)/ready
@@ -18,6 +19,9 @@ run: $(ENV)/ready
 
 test: $(ENV)/ready
 	$(BIN)/python -m pytest
+
+bench: $(ENV)/ready
+	$(BIN)/python -m benchmarks
 
 lint: $(ENV)/ready
 	$(BIN)/ruff check .
@@ -47,7 +51,7 @@ $(ENV)/ready: requirements.lock
 # uv writes one lock for every platform; make lock UPGRADE=--upgrade takes newer versions. The override lets torchattacks
 # live beside Snakemake: see pyproject.toml.
 lock:
-	echo 'requests>=2.32' | uv pip compile pyproject.toml --extra attacks --extra dev --override /dev/stdin \
+	echo 'requests>=2.32' | uv pip compile pyproject.toml --extra attacks --extra bench --extra dev --override /dev/stdin \
 		--universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --quiet $(UPGRADE) \
 		--custom-compile-command 'make lock' --output-file requirements.lock
 

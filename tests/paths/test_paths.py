@@ -50,7 +50,7 @@ def test_similarities_are_cosines_across_chunks():
     np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1, rtol=1e-6)
 
 
-@pytest.mark.parametrize(("width", "rows"), [(9, 1024), (2**16, 256), (2**20, 64)])
+@pytest.mark.parametrize(("width", "rows"), [(9, 512), (2**16, 128), (2**20, 64)])
 def test_wide_features_come_in_shorter_chunks(width, rows):
     class Wide:
         shape = 300 if width > 9 else 3000, width

@@ -7,8 +7,8 @@ import numpy as np
 
 from featurepaths.errors import FeaturePathsError
 
-CHUNK_ROWS = 64, 1024
-CHUNK_VALUES = 2**24
+CHUNK_ROWS = 64, 512
+CHUNK_VALUES = 2**23
 """Rows read at a time: as many as hold so many values, within these bounds. They depend on the features alone, so that
 sums are always taken in the same order."""
 

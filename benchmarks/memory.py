@@ -1,0 +1,105 @@
+"""Peak memory of whole stages: how much each further image takes, as a share of the bytes it reads or writes."""
+
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.measure import Result
+from featurepaths.data import write_splits
+from featurepaths.networks.checkpoint import save_checkpoint
+from featurepaths.networks.resnet import ResNet
+from featurepaths.storage import Origin
+
+COUNTS = 2_000, 8_000
+# The kernel's own record of the process; getrusage would count the parent's memory at the fork as well.
+RUN_AND_TELL = """
+import atexit, pathlib, runpy, sys
+atexit.register(lambda: print(pathlib.Path("/proc/self/status").read_text()))
+sys.argv = sys.argv[1:]
+runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
+"""
+SHARE = 0.05
+
+
+def measure(folder: Path) -> list[Result]:
+    """Return the slope of each stage's peak memory between `COUNTS` images, in bytes of a byte."""
+    with tempfile.TemporaryDirectory(dir=folder) as temporary:
+        peaks: dict[str, list[int]] = {}
+        sizes: dict[str, int] = {}
+        for count in COUNTS:
+            for stage, (peak, size) in _stages(Path(temporary) / str(count), count).items():
+                peaks.setdefault(stage, []).append(peak)
+                sizes[stage] = size
+    results = []
+    for stage, (few, many) in peaks.items():
+        ratio = (many - few) / (COUNTS[1] - COUNTS[0]) / sizes[stage]
+        results.append(Result(f"peak memory of {stage}, slope", ratio, ratio, ratio, SHARE, at_most=True))
+    return results
+
+
+def _stages(folder: Path, count: int) -> dict[str, tuple[int, int]]:
+    """Run every stage on `count` images; return its peak memory and an image's bytes."""
+    folder.mkdir()
+    pixels = np.random.default_rng(0).integers(0, 256, (count, 32, 32, 3), np.uint8)
+    part = pixels, np.arange(count) % 10
+    classes = [str(c) for c in range(10)]
+    data = folder / "data.h5"
+    write_splits(
+        data,
+        {"train": part, "test": (pixels[:10], part[1][:10])},
+        classes,
+        0,
+        0,
+        Origin("data", f"data {count}"),
+        "noise",
+    )
+    common = ["--settings", json.dumps({"torch_threads": 1}), "--device", "cpu"]
+    found = {}
+    checkpoints = {}
+    for name, width in (("narrow", 4), ("wide", 64)):
+        # the attack writes many bytes an image whatever the network, so a narrow one will do
+        checkpoints[name] = folder / name / "checkpoint.safetensors"
+        network = ResNet("resnet18", 10, width)
+        build = {"architecture": "resnet18", "classes": 10, "width": width, "mean": [0.0] * 3, "std": [1.0] * 3}
+        save_checkpoint(
+            checkpoints[name], network, build, (3, 32, 32), Origin("checkpoint", name, {"data": f"data {count}"})
+        )
+    attack = {"method": "apgd", "norm": "linf", "eps": "8/255", "eps_units": "pixel", "step": None, "iterations": 1,
+              "loss": "ce", "keep": ["first-success", "last-success", "max-loss"], "images": None,
+              "precision": "float32", "seed": 0, "torch_threads": 1}  # fmt: skip
+    adversarial = folder / "attacks/train.apgd.h5"
+    peak = _peak("attack", "--settings", json.dumps(attack), "--device", "cpu", "--data", data, "--split", "train",
+                 "--checkpoint", checkpoints["narrow"], "--adversarial", adversarial)  # fmt: skip
+    found["attack"] = peak, adversarial.stat().st_size // count
+    for pooling in ("mean", "flatten"):
+        dump = folder / "features" / pooling / "train.h5"
+        peak = _peak("features", *common, "--checkpoint", checkpoints["wide"], "--data", data, "--features", dump)
+        size = dump.stat().st_size // count
+        found[f"extraction, {pooling}"] = peak, size
+        # a few images more or less of averaged features are little beside what a process takes by chance
+        repeats = 5 if pooling == "mean" else 1
+        centres, paths = (folder / kind / f"{pooling}.h5" for kind in ("centroids", "paths"))
+        collapse = folder / f"{pooling}.json"
+        for name, stage, *arguments in (
+            ("centroids", "centroids", "--features", dump, "--centroids", centres),
+            ("similarities", "paths", "--features", dump, "--centroids", centres, "--paths", paths),
+            ("collapse metrics", "collapse", "--features", dump, "--collapse", collapse),
+        ):
+            found[f"{name}, {pooling}"] = _peak(stage, *arguments, repeats=repeats), size
+    return found
+
+
+def _peak(stage: str, *arguments: object, repeats: int = 1) -> int:
+    """Run a stage as a process of its own and return the most memory that it took, in bytes; the least of `repeats`."""
+    command = [sys.executable, "-c", RUN_AND_TELL, f"featurepaths.stages.{stage}", *map(str, arguments)]
+    peaks = []
+    for _ in range(repeats):
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise RuntimeError(f"stage {stage} failed: {done.stderr}")
+        peaks.append(1024 * int(done.stdout.rpartition("VmHWM:")[2].split()[0]))
+    return min(peaks)

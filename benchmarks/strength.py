@@ -1,0 +1,72 @@
+"""Is AutoPGD as strong when it searches in bfloat16? Robust accuracy of a checkpoint, on the same images, both ways.
+
+python -m benchmarks.strength results/<name>/<run>/checkpoint.safetensors results/<name>/data.h5
+"""
+
+import argparse
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from featurepaths.attacks.apgd import KEEPS
+from featurepaths.attacks.objectives import misclassify
+from featurepaths.attacks.run import attack_blocks
+from featurepaths.batches import block_count
+from featurepaths.data import Split, open_split
+from featurepaths.networks.checkpoint import load_checkpoint
+from featurepaths.networks.precision import InPrecision
+from featurepaths.progress import progress
+
+
+def main() -> None:
+    """Attack twice and print a table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("checkpoint", type=Path)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--images", type=int, default=2000, help="test images, evenly spaced (default: 2000)")
+    parser.add_argument("--eps", type=Fraction, default=Fraction(8, 255))
+    parser.add_argument("--step", type=Fraction, default=Fraction(2, 255))
+    parser.add_argument("--iterations", type=int, default=20)
+    arguments = parser.parse_args()
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    network, _ = load_checkpoint(arguments.checkpoint, device)
+    exact, rough = misclassify(network, "ce"), misclassify(InPrecision(network, "bfloat16"), "ce")
+    with open_split(arguments.data, "test", arguments.images) as data:
+        stands = {
+            "float32": _stands(exact, data, arguments, KEEPS, None, device),
+            "bfloat16, all stopping rules": _stands(rough, data, arguments, KEEPS, exact, device),
+            "bfloat16, max-loss alone": _stands(rough, data, arguments, ["max-loss"], exact, device),
+        }
+    reference = stands["float32"]
+    print("| search | robust accuracy (%) | less float32 (points) | stands only here | stands only in float32 |")
+    print("|:--|--:|--:|--:|--:|")
+    for name, found in stands.items():
+        difference = 100 * (found.mean() - reference.mean())
+        here, there = (found & ~reference).sum(), (reference & ~found).sum()
+        print(f"| {name} | {100 * found.mean():.2f} | {difference:+.2f} | {here} | {there} |")
+
+
+def _stands(searched, data: Split, arguments, keeps, judge, device) -> np.ndarray:
+    """Return which images [N] the network gets right, clean and attacked, in float32."""
+    attacked = attack_blocks(
+        searched,
+        data,
+        data.labels,
+        data.indices,
+        eps=float(arguments.eps),
+        norm="linf",
+        step=float(arguments.step),
+        iterations=arguments.iterations,
+        seed=0,
+        keeps=keeps,
+        judge=judge,
+        device=device,
+    )
+    shown = progress(attacked, "attack", block_count(len(data)), "blocks of 64")
+    return np.concatenate([records["clean_correct"] & ~records["success"] for _, records in shown])
+
+
+if __name__ == "__main__":
+    main()
