@@ -34,8 +34,10 @@ THREADS = EXPERIMENT.torch_threads
 
 # Nor is the place that a data set is read from.
 DATA_FROM = ""
-if EXPERIMENT.data.source != "digits":
-    DATA_FROM = f"--root {quote(EXPERIMENT.data.root)}" + " --download" * getattr(EXPERIMENT.data, "download", False)
+if EXPERIMENT.data.source == "folder":
+    DATA_FROM = f"--root {quote(EXPERIMENT.data.root)} --title {quote(EXPERIMENT.data.title)}"
+elif EXPERIMENT.data.source != "digits":
+    DATA_FROM = f"--root {quote(EXPERIMENT.data.root)}" + " --download" * EXPERIMENT.data.download
 
 
 wildcard_constraints:

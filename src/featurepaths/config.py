@@ -105,7 +105,7 @@ class Folder(Section):
     size: int | None = Field(None, ge=32)
     """Height and width that the middle square of each image is resized to; null takes images that are all alike."""
     title: str = "image folder"
-    """What the images are, to be stored with them."""
+    """What the images are, to be stored with them; changes no number."""
     stands_for: Literal["cifar10"] | None = None
     """Data set whose published numbers are shown beside the results."""
     calibration: Annotated[Exact, Field(ge=0, lt=1)] = Fraction(1, 10)
@@ -259,7 +259,7 @@ class Experiment(Section):
     """Where networks run; `auto` takes a GPU where there is one."""
     torch_threads: int = Field(1, ge=1)
     """Threads of each job that runs a network. Part of what decides the numbers: more threads sum in another order."""
-    resident_mb: int = Field(4096, ge=0)
+    resident_mb: int = Field(1024, ge=0)
     """Training images up to this many MB are held in memory, or on the GPU; more are read batch by batch, at the same
     results."""
     data: Annotated[Digits | Cifar | Folder, Field(discriminator="source")]

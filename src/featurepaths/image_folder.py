@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+from PIL import Image, ImageOps
 
 from featurepaths.errors import FeaturePathsError
 
@@ -14,6 +15,8 @@ PARTS = ("train", "test")
 SUFFIXES = {".png", ".jpg", ".jpeg"}
 NAMED = 10  # how many files an error names
 PIECE = 128  # images that a process reads at a time
+UNREADABLE = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
+"""What Pillow raises for broken images."""
 
 
 @dataclass(frozen=True)
@@ -101,15 +104,13 @@ def _read_images(shape: tuple[int, int, int], resize: bool, files: list[Path]) -
 
 def _read(file: Path, result: np.ndarray, resize: bool) -> str | None:
     """Read one image into `result`; return what is wrong with it, if something is."""
-    from PIL import Image, ImageOps
-
     height, width, _ = result.shape
     try:
         with Image.open(file) as image:
             if image.mode.startswith(("I", "F")):
                 return f"{file}: has more than 8 bits a channel; convert it"
             colours = image.convert("RGB")
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+    except UNREADABLE as error:
         return f"{file}: cannot be read ({error})"
     if resize:
         colours = ImageOps.fit(colours, (width, height), Image.Resampling.BILINEAR)
@@ -129,7 +130,7 @@ def _classes(folder: Path) -> dict[str, list[Path]]:
             misplaced.append(f"{entry}: images belong into a class's folder")
             continue
         classes[entry.name] = files = _visible(entry)
-        misplaced += [f"{file}: no PNG or JPEG file" for file in files if file.suffix.lower() not in SUFFIXES]
+        misplaced += [f"{file}: no PNG or JPEG file" for file in files if not _is_image(file)]
         if not files:
             misplaced.append(f"{entry}: has no image")
     if misplaced:
@@ -139,20 +140,25 @@ def _classes(folder: Path) -> dict[str, list[Path]]:
     return classes
 
 
+def _is_image(file: Path) -> bool:
+    return file.suffix.lower() in SUFFIXES and file.is_file()  # a link may lead nowhere
+
+
 def _visible(folder: Path) -> list[Path]:
-    return sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
+    try:
+        return sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
+    except OSError as error:
+        raise FeaturePathsError(f"{folder} cannot be read ({error.strerror}).") from error
 
 
 def _shape_of(file: Path, size: int | None) -> tuple[int, int, int]:
     """Return height, width and channels that all images will have."""
-    from PIL import Image
-
     if size is not None:
         return size, size, 3
     try:
         with Image.open(file) as image:
             return image.height, image.width, 3
-    except OSError as error:
+    except UNREADABLE as error:
         raise FeaturePathsError(f"{file} cannot be read ({error}).") from error
 
 

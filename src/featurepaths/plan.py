@@ -17,6 +17,8 @@ from featurepaths.digests import artefact_digest, digest_of
 from featurepaths.image_folder import listing_digest
 
 once = lru_cache(maxsize=None)
+NOT_OF_THE_DATA = ("root", "download", "title", "stands_for")
+"""What the configuration says of a data set beside what is in it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,7 +91,7 @@ class Plan:
             If it is a folder of images that is not there, or holds something else.
         """
         data = self.config["data"]
-        settings = {key: value for key, value in data.items() if key not in ("root", "download", "stands_for")}
+        settings = {key: value for key, value in data.items() if key not in NOT_OF_THE_DATA}
         if data["source"] == "folder":
             settings["listing"] = listing_digest(data["root"])
         return Artefact("data", "data", settings)

@@ -8,6 +8,7 @@ belong together.
 import errno
 import json
 import os
+import traceback
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
@@ -95,7 +96,8 @@ def open_hdf5(path: Path) -> Iterator[h5py.File]:
         try:
             yield file
         except (KeyError, OSError) as error:
-            if getattr(error, "errno", None) in FAILED_WRITES:  # an output was being written meanwhile
+            # what else goes wrong meanwhile, such as writing an output, is not the file's fault
+            if not _raised_in_h5py(error) or getattr(error, "errno", None) in FAILED_WRITES:
                 raise
             raise _unreadable(path, error) from error
 
@@ -187,6 +189,11 @@ def descend(name: str, digest: str, inputs: Iterable[Path]) -> Origin:
             f"poolings ({', '.join(poolings)})."
         )
     return Origin(name, digest, ancestors)
+
+
+def _raised_in_h5py(error: BaseException) -> bool:
+    *_, innermost = traceback.walk_tb(error.__traceback__)
+    return innermost[0].f_globals.get("__name__", "").startswith("h5py")
 
 
 def _unreadable(path: Path, why: object) -> FeaturePathsError:

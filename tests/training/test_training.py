@@ -211,7 +211,7 @@ class Killed(BaseException):
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-@pytest.mark.parametrize("after", [1, 4, 7, 11])
+@pytest.mark.parametrize("after", [1, 4, 5, 7, 10, 11])
 def test_interrupted_training_ends_with_the_same_bits(tmp_path, monkeypatch, after, precision):
     """Stop in the middle of an epoch and at its end (5 batches each), and go on with a network of other weights."""
     images, labels = problem(70)
@@ -250,6 +250,21 @@ def test_a_state_that_cannot_be_read_is_not_taken_up(tmp_path, content):
     list(train(found, images, labels, **OPTIONS, resume=tmp_path / "state"))
     list(train(expected, images, labels, **OPTIONS))
     assert torch.equal(weights(found), weights(expected))
+
+
+def test_a_state_of_another_arithmetic_is_not_taken_up(tmp_path, capsys):
+    images, labels = problem()
+    found, expected = network(), network()
+    rough = network()
+    state = {"resume": tmp_path / "state"}
+    loop_saves = train(rough, images, labels, **OPTIONS | {"precision": "bfloat16", "epochs": 2}, **state)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop, "SECONDS_BETWEEN_SAVES", 0.0)
+        next(loop_saves)
+    list(train(found, images, labels, **OPTIONS, **state))
+    list(train(expected, images, labels, **OPTIONS))
+    assert torch.equal(weights(found), weights(expected))
+    assert "bfloat16" in capsys.readouterr().out
 
 
 def test_the_state_is_saved_at_least_every_minute():

@@ -27,17 +27,18 @@ def main(arguments):
                 parts, class_names = load_folder(arguments.root, settings["size"], pool)
             case _:
                 parts, class_names = load_cifar(source, arguments.root, arguments.download)
-        provenance = settings["title"] if source == "folder" else PROVENANCE[source]
+        provenance = arguments.title if source == "folder" else PROVENANCE[source]
         sizes = write_splits(arguments.data, parts, class_names, *cut, origin, provenance)
     print(f"{provenance}: " + ", ".join(f"{size} {split}" for split, size in sizes.items()))
 
 
 def parser():
     made = command.parser(
-        __doc__, "source, calibration, seed; of digits also size and test; of a folder size, title and listing"
+        __doc__, "source, calibration, seed; of digits also size and test; of a folder size and listing"
     )
     made.add_argument("--root", help="folder of a data set that is read from files")
     made.add_argument("--download", action="store_true", help="let torchvision download it")
+    made.add_argument("--title", default="image folder", help="what the images of a folder are")
     made.add_argument("--threads", type=int, default=1, help="how many processes read the images of a folder")
     made.add_argument("--data", type=Path, required=True, help="the artefact to write")
     return made

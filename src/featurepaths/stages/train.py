@@ -70,7 +70,7 @@ def main(arguments):
         "adversarial": adversary is not None,
     }
     save_checkpoint(arguments.checkpoint, network, build, (channels, height, width), origin, **notes)
-    for left in resume.parent.glob(f".{arguments.checkpoint.stem}.*.resume"):
+    for left in resume.parent.glob(f".*{arguments.checkpoint.stem}.*.resume"):
         left.unlink()
 
 
@@ -78,7 +78,7 @@ def parser():
     made = command.parser(__doc__, "model, training (both as in the configuration), seed, torch_threads")
     command.add_device(made)
     text = "hold training images in memory up to this many million bytes; changes no number"
-    made.add_argument("--resident-mb", type=int, default=4096, help=text)
+    made.add_argument("--resident-mb", type=int, default=1024, help=text)
     made.add_argument("--data", type=Path, required=True, help="data.h5")
     made.add_argument("--checkpoint", type=Path, required=True, help="the checkpoint to write")
     made.add_argument("--training", type=Path, required=True, help="the table of epochs to write")

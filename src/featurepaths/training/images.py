@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from featurepaths.data import Split
+from featurepaths.data import CHUNK, Split
 from featurepaths.overlap import read_ahead
 
 
@@ -34,13 +34,18 @@ class StreamedImages:
 
     def batches(self, batches: Sequence[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield uint8 images [n, C, H, W] and labels [n] of each batch of row numbers [n]."""
-        return read_ahead((self._read(rows.cpu().numpy()), self.labels[rows.to(self.device)]) for rows in batches)
+        # once, before the first batch: each of these waits for a GPU to finish its work
+        on_cpu = [rows.cpu() for rows in batches]
+        return read_ahead((self._read(rows.numpy()), self.labels[rows.to(self.device)]) for rows in on_cpu)
 
     def _read(self, rows: np.ndarray) -> Tensor:
         order = np.argsort(rows)  # HDF5 reads ascending rows
         images = np.empty((len(rows), *self.split.shape[1:]), np.uint8)
         images[order] = self.split[rows[order]]
-        return torch.from_numpy(images).to(self.device).permute(0, 3, 1, 2)
+        tensor = torch.from_numpy(images)
+        if self.device.type == "cuda":
+            tensor = tensor.pin_memory()  # so that the copy does not wait for the GPU either
+        return tensor.to(self.device, non_blocking=True).permute(0, 3, 1, 2)
 
 
 TrainingImages = ResidentImages | StreamedImages
@@ -51,5 +56,8 @@ def training_images(split: Split, device: torch.device, resident_mb: int) -> Tra
     labels = torch.from_numpy(split.labels).to(device)
     if np.prod(split.shape) > resident_mb * 10**6:
         return StreamedImages(split, labels, device)
-    images = torch.from_numpy(split[:]).to(device).permute(0, 3, 1, 2).contiguous()
+    count, height, width, channels = split.shape
+    images = torch.empty((count, channels, height, width), dtype=torch.uint8, device=device)
+    for start in range(0, count, CHUNK):
+        images[start : start + CHUNK] = torch.from_numpy(split[start : start + CHUNK]).permute(0, 3, 1, 2).to(device)
     return ResidentImages(images, labels)

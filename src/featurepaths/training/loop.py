@@ -59,8 +59,9 @@ def train(
         Decides the order of the images, the augmentation and the adversary's starts, through a generator of its own.
     resume
         Where the state of the training is saved every 45 seconds, and where it is taken up if the file is there. It
-        must be a file of the same training. On a CPU the end is the same to the bit as without the interruption;
-        epochs that were done before it are yielded again, from the records.
+        must be a file of the same training; one of another kind of device or precision is not taken up. On a CPU the
+        end is the same to the bit as without the interruption; epochs that were done before it are yielded again, from
+        the records.
 
     Raises
     ------
@@ -72,14 +73,15 @@ def train(
     optimizer = torch.optim.SGD(network.parameters(), learning_rate, momentum=momentum, weight_decay=weight_decay)
     batches = -(-len(labels) // batch_size)
     scheduler = _scheduler(optimizer, schedule, learning_rate, milestones, epochs, batches)
-    state = TrainingState(network, optimizer, scheduler, generator)
+    state = TrainingState(network, optimizer, scheduler, generator, precision)
     resumed = resume is not None and state.load(resume)
     if resumed:
         print(f"resumed after {len(state.epochs)} epochs and {state.batches} batches", flush=True)
         yield from state.epochs
     model = InPrecision(network, precision)
     if compile:
-        model = torch.compile(model)
+        # every batch size by itself: which graph serves a batch must not depend on what came before an interruption
+        model = torch.compile(model, dynamic=False)
 
     saved = time.monotonic()
     while len(state.epochs) < epochs:
@@ -93,7 +95,7 @@ def train(
         model.train()
         waiting = state.order.split(batch_size)[state.batches :]
         for batch, target in progress(images.batches(waiting), f"epoch {number} of {epochs}", len(waiting), "batches"):
-            rate = optimizer.param_groups[0]["lr"]
+            state.learning_rate = optimizer.param_groups[0]["lr"]
             if augment == "crop-flip":
                 batch = crop_flip(batch, generator)
             batch = batch.float() / 255
@@ -117,8 +119,9 @@ def train(
             raise FeaturePathsError(
                 f"Training diverged in epoch {number}: the loss is {mean_loss}. Lower learning_rate ({learning_rate})."
             )
+        accuracy = int(state.correct) / len(labels)
         speed = len(labels) / (time.perf_counter() - started)
-        state.epochs.append(Epoch(number, mean_loss, int(state.correct) / len(labels), rate, speed))
+        state.epochs.append(Epoch(number, mean_loss, accuracy, state.learning_rate, speed))
         state.order = None
         yield state.epochs[-1]
     model.eval()

@@ -28,23 +28,32 @@ class TrainingState:
     """Network, optimizer and random numbers, the epochs that are done, and how far the present one is.
 
     `order` [N] is the order of the images in the present epoch, None between two epochs; `batches` is how many of its
-    batches are done, `loss` and `correct` are their sums over images, `seconds` is the time they took.
+    batches are done, `loss` and `correct` are their sums over images, `learning_rate` is that of the last one and
+    `seconds` is the time they took. `precision` is how the network is computed.
     """
 
     network: nn.Module
     optimizer: Optimizer
     scheduler: LRScheduler
     generator: Generator
+    precision: str
     epochs: list[Epoch] = field(default_factory=list)
     order: Tensor | None = None
     batches: int = 0
     loss: Tensor | float = 0.0
     correct: Tensor | int = 0
+    learning_rate: float = 0.0
     seconds: float = 0.0
+
+    @property
+    def arithmetic(self) -> tuple[str, str]:
+        """The device's type and the precision; a training is not continued with another arithmetic."""
+        return next(self.network.parameters()).device.type, self.precision
 
     def save(self, path: Path) -> None:
         """Write the state to `path`, whole or not at all."""
         state = {
+            "arithmetic": self.arithmetic,
             "network": self.network.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "scheduler": self.scheduler.state_dict(),
@@ -54,19 +63,27 @@ class TrainingState:
             "batches": self.batches,
             "loss": self.loss,
             "correct": self.correct,
+            "learning_rate": self.learning_rate,
             "seconds": self.seconds,
         }
         with atomic(path) as temporary:
             torch.save(state, temporary)
 
     def load(self, path: Path) -> bool:
-        """Take up the state saved at `path` and return whether there was one that could be read."""
+        """Take up the state saved at `path` and return whether there was one that could be taken up."""
         if not path.exists():
             return False
         try:
             # weights_only: tensors and plain values are read, pickled code is refused
             state = torch.load(path, map_location="cpu", weights_only=True)
-        except (OSError, RuntimeError, EOFError, pickle.UnpicklingError):
+        except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+            print(f"{path} cannot be read ({error}): training starts anew", flush=True)
+            return False
+        if state["arithmetic"] != self.arithmetic:
+            print(
+                f"{path} is of a training in {state['arithmetic']}, this is {self.arithmetic}: it starts anew",
+                flush=True,
+            )
             return False
         device = next(self.network.parameters()).device
         self.network.load_state_dict(state["network"])
@@ -75,6 +92,8 @@ class TrainingState:
         self.generator.set_state(state["generator"])
         self.epochs = [Epoch(**epoch) for epoch in state["epochs"]]
         self.order = None if state["order"] is None else state["order"].to(device)
-        self.batches, self.seconds = state["batches"], state["seconds"]
+        self.batches, self.learning_rate, self.seconds = (
+            state[name] for name in ("batches", "learning_rate", "seconds")
+        )
         self.loss, self.correct = (torch.as_tensor(state[name]).to(device) for name in ("loss", "correct"))
         return True
