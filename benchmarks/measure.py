@@ -43,7 +43,7 @@ def seconds(call: Callable[[], object]) -> float:
 
 
 def speed_ratio(
-    name: str, ours: Callable[[], object], theirs: Callable[[], object], target: float, rounds: int = 5
+    name: str, ours: Callable[[], object], theirs: Callable[[], object], target: float | None, rounds: int = 5
 ) -> Result:
     """Return how many times faster `ours` is than `theirs`: the median over rounds, after one of each to warm up."""
     ours(), theirs()

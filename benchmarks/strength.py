@@ -4,6 +4,7 @@ python -m benchmarks.strength results/<name>/<run>/checkpoint.safetensors result
 """
 
 import argparse
+import copy
 from fractions import Fraction
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from featurepaths.attacks.objectives import misclassify
 from featurepaths.attacks.run import attack_blocks
 from featurepaths.batches import block_count
 from featurepaths.data import Split, open_split
+from featurepaths.devices import use_device
 from featurepaths.networks.checkpoint import load_checkpoint
 from featurepaths.networks.precision import InPrecision
 from featurepaths.progress import progress
@@ -30,9 +32,9 @@ def main() -> None:
     parser.add_argument("--step", type=Fraction, default=Fraction(2, 255))
     parser.add_argument("--iterations", type=int, default=20)
     arguments = parser.parse_args()
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = use_device("auto", torch.get_num_threads())
     network, _ = load_checkpoint(arguments.checkpoint, device)
-    exact, rough = misclassify(network, "ce"), misclassify(InPrecision(network, "bfloat16"), "ce")
+    exact, rough = misclassify(network, "ce"), misclassify(InPrecision(copy.deepcopy(network), "bfloat16"), "ce")
     with open_split(arguments.data, "test", arguments.images) as data:
         stands = {
             "float32": _stands(exact, data, arguments, KEEPS, None, device),

@@ -174,7 +174,7 @@ class Attack(Section):
     method: Literal["apgd"] = "apgd"
     norm: Literal["linf", "l2"] = "linf"
     eps: Positive
-    """Radius."""
+    """Radius, in `eps_units`."""
     eps_units: Literal["pixel", "normalised"] = "pixel"
     """What eps and step measure: values of [0, 1], or what the network sees after its normalisation (L-infinity)."""
     step: Positive | None = None

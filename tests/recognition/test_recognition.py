@@ -69,28 +69,29 @@ def test_best_layers_are_the_most_accurate_in_ascending_order():
     assert best_layers(np.array([0.3, 0.2]), 3) == [1, 2]
 
 
-def in_memory(similarity, logits, labels):
+def in_memory(similarity, network, labels):
     rows = np.arange(len(labels))
-    return FeaturePaths(similarity, rows, logits, np.array(labels), rows)
+    return FeaturePaths(similarity, rows, np.array(network), np.array(labels), rows)
 
 
 def test_layer_accuracy_by_hand():
     similarity = np.array([[[0.9, 0.1], [0.2, 0.3]], [[0.1, 0.4], [0.6, 0.5]], [[0.7, 0.3], [0.8, 0.1]]])
-    np.testing.assert_allclose(layer_accuracy(in_memory(similarity, np.zeros((3, 2)), [0, 1, 0])), [1, 1 / 3])
+    np.testing.assert_allclose(layer_accuracy(in_memory(similarity, [0, 0, 0], [0, 1, 0])), [1, 1 / 3])
 
 
 def test_outcome_counts_by_hand():
     def paths(network, votes, labels):
-        return in_memory(np.eye(3)[votes][:, None], np.eye(3)[network], labels)
+        return in_memory(np.eye(3)[votes][:, None], network, labels)
 
     labels = [0, 1, 2, 0]
     clean = paths([0, 1, 2, 1], [0, 0, 2, 0], labels)
     adversarial = paths([1, 2, 0, 0], [0, 1, 1, 2], labels)
     clean_flagged = np.array([False, True, False, True])
     adversarial_flagged = np.array([True, True, True, False])
-    found, attacked, outcome = recognise_pair(
-        clean, adversarial, clean_flagged, adversarial_flagged, [1], np.array([1.0]), "last-layer"
+    voted = tuple(
+        paths.of_each(lambda s: vote(s, [1], np.array([1.0]), "last-layer")) for paths in (clean, adversarial)
     )
+    found, attacked, outcome = recognise_pair(clean, adversarial, (clean_flagged, adversarial_flagged), voted)
     assert found.tolist() == [0, 0, 2, 0]
     assert attacked.tolist() == [0, 1, 1, 0]
     assert outcome.clean_correct == 3

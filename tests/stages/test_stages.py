@@ -126,6 +126,16 @@ def test_test_images_are_not_passed_off_as_calibration_images(tiny, run, tmp_pat
     refused(done, "not those that this run of the workflow expects")
 
 
+def test_a_folder_that_changed_meanwhile_is_refused(tmp_path):
+    for part in ("train", "test"):
+        (tmp_path / part / "cat").mkdir(parents=True)
+        (tmp_path / part / "cat/1.png").write_bytes(b"")
+    settings = json.dumps({"source": "folder", "size": None, "calibration": 0, "seed": 0, "listing": "of before"})
+    refused(
+        stage("data", "--settings", settings, "--root", tmp_path, "--data", tmp_path / "data.h5"), "changed meanwhile"
+    )
+
+
 def test_an_attack_is_named_after_its_split(tiny, run, tmp_path):
     arguments = ["--data", tiny.results / "data.h5", "--checkpoint", run / "checkpoint.safetensors", "--split", "test"]
     done = stage("attack", *arguments, "--adversarial", tmp_path / "calibration.apgd.h5")

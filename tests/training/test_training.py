@@ -210,13 +210,19 @@ class Killed(BaseException):
     pass
 
 
-@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+PGD = {"method": "pgd", "eps": 0.1, "step": 0.03, "iterations": 2}
+SINGLE_STEP = {"method": "single-step", "eps": 0.1, "step": None, "iterations": None}
+
+
+@pytest.mark.parametrize(
+    ("precision", "schedule", "adversary"),
+    [("float32", "one-cycle", SINGLE_STEP), ("bfloat16", "one-cycle", SINGLE_STEP), ("float32", "steps", PGD)],
+)
 @pytest.mark.parametrize("after", [1, 4, 5, 7, 10, 11])
-def test_interrupted_training_ends_with_the_same_bits(tmp_path, monkeypatch, after, precision):
+def test_interrupted_training_ends_with_the_same_bits(tmp_path, monkeypatch, after, precision, schedule, adversary):
     """Stop in the middle of an epoch and at its end (5 batches each), and go on with a network of other weights."""
     images, labels = problem(70)
-    adversary = {"method": "single-step", "eps": 0.1, "step": None, "iterations": None}
-    options = OPTIONS | {"augment": "crop-flip", "adversary": adversary, "schedule": "one-cycle"}
+    options = OPTIONS | {"augment": "crop-flip", "adversary": adversary, "schedule": schedule, "milestones": [2, 3]}
     options |= {"precision": precision, "epochs": 3}
     whole = network()
     records = list(train(whole, images, labels, **options))
@@ -267,8 +273,16 @@ def test_a_state_of_another_arithmetic_is_not_taken_up(tmp_path, capsys):
     assert "bfloat16" in capsys.readouterr().out
 
 
-def test_the_state_is_saved_at_least_every_minute():
-    assert loop.SECONDS_BETWEEN_SAVES < 60
+def test_the_state_is_saved_at_least_every_minute(tmp_path, monkeypatch):
+    """By a clock on which every batch takes ten seconds."""
+    images, labels = problem(200)
+    clock, saved = [0.0], []
+    monkeypatch.setattr(loop.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(loop.TrainingState, "save", lambda *_: saved.append(clock[0]))
+    monkeypatch.setattr(loop, "crop_flip", lambda batch, _: clock.__setitem__(0, clock[0] + 10) or batch)
+    list(train(network(), images, labels, **OPTIONS | {"augment": "crop-flip"}, resume=tmp_path / "state"))
+    assert clock[0] == 520
+    assert np.diff([0.0, *saved, clock[0]]).max() <= 60
 
 
 def test_bfloat16_trains_to_nearly_the_same_loss_and_keeps_float32_weights():

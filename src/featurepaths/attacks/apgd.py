@@ -165,14 +165,18 @@ def _confirmed(judge: Objective | None, images: Tensor, labels: Tensor, fooled: 
 
 
 def _judged(points: Mapping[str, Points], labels: Tensor, judge: Objective) -> Mapping[str, Points]:
-    """Return the points with the judge's losses and verdicts; one that does not fool gives way to one that does."""
+    """Return the points with the judge's losses and verdicts.
+
+    One that does not fool gives way to another rule's that does, and the greatest loss to a greater one that fools.
+    """
     with torch.no_grad():
         judged = {
             keep: Points(chosen.adversarial, *judge(chosen.adversarial, labels)) for keep, chosen in points.items()
         }
-    for chosen in judged.values():
+    for keep, chosen in judged.items():
         for other in judged.values():
-            chosen.take(other.fooled & ~chosen.fooled, other.adversarial, other.loss, other.fooled)
+            greater = other.loss > chosen.loss if keep == "max-loss" else False
+            chosen.take(other.fooled & (~chosen.fooled | greater), other.adversarial, other.loss, other.fooled)
     return judged
 
 

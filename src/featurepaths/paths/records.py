@@ -17,22 +17,18 @@ CHUNK = 1024
 
 @dataclass(frozen=True)
 class FeaturePaths:
-    """Feature paths of N images.
+    """Feature paths of N images, whose similarities stay on the disk.
 
-    Of the images at `rows` [N], ascending, of `similarity` [M, L, C], the similarity to every class in every layer,
-    which stays on the disk: `logits` [N, C] of the network, `labels` [N], and `index` [N], their rows in the data set.
+    `similarity` [M, L, C] is the similarity to every class in every layer, `rows` [N] says, ascending, which of it
+    belongs to these images. `network_labels` [N] are the undefended network's labels, `labels` [N] the true ones,
+    `index` [N] are the images' rows in the data set.
     """
 
     similarity: h5py.Dataset | np.ndarray
     rows: np.ndarray
-    logits: np.ndarray
+    network_labels: np.ndarray
     labels: np.ndarray
     index: np.ndarray
-
-    @property
-    def network_labels(self) -> np.ndarray:
-        """The undefended network's labels [N]."""
-        return self.logits.argmax(axis=1)
 
     @property
     def network_correct(self) -> np.ndarray:
@@ -53,7 +49,7 @@ class FeaturePaths:
 
     def take(self, chosen: np.ndarray) -> "FeaturePaths":
         """Return the feature paths of some images, by an ascending array of their positions."""
-        fields = {name: getattr(self, name)[chosen] for name in ("rows", "logits", "labels", "index")}
+        fields = {name: getattr(self, name)[chosen] for name in ("rows", "network_labels", "labels", "index")}
         return replace(self, **fields)
 
     def _chunks(self) -> Iterator[tuple[slice, np.ndarray]]:
@@ -76,9 +72,13 @@ def open_paths(path: Path) -> Iterator[FeaturePaths]:
         If it cannot be read, or holds a logit that is not finite.
     """
     with open_hdf5(path) as file:
-        logits, labels, index = (file[name][:] for name in ("logits", "labels", "index"))
-        _check_finite(logits, file["logits"])
-        yield FeaturePaths(file["similarity"], np.arange(len(labels)), logits, labels, index)
+        labels, index, logits = file["labels"][:], file["index"][:], file["logits"]
+        network_labels = np.empty(len(labels), np.int64)
+        for start in range(0, len(labels), CHUNK):
+            some = logits[start : start + CHUNK]
+            _check_finite(some, logits)
+            network_labels[start : start + CHUNK] = some.argmax(axis=1)
+        yield FeaturePaths(file["similarity"], np.arange(len(labels)), network_labels, labels, index)
 
 
 @contextmanager

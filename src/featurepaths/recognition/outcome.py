@@ -1,12 +1,11 @@
 """What the whole method answers to clean images and to adversarial examples of them, counted."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from featurepaths.paths.records import FeaturePaths
-from featurepaths.recognition.votes import recognise, vote
+from featurepaths.recognition.votes import recognise
 
 
 @dataclass(frozen=True)
@@ -23,18 +22,19 @@ class Outcome:
 def recognise_pair(
     clean: FeaturePaths,
     adversarial: FeaturePaths,
-    clean_flagged: np.ndarray,
-    adversarial_flagged: np.ndarray,
-    layers: Sequence[int],
-    weights: np.ndarray,
-    tie: str,
+    flagged: tuple[np.ndarray, np.ndarray],
+    voted: tuple[np.ndarray, np.ndarray],
 ) -> tuple[np.ndarray, np.ndarray, Outcome]:
-    """Return the method's labels of the clean and of the adversarial images, int [N] each, and their counts."""
-    clean_voted, adversarial_voted = (
-        paths.of_each(lambda similarity: vote(similarity, layers, weights, tie)) for paths in (clean, adversarial)
-    )
-    clean_labels = recognise(clean.network_labels, clean_flagged, clean_voted)
-    adversarial_labels = recognise(adversarial.network_labels, adversarial_flagged, adversarial_voted)
+    """Return the method's labels of the clean and of the adversarial images, int [N] each, and their counts.
+
+    Parameters
+    ----------
+    flagged, voted
+        Of clean and of adversarial images: whether each is flagged [N], and the class that the vote gives it [N].
+    """
+    clean_flagged, adversarial_flagged = flagged
+    clean_labels = recognise(clean.network_labels, clean_flagged, voted[0])
+    adversarial_labels = recognise(adversarial.network_labels, adversarial_flagged, voted[1])
     correct = adversarial_labels == adversarial.labels
     outcome = Outcome(
         clean_correct=int((clean_labels == clean.labels).sum()),

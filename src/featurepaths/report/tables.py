@@ -162,7 +162,7 @@ def _detection(method: str, measured: Mapping[str, Any], content: Mapping[str, A
 
 
 def attack_table(found: Iterable[tuple[Run, str, Mapping[str, Any]]]) -> pd.DataFrame:
-    """What every attack did to the undefended networks; records [N] of all test images, by attack.
+    """What every attack did to the undefended networks; records [N] of the images it attacked, by attack.
 
     `gradient_vanished` is the share of images whose gradient was zero in every pixel at some step; the loss and the
     norm are means over images of the adversarial examples that a stopping rule keeps.

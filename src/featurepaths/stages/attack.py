@@ -1,5 +1,6 @@
 """Attack: checkpoint and data.h5 -> adversarial images of one split, one group a stopping rule."""
 
+import copy
 from pathlib import Path
 
 from featurepaths.data import open_split
@@ -30,7 +31,8 @@ def main(arguments):
     network, description = load_checkpoint(arguments.checkpoint, device)
     precision = resolve_precision(settings["precision"], device)
     exact = misclassify(network, settings["loss"])
-    searched = exact if precision == "float32" else misclassify(InPrecision(network, precision), settings["loss"])
+    rough = InPrecision(copy.deepcopy(network), precision)  # a copy, because it lays the weights out anew
+    searched = exact if precision == "float32" else misclassify(rough, settings["loss"])
     unit = 1.0  # what eps and step are multiples of, in pixel values
     if settings["eps_units"] == "normalised":
         unit = torch.tensor(description["build"]["std"], device=device).view(-1, 1, 1)

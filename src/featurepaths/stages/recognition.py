@@ -15,7 +15,7 @@ from featurepaths.paths.aggregate import weights_of
 from featurepaths.paths.records import open_pair
 from featurepaths.recognition.outcome import recognise_pair
 from featurepaths.recognition.selection import layer_accuracy
-from featurepaths.recognition.votes import TIES
+from featurepaths.recognition.votes import TIES, vote
 from featurepaths.stages import command
 from featurepaths.storage import create_hdf5, read_json, read_origin, write_json
 
@@ -56,19 +56,29 @@ def main(arguments):
 
 def evaluate(settings, detector, voters, clean, adversarial, group):
     """Return the counts of one protocol's defence, and write each image's label to `group`."""
-    clean_score, adversarial_score = detector.score(clean), detector.score(adversarial)
-    selected = voters["layers"], np.array(voters["weights"]), settings["tie"]
+    pair = clean, adversarial
+    scores = [detector.score(paths) for paths in pair]
+    selected = votes(pair, voters["layers"], np.array(voters["weights"]), settings["tie"])
+    combined = {
+        (tuple(layers), tie): votes(pair, layers, weights_of("equal", len(layers)), tie)
+        for layers in subsets(settings["combinations"])
+        for tie in TIES
+    }
     outcomes, tried = [], []
     for method, threshold in detector.thresholds.items():
-        pair = clean, adversarial, clean_score < threshold, adversarial_score < threshold
-        clean_labels, adversarial_labels, outcome = recognise_pair(*pair, *selected)
+        flagged = tuple(score < threshold for score in scores)
+        clean_labels, adversarial_labels, outcome = recognise_pair(*pair, flagged, selected)
         group[f"{method}/clean"], group[f"{method}/adversarial"] = clean_labels, adversarial_labels
         outcomes.append({"threshold_method": method, **asdict(outcome)})
-        for layers in subsets(settings["combinations"]):
-            for tie in TIES:
-                *_, outcome = recognise_pair(*pair, layers, weights_of("equal", len(layers)), tie)
-                tried.append({"threshold_method": method, "layers": layers, "tie": tie, **asdict(outcome)})
+        for (layers, tie), voted in combined.items():
+            *_, outcome = recognise_pair(*pair, flagged, voted)
+            tried.append({"threshold_method": method, "layers": list(layers), "tie": tie, **asdict(outcome)})
     return {"layers": voters["layers"], "tie": settings["tie"], "outcomes": outcomes, "combinations": tried}
+
+
+def votes(pair, layers, weights, tie):
+    """Return the class that the vote gives each clean and each adversarial image."""
+    return tuple(paths.of_each(lambda similarity: vote(similarity, layers, weights, tie)) for paths in pair)
 
 
 def subsets(layers):

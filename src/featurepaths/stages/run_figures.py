@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from featurepaths.data import class_names_in
-from featurepaths.paths.records import open_paths
+from featurepaths.paths.records import open_pair
 from featurepaths.stages import command
 from featurepaths.storage import open_hdf5, read_json
 
@@ -25,8 +25,10 @@ def main(arguments):
     command.check_inputs("run_figures", arguments, inputs)
     with open_hdf5(arguments.data) as file:
         class_names = class_names_in(file)
-    similarity = {"clean": own_similarity(arguments.clean)}
-    similarity |= {name_of(path): own_similarity(path) for path in arguments.adversarial}
+    similarity = {}
+    for path in arguments.adversarial:
+        with open_pair(arguments.clean, path) as (clean, adversarial):  # the clean images are the same each time
+            similarity |= {"clean": own_similarity(clean), name_of(path): own_similarity(adversarial)}
     detection = {name_of(path): read_json(path)["protocols"] for path in arguments.detection}
     records = {name_of(path): read_records(path) for path in arguments.records}
     recognition = {name_of(path): read_json(path) for path in arguments.recognition}
@@ -65,11 +67,10 @@ def name_of(path):
     return ", ".join(path.stem.split(".")[-2:])
 
 
-def own_similarity(path):
+def own_similarity(paths):
     """Return the similarity of each image to its true class in every layer, [N, L], and the images' classes [N]."""
-    with open_paths(path) as paths:
-        own = paths.of_each(lambda all_classes, labels: all_classes[np.arange(len(labels)), :, labels], paths.labels)
-        return own, paths.labels
+    own = paths.of_each(lambda all_classes, labels: all_classes[np.arange(len(labels)), :, labels], paths.labels)
+    return own, paths.labels
 
 
 def read_records(path):

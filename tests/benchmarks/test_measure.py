@@ -1,0 +1,25 @@
+from benchmarks import measure
+from benchmarks.measure import Result, speed_ratio
+
+
+def test_a_target_is_a_lower_or_an_upper_bound():
+    assert Result("speed", 1.0, 0.9, 1.1, 1.0).met is True
+    assert Result("speed", 0.99, 0.9, 1.1, 1.0).met is False
+    assert Result("memory", 0.05, 0.0, 0.1, 0.05, at_most=True).met is True
+    assert Result("memory", 0.06, 0.0, 0.1, 0.05, at_most=True).met is False
+    assert Result("seconds", 3.0, 2.0, 4.0).met is None
+
+
+def test_a_ratio_is_the_median_of_rounds_in_turn(monkeypatch):
+    calls = []
+    seconds = {"ours": iter([1.0, 1.0, 2.0]), "theirs": iter([2.0, 3.0, 2.0])}
+
+    def timed(call):
+        call()
+        return next(seconds[calls[-1]])
+
+    monkeypatch.setattr(measure, "seconds", timed)
+    monkeypatch.setattr(measure, "REST", 0)
+    result = speed_ratio("x", lambda: calls.append("ours"), lambda: calls.append("theirs"), 1.5, rounds=3)
+    assert (result.ratio, result.low, result.high, result.met) == (2.0, 1.0, 3.0, True)
+    assert calls == ["ours", "theirs", "theirs", "ours", "ours", "theirs", "theirs", "ours"]
