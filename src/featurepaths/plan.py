@@ -187,7 +187,7 @@ class Plan:
     def run_figures(self, run: str, pooling: str, attack: str) -> Artefact:
         """Figures of a run, pooling and attack."""
         model, training, seed = self._parts(run)
-        settings = {"title": f"{model}, {training} training, seed {seed}, {pooling} features"}
+        settings = {"title": f"{model}, {training} training, seed {seed}\n{pooling} features, attack {attack}"}
         kept = self.kept(attack)
         paths = [self.paths(run, pooling, name) for name in ("test", *(f"test.{attacked}" for attacked in kept))]
         detection = [self.detection(run, pooling, attacked) for attacked in kept]

@@ -63,8 +63,8 @@ def main(arguments):
 
 
 def name_of(path):
-    """Return `<attack>, <keep>` from a file name that ends with them."""
-    return ", ".join(path.stem.split(".")[-2:])
+    """Return the stopping rule that a file's name ends with."""
+    return path.stem.rpartition(".")[2]
 
 
 def own_similarity(paths):
