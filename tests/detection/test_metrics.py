@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score, roc_auc_score
 
+from featurepaths.detection import metrics
 from featurepaths.detection.metrics import (
     RANKING_METRICS,
     bootstrap_intervals,
@@ -75,9 +76,9 @@ def test_intervals_are_those_of_resampled_images():
 
 def test_a_perfect_score_is_perfect_with_certainty():
     clean, adversarial = np.linspace(1, 2, 30), np.linspace(-1, 0, 30)
-    metrics, intervals = ranking_metrics(clean, adversarial), bootstrap_intervals(clean, adversarial, {"t": 0.5})
+    measured, intervals = ranking_metrics(clean, adversarial), bootstrap_intervals(clean, adversarial, {"t": 0.5})
     for metric in RANKING_METRICS:
-        assert metrics[metric] == 1
+        assert measured[metric] == 1
         assert intervals[metric] == (1, 1)
     assert intervals["balanced_accuracy.t"] == (1, 1)
 
@@ -93,3 +94,10 @@ def test_wilson_by_its_formula():
     expected = (centre - half) / (1 + z**2 / n), (centre + half) / (1 + z**2 / n)
     assert wilson(47, 360) == pytest.approx(expected)
     assert wilson(0, 0) == (0, 1)
+
+
+def test_resamples_are_the_same_however_many_are_drawn_at_a_time(monkeypatch):
+    clean, adversarial = scores(count=80)
+    whole = metrics.bootstrap_intervals(clean, adversarial, {"otsu": 0.5})
+    monkeypatch.setattr(metrics, "DRAWN_AT_A_TIME", 80 * 7)
+    assert metrics.bootstrap_intervals(clean, adversarial, {"otsu": 0.5}) == whole

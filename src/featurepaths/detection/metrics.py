@@ -6,6 +6,8 @@ Adversarial is the positive class. Scores are low for adversarial images, so met
 import numpy as np
 
 RESAMPLES = 1000
+DRAWN_AT_A_TIME = 500_000
+"""Images in the resamples that are in memory at a time: a thousand draws of 10,000 images would be gigabytes."""
 CONFIDENCE = 0.95
 RANKING_METRICS = ("auroc", "aupr", "tpr_at_fpr_1", "tpr_at_fpr_5")
 
@@ -51,8 +53,10 @@ def bootstrap_intervals(
     generator = np.random.default_rng(seed)
     count = len(clean)
     samples: dict[str, list[np.ndarray]] = {}
-    for _ in range(RESAMPLES // 50):  # a few at a time: a thousand draws of 10,000 images are gigabytes
-        draws = generator.multinomial(count, np.full(count, 1 / count), size=50)
+    at_a_time = max(1, DRAWN_AT_A_TIME // count)  # which ones are drawn does not depend on it
+    for start in range(0, RESAMPLES, at_a_time):
+        size = min(at_a_time, RESAMPLES - start)
+        draws = generator.multinomial(count, np.full(count, 1 / count), size=size)
         drawn = weighted_ranking_metrics(clean, adversarial, draws)
         for name, threshold in thresholds.items():
             right = (adversarial < threshold).astype(float) + (clean >= threshold)
