@@ -30,9 +30,10 @@ def main(arguments):
     device = use_device(arguments.device, settings["torch_threads"])
     network, description = load_checkpoint(arguments.checkpoint, device)
     precision = resolve_precision(settings["precision"], device)
-    exact = misclassify(network, settings["loss"])
-    rough = InPrecision(copy.deepcopy(network), precision)  # a copy, because it lays the weights out anew
-    searched = exact if precision == "float32" else misclassify(rough, settings["loss"])
+    searched = exact = misclassify(network, settings["loss"])
+    if precision != "float32":
+        rough = InPrecision(copy.deepcopy(network), precision)  # a copy, because it lays the weights out anew
+        searched = misclassify(rough, settings["loss"])
     unit = 1.0  # what eps and step are multiples of, in pixel values
     if settings["eps_units"] == "normalised":
         unit = torch.tensor(description["build"]["std"], device=device).view(-1, 1, 1)
