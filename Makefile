@@ -9,7 +9,7 @@ BIN = $(ENV)/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 NAME = $(shell $(BIN)/python -c 'import sys, yaml; print(yaml.safe_load(open(sys.argv[1]))["name"])' '$(CONFIG)')
 
-.PHONY: run test bench lint format schema lock clean
+.PHONY: run test bench lint format readme schema lock clean
 .DELETE_ON_ERROR:
 
 run: $(ENV)/ready
@@ -33,6 +33,9 @@ format: $(ENV)/ready
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 	$(BIN)/snakefmt Snakefile rules
+
+readme: $(ENV)/ready
+	$(BIN)/python -m tests.workflow.test_reruns README.md
 
 schema: $(ENV)/ready
 	$(BIN)/python -m featurepaths.config > schemas/config.schema.json

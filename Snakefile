@@ -19,6 +19,7 @@ report: "captions/workflow.rst"
 
 
 include: "rules/common.smk"
+include: "rules/check.smk"
 include: "rules/data.smk"
 include: "rules/networks.smk"
 include: "rules/paths.smk"

@@ -1,6 +1,10 @@
 """What the rules share: the checked configuration, the plan of all jobs, names of files, and no rule."""
 
+import os
 import sys
+import time
+from functools import cache
+from pathlib import Path
 from shlex import quote
 from shutil import which
 
@@ -13,16 +17,35 @@ shell.prefix(f"set -euo pipefail; export PYTHONPATH={quote(SOURCE)}; ")
 
 from featurepaths.config import read_experiment
 from featurepaths.errors import FeaturePathsError
+from featurepaths.image_folder import contents_digest, remembered_digest
 from featurepaths.plan import Plan
+
+
+def contents_of(data):
+    """Return a digest of the images of a folder; only the first process looks at them, not the jobs of a cluster."""
+    if data.source != "folder":
+        return None
+    memory = Path(f".snakemake/images.{EXPERIMENT.name}.json")
+    return contents_digest(data.root, memory) if workflow.is_main_process else remembered_digest(data.root, memory)
+
 
 try:
     EXPERIMENT = read_experiment(config, " + ".join(map(str, workflow.configfiles)) or "The configuration")
-    PLAN = Plan(EXPERIMENT)
-    PLAN.data()  # a folder of images has to be there
+    PLAN = Plan(EXPERIMENT, contents_of(EXPERIMENT.data))
 except FeaturePathsError as error:
     raise WorkflowError(error) from None
 
 workflow.register_pathvars(results=f"results/{EXPERIMENT.name}", run="<results>/{run}")
+
+# What is out of date: see `inputs`.
+OUT_OF_DATE = ".snakemake/out-of-date"
+CHECKED = ".snakemake/checked"
+for mark in (OUT_OF_DATE, CHECKED):
+    Path(mark).parent.mkdir(exist_ok=True)
+    if not Path(mark).exists():
+        Path(mark).touch()
+if workflow.is_main_process:  # a job of a cluster is one that runs already
+    os.utime(OUT_OF_DATE, (0, 0))
 
 TABLES = ["architecture", "accuracy", "attacks", "combinations", "detection", "recognition", "collapse"]
 RUN_FIGURES = ["paths", "histogram", "layers", "roc"]
@@ -55,45 +78,27 @@ def dump(path):
     return path if EXPERIMENT.features.keep else temp(path)
 
 
-def calibration_paths(which):
-    """Return an input function: feature paths of the clean (0) or attacked (1) images of a calibration."""
-    return lambda w: f"<results>/{w.run}/paths/{w.pooling}/{PLAN.calibration_images(w.calibration)[which]}.h5"
+def inputs(*made):
+    """Return the input files, by name, of the job that makes the artefacts `made`.
+
+    The digests in the artefacts decide what runs again. So all files are `ancient`: their time stamps do not count. But
+    where one of `made` is on the disk with another digest, the mark of rule `check` is not, and that rule runs. (Were
+    params to trigger it, or inputs that are not ancient, Snakemake would pass over jobs below others that run again.)
+    """
+    files = {name: [ancient(str(one.path)) for one in artefacts] for name, artefacts in made[0].inputs.items()}
+    if all(artefact.up_to_date for artefact in made):
+        return files | {"checked": ancient(CHECKED)}
+    touch_out_of_date()
+    return files | {"checked": CHECKED}
 
 
-def collapse_if_needed(w):
-    """Return the collapse metrics where they decide the detector's layers, else nothing."""
-    return f"<results>/{w.run}/collapse/{w.pooling}.json" if EXPERIMENT.detection.layers == "auto" else []
-
-
-def calibrated(kind, stem):
-    """Return an input function: an artefact of every calibration that is tested on an attack."""
-    return lambda w: [
-        f"<results>/{w.run}/{kind}/{w.pooling}/{stem}{calibration}.json"
-        for calibration in PLAN.calibrations(f"{w.attack}.{w.keep}")
-    ]
-
-
-def of_keeps(name):
-    """Return an input function: an artefact of every stopping rule that an attack keeps, in the same run."""
-    return lambda w: expand(f"<results>/{w.run}/{name}", pooling=w.pooling, attacked=PLAN.kept(w.attack))
+@cache
+def touch_out_of_date():
+    """Make OUT_OF_DATE newer than CHECKED, with new content, because Snakemake compares that too."""
+    if workflow.is_main_process:
+        Path(OUT_OF_DATE).write_text(str(time.time_ns()))
 
 
 def of_runs(name):
     """Return the files of every run."""
     return expand("<results>/{run}/{name}", run=PLAN.runs, name=name)
-
-
-def of_poolings(kind):
-    """Return the artefacts of every run and pooling."""
-    return expand("<results>/{run}/{kind}/{pooling}.json", run=PLAN.runs, kind=kind, pooling=PLAN.poolings)
-
-
-def of_attacks(kind):
-    """Return the metrics of every run, pooling, attack and stopping rule."""
-    return expand(
-        "<results>/{run}/{kind}/{pooling}/feature-paths.{attacked}.json",
-        run=PLAN.runs,
-        kind=kind,
-        pooling=PLAN.poolings,
-        attacked=PLAN.attacked,
-    )

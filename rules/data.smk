@@ -6,6 +6,8 @@ Makes `data.h5`: images, labels and splits.
 
 
 rule data:
+    input:
+        unpack(lambda w: inputs(PLAN.data())),
     output:
         data="<results>/data.h5",
     log:
@@ -20,8 +22,7 @@ rule data:
         source=DATA_FROM,
         runtime=60,
     params:
-        settings=PLAN.data().params["settings"],
-        digest=PLAN.data().params["digest"],
+        job=lambda w: PLAN.data().params,
     shell:
-        "python -m featurepaths.stages.data --settings {params.settings:q} --digest {params.digest}"
+        "python -m featurepaths.stages.data --settings {params.job[settings]:q} --digest {params.job[digest]}"
         " {resources.source} --threads {threads} --data {output.data} > {log} 2>&1"

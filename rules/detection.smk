@@ -7,9 +7,7 @@ Makes the thresholds, a file of their own for every calibration, and the metrics
 
 rule threshold:
     input:
-        clean=calibration_paths(0),
-        adversarial=calibration_paths(1),
-        collapse=collapse_if_needed,
+        unpack(lambda w: inputs(PLAN.threshold(w.run, w.pooling, w.calibration))),
     output:
         threshold="<run>/thresholds/{pooling}/feature-paths.{calibration}.json",
     log:
@@ -23,19 +21,16 @@ rule threshold:
         mem_mb=1000,
         runtime=10,
     params:
-        settings=lambda w: PLAN.threshold(w.run, w.pooling, w.calibration).params["settings"],
-        digest=lambda w: PLAN.threshold(w.run, w.pooling, w.calibration).params["digest"],
+        job=lambda w: PLAN.threshold(w.run, w.pooling, w.calibration).params,
     shell:
-        "python -m featurepaths.stages.threshold --settings {params.settings:q} --digest {params.digest}"
+        "python -m featurepaths.stages.threshold --settings {params.job[settings]:q} --digest {params.job[digest]}"
         " --clean {input.clean} --adversarial {input.adversarial} --collapse {input.collapse}"
         " --threshold {output.threshold} > {log} 2>&1"
 
 
 rule detection:
     input:
-        thresholds=calibrated("thresholds", "feature-paths."),
-        clean="<run>/paths/{pooling}/test.h5",
-        adversarial="<run>/paths/{pooling}/test.{attack}.{keep}.h5",
+        unpack(lambda w: inputs(*PLAN.detection(w.run, w.pooling, f"{w.attack}.{w.keep}"))),
     output:
         metrics="<run>/detection/{pooling}/feature-paths.{attack}.{keep}.json",
         records="<run>/detection/{pooling}/feature-paths.{attack}.{keep}.h5",
@@ -50,9 +45,8 @@ rule detection:
         mem_mb=1000,
         runtime=10,
     params:
-        settings=lambda w: PLAN.detection(w.run, w.pooling, f"{w.attack}.{w.keep}").params["settings"],
-        digest=lambda w: PLAN.detection(w.run, w.pooling, f"{w.attack}.{w.keep}").params["digest"],
+        job=lambda w: PLAN.detection(w.run, w.pooling, f"{w.attack}.{w.keep}")[0].params,
     shell:
-        "python -m featurepaths.stages.detection --settings {params.settings:q} --digest {params.digest}"
+        "python -m featurepaths.stages.detection --settings {params.job[settings]:q} --digest {params.job[digest]}"
         " --thresholds {input.thresholds} --clean {input.clean} --adversarial {input.adversarial}"
         " --metrics {output.metrics} --records {output.records} > {log} 2>&1"

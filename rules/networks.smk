@@ -8,7 +8,7 @@ dumps of clean and attacked images. Without a GPU the same jobs run on the CPU.
 
 rule train:
     input:
-        data="<results>/data.h5",
+        unpack(lambda w: inputs(PLAN.train(w.run))),
     output:
         checkpoint="<run>/checkpoint.safetensors",
         training="<run>/training.csv",
@@ -26,18 +26,16 @@ rule train:
         mem_mb=4000 + EXPERIMENT.resident_mb,
         runtime=lambda w: 30 + 2 * PLAN.epochs(w.run),
     params:
-        settings=lambda w: PLAN.train(w.run).params["settings"],
-        digest=lambda w: PLAN.train(w.run).params["digest"],
+        job=lambda w: PLAN.train(w.run).params,
     shell:
-        "python -m featurepaths.stages.train --settings {params.settings:q} --digest {params.digest}"
+        "python -m featurepaths.stages.train --settings {params.job[settings]:q} --digest {params.job[digest]}"
         " --device {resources.device} --resident-mb {resources.resident_mb} --data {input.data}"
         " --checkpoint {output.checkpoint} --training {output.training} > {log} 2>&1"
 
 
 rule attack:
     input:
-        checkpoint="<run>/checkpoint.safetensors",
-        data="<results>/data.h5",
+        unpack(lambda w: inputs(PLAN.attack(w.run, w.split, w.attack))),
     output:
         adversarial="<run>/attacks/{split}.{attack}.h5",
     log:
@@ -53,18 +51,16 @@ rule attack:
         mem_mb=4000,
         runtime=240,
     params:
-        settings=lambda w: PLAN.attack(w.run, w.split, w.attack).params["settings"],
-        digest=lambda w: PLAN.attack(w.run, w.split, w.attack).params["digest"],
+        job=lambda w: PLAN.attack(w.run, w.split, w.attack).params,
     shell:
-        "python -m featurepaths.stages.attack --settings {params.settings:q} --digest {params.digest}"
+        "python -m featurepaths.stages.attack --settings {params.job[settings]:q} --digest {params.job[digest]}"
         " --device {resources.device} --data {input.data} --split {wildcards.split} --checkpoint {input.checkpoint}"
         " --adversarial {output.adversarial} > {log} 2>&1"
 
 
 rule features:
     input:
-        checkpoint="<run>/checkpoint.safetensors",
-        data="<results>/data.h5",
+        unpack(lambda w: inputs(*PLAN.dumps(w.run, *PLAN.splits))),
     output:
         features=[dump(f"<run>/features/{pooling}/{split}.h5") for pooling in PLAN.poolings for split in PLAN.splits],
     log:
@@ -80,18 +76,16 @@ rule features:
         mem_mb=4000,
         runtime=120,
     params:
-        settings=lambda w: PLAN.features(w.run, PLAN.poolings[0], "test").params["settings"],
-        digest=lambda w: PLAN.features(w.run, PLAN.poolings[0], "test").params["digest"],
+        job=lambda w: PLAN.dumps(w.run, *PLAN.splits)[0].params,
     shell:
-        "python -m featurepaths.stages.features --settings {params.settings:q} --digest {params.digest}"
+        "python -m featurepaths.stages.features --settings {params.job[settings]:q} --digest {params.job[digest]}"
         " --device {resources.device} --checkpoint {input.checkpoint} --data {input.data}"
         " --features {output.features} > {log} 2>&1"
 
 
 rule attacked_features:
     input:
-        checkpoint="<run>/checkpoint.safetensors",
-        adversarial="<run>/attacks/{split}.{attack}.h5",
+        unpack(lambda w: inputs(*PLAN.dumps(w.run, f"{w.split}.{w.attack}.{w.keep}"))),
     output:
         features=[dump(f"<run>/features/{pooling}/{{split}}.{{attack}}.{{keep}}.h5") for pooling in PLAN.poolings],
     log:
@@ -107,9 +101,8 @@ rule attacked_features:
         mem_mb=4000,
         runtime=120,
     params:
-        settings=lambda w: PLAN.features(w.run, PLAN.poolings[0], f"{w.split}.{w.attack}.{w.keep}").params["settings"],
-        digest=lambda w: PLAN.features(w.run, PLAN.poolings[0], f"{w.split}.{w.attack}.{w.keep}").params["digest"],
+        job=lambda w: PLAN.dumps(w.run, f"{w.split}.{w.attack}.{w.keep}")[0].params,
     shell:
-        "python -m featurepaths.stages.features --settings {params.settings:q} --digest {params.digest}"
+        "python -m featurepaths.stages.features --settings {params.job[settings]:q} --digest {params.job[digest]}"
         " --device {resources.device} --checkpoint {input.checkpoint} --attack {input.adversarial}"
         " --features {output.features} > {log} 2>&1"

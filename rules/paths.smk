@@ -8,7 +8,7 @@ of all other images to the centroids.
 
 rule centroids:
     input:
-        features="<run>/features/{pooling}/train.h5",
+        unpack(lambda w: inputs(PLAN.centroids(w.run, w.pooling))),
     output:
         centroids="<run>/centroids/{pooling}.h5",
     log:
@@ -22,16 +22,15 @@ rule centroids:
         mem_mb=2000,
         runtime=30,
     params:
-        settings=lambda w: PLAN.centroids(w.run, w.pooling).params["settings"],
-        digest=lambda w: PLAN.centroids(w.run, w.pooling).params["digest"],
+        job=lambda w: PLAN.centroids(w.run, w.pooling).params,
     shell:
-        "python -m featurepaths.stages.centroids --settings {params.settings:q} --digest {params.digest}"
+        "python -m featurepaths.stages.centroids --settings {params.job[settings]:q} --digest {params.job[digest]}"
         " --features {input.features} --centroids {output.centroids} > {log} 2>&1"
 
 
 rule collapse:
     input:
-        features="<run>/features/{pooling}/train.h5",
+        unpack(lambda w: inputs(PLAN.collapse(w.run, w.pooling))),
     output:
         collapse="<run>/collapse/{pooling}.json",
     log:
@@ -45,17 +44,15 @@ rule collapse:
         mem_mb=2000,
         runtime=30,
     params:
-        settings=lambda w: PLAN.collapse(w.run, w.pooling).params["settings"],
-        digest=lambda w: PLAN.collapse(w.run, w.pooling).params["digest"],
+        job=lambda w: PLAN.collapse(w.run, w.pooling).params,
     shell:
-        "python -m featurepaths.stages.collapse --settings {params.settings:q} --digest {params.digest}"
+        "python -m featurepaths.stages.collapse --settings {params.job[settings]:q} --digest {params.job[digest]}"
         " --features {input.features} --collapse {output.collapse} > {log} 2>&1"
 
 
 rule paths:
     input:
-        features="<run>/features/{pooling}/{images}.h5",
-        centroids="<run>/centroids/{pooling}.h5",
+        unpack(lambda w: inputs(PLAN.paths(w.run, w.pooling, w.images))),
     output:
         paths="<run>/paths/{pooling}/{images}.h5",
     log:
@@ -69,9 +66,8 @@ rule paths:
         mem_mb=2000,
         runtime=30,
     params:
-        settings=lambda w: PLAN.paths(w.run, w.pooling, w.images).params["settings"],
-        digest=lambda w: PLAN.paths(w.run, w.pooling, w.images).params["digest"],
+        job=lambda w: PLAN.paths(w.run, w.pooling, w.images).params,
     shell:
-        "python -m featurepaths.stages.paths --settings {params.settings:q} --digest {params.digest}"
+        "python -m featurepaths.stages.paths --settings {params.job[settings]:q} --digest {params.job[digest]}"
         " --features {input.features} --centroids {input.centroids} --paths {output.paths}"
         " > {log} 2>&1"

@@ -7,7 +7,7 @@ Makes the selection of voting layers of every calibration, and the metrics and l
 
 rule selection:
     input:
-        adversarial=calibration_paths(1),
+        unpack(lambda w: inputs(PLAN.selection(w.run, w.pooling, w.calibration))),
     output:
         selection="<run>/selection/{pooling}/{calibration}.json",
     log:
@@ -21,19 +21,15 @@ rule selection:
         mem_mb=1000,
         runtime=10,
     params:
-        settings=lambda w: PLAN.selection(w.run, w.pooling, w.calibration).params["settings"],
-        digest=lambda w: PLAN.selection(w.run, w.pooling, w.calibration).params["digest"],
+        job=lambda w: PLAN.selection(w.run, w.pooling, w.calibration).params,
     shell:
-        "python -m featurepaths.stages.selection --settings {params.settings:q} --digest {params.digest}"
+        "python -m featurepaths.stages.selection --settings {params.job[settings]:q} --digest {params.job[digest]}"
         " --adversarial {input.adversarial} --selection {output.selection} > {log} 2>&1"
 
 
 rule recognition:
     input:
-        thresholds=calibrated("thresholds", "feature-paths."),
-        selections=calibrated("selection", ""),
-        clean="<run>/paths/{pooling}/test.h5",
-        adversarial="<run>/paths/{pooling}/test.{attack}.{keep}.h5",
+        unpack(lambda w: inputs(*PLAN.recognition(w.run, w.pooling, f"{w.attack}.{w.keep}"))),
     output:
         metrics="<run>/recognition/{pooling}/feature-paths.{attack}.{keep}.json",
         records="<run>/recognition/{pooling}/feature-paths.{attack}.{keep}.h5",
@@ -48,9 +44,8 @@ rule recognition:
         mem_mb=1000,
         runtime=10,
     params:
-        settings=lambda w: PLAN.recognition(w.run, w.pooling, f"{w.attack}.{w.keep}").params["settings"],
-        digest=lambda w: PLAN.recognition(w.run, w.pooling, f"{w.attack}.{w.keep}").params["digest"],
+        job=lambda w: PLAN.recognition(w.run, w.pooling, f"{w.attack}.{w.keep}")[0].params,
     shell:
-        "python -m featurepaths.stages.recognition --settings {params.settings:q} --digest {params.digest}"
+        "python -m featurepaths.stages.recognition --settings {params.job[settings]:q} --digest {params.job[digest]}"
         " --thresholds {input.thresholds} --selections {input.selections} --clean {input.clean}"
         " --adversarial {input.adversarial} --metrics {output.metrics} --records {output.records} > {log} 2>&1"

@@ -7,11 +7,7 @@ Makes `tables/`, `figures/` and `config.json`.
 
 rule tables:
     input:
-        checkpoints=of_runs("checkpoint.safetensors"),
-        attacks=expand("<results>/{run}/attacks/test.{attack}.h5", run=PLAN.runs, attack=EXPERIMENT.attacks),
-        detection=of_attacks("detection"),
-        recognition=of_attacks("recognition"),
-        collapse=of_poolings("collapse"),
+        unpack(lambda w: inputs(PLAN.tables())),
     output:
         architecture=report(
             "<results>/tables/architecture.html",
@@ -56,6 +52,7 @@ rule tables:
             labels={"table": "Collapse by layer"},
         ),
         files=expand("<results>/tables/{table}.{kind}", table=TABLES, kind=["csv", "md"]),
+        record="<results>/tables/tables.json",
     log:
         "<results>/logs/tables.log",
     benchmark:
@@ -67,22 +64,16 @@ rule tables:
         mem_mb=1000,
         runtime=10,
     params:
-        settings=PLAN.tables().params["settings"],
-        digest=PLAN.tables().params["digest"],
+        job=lambda w: PLAN.tables().params,
     shell:
-        "python -m featurepaths.stages.tables --settings {params.settings:q} --digest {params.digest}"
+        "python -m featurepaths.stages.tables --settings {params.job[settings]:q} --digest {params.job[digest]}"
         " --checkpoints {input.checkpoints} --attacks {input.attacks} --detection {input.detection}"
-        " --recognition {input.recognition} --collapse {input.collapse} --tables $(dirname {output.architecture}) > {log} 2>&1"
+        " --recognition {input.recognition} --collapse {input.collapse} --record {output.record} > {log} 2>&1"
 
 
 rule run_figures:
     input:
-        data="<results>/data.h5",
-        clean="<run>/paths/{pooling}/test.h5",
-        adversarial=of_keeps("paths/{pooling}/test.{attacked}.h5"),
-        detection=of_keeps("detection/{pooling}/feature-paths.{attacked}.json"),
-        records=of_keeps("detection/{pooling}/feature-paths.{attacked}.h5"),
-        recognition=of_keeps("recognition/{pooling}/feature-paths.{attacked}.json"),
+        unpack(lambda w: inputs(PLAN.run_figures(w.run, w.pooling, w.attack))),
     output:
         paths=report(
             "<results>/figures/paths.{run}.{pooling}.{attack}.png",
@@ -109,6 +100,7 @@ rule run_figures:
             labels={"run": "{run}", "pooling": "{pooling}", "attack": "{attack}"},
         ),
         vector=[f"<results>/figures/{figure}.{{run}}.{{pooling}}.{{attack}}.svg" for figure in RUN_FIGURES],
+        record="<results>/figures/{run}.{pooling}.{attack}.json",
     log:
         "<run>/logs/figures.{pooling}.{attack}.log",
     benchmark:
@@ -120,20 +112,18 @@ rule run_figures:
         mem_mb=1000,
         runtime=10,
     params:
-        settings=lambda w: PLAN.run_figures(w.run, w.pooling, w.attack).params["settings"],
-        digest=lambda w: PLAN.run_figures(w.run, w.pooling, w.attack).params["digest"],
+        job=lambda w: PLAN.run_figures(w.run, w.pooling, w.attack).params,
     shell:
-        "python -m featurepaths.stages.run_figures --settings {params.settings:q} --digest {params.digest}"
+        "python -m featurepaths.stages.run_figures --settings {params.job[settings]:q} --digest {params.job[digest]}"
         " --data {input.data} --clean {input.clean} --adversarial {input.adversarial}"
         " --detection {input.detection} --records {input.records} --recognition {input.recognition}"
-        " --name {wildcards.run}.{wildcards.pooling}.{wildcards.attack} --figures $(dirname {output.paths}) > {log} 2>&1"
+        " --record {output.record} > {log} 2>&1"
 
 
 rule summary_figures:
     input:
-        checkpoints=of_runs("checkpoint.safetensors"),
-        training=of_runs("training.csv"),
-        collapse=of_poolings("collapse"),
+        unpack(lambda w: inputs(PLAN.summary_figures())),
+        training=ancient(of_runs("training.csv")),
     output:
         training=report(
             "<results>/figures/training.png",
@@ -151,6 +141,7 @@ rule summary_figures:
             for pooling in PLAN.poolings
         ],
         vector=expand("<results>/figures/{figure}.svg", figure=SUMMARY_FIGURES),
+        record="<results>/figures/summary.json",
     log:
         "<results>/logs/summary_figures.log",
     benchmark:
@@ -162,15 +153,16 @@ rule summary_figures:
         mem_mb=1000,
         runtime=10,
     params:
-        settings=PLAN.summary_figures().params["settings"],
-        digest=PLAN.summary_figures().params["digest"],
+        job=lambda w: PLAN.summary_figures().params,
     shell:
-        "python -m featurepaths.stages.summary_figures --settings {params.settings:q} --digest {params.digest}"
+        "python -m featurepaths.stages.summary_figures --settings {params.job[settings]:q} --digest {params.job[digest]}"
         " --checkpoints {input.checkpoints} --training {input.training} --collapse {input.collapse}"
-        " --figures $(dirname {output.training}) > {log} 2>&1"
+        " --record {output.record} > {log} 2>&1"
 
 
 rule configuration:
+    input:
+        unpack(lambda w: inputs(PLAN.configuration())),
     output:
         config="<results>/config.json",
         page=report(
@@ -190,8 +182,7 @@ rule configuration:
         mem_mb=1000,
         runtime=10,
     params:
-        settings=PLAN.configuration().params["settings"],
-        digest=PLAN.configuration().params["digest"],
+        job=lambda w: PLAN.configuration().params,
     shell:
-        "python -m featurepaths.stages.configuration --settings {params.settings:q} --digest {params.digest}"
+        "python -m featurepaths.stages.configuration --settings {params.job[settings]:q} --digest {params.job[digest]}"
         " --config {output.config} --page {output.page} > {log} 2>&1"

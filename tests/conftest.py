@@ -36,9 +36,9 @@ class Workflow:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "config.yaml").write_text(yaml.safe_dump(config))
 
-    def __call__(self, *arguments, cores=2, succeeds=True):
+    def __call__(self, *arguments, cores=2, succeeds=True, checkout=ROOT):
         """Run snakemake and return all it printed."""
-        command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile")]
+        command = [sys.executable, "-m", "snakemake", "--snakefile", str(checkout / "Snakefile")]
         command += ["--directory", str(self.folder), "--configfile", str(self.folder / "config.yaml")]
         command += ["--cores", str(cores), *arguments]
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # jobs call `python`
@@ -46,6 +46,16 @@ class Workflow:
         done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT, env=environment)
         assert (done.returncode == 0) == succeeds, done.stdout + done.stderr
         return done.stdout + done.stderr
+
+
+def jobs(text):
+    """The rules and counts that a dry run names, without those that only keep the books."""
+    if "Nothing to be done" in text:
+        return {}
+    lines = text.partition("Job stats:")[2].splitlines()
+    counted = [line.split() for line in lines[3:]]
+    found = {words[0]: int(words[1]) for words in counted[: counted.index([])]}
+    return {rule: count for rule, count in found.items() if rule not in ("all", "check", "total")}
 
 
 @pytest.fixture(scope="session")

@@ -1,15 +1,20 @@
 """A folder of images as a data set: ``train/<class>/*`` and ``test/<class>/*``."""
 
 import hashlib
+import json
+import time
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageOps
 
 from featurepaths.errors import FeaturePathsError
+from featurepaths.progress import progress
+from featurepaths.storage import atomic
 
 PARTS = ("train", "test")
 SUFFIXES = {".png", ".jpg", ".jpeg"}
@@ -77,22 +82,58 @@ def load_folder(
     return parts, class_names
 
 
-def listing_digest(root: Path | str) -> str:
-    """Return a digest of the names and sizes of all images of a folder, which stands for its content.
+def contents_digest(root: Path | str, memory: Path | None = None) -> str:
+    """Return a digest of the names and contents of all images of a folder.
+
+    Parameters
+    ----------
+    root
+        See `load_folder`.
+    memory
+        A JSON file that this function keeps. Images that it knows, with the size and times of last change that they
+        have now, are not read again.
 
     Raises
     ------
     FeaturePathsError
-        As `load_folder` does.
+        As `load_folder` does, or if an image cannot be read.
     """
     root = Path(root)
-    lines = [
-        f"{file.relative_to(root).as_posix()} {file.stat().st_size}\n"
-        for part in PARTS
-        for _, files in sorted(_classes(root / part).items())
-        for file in files
-    ]
-    return hashlib.sha256("".join(lines).encode()).hexdigest()[:20]
+    files = [file for part in PARTS for _, classes in sorted(_classes(root / part).items()) for file in classes]
+    known = _recall(memory)["files"] if memory else {}
+    # what was changed just now may change once more without another time stamp: it is read again the next time
+    settled = time.time_ns() - 2 * 10**9
+    states = {file.relative_to(root).as_posix(): file.stat() for file in files}
+    stamps = {name: [state.st_size, state.st_mtime_ns, state.st_ctime_ns] for name, state in states.items()}
+    digests = {name: known[name][-1] for name, stamp in stamps.items() if known.get(name, [])[:-1] == stamp}
+    unknown = [name for name in stamps if name not in digests]
+    for name in progress(unknown, f"reading {root}", len(unknown), "images"):
+        digests[name] = _digest_of(root / name)
+    digest = hashlib.sha256(json.dumps(digests, sort_keys=True).encode()).hexdigest()[:20]
+    now = {name: [*stamp, digests[name]] for name, stamp in stamps.items() if max(stamp[1:]) < settled}
+    if memory and (now != known or not memory.exists()):
+        with atomic(memory) as temporary:
+            temporary.write_text(json.dumps({"digest": digest, "files": now}), encoding="utf-8")
+    return digest
+
+
+def remembered_digest(root: Path | str, memory: Path) -> str:
+    """Return what `contents_digest` found the last time, without looking at the folder if it can be helped."""
+    return _recall(memory)["digest"] or contents_digest(root)
+
+
+def _recall(memory: Path) -> dict[str, Any]:
+    try:
+        return json.loads(memory.read_text(encoding="utf-8"))
+    except (OSError, ValueError):  # not there, or not whole
+        return {"digest": None, "files": {}}
+
+
+def _digest_of(file: Path) -> str:
+    try:
+        return hashlib.sha256(file.read_bytes()).hexdigest()[:20]
+    except OSError as error:
+        raise FeaturePathsError(f"{file} cannot be read ({error.strerror}).") from error
 
 
 def _read_images(shape: tuple[int, int, int], resize: bool, files: list[Path]) -> tuple[np.ndarray, list[str]]:

@@ -6,15 +6,17 @@ The rules ask the plan; nothing else does. Files are named as in the results' fo
 """
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import cached_property, lru_cache
+from pathlib import Path
 from typing import Any
 
 from featurepaths.config import Experiment
 from featurepaths.digests import artefact_digest, digest_of
-from featurepaths.image_folder import listing_digest
+from featurepaths.errors import FeaturePathsError
+from featurepaths.storage import read_origin
 
 once = lru_cache(maxsize=None)
 NOT_OF_THE_DATA = ("root", "download", "title", "stands_for")
@@ -23,22 +25,46 @@ NOT_OF_THE_DATA = ("root", "download", "title", "stands_for")
 
 @dataclass(frozen=True, eq=False)
 class Artefact:
-    """What a call of a stage makes: its name within the run, the settings, the inputs in the order of the arguments."""
+    """A file that a call of a stage makes, with the origin that it will carry.
+
+    Parameters
+    ----------
+    stage
+        Name of a module of `featurepaths.stages`.
+    path
+        Where the file lies.
+    name
+        What its origin calls it: the path below the run, without suffix.
+    settings
+        The stage's slice of the configuration.
+    inputs
+        What it is made from, by the names that the rule gives them, in the order of the stage's arguments.
+    """
 
     stage: str
+    path: Path
     name: str
     settings: Mapping[str, Any]
-    inputs: tuple["Artefact", ...] = ()
+    inputs: Mapping[str, Sequence["Artefact"]] = field(default_factory=dict)
 
     @cached_property
     def job_digest(self) -> str:
         """The cumulative digest of the call, the same for everything that it makes."""
-        return digest_of(self.stage, self.settings, [artefact.digest for artefact in self.inputs])
+        sources = [artefact.digest for artefacts in self.inputs.values() for artefact in artefacts]
+        return digest_of(self.stage, self.settings, sources)
 
     @cached_property
     def digest(self) -> str:
         """The cumulative digest of the artefact, as its file holds it."""
         return artefact_digest(self.job_digest, self.name)
+
+    @cached_property
+    def up_to_date(self) -> bool:
+        """Whether the file carries this digest, or is not there: it is made if something needs it."""
+        try:
+            return not self.path.exists() or read_origin(self.path).digest == self.digest
+        except FeaturePathsError:  # damaged, or of another format
+            return False
 
     @property
     def params(self) -> dict[str, str]:
@@ -47,11 +73,21 @@ class Artefact:
 
 
 class Plan:
-    """All artefacts of an experiment."""
+    """All artefacts of an experiment.
 
-    def __init__(self, experiment: Experiment):
+    Parameters
+    ----------
+    experiment
+        The configuration.
+    contents
+        A digest of the images of a folder, where the data are one.
+    """
+
+    def __init__(self, experiment: Experiment, contents: str | None = None):
         self.experiment = experiment
+        self.contents = contents
         self.config = experiment.model_dump(mode="json")
+        self.results = Path("results", experiment.name)
         self.poolings = sorted(experiment.features.poolings)
         self.splits = ["train", "calibration", "test"] if "held-out" in experiment.protocols else ["train", "test"]
         self.runs = [
@@ -83,18 +119,12 @@ class Plan:
 
     @once
     def data(self) -> Artefact:
-        """The data set; where it lies does not count.
-
-        Raises
-        ------
-        FeaturePathsError
-            If it is a folder of images that is not there, or holds something else.
-        """
+        """The data set; where it lies does not count."""
         data = self.config["data"]
         settings = {key: value for key, value in data.items() if key not in NOT_OF_THE_DATA}
         if data["source"] == "folder":
-            settings["listing"] = listing_digest(data["root"])
-        return Artefact("data", "data", settings)
+            settings["contents"] = self.contents
+        return self._artefact("data", "", "data.h5", settings)
 
     @once
     def train(self, run: str) -> Artefact:
@@ -106,40 +136,49 @@ class Plan:
             "seed": seed,
             "torch_threads": self.config["torch_threads"],
         }
-        return Artefact("train", "checkpoint", settings, (self.data(),))
+        return self._artefact("train", run, "checkpoint.safetensors", settings, data=[self.data()])
 
     @once
     def attack(self, run: str, split: str, attack: str) -> Artefact:
         """An attack on a run's network."""
         settings = self.config["attacks"][attack] | {"keep": self._keeps(attack)}
         settings |= {"seed": self._parts(run)[2], "torch_threads": self.config["torch_threads"]}
-        return Artefact("attack", f"attacks/{split}.{attack}", settings, (self.train(run), self.data()))
+        inputs = {"checkpoint": [self.train(run)], "data": [self.data()]}
+        return self._artefact("attack", run, f"attacks/{split}.{attack}.h5", settings, **inputs)
 
     @once
     def features(self, run: str, pooling: str, images: str) -> Artefact:
-        """Layer features of some images; one call makes all poolings, and all splits together."""
+        """Layer features of some images."""
         settings = {"torch_threads": self.config["torch_threads"]}
-        source = self.data()
-        if images not in self.splits:
+        inputs = {"checkpoint": [self.train(run)]}
+        if images in self.splits:
+            inputs["data"] = [self.data()]
+        else:
             split, attack, settings["keep"] = images.split(".")
-            source = self.attack(run, split, attack)
-        return Artefact("features", f"features/{pooling}/{images}", settings, (self.train(run), source))
+            inputs["adversarial"] = [self.attack(run, split, attack)]
+        return self._artefact("features", run, f"features/{pooling}/{images}.h5", settings, **inputs)
+
+    def dumps(self, run: str, *images: str) -> list[Artefact]:
+        """Layer features of some images, of all poolings, which one call makes."""
+        return [self.features(run, pooling, name) for pooling in self.poolings for name in images]
 
     @once
     def centroids(self, run: str, pooling: str) -> Artefact:
         """Class centroids of a run."""
-        return Artefact("centroids", f"centroids/{pooling}", {}, (self.features(run, pooling, "train"),))
+        features = [self.features(run, pooling, "train")]
+        return self._artefact("centroids", run, f"centroids/{pooling}.h5", {}, features=features)
 
     @once
     def paths(self, run: str, pooling: str, images: str) -> Artefact:
         """Feature paths of some images."""
-        inputs = self.features(run, pooling, images), self.centroids(run, pooling)
-        return Artefact("paths", f"paths/{pooling}/{images}", {}, inputs)
+        inputs = {"features": [self.features(run, pooling, images)], "centroids": [self.centroids(run, pooling)]}
+        return self._artefact("paths", run, f"paths/{pooling}/{images}.h5", {}, **inputs)
 
     @once
     def collapse(self, run: str, pooling: str) -> Artefact:
         """Collapse metrics of a run."""
-        return Artefact("collapse", f"collapse/{pooling}", {}, (self.features(run, pooling, "train"),))
+        features = [self.features(run, pooling, "train")]
+        return self._artefact("collapse", run, f"collapse/{pooling}.json", {}, features=features)
 
     @once
     def threshold(self, run: str, pooling: str, calibration: str) -> Artefact:
@@ -149,11 +188,17 @@ class Plan:
         settings = {"protocol": protocol, "layers": detection["layers"], "weights": detection["weights"]}
         if protocol == "held-out":
             settings["false_positive_rate"] = detection["false_positive_rate"]
-        inputs = [self.paths(run, pooling, images) for images in self.calibration_images(calibration)]
+        clean, attacked = self.calibration_images(calibration)
+        inputs = {
+            "clean": [self.paths(run, pooling, clean)],
+            "adversarial": [self.paths(run, pooling, attacked)],
+            "collapse": [],
+        }
         if detection["layers"] == "auto":
             settings["pfc3"] = self.config["collapse"]["pfc3"]
-            inputs.append(self.collapse(run, pooling))
-        return Artefact("threshold", f"thresholds/{pooling}/feature-paths.{calibration}", settings, tuple(inputs))
+            inputs["collapse"].append(self.collapse(run, pooling))
+        file = f"thresholds/{pooling}/feature-paths.{calibration}.json"
+        return self._artefact("threshold", run, file, settings, **inputs)
 
     @once
     def selection(self, run: str, pooling: str, calibration: str) -> Artefact:
@@ -163,66 +208,98 @@ class Plan:
         if recognition["layers"] == "auto":
             settings["top"] = recognition["top"]
         _, attacked = self.calibration_images(calibration)
-        inputs = (self.paths(run, pooling, attacked),)
-        return Artefact("selection", f"selection/{pooling}/{calibration}", settings, inputs)
+        inputs = {"adversarial": [self.paths(run, pooling, attacked)]}
+        return self._artefact("selection", run, f"selection/{pooling}/{calibration}.json", settings, **inputs)
 
     @once
-    def detection(self, run: str, pooling: str, attacked: str) -> Artefact:
-        """Detection metrics and scores of ``<attack>.<keep>``, by every calibration."""
-        thresholds = [self.threshold(run, pooling, calibration) for calibration in self.calibrations(attacked)]
-        inputs = *thresholds, *self._tested(run, pooling, attacked)
-        return Artefact("detection", f"detection/{pooling}/feature-paths.{attacked}", {}, inputs)
+    def detection(self, run: str, pooling: str, attacked: str) -> tuple[Artefact, Artefact]:
+        """Detection metrics of ``<attack>.<keep>`` by every calibration, and their records: the scores."""
+        calibrations = self.calibrations(attacked)
+        inputs = {
+            "thresholds": [self.threshold(run, pooling, calibration) for calibration in calibrations],
+            **self._tested(run, pooling, attacked),
+        }
+        return self._measured("detection", run, f"detection/{pooling}/feature-paths.{attacked}", {}, inputs)
 
     @once
-    def recognition(self, run: str, pooling: str, attacked: str) -> Artefact:
-        """Recognition metrics and labels of ``<attack>.<keep>``, by every calibration."""
+    def recognition(self, run: str, pooling: str, attacked: str) -> tuple[Artefact, Artefact]:
+        """Recognition metrics of ``<attack>.<keep>`` by every calibration, and their records: the labels."""
         settings = {key: self.config["recognition"][key] for key in ("tie", "combinations")}
         calibrations = self.calibrations(attacked)
-        thresholds = [self.threshold(run, pooling, calibration) for calibration in calibrations]
-        selections = [self.selection(run, pooling, calibration) for calibration in calibrations]
-        inputs = *thresholds, *selections, *self._tested(run, pooling, attacked)
-        return Artefact("recognition", f"recognition/{pooling}/feature-paths.{attacked}", settings, inputs)
+        inputs = {
+            "thresholds": [self.threshold(run, pooling, calibration) for calibration in calibrations],
+            "selections": [self.selection(run, pooling, calibration) for calibration in calibrations],
+            **self._tested(run, pooling, attacked),
+        }
+        return self._measured("recognition", run, f"recognition/{pooling}/feature-paths.{attacked}", settings, inputs)
 
     @once
     def run_figures(self, run: str, pooling: str, attack: str) -> Artefact:
-        """Figures of a run, pooling and attack."""
+        """The record of the figures of a run, pooling and attack."""
         model, training, seed = self._parts(run)
         settings = {"title": f"{model}, {training} training, seed {seed}\n{pooling} features, attack {attack}"}
         kept = self.kept(attack)
-        paths = [self.paths(run, pooling, name) for name in ("test", *(f"test.{attacked}" for attacked in kept))]
-        detection = [self.detection(run, pooling, attacked) for attacked in kept]
-        recognition = [self.recognition(run, pooling, attacked) for attacked in kept]
-        inputs = self.data(), *paths, *detection, *detection, *recognition  # metrics, then records of detection
-        return Artefact("run_figures", "figures", settings, inputs)
+        detection, records = zip(*(self.detection(run, pooling, attacked) for attacked in kept), strict=True)
+        inputs = {
+            "data": [self.data()],
+            "clean": [self.paths(run, pooling, "test")],
+            "adversarial": [self.paths(run, pooling, f"test.{attacked}") for attacked in kept],
+            "detection": detection,
+            "records": records,
+            "recognition": [self.recognition(run, pooling, attacked)[0] for attacked in kept],
+        }
+        return self._artefact("run_figures", "", f"figures/{run}.{pooling}.{attack}.json", settings, **inputs)
 
     @once
     def summary_figures(self) -> Artefact:
-        """Figures over all runs."""
-        collapse = [self.collapse(run, pooling) for run, pooling in self._runs_and_poolings()]
-        inputs = *map(self.train, self.runs), *collapse
-        return Artefact("summary_figures", "figures", {"pfc3": self.config["collapse"]["pfc3"]}, inputs)
+        """The record of the figures over all runs."""
+        settings = {"pfc3": self.config["collapse"]["pfc3"]}
+        inputs = {"checkpoints": self._checkpoints(), "collapse": self._collapse()}
+        return self._artefact("summary_figures", "", "figures/summary.json", settings, **inputs)
 
     @once
     def tables(self) -> Artefact:
-        """All tables."""
+        """The record of all tables."""
         settings = {
             "paper_attacks": self._papers_attacks(),
             "keep": {attack: self._keeps(attack) for attack in self.experiment.attacks},
         }
-        attacks = [self.attack(run, "test", attack) for run in self.runs for attack in self.experiment.attacks]
         both = self._runs_and_poolings()
-        detection = [self.detection(*one, attacked) for one in both for attacked in self.attacked]
-        recognition = [self.recognition(*one, attacked) for one in both for attacked in self.attacked]
-        collapse = [self.collapse(*one) for one in both]
-        inputs = *map(self.train, self.runs), *attacks, *detection, *recognition, *collapse
-        return Artefact("tables", "tables", settings, inputs)
+        inputs = {
+            "checkpoints": self._checkpoints(),
+            "attacks": [self.attack(run, "test", attack) for run in self.runs for attack in self.experiment.attacks],
+            "detection": [self.detection(*one, attacked)[0] for one in both for attacked in self.attacked],
+            "recognition": [self.recognition(*one, attacked)[0] for one in both for attacked in self.attacked],
+            "collapse": self._collapse(),
+        }
+        return self._artefact("tables", "", "tables/tables.json", settings, **inputs)
 
     @once
     def configuration(self) -> Artefact:
         """The record of the configuration; it is made again when any stage's code or library changes."""
         attacks = self.experiment.attacks
         figures = [self.run_figures(*one, attack) for one in self._runs_and_poolings() for attack in attacks]
-        return Artefact("configuration", "config", self.config, (self.tables(), self.summary_figures(), *figures))
+        results = [artefact.digest for artefact in (self.tables(), self.summary_figures(), *figures)]
+        settings = {"configuration": self.config, "results": digest_of("configuration", {}, results)}
+        return self._artefact("configuration", "", "config.json", settings)
+
+    def _artefact(
+        self, stage: str, run: str, file: str, settings: Mapping[str, Any], **inputs: Sequence[Artefact]
+    ) -> Artefact:
+        return Artefact(stage, self.results / run / file, file.rpartition(".")[0], settings, inputs)
+
+    def _measured(
+        self, stage: str, run: str, name: str, settings: Mapping[str, Any], inputs: Mapping[str, Sequence[Artefact]]
+    ) -> tuple[Artefact, Artefact]:
+        """Return metrics and records of one call: a JSON file and an HDF5 file beside it."""
+        metrics, records = (self._artefact(stage, run, f"{name}{end}", settings, **inputs) for end in (".json", ".h5"))
+        return metrics, records
+
+    def _checkpoints(self) -> list[Artefact]:
+        return [self.train(run) for run in self.runs]
+
+    def _collapse(self) -> list[Artefact]:
+        return [self.collapse(*one) for one in self._runs_and_poolings()]
 
     def _keeps(self, attack: str) -> list[str]:
         return sorted(self.experiment.attacks[attack].keep)
@@ -238,8 +315,11 @@ class Plan:
     def _runs_and_poolings(self) -> list[tuple[str, str]]:
         return [(run, pooling) for run in self.runs for pooling in self.poolings]
 
-    def _tested(self, run: str, pooling: str, attacked: str) -> tuple[Artefact, Artefact]:
-        return self.paths(run, pooling, "test"), self.paths(run, pooling, f"test.{attacked}")
+    def _tested(self, run: str, pooling: str, attacked: str) -> dict[str, list[Artefact]]:
+        return {
+            "clean": [self.paths(run, pooling, "test")],
+            "adversarial": [self.paths(run, pooling, f"test.{attacked}")],
+        }
 
     @staticmethod
     def _parts(run: str) -> tuple[str, str, int]:

@@ -130,7 +130,7 @@ def test_a_folder_that_changed_meanwhile_is_refused(tmp_path):
     for part in ("train", "test"):
         (tmp_path / part / "cat").mkdir(parents=True)
         (tmp_path / part / "cat/1.png").write_bytes(b"")
-    settings = json.dumps({"source": "folder", "size": None, "calibration": 0, "seed": 0, "listing": "of before"})
+    settings = json.dumps({"source": "folder", "size": None, "calibration": 0, "seed": 0, "contents": "of before"})
     refused(
         stage("data", "--settings", settings, "--root", tmp_path, "--data", tmp_path / "data.h5"), "changed meanwhile"
     )

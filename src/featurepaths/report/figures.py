@@ -39,11 +39,15 @@ STYLE = {
 mpl.rcParams.update(STYLE)
 
 
+KINDS = {"png": {"Software": None}, "svg": {"Date": None}}
+"""The files of every figure, and what to leave out of them because it changes."""
+
+
 def save(figure: Figure, title: str, base: Path) -> None:
     """Put a title above a figure and write it as `base`.png and `base`.svg, the same bytes for the same figure."""
     figure.suptitle(title, x=0.01, ha="left")
-    for suffix, metadata in ((".png", {"Software": None}), (".svg", {"Date": None})):
-        with atomic(Path(f"{base}{suffix}")) as temporary:
+    for kind, metadata in KINDS.items():
+        with atomic(Path(f"{base}.{kind}")) as temporary:
             figure.savefig(temporary, metadata=metadata)
     plt.close(figure)
 

@@ -17,7 +17,7 @@ from threadpoolctl import threadpool_limits
 
 from featurepaths.digests import artefact_digest, digest_of
 from featurepaths.errors import FeaturePathsError
-from featurepaths.storage import Origin, descend, read_origin
+from featurepaths.storage import Origin, descend, read_origin, write_json
 
 
 class Settings(dict):
@@ -83,6 +83,13 @@ def check_inputs(stage: str, arguments: argparse.Namespace, inputs: Sequence[Pat
             "snakemake again; if this comes back, delete those files first."
         )
     return digest
+
+
+def write_record(stage: str, arguments: argparse.Namespace, inputs: Sequence[Path], files: Iterable[str]) -> None:
+    """Write `arguments.record`, which carries the origin of `files` beside it that cannot, when they are whole."""
+    name = f"{arguments.record.parent.name}/{arguments.record.stem}"
+    origin = Origin(name, artefact_digest(check_inputs(stage, arguments, inputs), name))
+    write_json(arguments.record, {"files": sorted(files)}, origin)
 
 
 def run(main: Callable[[argparse.Namespace], None], made: argparse.ArgumentParser) -> None:

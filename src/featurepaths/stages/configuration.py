@@ -10,12 +10,12 @@ from pathlib import Path
 from featurepaths.digests import DISTRIBUTIONS, library_version
 from featurepaths.report.page import page
 from featurepaths.stages import command
-from featurepaths.storage import atomic
+from featurepaths.storage import atomic, write_json
 
 
 def main(arguments):
     content = {
-        "configuration": arguments.settings,
+        "configuration": arguments.settings["configuration"],
         "versions": {
             "python": platform.python_version(),
             **{name: library_version(name) for name in ("featurepaths", "snakemake", "h5py", *DISTRIBUTIONS.values())},
@@ -24,10 +24,9 @@ def main(arguments):
         "machine": {"processor": processor(), "system": platform.platform(), "gpu": gpus()},
     }
     text = json.dumps(content, indent=2)
-    with atomic(arguments.config) as temporary:
-        temporary.write_text(text + "\n", encoding="utf-8")
     with atomic(arguments.page) as temporary:
         temporary.write_text(page("Configuration and versions", f"<pre>{escape(text)}</pre>"), encoding="utf-8")
+    write_json(arguments.config, content, command.origin_of("configuration", arguments, "config", []))
 
 
 def revision():
@@ -57,7 +56,7 @@ def _said(words):
 
 
 def parser():
-    made = command.parser(__doc__, "the whole merged configuration")
+    made = command.parser(__doc__, "configuration, all of it; results, a digest of everything that is made of it")
     made.add_argument("--config", type=Path, required=True, help="the JSON file to write")
     made.add_argument("--page", type=Path, required=True, help="the same as an HTML page, to write")
     return made

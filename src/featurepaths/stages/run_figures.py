@@ -59,7 +59,9 @@ def main(arguments):
     }  # fmt: skip
     for name, figure in made.items():
         title = f"{TITLES[name]}: {arguments.settings['title']}"
-        figures.save(figure, title, arguments.figures / f"{name}.{arguments.name}")
+        figures.save(figure, title, arguments.record.with_name(f"{name}.{arguments.record.stem}"))
+    files = (f"{name}.{arguments.record.stem}.{kind}" for name in made for kind in figures.KINDS)
+    command.write_record("run_figures", arguments, inputs, files)
 
 
 def name_of(path):
@@ -106,8 +108,8 @@ def parser():
     made.add_argument("--detection", **files, help="detection metrics, by keep")
     made.add_argument("--records", **files, help="detection records, by keep")
     made.add_argument("--recognition", **files, help="recognition metrics, by keep")
-    made.add_argument("--name", required=True, help="how the files' names go on after the kind of figure")
-    made.add_argument("--figures", type=Path, required=True, help="the folder to write to")
+    text = "the record to write; the figures are written beside it, its name after the kind of figure"
+    made.add_argument("--record", type=Path, required=True, metavar="NAME.json", help=text)
     return made
 
 

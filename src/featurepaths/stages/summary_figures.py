@@ -16,11 +16,16 @@ def main(arguments):
     for path in arguments.collapse:
         collapse.setdefault(path.stem, {})[path.parts[-3]] = read_json(path)["layers"]
     threshold = arguments.settings.number("pfc3")
+    folder = arguments.record.parent
     for pooling, runs in collapse.items():
         title = f"Collapse by layer, on the training images ({pooling} features)"
-        figures.save(figures.collapse_by_layer(runs, threshold), title, arguments.figures / f"collapse.{pooling}")
+        figures.save(figures.collapse_by_layer(runs, threshold), title, folder / f"collapse.{pooling}")
     tables = {path.parent.name: read_columns(path) for path in arguments.training}
-    figures.save(figures.training_curves(tables), "Training", arguments.figures / "training")
+    figures.save(figures.training_curves(tables), "Training", folder / "training")
+    names = ["training", *(f"collapse.{pooling}" for pooling in collapse)]
+    command.write_record(
+        "summary_figures", arguments, inputs, (f"{name}.{kind}" for name in names for kind in figures.KINDS)
+    )
 
 
 def read_columns(path):
@@ -36,7 +41,9 @@ def parser():
     made.add_argument("--checkpoints", **files, help="the checkpoint of every run")
     made.add_argument("--training", **files, help="the table of epochs of every run")
     made.add_argument("--collapse", **files, help="the collapse metrics of every run and pooling")
-    made.add_argument("--figures", type=Path, required=True, help="the folder to write to")
+    made.add_argument(
+        "--record", type=Path, required=True, help="the record to write; the figures are written beside it"
+    )
     return made
 
 

@@ -64,13 +64,17 @@ def main(arguments):
     found["accuracy"] = make.accuracy_table(found["recognition"])
     if arguments.settings["paper_attacks"]:
         make.add_paper_numbers(found, runs.values(), arguments.settings["paper_attacks"])
+    folder = arguments.record.parent
     for name, (title, note) in TITLES.items():
-        with atomic(arguments.tables / f"{name}.csv") as temporary:
+        with atomic(folder / f"{name}.csv") as temporary:
             found[name].to_csv(temporary, index=False)
-        with atomic(arguments.tables / f"{name}.md") as temporary:
+        with atomic(folder / f"{name}.md") as temporary:
             temporary.write_text(make.to_markdown(found[name], title, note), encoding="utf-8")
-        with atomic(arguments.tables / f"{name}.html") as temporary:
+        with atomic(folder / f"{name}.html") as temporary:
             temporary.write_text(make.to_html(found[name], title, note), encoding="utf-8")
+    command.write_record(
+        "tables", arguments, inputs, (f"{name}.{kind}" for name in TITLES for kind in ("csv", "md", "html"))
+    )
 
 
 def read_run(checkpoint):
@@ -105,7 +109,9 @@ def parser():
     made.add_argument("--detection", **files, help="the detection metrics of every attack")
     made.add_argument("--recognition", **files, help="the recognition metrics of every attack")
     made.add_argument("--collapse", **files, help="the collapse metrics of every run and pooling")
-    made.add_argument("--tables", type=Path, required=True, help="the folder to write to")
+    made.add_argument(
+        "--record", type=Path, required=True, help="the record to write; the tables are written beside it"
+    )
     return made
 
 

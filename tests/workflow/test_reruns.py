@@ -1,0 +1,292 @@
+"""What runs again after a change: all that depends on it, and nothing else.
+
+Each change is made to an experiment that is complete, and a dry run of Snakemake names the jobs. The changes and what
+they start are the table in the README, which `make readme` writes.
+"""
+
+import copy
+import functools
+import os
+import re
+import shutil
+import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT, Workflow, jobs
+
+EXPERIMENT = {
+    "name": "two",
+    "data": {"source": "digits", "test": 0.1, "calibration": 0.1},
+    "models": {"small": {"architecture": "resnet18", "width": 4}},
+    "training": {
+        "standard": {"epochs": 1, "learning_rate": 0.05},
+        "adversarial": {"epochs": 1, "learning_rate": 0.05, "adversary": {"method": "single-step", "eps": "1/10"}},
+    },
+    "attacks": {
+        "strong": {"eps": "1/10", "iterations": 3, "keep": ["max-loss"]},
+        "weak": {"eps": "1/20", "iterations": 2, "keep": ["first-success"]},
+    },
+    "calibration": {"attack": "strong", "keep": "max-loss"},
+    "features": {"poolings": ["mean"]},
+}
+RUN = {
+    "train": 1,
+    "attack": 3,  # strong on calibration and test images, weak on test images
+    "features": 1,
+    "attacked_features": 3,
+    "centroids": 1,
+    "collapse": 1,
+    "paths": 5,  # of calibration and test images, and of the attacked ones
+    "threshold": 3,  # held-out, and the paper's protocol for two attacks
+    "selection": 3,
+    "detection": 2,
+    "recognition": 2,
+    "run_figures": 2,
+}
+"""The jobs of one of the two runs."""
+ENDS = {"tables": 1, "summary_figures": 1, "configuration": 1}
+TOTAL = 2 * sum(RUN.values()) + sum(ENDS.values()) + 1
+
+
+def both(**of_a_run):
+    """The jobs of two runs."""
+    return {rule: 2 * count for rule, count in of_a_run.items()}
+
+
+TRAINED = both(**RUN) | ENDS
+EVERYTHING = TRAINED | {"data": 1}
+SHOWN = {"tables": 1, "configuration": 1}
+EVALUATED = both(detection=2, recognition=2, run_figures=2) | SHOWN
+ONE_ATTACK = dict.fromkeys(set(RUN) - {"train", "features", "centroids", "collapse"}, 2) | SHOWN
+
+
+@dataclass(frozen=True)
+class Change:
+    """A change of the configuration, or of a module of the package, and the jobs that have to run."""
+
+    what: str
+    jobs: dict[str, int]
+    configuration: Callable[[dict], object] = lambda config: None
+    module: str = ""
+    edit: Callable[[str], str] = lambda text: text
+
+
+def setting(section, **values):
+    """Return a change of some settings; `section` is a path such as ``training.standard``."""
+
+    def change(config):
+        for key in filter(None, section.split(".")):
+            config = config.setdefault(key, {})
+        config.update(values)
+
+    return change
+
+
+def code(text):
+    return text + "\nCHANGED = 1\n"
+
+
+CHANGES = [
+    Change("nothing", {}),
+    Change("`data.seed`", EVERYTHING, setting("data", seed=1)),
+    Change("one more of `seeds`", both(**RUN) | ENDS, setting("", seeds=[0, 1])),
+    Change("a model's `width`", TRAINED, setting("models.small", width=5)),
+    Change("`learning_rate` of one training", RUN | ENDS, setting("training.standard", learning_rate=0.01)),
+    Change("`torch_threads`", TRAINED, setting("", torch_threads=2)),
+    Change(
+        "`iterations` of the attack to calibrate on",
+        both(attack=2, attacked_features=2, paths=2, threshold=2, selection=2) | EVALUATED,
+        setting("attacks.strong", iterations=4),
+    ),
+    Change("`iterations` of another attack", ONE_ATTACK, setting("attacks.weak", iterations=3)),
+    Change("an attack added", ONE_ATTACK, setting("attacks", third={"eps": "1/20", "keep": ["max-loss"]})),
+    Change("an attack removed", SHOWN, lambda config: config["attacks"].pop("weak")),
+    Change(
+        "`calibration.attack`",
+        both(attack=1, attacked_features=1, paths=1, threshold=1, selection=1) | EVALUATED,
+        setting("", calibration={"attack": "weak", "keep": "first-success"}),
+    ),
+    Change(
+        "another of `features.poolings`",
+        {rule: count for rule, count in TRAINED.items() if rule not in ("train", "attack")},
+        setting("features", poolings=["mean", "flatten"]),
+    ),
+    Change("`features.keep: false`", {"configuration": 1}, setting("features", keep=False)),
+    Change("`detection.layers`", both(threshold=3) | EVALUATED, setting("detection", layers=[1, 2])),
+    Change("`false_positive_rate`", both(threshold=1) | EVALUATED, setting("detection", false_positive_rate=0.1)),
+    Change("`collapse.pfc3`", both(threshold=3) | EVALUATED | {"summary_figures": 1}, setting("collapse", pfc3=0.9)),
+    Change(
+        "`recognition.layers`",
+        both(selection=3, recognition=2, run_figures=2) | SHOWN,
+        setting("recognition", layers=[1, 2]),
+    ),
+    Change(
+        "`recognition.tie`", both(recognition=2, run_figures=2) | SHOWN, setting("recognition", tie="summed-similarity")
+    ),
+    Change("`device`, `resident_mb`", {"configuration": 1}, setting("", device="cpu", resident_mb=1)),
+    Change("a comment", {}, module="attacks/apgd.py", edit=lambda text: text + "\n# changed\n"),
+    Change("a docstring", {}, module="attacks/apgd.py", edit=lambda text: text.replace('"""', '"""Changed. ', 1)),
+    Change("code of config.py or plan.py", {}, module="plan.py", edit=code),
+    Change("code of storage.py", EVERYTHING, module="storage.py", edit=code),
+    Change("code of attacks/norms.py, which training imports", TRAINED, module="attacks/norms.py", edit=code),
+    Change(
+        "code of attacks/apgd.py",
+        both(attack=3, attacked_features=3, paths=3, threshold=3, selection=3) | EVALUATED,
+        module="attacks/apgd.py",
+        edit=code,
+    ),
+    Change(
+        "code of paths/similarity.py",
+        both(centroids=1, collapse=1, paths=5, threshold=3, selection=3) | EVALUATED | {"summary_figures": 1},
+        module="paths/similarity.py",
+        edit=code,
+    ),
+    Change(
+        "code of detection/metrics.py",
+        both(detection=2, run_figures=2) | SHOWN,
+        module="detection/metrics.py",
+        edit=code,
+    ),
+    Change(
+        "a figure's colour",
+        both(run_figures=2) | {"summary_figures": 1, "configuration": 1},
+        module="report/figures.py",
+        edit=lambda text: text.replace("alpha=0.2", "alpha=0.3"),
+    ),
+    Change("code of report/tables.py", SHOWN, module="report/tables.py", edit=code),
+]
+
+
+@pytest.fixture(scope="module")
+def complete(tmp_path_factory):
+    workflow = Workflow(tmp_path_factory.mktemp("complete"), EXPERIMENT)
+    workflow()
+    return workflow
+
+
+def after(complete, change, folder):
+    """Return the jobs of a dry run after a change, without any of Snakemake's records of the first run."""
+    config = copy.deepcopy(EXPERIMENT)
+    change.configuration(config)
+    workflow = Workflow(folder, config)
+    (folder / "results").symlink_to(complete.folder / "results")
+    checkout = ROOT
+    if change.module:
+        checkout = folder / "checkout"
+        for part in ("src", "rules", "captions", "envs", "profiles"):
+            shutil.copytree(ROOT / part, checkout / part, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copy(ROOT / "Snakefile", checkout)
+        module = checkout / "src/featurepaths" / change.module
+        text = module.read_text()
+        assert change.edit(text) != text
+        module.write_text(change.edit(text))
+    return jobs(workflow("--dry-run", checkout=checkout))
+
+
+@pytest.fixture(scope="module")
+def found(complete, tmp_path_factory):
+    """The jobs after each change."""
+    folders = [tmp_path_factory.mktemp("change") for _ in CHANGES]
+    with ThreadPoolExecutor(2) as pool:
+        return dict(zip([change.what for change in CHANGES],
+                        pool.map(functools.partial(after, complete), CHANGES, folders), strict=True))  # fmt: skip
+
+
+@pytest.mark.parametrize("change", CHANGES, ids=lambda change: change.what)
+def test_a_change_starts_what_depends_on_it_and_nothing_else(found, change):
+    assert found[change.what] == change.jobs
+
+
+def table():
+    """Return the changes and what they start as a table in Markdown."""
+    lines = [f"| Changed | runs again | of {TOTAL} jobs |", "|---|---|---|"]
+    for change in CHANGES:
+        rules = [rule for rule in ("data", *RUN, *ENDS) if rule in change.jobs]
+        shown = "everything" if change.jobs == EVERYTHING else ", ".join(rules).replace("_", " ")
+        lines.append(f"| {change.what} | {shown or 'nothing'} | {sum(change.jobs.values())} |")
+    return "\n".join(lines)
+
+
+PLACE = re.compile(r"(?<=<!-- reruns -->\n).*?(?=\n<!-- end of reruns -->)", re.S)
+
+
+def test_the_readme_says_so():
+    assert PLACE.search((ROOT / "README.md").read_text())[0] == table(), "make readme"
+
+
+def copied(complete, folder):
+    """Return a copy of the complete experiment, all time stamps new, in any order, without Snakemake's records."""
+    shutil.copytree(complete.folder / "results", folder / "results", copy_function=shutil.copy)
+    return Workflow(folder, EXPERIMENT)
+
+
+def test_a_second_run_has_nothing_to_do(complete):
+    assert "Nothing to be done" in complete()
+
+
+def test_time_stamps_and_another_machine_start_nothing(complete, tmp_path):
+    workflow = copied(complete, tmp_path)
+    for number, path in enumerate(sorted((tmp_path / "results").rglob("*"), reverse=True)):
+        os.utime(path, (1e9 + number, 1e9 + number))
+    assert "Nothing to be done" in workflow()
+
+
+def test_what_is_damaged_or_missing_is_made_again_and_nothing_else(complete, tmp_path):
+    workflow = copied(complete, tmp_path)
+    run = workflow.results / "small-standard-s0"
+    images = (workflow.results / "data.h5").read_bytes()
+    weights = (run / "checkpoint.safetensors").read_bytes()
+    paths = (run / "paths/mean/test.h5").read_bytes()
+    (workflow.results / "data.h5").write_bytes(images[:1000])
+    (run / "checkpoint.safetensors").write_bytes(b"")
+    shutil.copy(run / "paths/mean/calibration.h5", run / "paths/mean/test.h5")  # another artefact in its place
+    (run / "features/mean/test.h5").unlink()  # nothing that is missing needs it, but the path does
+    (run / "features/mean/test.strong.max-loss.h5").unlink()
+    (workflow.results / "tables/accuracy.md").unlink()
+    # and, at the same time, a change below all of that: Snakemake would pass over it
+    Workflow(tmp_path, EXPERIMENT | {"recognition": {"tie": "summed-similarity"}})
+    changed = both(recognition=2, run_figures=2) | SHOWN
+    assert jobs(workflow("--dry-run")) == changed | {"data": 1, "train": 1, "features": 1, "paths": 1}
+    workflow()
+    assert (workflow.results / "data.h5").read_bytes() == images
+    assert (run / "checkpoint.safetensors").read_bytes() == weights
+    assert (run / "paths/mean/test.h5").read_bytes() == paths
+    assert "Nothing to be done" in workflow()
+
+
+def test_a_change_taken_back_before_it_was_used_up_leaves_nothing_stale(complete, tmp_path):
+    workflow = copied(complete, tmp_path)
+    rate = copy.deepcopy(EXPERIMENT)
+    rate["training"]["standard"]["learning_rate"] = 0.01
+    Workflow(tmp_path, rate)
+    workflow("--until", "train")
+    # back, and something else that is far below
+    Workflow(tmp_path, EXPERIMENT | {"detection": {"false_positive_rate": 0.1}})
+    assert jobs(workflow("--dry-run")) == both(threshold=1) | EVALUATED | {"train": 1}
+    workflow()
+    assert "Nothing to be done" in workflow()
+
+
+def test_the_version_of_a_library_counts_where_it_is_used(complete, tmp_path, monkeypatch):
+    metadata = tmp_path / "libraries/pandas-0.1.dist-info/METADATA"
+    metadata.parent.mkdir(parents=True)
+    metadata.write_text("Metadata-Version: 2.1\nName: pandas\nVersion: 0.1\n")
+    monkeypatch.setenv("PYTHONPATH", str(metadata.parents[1]))
+    assert after(complete, Change("pandas", {}), tmp_path / "folder") == SHOWN
+
+
+def test_every_job_names_its_settings_and_digest_among_its_params(complete):
+    detailed = complete("--dry-run", "--forceall", "--printshellcmds")
+    for rule in EVERYTHING:
+        assert re.search(rf"rule {rule}:", detailed)
+    assert len(re.findall(r"--digest [0-9a-f]{20} ", detailed)) == TOTAL
+
+
+if __name__ == "__main__":
+    readme = Path(sys.argv[1])
+    readme.write_text(PLACE.sub(lambda _: table(), readme.read_text()))
