@@ -207,8 +207,9 @@ def table():
     lines = [f"| Changed | runs again | of {TOTAL} jobs |", "|---|---|---|"]
     for change in CHANGES:
         rules = [rule for rule in ("data", *RUN, *ENDS) if rule in change.jobs]
-        shown = "everything" if change.jobs == EVERYTHING else ", ".join(rules).replace("_", " ")
-        lines.append(f"| {change.what} | {shown or 'nothing'} | {sum(change.jobs.values())} |")
+        shown = ", ".join(rules).replace("_", " ") or "nothing"
+        shown = {len(EVERYTHING): "everything", len(TRAINED): "everything but data"}.get(len(rules), shown)
+        lines.append(f"| {change.what} | {shown} | {sum(change.jobs.values())} |")
     return "\n".join(lines)
 
 
