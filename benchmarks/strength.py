@@ -14,7 +14,7 @@ import torch
 from featurepaths.attacks.apgd import KEEPS
 from featurepaths.attacks.objectives import misclassify
 from featurepaths.attacks.run import attack_blocks
-from featurepaths.batches import block_count
+from featurepaths.batches import blocks
 from featurepaths.data import Split, open_split
 from featurepaths.devices import use_device
 from featurepaths.networks.checkpoint import load_checkpoint
@@ -66,7 +66,7 @@ def _stands(searched, data: Split, arguments, keeps, judge, device) -> np.ndarra
         judge=judge,
         device=device,
     )
-    shown = progress(attacked, "attack", block_count(len(data)), "blocks of 64")
+    shown = progress(attacked, "attack", len(blocks(len(data))), "blocks of 64")
     return np.concatenate([records["clean_correct"] & ~records["success"] for _, records in shown])
 
 

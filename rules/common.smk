@@ -55,6 +55,11 @@ SUMMARY_FIGURES = ["training", *(f"collapse.{pooling}" for pooling in PLAN.pooli
 GPU = int({"cpu": False, "cuda": True, "auto": which("nvidia-smi") is not None}[EXPERIMENT.device])
 THREADS = EXPERIMENT.torch_threads
 
+# How attacks and extractions are split; nor does that make anything out of date.
+COUNT = EXPERIMENT.shards
+SHARDS = [f"{number}-of-{COUNT}" for number in range(1, COUNT + 1)] if COUNT > 1 else []
+DOT_SHARD = ".{shard}" if SHARDS else ""
+
 # Nor is the place that a data set is read from.
 DATA_FROM = ""
 if EXPERIMENT.data.source == "folder":
@@ -70,6 +75,7 @@ wildcard_constraints:
     attack="[A-Za-z0-9_]+",
     keep="first-success|last-success|max-loss",
     images="[A-Za-z0-9_.-]+",
+    shard=r"\d+-of-\d+",
     calibration=r"held-out|paper\.[A-Za-z0-9_]+\.[a-z-]+",
 
 
@@ -78,18 +84,38 @@ def dump(path):
     return path if EXPERIMENT.features.keep else temp(path)
 
 
-def inputs(*made):
-    """Return the input files, by name, of the job that makes the artefacts `made`.
+CLEAN_DUMPS = [dump(f"<run>/features/{pooling}/{split}.h5") for pooling in PLAN.poolings for split in PLAN.splits]
+ATTACKED_DUMPS = [dump(f"<run>/features/{pooling}/{{split}}.{{attack}}.{{keep}}.h5") for pooling in PLAN.poolings]
+
+
+def shard_of(path):
+    """Return the name of a network job's output: where its work is split, that of a temporary shard of `path`."""
+    return temp(f"{path.removesuffix('.h5')}/{{shard}}.h5") if SHARDS else path
+
+
+def shard_option(w):
+    """Return what tells a stage which shard to make."""
+    return f"--shard {w.shard}" if SHARDS else ""
+
+
+def inputs(*made, shards=()):
+    """Return the input files, by name, of the job that makes the artefacts `made`, or that gathers their `shards`.
 
     The digests in the artefacts decide what runs again. So all files are `ancient`: their time stamps do not count. But
     where one of `made` is on the disk with another digest, the mark of rule `check` is not, and that rule runs. (Were
     params to trigger it, or inputs that are not ancient, Snakemake would pass over jobs below others that run again.)
     """
-    files = {name: [ancient(str(one.path)) for one in artefacts] for name, artefacts in made[0].inputs.items()}
+    read = {"shards": [one.shard(item) for one in made for item in shards]} if shards else made[0].inputs
+    files = {name: [ancient(str(one.path)) for one in artefacts] for name, artefacts in read.items()}
     if all(artefact.up_to_date for artefact in made):
         return files | {"checked": ancient(CHECKED)}
     touch_out_of_date()
     return files | {"checked": CHECKED}
+
+
+def part(w, *made):
+    """Return what a network job makes: the artefacts, or the shards of them that its wildcards name."""
+    return [artefact.shard(w.shard) for artefact in made] if SHARDS else made
 
 
 @cache

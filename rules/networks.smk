@@ -35,13 +35,13 @@ rule train:
 
 rule attack:
     input:
-        unpack(lambda w: inputs(PLAN.attack(w.run, w.split, w.attack))),
+        unpack(lambda w: inputs(*part(w, PLAN.attack(w.run, w.split, w.attack)))),
     output:
-        adversarial="<run>/attacks/{split}.{attack}.h5",
+        adversarial=shard_of("<run>/attacks/{split}.{attack}.h5"),
     log:
-        "<run>/logs/attack.{split}.{attack}.log",
+        f"<run>/logs/attack.{{split}}.{{attack}}{DOT_SHARD}.log",
     benchmark:
-        "<run>/benchmarks/attack.{split}.{attack}.tsv"
+        f"<run>/benchmarks/attack.{{split}}.{{attack}}{DOT_SHARD}.tsv"
     conda:
         "../envs/featurepaths.yaml"
     threads: THREADS
@@ -52,21 +52,22 @@ rule attack:
         runtime=240,
     params:
         job=lambda w: PLAN.attack(w.run, w.split, w.attack).params,
+        shard=shard_option,
     shell:
         "python -m featurepaths.stages.attack --settings {params.job[settings]:q} --digest {params.job[digest]}"
         " --device {resources.device} --data {input.data} --split {wildcards.split} --checkpoint {input.checkpoint}"
-        " --adversarial {output.adversarial} > {log} 2>&1"
+        " {params.shard} --adversarial {output.adversarial} > {log} 2>&1"
 
 
 rule features:
     input:
-        unpack(lambda w: inputs(*PLAN.dumps(w.run, *PLAN.splits))),
+        unpack(lambda w: inputs(*part(w, *PLAN.dumps(w.run, *PLAN.splits)))),
     output:
-        features=[dump(f"<run>/features/{pooling}/{split}.h5") for pooling in PLAN.poolings for split in PLAN.splits],
+        features=[shard_of(file) for file in CLEAN_DUMPS],
     log:
-        "<run>/logs/features.log",
+        f"<run>/logs/features{DOT_SHARD}.log",
     benchmark:
-        "<run>/benchmarks/features.tsv"
+        f"<run>/benchmarks/features{DOT_SHARD}.tsv"
     conda:
         "../envs/featurepaths.yaml"
     threads: THREADS
@@ -77,21 +78,22 @@ rule features:
         runtime=120,
     params:
         job=lambda w: PLAN.dumps(w.run, *PLAN.splits)[0].params,
+        shard=shard_option,
     shell:
         "python -m featurepaths.stages.features --settings {params.job[settings]:q} --digest {params.job[digest]}"
         " --device {resources.device} --checkpoint {input.checkpoint} --data {input.data}"
-        " --features {output.features} > {log} 2>&1"
+        " {params.shard} --features {output.features} > {log} 2>&1"
 
 
 rule attacked_features:
     input:
-        unpack(lambda w: inputs(*PLAN.dumps(w.run, f"{w.split}.{w.attack}.{w.keep}"))),
+        unpack(lambda w: inputs(*part(w, *PLAN.dumps(w.run, f"{w.split}.{w.attack}.{w.keep}")))),
     output:
-        features=[dump(f"<run>/features/{pooling}/{{split}}.{{attack}}.{{keep}}.h5") for pooling in PLAN.poolings],
+        features=[shard_of(file) for file in ATTACKED_DUMPS],
     log:
-        "<run>/logs/features.{split}.{attack}.{keep}.log",
+        f"<run>/logs/features.{{split}}.{{attack}}.{{keep}}{DOT_SHARD}.log",
     benchmark:
-        "<run>/benchmarks/features.{split}.{attack}.{keep}.tsv"
+        f"<run>/benchmarks/features.{{split}}.{{attack}}.{{keep}}{DOT_SHARD}.tsv"
     conda:
         "../envs/featurepaths.yaml"
     threads: THREADS
@@ -102,7 +104,8 @@ rule attacked_features:
         runtime=120,
     params:
         job=lambda w: PLAN.dumps(w.run, f"{w.split}.{w.attack}.{w.keep}")[0].params,
+        shard=shard_option,
     shell:
         "python -m featurepaths.stages.features --settings {params.job[settings]:q} --digest {params.job[digest]}"
         " --device {resources.device} --checkpoint {input.checkpoint} --attack {input.adversarial}"
-        " --features {output.features} > {log} 2>&1"
+        " {params.shard} --features {output.features} > {log} 2>&1"

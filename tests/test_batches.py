@@ -1,15 +1,24 @@
 import numpy as np
 import torch
 
-from featurepaths.batches import BLOCK, block_count, blocks, fill, to_tensor
+from featurepaths.batches import BLOCK, blocks, extent, fill, to_tensor
 
 
 def test_blocks_cover_every_row_once_at_multiples_of_64():
     for count in (1, 63, 64, 65, 200):
-        rows = list(blocks(count))
-        assert len(rows) == block_count(count)
+        rows = blocks(count)
+        assert len(rows) == -(-count // BLOCK)
         assert [row for part in rows for row in range(count)[part]] == list(range(count))
         assert all(part.start % BLOCK == 0 for part in rows)
+
+
+def test_shards_are_whole_blocks_and_together_all_of_them():
+    for count in (1, 64, 200, 1000):
+        for shards in (1, 2, 5, 30):
+            parts = [blocks(count, (number, shards)) for number in range(1, shards + 1)]
+            assert [rows for part in parts for rows in part] == blocks(count)
+            assert max(map(len, parts)) - min(map(len, parts)) <= 1
+            assert sum(extent(part).stop - extent(part).start for part in parts) == count
 
 
 def test_fill_repeats_the_last_row():

@@ -5,7 +5,7 @@ therefore always work on blocks of 64 images, cut at multiples of 64 of the imag
 filled up with copies.
 """
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -14,15 +14,22 @@ from torch import Tensor
 BLOCK = 64
 
 
-def blocks(count: int) -> Iterator[slice]:
-    """Yield the rows of each block of `count` images; the last block may be short."""
-    for start in range(0, count, BLOCK):
-        yield slice(start, min(start + BLOCK, count))
+def blocks(count: int, shard: tuple[int, int] = (1, 1)) -> list[slice]:
+    """Return the rows of each block of `count` images; the last block may be short.
+
+    Parameters
+    ----------
+    shard
+        (i, n) for the i-th of n parts of about as many blocks each, counted from 1.
+    """
+    all_blocks = [slice(start, min(start + BLOCK, count)) for start in range(0, count, BLOCK)]
+    number, shards = shard
+    return all_blocks[(number - 1) * len(all_blocks) // shards : number * len(all_blocks) // shards]
 
 
-def block_count(count: int) -> int:
-    """Return how many blocks `count` images make."""
-    return -(-count // BLOCK)
+def extent(rows_of_blocks: Sequence[slice]) -> slice:
+    """Return the rows of adjacent blocks together."""
+    return slice(rows_of_blocks[0].start, rows_of_blocks[-1].stop) if rows_of_blocks else slice(0, 0)
 
 
 def fill(rows: np.ndarray) -> np.ndarray:

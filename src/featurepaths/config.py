@@ -262,6 +262,8 @@ class Experiment(Section):
     resident_mb: int = Field(1024, ge=0)
     """Training images up to this many MB are held in memory, or on the GPU; more are read batch by batch, at the same
     results."""
+    shards: int = Field(1, ge=1)
+    """Jobs that each attack and each extraction of features is split into, for several GPUs; changes no result."""
     data: Annotated[Digits | Cifar | Folder, Field(discriminator="source")]
     models: Annotated[dict[Name, Model], Field(min_length=1)]
     training: Annotated[dict[Name, Training], Field(min_length=1)]

@@ -7,7 +7,7 @@ The rules ask the plan; nothing else does. Files are named as in the results' fo
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -65,6 +65,10 @@ class Artefact:
             return not self.path.exists() or read_origin(self.path).digest == self.digest
         except FeaturePathsError:  # damaged, or of another format
             return False
+
+    def shard(self, item: str) -> "Artefact":
+        """Return a shard of it, such as ``2-of-4``: a part of the file, with the same digest."""
+        return replace(self, path=self.path.with_suffix("") / f"{item}{self.path.suffix}")
 
     @property
     def params(self) -> dict[str, str]:

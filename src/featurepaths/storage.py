@@ -103,11 +103,38 @@ def open_hdf5(path: Path) -> Iterator[h5py.File]:
 
 
 def write_rows(file: h5py.File, rows: slice, count: int, values: Mapping[str, np.ndarray]) -> None:
-    """Write some rows of data sets that have `count` rows in the end; the first call makes them, by their names."""
-    for name, part in values.items():
+    """Write some rows of data sets that have `count` rows in the end; the first call makes them, by their names.
+
+    The file is the same to the byte however the rows are cut.
+    """
+    for name, part in sorted(values.items()):
         if name not in file:
             file.create_dataset(name, (count, *part.shape[1:]), part.dtype)
         file[name][rows] = part
+
+
+class RowWriter:
+    """Fills an artefact, or a shard of one, that holds something of every image.
+
+    Parameters
+    ----------
+    file
+        The artefact.
+    rows
+        Which rows of the whole artefact this file holds.
+    known
+        Data sets of the whole, by name, that are written at once.
+    """
+
+    def __init__(self, file: h5py.File, rows: slice, known: Mapping[str, np.ndarray]):
+        self.file, self.rows = file, rows
+        for name, values in known.items():
+            file[name] = values[rows]
+
+    def __call__(self, rows: slice, values: Mapping[str, np.ndarray]) -> None:
+        """Write some rows, numbered as in the whole artefact."""
+        start, stop = self.rows.start, self.rows.stop
+        write_rows(self.file, slice(rows.start - start, rows.stop - start), stop - start, values)
 
 
 def layers_in(file: h5py.File) -> list[str]:

@@ -1,4 +1,4 @@
-"""Training that is killed and started again, as a process."""
+"""Training and attacks that are killed and started again, as processes."""
 
 import copy
 import subprocess
@@ -12,17 +12,21 @@ from featurepaths.plan import Plan
 from tests.conftest import TINY
 
 SAVE_OFTEN = """
-import runpy
-import featurepaths.training.loop as loop
-loop.SECONDS_BETWEEN_SAVES = 0.2
-runpy.run_module("featurepaths.stages.train", run_name="__main__")
+import runpy, sys
+import {module} as module
+module.SECONDS_BETWEEN_SAVES = {seconds}
+runpy.run_module("featurepaths.stages.{stage}", run_name="__main__")
 """
 
 
 def start(folder, data, params):
     arguments = ["--settings", params["settings"], "--digest", params["digest"], "--device", "cpu", "--data", data]
     arguments += ["--checkpoint", folder / "checkpoint.safetensors", "--training", folder / "training.csv"]
-    command = [sys.executable, "-c", SAVE_OFTEN, *map(str, arguments)]
+    return process(SAVE_OFTEN.format(module="featurepaths.training.loop", seconds=0.2, stage="train"), arguments)
+
+
+def process(code, arguments):
+    command = [sys.executable, "-c", code, *map(str, arguments)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
@@ -43,13 +47,13 @@ def test_sigkill_at_three_moments_changes_no_bit(tiny, tmp_path, training, preci
 
     for seconds in (0.0, 0.1, 0.3):  # after a save, in the middle of what will be lost, or of another save
         before = [path.stat().st_mtime_ns for path in state_files(killed)]
-        process = start(killed, data, params)
+        running = start(killed, data, params)
         while [path.stat().st_mtime_ns for path in state_files(killed)] == before:
-            assert process.poll() is None, "it ended before it was killed: train longer"
+            assert running.poll() is None, "it ended before it was killed: train longer"
             time.sleep(0.01)
         time.sleep(seconds)
-        process.kill()
-        process.wait()
+        running.kill()
+        running.wait()
         assert not (killed / "checkpoint.safetensors").exists()
     last = start(killed, data, params)
     assert "resumed after" in last.communicate()[0]
@@ -66,14 +70,43 @@ def test_the_state_of_another_configuration_is_not_taken_up(tiny, tmp_path):
     config = copy.deepcopy(TINY)
     config["training"]["standard"].update(epochs=8)
     data = tiny.results / "data.h5"
-    process = start(tmp_path, data, Plan(read_experiment(config)).train("small-standard-s0").params)
+    running = start(tmp_path, data, Plan(read_experiment(config)).train("small-standard-s0").params)
     while not state_files(tmp_path):
-        assert process.poll() is None
+        assert running.poll() is None
         time.sleep(0.01)
-    process.kill()
-    process.wait()
+    running.kill()
+    running.wait()
     config["training"]["standard"].update(epochs=1, learning_rate=0.01)
     other = start(tmp_path, data, Plan(read_experiment(config)).train("small-standard-s0").params)
     assert "resumed" not in other.communicate()[0]
     assert other.returncode == 0
     assert not state_files(tmp_path)
+
+
+def start_attack(folder, tiny, params):
+    run = tiny.results / "small-standard-s0"
+    arguments = ["--settings", params["settings"], "--digest", params["digest"], "--device", "cpu", "--split", "test"]
+    arguments += ["--data", tiny.results / "data.h5", "--checkpoint", run / "checkpoint.safetensors"]
+    arguments += ["--adversarial", folder / "test.apgd.h5"]
+    return process(SAVE_OFTEN.format(module="featurepaths.attacks.resume", seconds=0, stage="attack"), arguments)
+
+
+@pytest.mark.parametrize("end", ["kill", "terminate"])
+def test_an_attack_that_was_killed_goes_on_where_it_was(tiny, tmp_path, end):
+    params = Plan(read_experiment(TINY)).attack("small-standard-s0", "test", "apgd").params
+    stopped = start_attack(tmp_path, tiny, params)
+    while not list(tmp_path.glob(".test.apgd.*.resume/0.npz")):
+        assert stopped.poll() is None
+        time.sleep(0.001)
+    getattr(stopped, end)()
+    stopped.wait()
+    (state,) = tmp_path.glob(".test.apgd.*.resume")
+    (tmp_path / ".test.apgd.of-another-digest.resume").mkdir()
+    if not (tmp_path / "test.apgd.h5").exists():  # else it was done already
+        last = start_attack(tmp_path, tiny, params)
+        assert "Resumed at image" in last.communicate()[0]
+        assert last.returncode == 0
+    assert not state.exists()
+    assert (tmp_path / "test.apgd.h5").read_bytes() == (
+        tiny.results / "small-standard-s0/attacks/test.apgd.h5"
+    ).read_bytes()

@@ -1,6 +1,6 @@
 """An attack over any number of images, in blocks."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -18,6 +18,7 @@ def attack_blocks(
     images: Split | np.ndarray,
     labels: np.ndarray,
     indices: np.ndarray,
+    rows_of_blocks: Iterable[slice] | None = None,
     *,
     eps: float | Tensor,
     norm: str,
@@ -35,6 +36,8 @@ def attack_blocks(
     images, labels, indices
         uint8 images [N, H, W, C], read by slices of rows; their labels [N]; and their rows in the data set [N], which
         seed their random starts.
+    rows_of_blocks
+        Which blocks of them to attack; all by default.
     eps, norm, step, iterations, keeps, judge
         See `featurepaths.attacks.apgd.apgd`.
 
@@ -44,7 +47,7 @@ def attack_blocks(
     ``first_fooled_step``, ``vanished_steps`` and ``queries`` as in `featurepaths.attacks.apgd.Search`; and of every
     stopping rule ``<keep>/adversarial`` [n, C, H, W], ``<keep>/loss`` and ``<keep>/norm``.
     """
-    for rows in blocks(len(labels)):
+    for rows in blocks(len(labels)) if rows_of_blocks is None else rows_of_blocks:
         clean = to_tensor(fill(images[rows]), device)
         target = torch.from_numpy(fill(labels[rows])).to(device)
         start = random_start(clean, fill(indices[rows]), eps, norm, seed)

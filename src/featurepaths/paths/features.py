@@ -1,6 +1,6 @@
 """Layer features of images: the points h of the paper's feature paths (section 2.1)."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import h5py
 import numpy as np
@@ -25,6 +25,7 @@ def extract_blocks(
     images: np.ndarray | Split | h5py.Dataset,
     poolings: Sequence[str],
     device: torch.device | str = "cpu",
+    rows_of_blocks: Iterable[slice] | None = None,
 ) -> Iterator[tuple[slice, np.ndarray, Mapping[str, list[np.ndarray]]]]:
     """Run `network` over images, in blocks, and yield what its layers gave.
 
@@ -36,6 +37,8 @@ def extract_blocks(
         uint8 [N, H, W, C] or float32 [N, C, H, W], read by slices of rows.
     poolings
         Names of `POOLINGS`; one pass of the network serves them all.
+    rows_of_blocks
+        Which blocks of the images to take; all by default.
 
     Yields
     ------
@@ -46,7 +49,7 @@ def extract_blocks(
     FeaturePathsError
         If a feature or a logit is not finite, or too large for float16.
     """
-    for rows in blocks(len(images)):
+    for rows in blocks(len(images)) if rows_of_blocks is None else rows_of_blocks:
         with torch.inference_mode():
             logits, outputs = forward_intermediates(network, to_tensor(fill(images[rows]), device), layers)
             count = rows.stop - rows.start

@@ -1,32 +1,38 @@
-"""Attack: checkpoint and data.h5 -> adversarial images of one split, one group a stopping rule."""
+"""Attack: checkpoint and data.h5 -> adversarial images of one split, one group a stopping rule.
+
+Killed and started again, it goes on from the blocks that it saves every 45 seconds beside the artefact.
+"""
 
 import copy
+from functools import partial
 from pathlib import Path
 
 from featurepaths.data import open_split
 from featurepaths.errors import FeaturePathsError
 from featurepaths.stages import command
-from featurepaths.storage import create_hdf5, write_rows
+from featurepaths.storage import RowWriter, create_hdf5
 
 
 def main(arguments):
     import torch
 
     from featurepaths.attacks.objectives import misclassify
+    from featurepaths.attacks.resume import resuming
     from featurepaths.attacks.run import attack_blocks
-    from featurepaths.batches import block_count
+    from featurepaths.batches import blocks, extent
     from featurepaths.devices import device_name, use_device
     from featurepaths.networks.checkpoint import load_checkpoint
     from featurepaths.networks.precision import InPrecision, resolve_precision
     from featurepaths.progress import progress
 
     settings = arguments.settings
-    name = f"attacks/{arguments.adversarial.stem}"
-    if not arguments.adversarial.stem.startswith(f"{arguments.split}."):
+    called = command.whole(arguments.adversarial, arguments.shard).stem
+    if not called.startswith(f"{arguments.split}."):
         raise FeaturePathsError(
             f"{arguments.adversarial} is to be called {arguments.split}.<attack>.h5, for its split."
         )
-    origin = command.origin_of("attack", arguments, name, [arguments.checkpoint, arguments.data])
+    inputs = [arguments.checkpoint, arguments.data]
+    origin = command.origin_of("attack", arguments, f"attacks/{called}", inputs)
     device = use_device(arguments.device, settings["torch_threads"])
     network, description = load_checkpoint(arguments.checkpoint, device)
     precision = resolve_precision(settings["precision"], device)
@@ -38,11 +44,14 @@ def main(arguments):
     if settings["eps_units"] == "normalised":
         unit = torch.tensor(description["build"]["std"], device=device).view(-1, 1, 1)
     step = settings.number("step")
+    # Not an output of the rule, so that Snakemake leaves it when the job is killed. It belongs to this arithmetic only.
+    resume = f".{arguments.adversarial.stem}.{origin.digest}.{device.type}-{precision}.resume"
     with (
         open_split(arguments.data, arguments.split, settings["images"]) as data,
         create_hdf5(arguments.adversarial, origin) as file,
     ):
-        attacked = attack_blocks(
+        attack = partial(
+            attack_blocks,
             searched,
             data,
             data.labels,
@@ -56,21 +65,32 @@ def main(arguments):
             judge=None if searched is exact else exact,
             device=device,
         )
+        mine = blocks(len(data), arguments.shard or (1, 1))
+        attacked = resuming(attack, mine, arguments.adversarial.with_name(resume))
         file.attrs["device"] = device_name(device)
         file.attrs["precision"] = precision
-        file["labels"] = data.labels
-        file["index"] = data.indices
-        for rows, records in progress(attacked, "attack", block_count(len(data)), "blocks of 64"):
-            write_rows(file, rows, len(data), records)
-        correct, fooled = file["clean_correct"][:].mean(), file["success"][:].mean()
-        vanished = (file["vanished_steps"][:] > 0).mean()
-    print(f"{len(data)} images: {correct:.2%} correct when clean, {correct - fooled:.2%} under attack")
+        command.mark_shard(file, arguments.shard)
+        write = RowWriter(file, extent(mine), {"labels": data.labels, "index": data.indices})
+        for rows, records in progress(attacked, "attack", len(mine), "blocks of 64"):
+            write(rows, records)
+        tell(file)
+
+
+def tell(file):
+    """Print what the attack did."""
+    if len(file["labels"]) == 0:
+        print("No image: there are more shards than blocks.")
+        return
+    correct, fooled = file["clean_correct"][:].mean(), file["success"][:].mean()
+    vanished = (file["vanished_steps"][:] > 0).mean()
+    print(f"{len(file['labels'])} images: {correct:.2%} correct when clean, {correct - fooled:.2%} under attack")
     print(f"The gradient vanished at some step on {vanished:.2%} of them.")
 
 
 def parser():
     made = command.parser(__doc__, "as in the configuration's attacks; and seed, torch_threads")
     command.add_device(made)
+    command.add_shard(made)
     made.add_argument("--data", type=Path, required=True, help="data.h5")
     made.add_argument("--split", choices=["train", "calibration", "test"], required=True, help="which images to attack")
     made.add_argument("--checkpoint", type=Path, required=True, help="the network's checkpoint")

@@ -55,6 +55,23 @@ def add_device(made: argparse.ArgumentParser) -> None:
     )
 
 
+def add_shard(made: argparse.ArgumentParser) -> None:
+    """Add `--shard` to a stage whose work can be split over several jobs."""
+    text = "do only the I-th of N parts; the artefact x.h5 is then called x/I-of-N.h5"
+    made.add_argument("--shard", type=_shard, metavar="I-of-N", help=text)
+
+
+def mark_shard(file, shard: tuple[int, int] | None) -> None:
+    """Note in an open artefact which shard it is, if it is one."""
+    if shard is not None:
+        file.attrs["shard"] = shard
+
+
+def whole(path: Path, shard: tuple[int, int] | None) -> Path:
+    """Return the artefact that a file is, or is a shard of."""
+    return path if shard is None else path.parent.with_name(f"{path.parent.name}.h5")
+
+
 def origin_of(stage: str, arguments: argparse.Namespace, name: str, inputs: Iterable[Path]) -> Origin:
     """Return the origin of what a stage makes from `inputs`, which must belong together and be the expected ones.
 
@@ -107,6 +124,13 @@ def run(main: Callable[[argparse.Namespace], None], made: argparse.ArgumentParse
         sys.exit(f"Error: {error}")
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+def _shard(text: str) -> tuple[int, int]:
+    number, _, shards = text.partition("-of-")
+    if not (number.isdecimal() and shards.isdecimal() and 1 <= int(number) <= int(shards)):
+        raise argparse.ArgumentTypeError("not a number of a shard such as 2-of-4")
+    return int(number), int(shards)
 
 
 def _settings(text: str) -> Settings:

@@ -6,16 +6,20 @@ from pathlib import Path
 from featurepaths.data import SPLITS, open_split
 from featurepaths.errors import FeaturePathsError
 from featurepaths.stages import command
-from featurepaths.storage import create_hdf5, open_hdf5, read_origin, write_rows
+from featurepaths.storage import RowWriter, create_hdf5, open_hdf5, read_origin
 
 
 def main(arguments):
+    from featurepaths.batches import blocks, extent
     from featurepaths.devices import device_name, use_device
     from featurepaths.networks.checkpoint import load_checkpoint
+    from featurepaths.paths.features import extract_blocks
+    from featurepaths.progress import progress
 
     outputs = {}
     for path in arguments.features:
-        outputs.setdefault(path.stem, {})[path.parent.name] = path
+        dump = command.whole(path, arguments.shard)
+        outputs.setdefault(dump.stem, {})[dump.parent.name] = path
     allowed = SPLITS
     if arguments.attack:
         allowed = [f"{read_origin(arguments.attack).name.removeprefix('attacks/')}.{arguments.settings['keep']}"]
@@ -47,32 +51,31 @@ def main(arguments):
             else:
                 pixels = stack.enter_context(open_split(arguments.data, images))
                 known = {"labels": pixels.labels, "index": pixels.indices}
-            for file in files.values():
-                file.attrs["device"] = device_name(device)
-                for name, values in known.items():
-                    file[name] = values
-            write(files, network, layers, pixels, images, device)
-
-
-def write(files, network, layers, pixels, images, device):
-    """Fill one file a pooling with the features and logits of some images, writing while the network runs."""
-    from featurepaths.batches import block_count
-    from featurepaths.overlap import write_behind
-    from featurepaths.paths.features import extract_blocks
-    from featurepaths.progress import progress
-
-    count = len(pixels)
-    found = extract_blocks(network, layers, pixels, list(files), device)
-    with write_behind() as call:
-        for rows, logits, features in progress(found, f"features of {images}", block_count(count), "blocks of 64"):
+            mine = blocks(len(pixels), arguments.shard or (1, 1))
+            found = extract_blocks(network, layers, pixels, list(files), device, mine)
+            writers = {}
             for pooling, file in files.items():
+                file.attrs["device"] = device_name(device)
+                command.mark_shard(file, arguments.shard)
+                writers[pooling] = RowWriter(file, extent(mine), known)
+            write(writers, progress(found, f"features of {images}", len(mine), "blocks of 64"))
+
+
+def write(writers, blocks):
+    """Fill one artefact a pooling with logits and features of blocks of images, while the network runs."""
+    from featurepaths.overlap import write_behind
+
+    with write_behind() as call:
+        for rows, logits, features in blocks:
+            for pooling, writer in writers.items():
                 by_layer = {f"layer{number}": feature for number, feature in enumerate(features[pooling], start=1)}
-                call(write_rows, file, rows, count, {"logits": logits, **by_layer})
+                call(writer, rows, {"logits": logits, **by_layer})
 
 
 def parser():
     made = command.parser(__doc__, "torch_threads; with --attack also keep, the group of its examples to take")
     command.add_device(made)
+    command.add_shard(made)
     made.add_argument("--checkpoint", type=Path, required=True, help="the network's checkpoint")
     source = made.add_mutually_exclusive_group(required=True)
     source.add_argument("--data", type=Path, help="data.h5")

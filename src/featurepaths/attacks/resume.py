@@ -1,0 +1,78 @@
+"""Attacked blocks on the disk, so that an attack that was killed goes on where it was."""
+
+import time
+import zipfile
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+from shutil import rmtree
+
+import numpy as np
+
+from featurepaths.storage import atomic
+
+SECONDS_BETWEEN_SAVES = 45.0
+Records = Mapping[str, np.ndarray]
+UNREADABLE = (OSError, ValueError, EOFError, zipfile.BadZipFile)
+"""What NumPy raises for a file that is not whole."""
+
+
+def resuming(
+    attack: Callable[[list[slice]], Iterator[tuple[slice, Records]]],
+    blocks: Iterable[slice],
+    folder: Path,
+) -> Iterator[tuple[slice, Records]]:
+    """Attack blocks in order and save them in `folder`; those that lie there already are read instead.
+
+    Parameters
+    ----------
+    attack
+        Yields the rows and records of each of the blocks that it is given.
+    blocks
+        Rows of each block.
+    folder
+        Belongs to this attack alone: its name should hold the digest. It is removed when all blocks have been taken.
+
+    Yields
+    ------
+    Rows and records of each block.
+    """
+    waiting = list(blocks)
+    while waiting and (saved := _read(folder / f"{waiting[0].start}.npz")):
+        for records in saved:
+            yield waiting.pop(0), records
+    if waiting and folder.exists():
+        print(f"Resumed at image {waiting[0].start}.", flush=True)
+    unsaved: list[tuple[slice, Records]] = []
+    since = time.monotonic()
+    try:
+        for rows, records in attack(waiting):
+            unsaved.append((rows, records))
+            if time.monotonic() - since >= SECONDS_BETWEEN_SAVES:
+                _write(folder, unsaved)
+                since = time.monotonic()
+            yield rows, records
+        unsaved.clear()
+    finally:
+        if unsaved:  # ended by an error, or by SIGTERM
+            _write(folder, unsaved)
+    rmtree(folder, ignore_errors=True)
+
+
+def _write(folder: Path, blocks: list[tuple[slice, Records]]) -> None:
+    """Save blocks in a file that is called after their first row, and forget them."""
+    arrays = {f"{number}/{name}": values for number, (_, block) in enumerate(blocks) for name, values in block.items()}
+    with atomic(folder / f"{blocks[0][0].start}.npz") as temporary:
+        np.savez(temporary, **arrays)
+    blocks.clear()
+
+
+def _read(path: Path) -> list[Records]:
+    """Return the blocks of a file in their order, none if it is not there or not whole."""
+    blocks: dict[int, dict[str, np.ndarray]] = {}
+    with suppress(*UNREADABLE), np.load(path, allow_pickle=False) as file:
+        for key in file.files:
+            number, _, name = key.partition("/")
+            blocks.setdefault(int(number), {})[name] = file[key]
+        return [blocks[number] for number in sorted(blocks)]
+    return []
