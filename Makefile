@@ -9,7 +9,7 @@ BIN = $(ENV)/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 NAME = $(shell $(BIN)/python -c 'import sys, yaml; print(yaml.safe_load(open(sys.argv[1]))["name"])' '$(CONFIG)')
 
-.PHONY: run test bench lint format readme schema lock clean
+.PHONY: run test test-slurm bench lint format readme schema lock clean
 .DELETE_ON_ERROR:
 
 run: $(ENV)/ready
@@ -18,7 +18,11 @@ run: $(ENV)/ready
 	@echo "Open results/$(NAME)/report.html; the tables are in results/$(NAME)/tables."
 
 test: $(ENV)/ready
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --ignore=tests/slurm
+
+# A SLURM of its own on this machine: needs root, and Debian's slurm-wlm, munge, slurmdbd and mariadb-server.
+test-slurm: $(ENV)/ready
+	$(BIN)/python -m pytest tests/slurm
 
 bench: $(ENV)/ready
 	$(BIN)/python -m benchmarks
@@ -54,7 +58,7 @@ $(ENV)/ready: requirements.lock
 # uv writes one lock for every platform; make lock UPGRADE=--upgrade takes newer versions. The override lets torchattacks
 # live beside Snakemake: see pyproject.toml.
 lock:
-	echo 'requests>=2.32' | uv pip compile pyproject.toml --extra attacks --extra bench --extra dev --override /dev/stdin \
+	echo 'requests>=2.32' | uv pip compile pyproject.toml --extra attacks --extra bench --extra slurm --extra dev --override /dev/stdin \
 		--universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --quiet $(UPGRADE) \
 		--custom-compile-command 'make lock' --output-file requirements.lock
 

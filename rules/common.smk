@@ -17,24 +17,31 @@ shell.prefix(f"set -euo pipefail; export PYTHONPATH={quote(SOURCE)}; ")
 
 from featurepaths.config import read_experiment
 from featurepaths.errors import FeaturePathsError
-from featurepaths.image_folder import contents_digest, remembered_digest
+from featurepaths.image_folder import contents_of, remembered_contents
+from featurepaths.needs import DataSize, Estimator
 from featurepaths.plan import Plan
 
 
-def contents_of(data):
-    """Return a digest of the images of a folder; only the first process looks at them, not the jobs of a cluster."""
-    if data.source != "folder":
-        return None
-    memory = Path(f".snakemake/images.{EXPERIMENT.name}.json")
-    return contents_digest(data.root, memory) if workflow.is_main_process else remembered_digest(data.root, memory)
+def look_at(data):
+    """Return the size of a data set and, of a folder of images, a digest of its contents."""
+    if data.source == "folder":
+        memory = Path(f".snakemake/images.{EXPERIMENT.name}.json")
+        # the jobs of a cluster need not look at all files again
+        found = (contents_of if workflow.is_main_process else remembered_contents)(data.root, memory)
+        return DataSize(found.images, found.classes, data.size or found.pixels), found.digest
+    if data.source == "digits":
+        return DataSize(1797, 10, data.size), None
+    return DataSize(60000, {"cifar10": 10, "cifar100": 100}[data.source], 32), None
 
 
 try:
     EXPERIMENT = read_experiment(config, " + ".join(map(str, workflow.configfiles)) or "The configuration")
-    PLAN = Plan(EXPERIMENT, contents_of(EXPERIMENT.data))
+    DATA_SIZE, CONTENTS = look_at(EXPERIMENT.data)
 except FeaturePathsError as error:
     raise WorkflowError(error) from None
 
+PLAN = Plan(EXPERIMENT, CONTENTS)
+ESTIMATOR = Estimator(EXPERIMENT, DATA_SIZE)
 workflow.register_pathvars(results=f"results/{EXPERIMENT.name}", run="<results>/{run}")
 
 # What is out of date: see `inputs`.
@@ -51,8 +58,6 @@ TABLES = ["architecture", "accuracy", "attacks", "combinations", "detection", "r
 RUN_FIGURES = ["paths", "histogram", "layers", "roc"]
 SUMMARY_FIGURES = ["training", *(f"collapse.{pooling}" for pooling in PLAN.poolings)]
 
-# Where networks run is a resource and no param: another machine's device makes nothing out of date.
-GPU = int({"cpu": False, "cuda": True, "auto": which("nvidia-smi") is not None}[EXPERIMENT.device])
 THREADS = EXPERIMENT.torch_threads
 
 # How attacks and extractions are split; nor does that make anything out of date.
@@ -66,6 +71,49 @@ if EXPERIMENT.data.source == "folder":
     DATA_FROM = f"--root {quote(EXPERIMENT.data.root)} --title {quote(EXPERIMENT.data.title)}"
 elif EXPERIMENT.data.source != "digits":
     DATA_FROM = f"--root {quote(EXPERIMENT.data.root)}" + " --download" * EXPERIMENT.data.download
+
+
+def gpu(w):
+    """Return how many GPUs a network's job asks for: on a cluster one, unless `device` is cpu.
+
+    Where networks run is a resource and no param: another machine's device makes nothing out of date.
+    """
+    there = workflow.non_local_exec or which("nvidia-smi") is not None
+    return int({"cpu": False, "cuda": True, "auto": there}[EXPERIMENT.device])
+
+
+def memory(needs):
+    """Return a resource function: what a job of `needs` is given, more in every attempt."""
+    return lambda w, attempt: attempt * needs(w).mb
+
+
+def minutes(needs):
+    """Return a resource function: how long a job of `needs` may take, longer in every attempt."""
+    return lambda w, attempt: attempt * needs(w).minutes
+
+
+def reading_needs(w):
+    return ESTIMATOR.reading()
+
+
+def training_needs(w):
+    return ESTIMATOR.training(w.run, bool(gpu(w)))
+
+
+def attack_needs(w):
+    return ESTIMATOR.attack(w.run, w.attack, bool(gpu(w)))
+
+
+def features_needs(w):
+    return ESTIMATOR.features(w.run, bool(gpu(w)))
+
+
+def over_features_needs(w):
+    return ESTIMATOR.over_features(w.run)
+
+
+def over_paths_needs(w):
+    return ESTIMATOR.over_paths()
 
 
 wildcard_constraints:

@@ -18,9 +18,9 @@ rule data:
         "../envs/featurepaths.yaml"
     threads: 4
     resources:
-        mem_mb=4000,
+        mem_mb=memory(reading_needs),
         source=DATA_FROM,
-        runtime=60,
+        runtime=minutes(reading_needs),
     params:
         job=lambda w: PLAN.data().params,
     shell:

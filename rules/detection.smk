@@ -14,12 +14,14 @@ rule threshold:
         "<run>/logs/threshold.{pooling}.{calibration}.log",
     benchmark:
         "<run>/benchmarks/threshold.{pooling}.{calibration}.tsv"
+    group:
+        "evaluation"
     conda:
         "../envs/featurepaths.yaml"
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=memory(over_paths_needs),
+        runtime=minutes(over_paths_needs),
     params:
         job=lambda w: PLAN.threshold(w.run, w.pooling, w.calibration).params,
     shell:
@@ -38,12 +40,14 @@ rule detection:
         "<run>/logs/detection.{pooling}.{attack}.{keep}.log",
     benchmark:
         "<run>/benchmarks/detection.{pooling}.{attack}.{keep}.tsv"
+    group:
+        "evaluation"
     conda:
         "../envs/featurepaths.yaml"
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=memory(over_paths_needs),
+        runtime=minutes(over_paths_needs),
     params:
         job=lambda w: PLAN.detection(w.run, w.pooling, f"{w.attack}.{w.keep}")[0].params,
     shell:

@@ -20,11 +20,11 @@ rule train:
         "../envs/featurepaths.yaml"
     threads: THREADS
     resources:
-        gpu=GPU,
+        gpu=gpu,
         device=EXPERIMENT.device,
         resident_mb=EXPERIMENT.resident_mb,
-        mem_mb=4000 + EXPERIMENT.resident_mb,
-        runtime=lambda w: 30 + 2 * PLAN.epochs(w.run),
+        mem_mb=memory(training_needs),
+        runtime=minutes(training_needs),
     params:
         job=lambda w: PLAN.train(w.run).params,
     shell:
@@ -46,10 +46,10 @@ rule attack:
         "../envs/featurepaths.yaml"
     threads: THREADS
     resources:
-        gpu=GPU,
+        gpu=gpu,
         device=EXPERIMENT.device,
-        mem_mb=4000,
-        runtime=240,
+        mem_mb=memory(attack_needs),
+        runtime=minutes(attack_needs),
     params:
         job=lambda w: PLAN.attack(w.run, w.split, w.attack).params,
         shard=shard_option,
@@ -72,10 +72,10 @@ rule features:
         "../envs/featurepaths.yaml"
     threads: THREADS
     resources:
-        gpu=GPU,
+        gpu=gpu,
         device=EXPERIMENT.device,
-        mem_mb=4000,
-        runtime=120,
+        mem_mb=memory(features_needs),
+        runtime=minutes(features_needs),
     params:
         job=lambda w: PLAN.dumps(w.run, *PLAN.splits)[0].params,
         shard=shard_option,
@@ -98,10 +98,10 @@ rule attacked_features:
         "../envs/featurepaths.yaml"
     threads: THREADS
     resources:
-        gpu=GPU,
+        gpu=gpu,
         device=EXPERIMENT.device,
-        mem_mb=4000,
-        runtime=120,
+        mem_mb=memory(features_needs),
+        runtime=minutes(features_needs),
     params:
         job=lambda w: PLAN.dumps(w.run, f"{w.split}.{w.attack}.{w.keep}")[0].params,
         shard=shard_option,

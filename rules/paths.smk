@@ -15,12 +15,14 @@ rule centroids:
         "<run>/logs/centroids.{pooling}.log",
     benchmark:
         "<run>/benchmarks/centroids.{pooling}.tsv"
+    group:
+        "evaluation"
     conda:
         "../envs/featurepaths.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=30,
+        mem_mb=memory(over_features_needs),
+        runtime=minutes(over_features_needs),
     params:
         job=lambda w: PLAN.centroids(w.run, w.pooling).params,
     shell:
@@ -37,12 +39,14 @@ rule collapse:
         "<run>/logs/collapse.{pooling}.log",
     benchmark:
         "<run>/benchmarks/collapse.{pooling}.tsv"
+    group:
+        "evaluation"
     conda:
         "../envs/featurepaths.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=30,
+        mem_mb=memory(over_features_needs),
+        runtime=minutes(over_features_needs),
     params:
         job=lambda w: PLAN.collapse(w.run, w.pooling).params,
     shell:
@@ -59,12 +63,14 @@ rule paths:
         "<run>/logs/paths.{pooling}.{images}.log",
     benchmark:
         "<run>/benchmarks/paths.{pooling}.{images}.tsv"
+    group:
+        "evaluation"
     conda:
         "../envs/featurepaths.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=30,
+        mem_mb=memory(over_features_needs),
+        runtime=minutes(over_features_needs),
     params:
         job=lambda w: PLAN.paths(w.run, w.pooling, w.images).params,
     shell:

@@ -14,12 +14,14 @@ rule selection:
         "<run>/logs/selection.{pooling}.{calibration}.log",
     benchmark:
         "<run>/benchmarks/selection.{pooling}.{calibration}.tsv"
+    group:
+        "evaluation"
     conda:
         "../envs/featurepaths.yaml"
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=memory(over_paths_needs),
+        runtime=minutes(over_paths_needs),
     params:
         job=lambda w: PLAN.selection(w.run, w.pooling, w.calibration).params,
     shell:
@@ -37,12 +39,14 @@ rule recognition:
         "<run>/logs/recognition.{pooling}.{attack}.{keep}.log",
     benchmark:
         "<run>/benchmarks/recognition.{pooling}.{attack}.{keep}.tsv"
+    group:
+        "evaluation"
     conda:
         "../envs/featurepaths.yaml"
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=memory(over_paths_needs),
+        runtime=minutes(over_paths_needs),
     params:
         job=lambda w: PLAN.recognition(w.run, w.pooling, f"{w.attack}.{w.keep}")[0].params,
     shell:

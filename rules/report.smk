@@ -5,6 +5,12 @@ Makes `tables/`, `figures/` and `config.json`.
 """
 
 
+localrules:
+    tables,
+    summary_figures,
+    configuration,
+
+
 rule tables:
     input:
         unpack(lambda w: inputs(PLAN.tables())),
@@ -61,8 +67,8 @@ rule tables:
         "../envs/featurepaths.yaml"
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=memory(over_paths_needs),
+        runtime=minutes(over_paths_needs),
     params:
         job=lambda w: PLAN.tables().params,
     shell:
@@ -105,12 +111,14 @@ rule run_figures:
         "<run>/logs/figures.{pooling}.{attack}.log",
     benchmark:
         "<run>/benchmarks/figures.{pooling}.{attack}.tsv"
+    group:
+        "evaluation"
     conda:
         "../envs/featurepaths.yaml"
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=memory(over_paths_needs),
+        runtime=minutes(over_paths_needs),
     params:
         job=lambda w: PLAN.run_figures(w.run, w.pooling, w.attack).params,
     shell:
@@ -150,8 +158,8 @@ rule summary_figures:
         "../envs/featurepaths.yaml"
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=memory(over_paths_needs),
+        runtime=minutes(over_paths_needs),
     params:
         job=lambda w: PLAN.summary_figures().params,
     shell:
@@ -179,8 +187,8 @@ rule configuration:
         "../envs/featurepaths.yaml"
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=memory(over_paths_needs),
+        runtime=minutes(over_paths_needs),
     params:
         job=lambda w: PLAN.configuration().params,
     shell:

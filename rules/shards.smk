@@ -5,6 +5,10 @@ Makes the same files, to the byte, as one job does that is not split.
 """
 
 
+localrules:
+    gather_attack,
+
+
 rule gather_attack:
     input:
         unpack(lambda w: inputs(PLAN.attack(w.run, w.split, w.attack), shards=SHARDS)),
@@ -15,8 +19,8 @@ rule gather_attack:
     conda:
         "../envs/featurepaths.yaml"
     resources:
-        mem_mb=1000,
-        runtime=30,
+        mem_mb=memory(over_paths_needs),
+        runtime=minutes(over_paths_needs),
     params:
         digest=lambda w: PLAN.attack(w.run, w.split, w.attack).job_digest,
     shell:
@@ -31,11 +35,13 @@ rule gather_features:
         CLEAN_DUMPS,
     log:
         "<run>/logs/gather.features.log",
+    group:
+        "evaluation"
     conda:
         "../envs/featurepaths.yaml"
     resources:
-        mem_mb=1000,
-        runtime=30,
+        mem_mb=memory(over_features_needs),
+        runtime=minutes(over_features_needs),
     params:
         digest=lambda w: PLAN.dumps(w.run, *PLAN.splits)[0].job_digest,
     shell:
@@ -50,11 +56,13 @@ rule gather_attacked_features:
         ATTACKED_DUMPS,
     log:
         "<run>/logs/gather.features.{split}.{attack}.{keep}.log",
+    group:
+        "evaluation"
     conda:
         "../envs/featurepaths.yaml"
     resources:
-        mem_mb=1000,
-        runtime=30,
+        mem_mb=memory(over_features_needs),
+        runtime=minutes(over_features_needs),
     params:
         digest=lambda w: PLAN.dumps(w.run, f"{w.split}.{w.attack}.{w.keep}")[0].job_digest,
     shell:

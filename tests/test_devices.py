@@ -1,3 +1,4 @@
+import itertools
 import multiprocessing
 import time
 
@@ -33,7 +34,7 @@ def test_no_two_processes_hold_the_same_gpu(locks):
     assert {name for name, _, _ in held} == {"a", "b"}
     for name in "ab":
         times = sorted((start, end) for gpu, start, end in held if gpu == name)
-        assert all(end <= start for (_, end), (start, _) in zip(times, times[1:], strict=False))
+        assert all(end <= start for (_, end), (start, _) in itertools.pairwise(times))
 
 
 def test_a_killed_process_lets_go(locks):

@@ -11,7 +11,7 @@ from PIL import Image
 
 from featurepaths.data import open_split, write_splits
 from featurepaths.errors import FeaturePathsError
-from featurepaths.image_folder import contents_digest, load_folder, remembered_digest
+from featurepaths.image_folder import contents_of, load_folder, remembered_contents
 from featurepaths.storage import Origin
 
 
@@ -145,7 +145,7 @@ def test_what_is_missing_or_misplaced_is_named(folder, pool, how, message):
         load_folder(folder, None, pool)
     if how != "a class only in test":  # which takes both parts to see
         with pytest.raises(FeaturePathsError, match=message):
-            contents_digest(folder)
+            contents_of(folder)
 
 
 def test_an_error_names_ten_files_and_counts_the_others(folder, pool):
@@ -156,50 +156,51 @@ def test_an_error_names_ten_files_and_counts_the_others(folder, pool):
 
 
 def test_hidden_files_are_passed_over(folder, pool):
-    before = contents_digest(folder)
+    before = contents_of(folder)
     (folder / "train/.DS_Store").write_text("")
     (folder / "train/cat/.thumbnail").write_text("")
     assert len(load_folder(folder, None, pool)[0]["train"][1]) == 8
-    assert contents_digest(folder) == before
+    assert contents_of(folder) == before
 
 
-def test_the_contents_digest_knows_names_and_contents_and_not_the_place(folder, tmp_path_factory):
-    before = contents_digest(folder)
+def test_the_digest_knows_names_and_contents_and_not_the_place(folder, tmp_path_factory):
+    before = contents_of(folder)
+    assert (before.images, before.classes, before.pixels) == (12, 2, 8)
     copy = tmp_path_factory.mktemp("other") / "copy"
     shutil.copytree(folder, copy)
-    assert contents_digest(copy) == before
+    assert contents_of(copy) == before
     (copy / "train/cat/0.png").rename(copy / "train/cat/9.png")
-    assert contents_digest(copy) != before
+    assert contents_of(copy) != before
     image = folder / "test/dog/0.png"
     image.write_bytes(image.read_bytes()[:-1] + b"0")
-    assert contents_digest(folder) != before, "another byte, the size is the same"
+    assert contents_of(folder) != before, "another byte, the size is the same"
 
 
 def test_images_that_did_not_change_are_not_read_again(folder, tmp_path, monkeypatch):
     now = time.time_ns
     monkeypatch.setattr(time, "time_ns", lambda: now() + 10**11)  # nothing was changed just now
     memory = tmp_path / "memory.json"
-    digest = contents_digest(folder, memory)
-    assert digest == contents_digest(folder) == remembered_digest(folder, memory)
+    digest = contents_of(folder, memory)
+    assert digest == contents_of(folder) == remembered_contents(folder, memory)
     read = []
     real = Path.read_bytes
     monkeypatch.setattr(Path, "read_bytes", lambda path: read.append(path.name) or real(path))
-    assert contents_digest(folder, memory) == digest
+    assert contents_of(folder, memory) == digest
     assert read == []
     image = folder / "train/cat/0.png"
     os.utime(image, (time.time() - 30, time.time() - 30))
-    assert contents_digest(folder, memory) == digest
+    assert contents_of(folder, memory) == digest
     assert read == ["0.png"], "touched: it is read, and is the same"
     Image.new("RGB", (32, 32), "red").save(image)
-    assert contents_digest(folder, memory) != digest
-    assert remembered_digest(folder, memory) == contents_digest(folder)
+    assert contents_of(folder, memory) != digest
+    assert remembered_contents(folder, memory) == contents_of(folder)
     memory.write_text("half a fi")
-    assert contents_digest(folder, memory) == remembered_digest(folder, tmp_path / "none") == contents_digest(folder)
+    assert contents_of(folder, memory) == remembered_contents(folder, tmp_path / "none") == contents_of(folder)
 
 
 def test_images_changed_just_now_are_not_remembered(folder, tmp_path):
     memory = tmp_path / "memory.json"
-    contents_digest(folder, memory)
+    contents_of(folder, memory)
     assert json.loads(memory.read_text())["files"] == {}
 
 

@@ -19,8 +19,8 @@ _held: list[IO] = []
 def use_device(name: str, threads: int) -> torch.device:
     """Return the device called `name` (``auto`` takes a GPU where there is one) and make arithmetic repeatable on it.
 
-    A GPU belongs to one job at a time: where several are visible, a free one is taken, or waited for. On the CPU results
-    are the same to the bit for a given number of `threads`. On a GPU convolutions stay in float32.
+    A GPU belongs to one job at a time: where several are visible, a free one is taken, or waited for. On the CPU
+    results are the same to the bit for a given number of `threads`. On a GPU convolutions stay in float32.
 
     Raises
     ------
@@ -52,7 +52,7 @@ def claim(names: Sequence[str]) -> int:
     waiting = False
     while True:
         for number, name in enumerate(names):
-            file = Path(tempfile.gettempdir(), f"featurepaths-{os.getuid()}-gpu-{name}.lock").open("w")
+            file = Path(tempfile.gettempdir(), f"featurepaths-{os.getuid()}-gpu-{name}.lock").open("w")  # noqa: SIM115 held
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:

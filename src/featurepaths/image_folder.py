@@ -4,7 +4,7 @@ import hashlib
 import json
 import time
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -82,8 +82,19 @@ def load_folder(
     return parts, class_names
 
 
-def contents_digest(root: Path | str, memory: Path | None = None) -> str:
-    """Return a digest of the names and contents of all images of a folder.
+@dataclass(frozen=True)
+class Contents:
+    """A digest of the names and contents of all images of a folder, how many they are, and of how many classes."""
+
+    digest: str
+    images: int
+    classes: int
+    pixels: int
+    """Height of the first one."""
+
+
+def contents_of(root: Path | str, memory: Path | None = None) -> Contents:
+    """Look at all images of a folder.
 
     Parameters
     ----------
@@ -99,7 +110,8 @@ def contents_digest(root: Path | str, memory: Path | None = None) -> str:
         As `load_folder` does, or if an image cannot be read.
     """
     root = Path(root)
-    files = [file for part in PARTS for _, classes in sorted(_classes(root / part).items()) for file in classes]
+    parts = {part: _classes(root / part) for part in PARTS}
+    files = [file for part in PARTS for _, images in sorted(parts[part].items()) for file in images]
     known = _recall(memory)["files"] if memory else {}
     # what was changed just now may change once more without another time stamp: it is read again the next time
     settled = time.time_ns() - 2 * 10**9
@@ -110,23 +122,25 @@ def contents_digest(root: Path | str, memory: Path | None = None) -> str:
     for name in progress(unknown, f"reading {root}", len(unknown), "images"):
         digests[name] = _digest_of(root / name)
     digest = hashlib.sha256(json.dumps(digests, sort_keys=True).encode()).hexdigest()[:20]
+    contents = Contents(digest, len(files), len(parts["train"]), _shape_of(files[0], None)[0])
     now = {name: [*stamp, digests[name]] for name, stamp in stamps.items() if max(stamp[1:]) < settled}
     if memory and (now != known or not memory.exists()):
         with atomic(memory) as temporary:
-            temporary.write_text(json.dumps({"digest": digest, "files": now}), encoding="utf-8")
-    return digest
+            temporary.write_text(json.dumps({"contents": asdict(contents), "files": now}), encoding="utf-8")
+    return contents
 
 
-def remembered_digest(root: Path | str, memory: Path) -> str:
-    """Return what `contents_digest` found the last time, without looking at the folder if it can be helped."""
-    return _recall(memory)["digest"] or contents_digest(root)
+def remembered_contents(root: Path | str, memory: Path) -> Contents:
+    """Return what `contents_of` found the last time, without looking at the folder if it can be helped."""
+    found = _recall(memory)["contents"]
+    return Contents(**found) if found else contents_of(root)
 
 
 def _recall(memory: Path) -> dict[str, Any]:
     try:
         return json.loads(memory.read_text(encoding="utf-8"))
     except (OSError, ValueError):  # not there, or not whole
-        return {"digest": None, "files": {}}
+        return {"contents": None, "files": {}}
 
 
 def _digest_of(file: Path) -> str:

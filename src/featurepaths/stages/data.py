@@ -5,7 +5,7 @@ from pathlib import Path
 
 from featurepaths.data import write_splits
 from featurepaths.errors import FeaturePathsError
-from featurepaths.image_folder import contents_digest, load_folder
+from featurepaths.image_folder import contents_of, load_folder
 from featurepaths.sources import PROVENANCE, load_cifar, load_digits
 from featurepaths.stages import command
 
@@ -15,7 +15,7 @@ def main(arguments):
     source = settings["source"]
     if source != "digits" and arguments.root is None:
         raise FeaturePathsError(f"source: {source} needs --root.")
-    if source == "folder" and settings["contents"] != contents_digest(arguments.root):
+    if source == "folder" and settings["contents"] != contents_of(arguments.root).digest:
         raise FeaturePathsError(f"The images in {arguments.root} changed meanwhile. Run snakemake again.")
     origin = command.origin_of("data", arguments, "data", [])
     cut = settings.number("calibration"), settings["seed"]

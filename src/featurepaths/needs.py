@@ -1,0 +1,113 @@
+"""Memory and time that jobs need, by the size of their work: what a cluster is asked for.
+
+These are limits and no forecasts: about three times what the paper's networks took at 32x32 pixels on a CPU; for GPUs
+it is a careful guess. A job that needs more is ended by its cluster, and a retry asks for more.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from featurepaths.config import Experiment, Model
+from featurepaths.networks.architectures import BLOCKS
+
+PASSES_PER_SECOND = {False: 80.0, True: 1600.0}
+"""Images a second, forward and backward, through a network of width 64 at 32x32: on one CPU thread, on a GPU."""
+BYTES_PER_SECOND = 50e6
+"""Features read from or written to a network file system."""
+MARGIN = 3
+TORCH_MB = 3000
+"""A process with torch and CUDA before it does anything."""
+PASS_MB = 6
+"""One image, forward and backward, through a network of width 64 at 32x32."""
+
+
+class Needs(NamedTuple):
+    """What one job needs at most."""
+
+    mb: int
+    minutes: int
+
+
+@dataclass(frozen=True)
+class DataSize:
+    """How many images a data set has, of how many classes, and their height and width."""
+
+    images: int
+    classes: int
+    pixels: int
+
+
+class Estimator:
+    """The needs of an experiment's jobs.
+
+    Parameters
+    ----------
+    experiment
+        The configuration.
+    data
+        The size of its data set, all splits together.
+    """
+
+    def __init__(self, experiment: Experiment, data: DataSize):
+        self.experiment, self.data = experiment, data
+
+    def reading(self) -> Needs:
+        """Reading the data set."""
+        return self._needs(2000, self.data.images * (self.data.pixels / 32) ** 2 / 500)
+
+    def training(self, run: str, gpu: bool) -> Needs:
+        """Training a run."""
+        model, options = self._model(run), self.experiment.training[run.split("-")[1]]
+        adversary = options.adversary
+        passes = 1 if adversary is None else 1 + (adversary.iterations or 1)
+        resident = min(self.experiment.resident_mb, self.data.images * 3 * self.data.pixels**2 / 1e6)
+        mb = TORCH_MB + resident + options.batch_size * PASS_MB * self._activations(model)
+        return self._needs(mb, self._seconds(model, passes * options.epochs * self.data.images, gpu))
+
+    def attack(self, run: str, attack: str, gpu: bool) -> Needs:
+        """A shard of an attack on any split."""
+        model, options = self._model(run), self.experiment.attacks[attack]
+        images = min(options.images or self.data.images, self.data.images) / self.experiment.shards
+        mb = TORCH_MB + 64 * PASS_MB * self._activations(model)
+        return self._needs(mb, self._seconds(model, images * (options.iterations + 2), gpu))
+
+    def features(self, run: str, gpu: bool) -> Needs:
+        """A shard of the layer features of any images."""
+        model = self._model(run)
+        images = self.data.images / self.experiment.shards
+        values = sum(self._layers(model))
+        seconds = self._seconds(model, images / 2, gpu) + 2 * images * values / BYTES_PER_SECOND
+        return self._needs(TORCH_MB + 64 * values * 16 / 1e6, seconds)
+
+    def over_features(self, run: str) -> Needs:
+        """Anything that reads a dump: centroids, collapse metrics, feature paths; or gathers one."""
+        layers = self._layers(self._model(run))
+        chunk = max(64 * max(layers), 2**23)
+        mb = 500 + (32 * self.data.classes * max(layers) + 16 * chunk) / 1e6
+        return self._needs(mb, 4 * self.data.images * sum(layers) / BYTES_PER_SECOND)
+
+    def over_paths(self) -> Needs:
+        """Anything that reads feature paths or counts."""
+        return Needs(1000, 5)
+
+    def _model(self, run: str) -> Model:
+        return self.experiment.models[run.split("-")[0]]
+
+    def _activations(self, model: Model) -> float:
+        """Values of all layers, relative to width 64 at 32x32."""
+        return model.width / 64 * (self.data.pixels / 32) ** 2
+
+    def _layers(self, model: Model) -> list[float]:
+        """Values of each layer's flattened feature."""
+        return [
+            model.width * 2**stage * (self.data.pixels / 2 ** (stage + 1)) ** 2
+            for stage, blocks in enumerate(BLOCKS[model.architecture])
+            for _ in range(blocks)
+        ]
+
+    def _seconds(self, model: Model, passes: float, gpu: bool) -> float:
+        return passes * self._activations(model) * model.width / 64 / PASSES_PER_SECOND[gpu]
+
+    @staticmethod
+    def _needs(mb: float, seconds: float) -> Needs:
+        return Needs(round(mb), 10 + round(MARGIN * seconds / 60))

@@ -1,0 +1,216 @@
+"""A real SLURM on this machine: two nodes, two GPUs that are none, accounting in MariaDB.
+
+``python -m tests.slurm.cluster start FOLDER`` and ``... stop FOLDER``; needs root and Debian's packages `PACKAGES`.
+Everything lies in FOLDER, but for the configuration in /etc/slurm, which the jobs of Snakemake need there, and munge's
+own folders.
+"""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+PACKAGES = ["slurm-wlm", "munge", "slurmdbd", "mariadb-server"]
+PROGRAMS = ["slurmctld", "slurmd", "slurmdbd", "munged", "mariadbd", "sacct", "sbatch"]
+CONFIGURATION = Path("/etc/slurm")
+MINE = "# made by featurepaths' tests\n"
+GPUS = 2
+
+SLURM = """
+ClusterName=featurepaths
+SlurmctldHost={host}(127.0.0.1)
+SlurmctldPort=17000
+SlurmUser=root
+SlurmdUser=root
+AuthType=auth/munge
+StateSaveLocation={folder}/state
+SlurmdSpoolDir={folder}/spool/%n
+SlurmctldPidFile={folder}/slurmctld.pid
+SlurmdPidFile={folder}/slurmd.%n.pid
+SlurmctldLogFile={folder}/slurmctld.log
+SlurmdLogFile={folder}/slurmd.%n.log
+ProctrackType=proctrack/linuxproc
+TaskPlugin=task/none
+SelectType=select/cons_tres
+SelectTypeParameters=CR_Core_Memory
+SchedulerParameters=sched_interval=2,bf_interval=5
+ReturnToService=2
+SlurmdParameters=config_overrides
+JobAcctGatherType=jobacct_gather/linux
+JobAcctGatherFrequency=2
+JobAcctGatherParams=OverMemoryKill
+AccountingStorageType=accounting_storage/slurmdbd
+AccountingStorageHost=127.0.0.1
+AccountingStoragePort=17003
+AccountingStorageTRES=gres/gpu
+AccountingStoreFlags=job_comment
+GresTypes=gpu
+MailProg=/bin/true
+MpiDefault=none
+KillWait=5
+NodeName=node1 NodeHostname={host} NodeAddr=127.0.0.1 Port=17001 CPUs=4 RealMemory=9000 Gres=gpu:{gpus}
+NodeName=node2 NodeHostname={host} NodeAddr=127.0.0.1 Port=17002 CPUs=4 RealMemory=9000
+PartitionName=cpu Nodes=node1,node2 Default=YES MaxTime=600
+PartitionName=gpu Nodes=node1 MaxTime=600
+"""
+ACCOUNTING = """
+AuthType=auth/munge
+DbdHost=localhost
+DbdAddr=127.0.0.1
+DbdPort=17003
+SlurmUser=root
+LogFile={folder}/slurmdbd.log
+PidFile={folder}/slurmdbd.pid
+StorageType=accounting_storage/mysql
+StorageHost=127.0.0.1
+StoragePort=17004
+StorageUser=slurm
+StorageLoc=slurm_acct_db
+"""
+DATABASE = """
+[mariadbd]
+datadir={folder}/database
+socket={folder}/mariadb.sock
+pid-file={folder}/mariadb.pid
+log-error={folder}/mariadb.log
+bind-address=127.0.0.1
+port=17004
+user=root
+innodb_buffer_pool_size=64M
+innodb_lock_wait_timeout=900
+skip-name-resolve
+"""
+
+
+def why_not() -> str | None:
+    """Return what stands in the way of a cluster on this machine."""
+    if os.geteuid() != 0:
+        return "a SLURM of its own needs root"
+    if missing := [program for program in PROGRAMS if shutil.which(program) is None]:
+        return f"{', '.join(missing)} not found: apt-get install --no-install-recommends {' '.join(PACKAGES)}"
+    here = CONFIGURATION / "slurm.conf"
+    if here.exists() and not here.read_text().startswith(MINE):
+        return f"{here} is not of these tests: this machine belongs to a cluster"
+    return None
+
+
+def start(folder: Path) -> None:
+    """Start the cluster; returns when both nodes are idle."""
+    for name in ("state", "spool/node1", "spool/node2", "dev", "database"):
+        (folder / name).mkdir(parents=True)
+    values = {"folder": folder, "host": socket.gethostname(), "gpus": GPUS}
+    for number in range(GPUS):  # what is no GPU has to be a device all the same
+        os.mknod(folder / f"dev/gpu{number}", 0o666 | 0o020000, os.makedev(1, 3))
+    write(folder / "my.cnf", DATABASE.format(**values))
+    write(CONFIGURATION / "slurm.conf", MINE + SLURM.format(**values))
+    write(CONFIGURATION / "gres.conf", f"NodeName=node1 Name=gpu File={folder}/dev/gpu[0-{GPUS - 1}]\n")
+    write(CONFIGURATION / "slurmdbd.conf", ACCOUNTING.format(**values), mode=0o600)
+
+    munge()
+    run("mariadb-install-db", f"--defaults-file={folder}/my.cnf", "--auth-root-authentication-method=normal")
+    background(folder, "mariadbd", f"--defaults-file={folder}/my.cnf")
+    user = "slurm@'127.0.0.1'"
+    sql = f"CREATE DATABASE slurm_acct_db; CREATE USER {user}; GRANT ALL ON slurm_acct_db.* TO {user};"
+    wait_for("the database", lambda: succeeds("mariadb", f"--socket={folder}/mariadb.sock", "-e", "SELECT 1"))
+    run("mariadb", f"--socket={folder}/mariadb.sock", "-e", sql)
+    background(folder, "slurmdbd", "-D")
+    wait_for("the accounting", lambda: succeeds("sacctmgr", "-n", "show", "cluster"))
+    run("sacctmgr", "-i", "add", "cluster", "featurepaths")
+    run("sacctmgr", "-i", "add", "account", "research")
+    run("sacctmgr", "-i", "add", "user", "root", "account=research")
+    background(folder, "slurmctld", "-D", "-c")
+    wait_for("the controller", lambda: succeeds("scontrol", "ping"))
+    for node in ("node1", "node2"):
+        background(folder, "slurmd", "-D", "-N", node, name=f"slurmd.{node}")
+    wait_for("the nodes", lambda: said("sinfo", "-h", "-N", "-o", "%T").split() == ["idle"] * 3)
+
+
+def stop(folder: Path) -> None:
+    """Stop what `start` started, and remove the configuration."""
+    succeeds("scancel", "--user", "root")
+    for name in ("slurmd.node2", "slurmd.node1", "slurmctld", "slurmdbd", "mariadbd"):
+        pid = folder / f"{name}.started"
+        if pid.exists():
+            stop_process(int(pid.read_text()))
+    for name in ("slurm.conf", "gres.conf", "slurmdbd.conf"):
+        (CONFIGURATION / name).unlink(missing_ok=True)
+
+
+def munge() -> None:
+    """Start the authentication service, unless it runs."""
+    if succeeds("munge", "-n"):
+        return
+    for path in ("/run/munge", "/var/log/munge", "/var/lib/munge"):
+        Path(path).mkdir(parents=True, exist_ok=True)
+        shutil.chown(path, "munge", "munge")
+    Path("/run/munge").chmod(0o755)
+    run("setpriv", "--reuid=munge", "--regid=munge", "--clear-groups", "/usr/sbin/munged")
+    wait_for("munge", lambda: succeeds("munge", "-n"))
+
+
+def write(path: Path, text: str, mode: int = 0o644) -> None:
+    """Write a file that only its owner may read, where that matters."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.touch(mode=mode)
+    path.chmod(mode)
+    path.write_text(text)
+
+
+def background(folder: Path, *command: str, name: str = "") -> None:
+    """Start a service and note its process."""
+    name = name or command[0]
+    with (folder / f"{name}.out").open("w") as out:
+        process = subprocess.Popen(command, stdout=out, stderr=out, stdin=subprocess.DEVNULL, start_new_session=True)
+    (folder / f"{name}.started").write_text(str(process.pid))
+
+
+def stop_process(pid: int) -> None:
+    """End a process, by force after 20 seconds."""
+    for number, patience in ((signal.SIGTERM, 20.0), (signal.SIGKILL, 5.0)):
+        end = time.monotonic() + patience
+        while time.monotonic() < end:
+            try:
+                os.kill(pid, number)
+                os.waitpid(pid, os.WNOHANG)
+            except ChildProcessError:
+                pass  # another process started it
+            except ProcessLookupError:
+                return
+            time.sleep(0.2)
+
+
+def run(*command: str) -> None:
+    """Run a command that has to succeed."""
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    if done.returncode != 0:
+        raise RuntimeError(f"{' '.join(command)}: {done.stdout}{done.stderr}")
+
+
+def succeeds(*command: str) -> bool:
+    """Run a command and return whether it succeeds."""
+    return subprocess.run(command, capture_output=True, timeout=60, check=False).returncode == 0
+
+
+def said(*command: str) -> str:
+    """Return what a command says."""
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False).stdout
+
+
+def wait_for(what: str, ready: Callable[[], bool], seconds: float = 90.0) -> None:
+    """Wait until something is ready, not for ever."""
+    end = time.monotonic() + seconds
+    while not ready():
+        if time.monotonic() > end:
+            raise TimeoutError(f"{what} did not come up in {seconds:.0f} s")
+        time.sleep(0.5)
+
+
+if __name__ == "__main__":
+    if reason := why_not():
+        sys.exit(reason)
+    {"start": start, "stop": stop}[sys.argv[1]](Path(sys.argv[2]).absolute())

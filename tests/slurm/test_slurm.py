@@ -1,0 +1,224 @@
+"""The workflow on a real SLURM on this machine, through profiles/slurm: `make test-slurm`."""
+
+import copy
+import csv
+import io
+import itertools
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.conftest import ROOT, Workflow
+from tests.slurm import cluster
+
+NETWORK_RULES = {"train", "attack", "features", "attacked_features"}
+LOCAL_RULES = {"check", "tables", "summary_figures", "configuration"}
+SMALL = {
+    "name": "small",
+    "data": {"source": "digits", "test": 0.1, "calibration": 0.1},
+    "models": {"small": {"architecture": "resnet18", "width": 4}},
+    "training": {"standard": {"epochs": 100, "batch_size": 32, "learning_rate": 0.05, "schedule": "one-cycle"}},
+    "attacks": {"apgd": {"eps": "1/10", "iterations": 3, "keep": ["max-loss"]}},
+    "calibration": {"attack": "apgd", "keep": "max-loss"},
+}
+TRAINING = "small-standard-s0/checkpoint.safetensors"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def slurm(tmp_path_factory):
+    if reason := cluster.why_not():
+        assert "FEATUREPATHS_SLURM" not in os.environ, reason
+        pytest.skip(reason)
+    folder = tmp_path_factory.mktemp("slurm")
+    try:
+        cluster.start(folder)
+        yield
+    finally:
+        cluster.stop(folder)
+
+
+class ClusterRun:
+    """An experiment that is run through profiles/slurm, with a status check every two seconds."""
+
+    def __init__(self, folder, config, python=Path(sys.executable).parent):
+        self.folder, self.python = folder, python
+        self.results = folder / "results" / config["name"]
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "config.yaml").write_text(yaml.safe_dump(config))
+
+    def start(self, *arguments):
+        profile = ROOT / "profiles/slurm"
+        command = ["timeout", "--kill-after", "10", "1800", sys.executable, "-m", "snakemake"]
+        command += [
+            "--directory",
+            self.folder,
+            "--snakefile",
+            ROOT / "Snakefile",
+            "--configfile",
+            self.folder / "config.yaml",
+        ]
+        command += ["--workflow-profile", profile, "--slurm-partition-config", profile / "partitions.yaml"]
+        command += ["--slurm-init-seconds-before-status-checks", "2", "--seconds-between-status-checks", "2"]
+        path = f"{self.python}{os.pathsep}{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        self.log = self.folder / f"snakemake.{time.time_ns()}.log"
+        with self.log.open("w") as log:
+            return subprocess.Popen(
+                [*map(str, command), *arguments], stdout=log, stderr=log, cwd=ROOT, env={**os.environ, "PATH": path}
+            )
+
+    def __call__(self, *arguments):
+        assert self.start(*arguments).wait() == 0, self.log.read_text()[-5000:]
+
+
+@dataclass(frozen=True)
+class Job:
+    """What the accounting says of a job."""
+
+    number: int
+    rule: str
+    state: str
+    gpus: int
+    start: datetime
+    end: datetime
+
+
+def accounted(since):
+    """Return the jobs that ended since some time."""
+    columns = "JobIDRaw,State,AllocTRES,Comment,Start,End"
+    text = cluster.said("sacct", "-P", "-X", "-S", since.isoformat(timespec="seconds"), "-o", columns)
+    jobs = []
+    for row in csv.DictReader(io.StringIO(text), delimiter="|"):
+        found = re.search(r"gres/gpu=(\d+)", row["AllocTRES"])
+        rule = re.match(r"rule_(.*?)(_wildcards|$)", row["Comment"])[1]
+        times = datetime.fromisoformat(row["Start"]), datetime.fromisoformat(row["End"])
+        jobs.append(Job(int(row["JobIDRaw"]), rule, row["State"], int(found[1]) if found else 0, *times))
+    return jobs
+
+
+def test_the_default_experiment_gives_the_tables_of_a_local_run(tmp_path):
+    config = yaml.safe_load((ROOT / "config.yaml").read_text())
+    since = datetime.now()
+    on_cluster = ClusterRun(tmp_path / "cluster", config)
+    on_cluster()
+    on_cluster("--report", str(tmp_path / "report.html"))
+    assert "Tables 2 and 4: accuracy" in (tmp_path / "report.html").read_text()
+    jobs = accounted(since)
+    assert {job.state for job in jobs} == {"COMPLETED"}
+    rules = {job.rule for job in jobs}
+    assert rules >= NETWORK_RULES
+    assert not rules & LOCAL_RULES
+    for job in jobs:
+        assert job.gpus == (job.rule in NETWORK_RULES), job
+    assert len(jobs) == 1 + 4 + 8 + 4 + 12 + 8, "the data set, the networks' jobs, and a group for each run and pooling"
+
+    # which device each network's job was given, by its log
+    devices = {}
+    for log in on_cluster.results.glob("*/logs/*.log"):
+        if found := re.search(r"CUDA_VISIBLE_DEVICES=(\d), SLURM_JOB_ID=(\d+)", log.read_text()):
+            devices[int(found[2])] = found[1]
+    assert devices.keys() == {job.number for job in jobs if job.gpus}
+    for device in set(devices.values()):
+        times = sorted((job.start, job.end) for job in jobs if devices.get(job.number) == device)
+        assert all(end <= start for (_, end), (start, _) in itertools.pairwise(times)), device
+    assert set(devices.values()) == {"0", "1"}
+
+    local = Workflow(tmp_path / "local", config)
+    local()
+    for table in sorted((local.results / "tables").glob("*.csv")):
+        assert (on_cluster.results / "tables" / table.name).read_bytes() == table.read_bytes(), table.name
+    assert "Nothing to be done" in Workflow(on_cluster.folder, config)(), (
+        "the cluster's results serve on the workstation"
+    )
+
+
+def test_shards_of_a_group_take_turns_on_one_gpu(tmp_path):
+    config = copy.deepcopy(SMALL) | {"shards": 3}
+    config["training"]["standard"]["epochs"] = 1
+    since = datetime.now()
+    run = ClusterRun(tmp_path, config)
+    attacks = run.results.relative_to(tmp_path) / "small-standard-s0/attacks"
+    targets = [str(attacks / f"{split}.apgd.h5") for split in ("calibration", "test")]
+    run("--groups", "attack=shards", "--group-components", "shards=3", "--", *targets)
+    jobs = accounted(since)
+    assert [job.gpus for job in jobs if job.rule == "train"] == [1]
+    groups = [job for job in jobs if job.rule.startswith("shards")]
+    assert len(groups) == 2, "six shards, three a group"
+    assert [job.gpus for job in groups] == [1, 1]
+
+
+def test_a_job_killed_for_its_memory_is_tried_again_with_more(tmp_path):
+    config = copy.deepcopy(SMALL)
+    config["training"]["standard"]["epochs"] = 30
+    since = datetime.now()
+    run = ClusterRun(tmp_path, config)
+    run("--set-resources", "train:mem_mb=attempt*400", "--", str(run.results.relative_to(tmp_path) / TRAINING))
+    jobs = [job for job in accounted(since) if job.rule == "train"]
+    assert len(jobs) > 1
+    assert [job.state for job in jobs][-1] == "COMPLETED"
+    assert "COMPLETED" not in [job.state for job in jobs][:-1]
+    assert {job.state for job in jobs[:-1]} <= {"FAILED", "OUT_OF_MEMORY"}
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    """The weights of a local training that nothing disturbs."""
+    workflow = Workflow(tmp_path_factory.mktemp("undisturbed"), SMALL)
+    workflow("--until", "train")
+    return (workflow.results / TRAINING).read_bytes()
+
+
+def running(rule):
+    """Return the number of the running job of a rule, None if there is none."""
+    for line in cluster.said("squeue", "-h", "-t", "RUNNING", "-o", "%A %k").splitlines():
+        number, comment = line.split(maxsplit=1)
+        if comment.startswith(f"rule_{rule}"):
+            return int(number)
+    return None
+
+
+def until_a_state_is_saved(run):
+    cluster.wait_for("a saved state", lambda: list(run.results.glob("*/.checkpoint.*.resume")), seconds=180)
+
+
+@pytest.fixture
+def save_often(tmp_path, monkeypatch):
+    """Make `python -m featurepaths.stages.train` save its state every half second, in the cluster's jobs too."""
+    wrapper = tmp_path / "bin/python"
+    wrapper.parent.mkdir()
+    code = (
+        "import runpy, featurepaths.training.loop as loop; loop.SECONDS_BETWEEN_SAVES = 0.5;"
+        "runpy.run_module('featurepaths.stages.train', run_name='__main__')"
+    )
+    train = 'if [ "$2" = featurepaths.stages.train ]; then shift 2; set -- -c "$code" "$@"; fi'
+    wrapper.write_text(f"""#!/bin/bash\ncode="{code}"\n{train}\nexec {sys.executable} "$@"\n""")
+    wrapper.chmod(0o755)
+    return wrapper.parent
+
+
+@pytest.mark.parametrize("how", ["scancel", "requeue", "scancel and SIGINT"])
+def test_a_training_that_the_cluster_ends_goes_on_where_it_was(tmp_path, undisturbed, how, save_often):
+    run = ClusterRun(tmp_path, SMALL, save_often)
+    target = str(run.results.relative_to(tmp_path) / TRAINING)
+    process = run.start("--", target)
+    until_a_state_is_saved(run)
+    job = running("train")
+    if how == "requeue":
+        cluster.run("scontrol", "requeue", str(job))
+    else:
+        cluster.run("scancel", str(job))
+    if how == "scancel and SIGINT":  # the user gives up, and comes back
+        process.send_signal(signal.SIGINT)
+        process.wait()
+        process = run.start("--", target)
+    assert process.wait() == 0, run.log.read_text()[-5000:]
+    assert "resumed after" in (run.results / "small-standard-s0/logs/train.log").read_text()
+    assert (run.results / TRAINING).read_bytes() == undisturbed
