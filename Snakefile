@@ -22,13 +22,7 @@ include: "rules/common.smk"
 include: "rules/check.smk"
 include: "rules/data.smk"
 include: "rules/networks.smk"
-
-
-if SHARDS:
-
-    include: "rules/shards.smk"
-
-
+include: "rules/shards.smk"
 include: "rules/paths.smk"
 include: "rules/detection.smk"
 include: "rules/recognition.smk"

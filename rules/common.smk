@@ -22,6 +22,11 @@ from featurepaths.needs import DataSize, Estimator
 from featurepaths.plan import Plan
 
 
+def shards(count):
+    """Return the names of shards, none where work is not split."""
+    return [f"{number}-of-{count}" for number in range(1, count + 1)] if count > 1 else []
+
+
 def look_at(data):
     """Return the size of a data set and, of a folder of images, a digest of its contents."""
     if data.source == "folder":
@@ -61,9 +66,8 @@ SUMMARY_FIGURES = ["training", *(f"collapse.{pooling}" for pooling in PLAN.pooli
 THREADS = EXPERIMENT.torch_threads
 
 # How attacks and extractions are split; nor does that make anything out of date.
-COUNT = EXPERIMENT.shards
-SHARDS = [f"{number}-of-{COUNT}" for number in range(1, COUNT + 1)] if COUNT > 1 else []
-DOT_SHARD = ".{shard}" if SHARDS else ""
+ATTACK_SHARDS = shards(EXPERIMENT.shards.attacks)
+FEATURE_SHARDS = shards(EXPERIMENT.shards.features)
 
 # Nor is the place that a data set is read from.
 DATA_FROM = ""
@@ -136,14 +140,19 @@ CLEAN_DUMPS = [dump(f"<run>/features/{pooling}/{split}.h5") for pooling in PLAN.
 ATTACKED_DUMPS = [dump(f"<run>/features/{pooling}/{{split}}.{{attack}}.{{keep}}.h5") for pooling in PLAN.poolings]
 
 
-def shard_of(path):
+def shard_of(path, shards):
     """Return the name of a network job's output: where its work is split, that of a temporary shard of `path`."""
-    return temp(f"{path.removesuffix('.h5')}/{{shard}}.h5") if SHARDS else path
+    return temp(f"{path.removesuffix('.h5')}/{{shard}}.h5") if shards else path
 
 
-def shard_option(w):
-    """Return what tells a stage which shard to make."""
-    return f"--shard {w.shard}" if SHARDS else ""
+def dot_shard(shards):
+    """Return what the name of a job's log ends with, for its shard."""
+    return ".{shard}" if shards else ""
+
+
+def shard_option(shards):
+    """Return a param function: what tells a stage which shard to make."""
+    return lambda w: f"--shard {w.shard}" if shards else ""
 
 
 def inputs(*made, shards=()):
@@ -161,9 +170,9 @@ def inputs(*made, shards=()):
     return files | {"checked": CHECKED}
 
 
-def part(w, *made):
+def part(w, shards, *made):
     """Return what a network job makes: the artefacts, or the shards of them that its wildcards name."""
-    return [artefact.shard(w.shard) for artefact in made] if SHARDS else made
+    return [artefact.shard(w.shard) for artefact in made] if shards else made
 
 
 @cache

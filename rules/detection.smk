@@ -14,8 +14,6 @@ rule threshold:
         "<run>/logs/threshold.{pooling}.{calibration}.log",
     benchmark:
         "<run>/benchmarks/threshold.{pooling}.{calibration}.tsv"
-    group:
-        "evaluation"
     conda:
         "../envs/featurepaths.yaml"
     threads: 1
@@ -40,8 +38,6 @@ rule detection:
         "<run>/logs/detection.{pooling}.{attack}.{keep}.log",
     benchmark:
         "<run>/benchmarks/detection.{pooling}.{attack}.{keep}.tsv"
-    group:
-        "evaluation"
     conda:
         "../envs/featurepaths.yaml"
     threads: 1

@@ -35,13 +35,13 @@ rule train:
 
 rule attack:
     input:
-        unpack(lambda w: inputs(*part(w, PLAN.attack(w.run, w.split, w.attack)))),
+        unpack(lambda w: inputs(*part(w, ATTACK_SHARDS, PLAN.attack(w.run, w.split, w.attack)))),
     output:
-        adversarial=shard_of("<run>/attacks/{split}.{attack}.h5"),
+        adversarial=shard_of("<run>/attacks/{split}.{attack}.h5", ATTACK_SHARDS),
     log:
-        f"<run>/logs/attack.{{split}}.{{attack}}{DOT_SHARD}.log",
+        f"<run>/logs/attack.{{split}}.{{attack}}{dot_shard(ATTACK_SHARDS)}.log",
     benchmark:
-        f"<run>/benchmarks/attack.{{split}}.{{attack}}{DOT_SHARD}.tsv"
+        f"<run>/benchmarks/attack.{{split}}.{{attack}}{dot_shard(ATTACK_SHARDS)}.tsv"
     conda:
         "../envs/featurepaths.yaml"
     threads: THREADS
@@ -52,7 +52,7 @@ rule attack:
         runtime=minutes(attack_needs),
     params:
         job=lambda w: PLAN.attack(w.run, w.split, w.attack).params,
-        shard=shard_option,
+        shard=shard_option(ATTACK_SHARDS),
     shell:
         "python -m featurepaths.stages.attack --settings {params.job[settings]:q} --digest {params.job[digest]}"
         " --device {resources.device} --data {input.data} --split {wildcards.split} --checkpoint {input.checkpoint}"
@@ -61,13 +61,13 @@ rule attack:
 
 rule features:
     input:
-        unpack(lambda w: inputs(*part(w, *PLAN.dumps(w.run, *PLAN.splits)))),
+        unpack(lambda w: inputs(*part(w, FEATURE_SHARDS, *PLAN.dumps(w.run, *PLAN.splits)))),
     output:
-        features=[shard_of(file) for file in CLEAN_DUMPS],
+        features=[shard_of(file, FEATURE_SHARDS) for file in CLEAN_DUMPS],
     log:
-        f"<run>/logs/features{DOT_SHARD}.log",
+        f"<run>/logs/features{dot_shard(FEATURE_SHARDS)}.log",
     benchmark:
-        f"<run>/benchmarks/features{DOT_SHARD}.tsv"
+        f"<run>/benchmarks/features{dot_shard(FEATURE_SHARDS)}.tsv"
     conda:
         "../envs/featurepaths.yaml"
     threads: THREADS
@@ -78,7 +78,7 @@ rule features:
         runtime=minutes(features_needs),
     params:
         job=lambda w: PLAN.dumps(w.run, *PLAN.splits)[0].params,
-        shard=shard_option,
+        shard=shard_option(FEATURE_SHARDS),
     shell:
         "python -m featurepaths.stages.features --settings {params.job[settings]:q} --digest {params.job[digest]}"
         " --device {resources.device} --checkpoint {input.checkpoint} --data {input.data}"
@@ -87,13 +87,13 @@ rule features:
 
 rule attacked_features:
     input:
-        unpack(lambda w: inputs(*part(w, *PLAN.dumps(w.run, f"{w.split}.{w.attack}.{w.keep}")))),
+        unpack(lambda w: inputs(*part(w, FEATURE_SHARDS, *PLAN.dumps(w.run, f"{w.split}.{w.attack}.{w.keep}")))),
     output:
-        features=[shard_of(file) for file in ATTACKED_DUMPS],
+        features=[shard_of(file, FEATURE_SHARDS) for file in ATTACKED_DUMPS],
     log:
-        f"<run>/logs/features.{{split}}.{{attack}}.{{keep}}{DOT_SHARD}.log",
+        f"<run>/logs/features.{{split}}.{{attack}}.{{keep}}{dot_shard(FEATURE_SHARDS)}.log",
     benchmark:
-        f"<run>/benchmarks/features.{{split}}.{{attack}}.{{keep}}{DOT_SHARD}.tsv"
+        f"<run>/benchmarks/features.{{split}}.{{attack}}.{{keep}}{dot_shard(FEATURE_SHARDS)}.tsv"
     conda:
         "../envs/featurepaths.yaml"
     threads: THREADS
@@ -104,7 +104,7 @@ rule attacked_features:
         runtime=minutes(features_needs),
     params:
         job=lambda w: PLAN.dumps(w.run, f"{w.split}.{w.attack}.{w.keep}")[0].params,
-        shard=shard_option,
+        shard=shard_option(FEATURE_SHARDS),
     shell:
         "python -m featurepaths.stages.features --settings {params.job[settings]:q} --digest {params.job[digest]}"
         " --device {resources.device} --checkpoint {input.checkpoint} --attack {input.adversarial}"

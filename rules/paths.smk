@@ -15,8 +15,6 @@ rule centroids:
         "<run>/logs/centroids.{pooling}.log",
     benchmark:
         "<run>/benchmarks/centroids.{pooling}.tsv"
-    group:
-        "evaluation"
     conda:
         "../envs/featurepaths.yaml"
     threads: 1
@@ -39,8 +37,6 @@ rule collapse:
         "<run>/logs/collapse.{pooling}.log",
     benchmark:
         "<run>/benchmarks/collapse.{pooling}.tsv"
-    group:
-        "evaluation"
     conda:
         "../envs/featurepaths.yaml"
     threads: 1
@@ -63,8 +59,6 @@ rule paths:
         "<run>/logs/paths.{pooling}.{images}.log",
     benchmark:
         "<run>/benchmarks/paths.{pooling}.{images}.tsv"
-    group:
-        "evaluation"
     conda:
         "../envs/featurepaths.yaml"
     threads: 1

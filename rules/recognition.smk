@@ -14,8 +14,6 @@ rule selection:
         "<run>/logs/selection.{pooling}.{calibration}.log",
     benchmark:
         "<run>/benchmarks/selection.{pooling}.{calibration}.tsv"
-    group:
-        "evaluation"
     conda:
         "../envs/featurepaths.yaml"
     threads: 1
@@ -39,8 +37,6 @@ rule recognition:
         "<run>/logs/recognition.{pooling}.{attack}.{keep}.log",
     benchmark:
         "<run>/benchmarks/recognition.{pooling}.{attack}.{keep}.tsv"
-    group:
-        "evaluation"
     conda:
         "../envs/featurepaths.yaml"
     threads: 1

@@ -111,8 +111,6 @@ rule run_figures:
         "<run>/logs/figures.{pooling}.{attack}.log",
     benchmark:
         "<run>/benchmarks/figures.{pooling}.{attack}.tsv"
-    group:
-        "evaluation"
     conda:
         "../envs/featurepaths.yaml"
     threads: 1

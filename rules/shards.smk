@@ -4,67 +4,64 @@ Needs the shards of the adversarial images, or of the feature dumps.
 Makes the same files, to the byte, as one job does that is not split.
 """
 
+if ATTACK_SHARDS:
 
-localrules:
-    gather_attack,
+    localrules:
+        gather_attack,
 
-
-rule gather_attack:
-    input:
-        unpack(lambda w: inputs(PLAN.attack(w.run, w.split, w.attack), shards=SHARDS)),
-    output:
-        "<run>/attacks/{split}.{attack}.h5",
-    log:
-        "<run>/logs/gather.{split}.{attack}.log",
-    conda:
-        "../envs/featurepaths.yaml"
-    resources:
-        mem_mb=memory(over_paths_needs),
-        runtime=minutes(over_paths_needs),
-    params:
-        digest=lambda w: PLAN.attack(w.run, w.split, w.attack).job_digest,
-    shell:
-        "python -m featurepaths.stages.gather --digest {params.digest} --shards {input.shards} --artefacts {output}"
-        " > {log} 2>&1"
-
-
-rule gather_features:
-    input:
-        unpack(lambda w: inputs(*PLAN.dumps(w.run, *PLAN.splits), shards=SHARDS)),
-    output:
-        CLEAN_DUMPS,
-    log:
-        "<run>/logs/gather.features.log",
-    group:
-        "evaluation"
-    conda:
-        "../envs/featurepaths.yaml"
-    resources:
-        mem_mb=memory(over_features_needs),
-        runtime=minutes(over_features_needs),
-    params:
-        digest=lambda w: PLAN.dumps(w.run, *PLAN.splits)[0].job_digest,
-    shell:
-        "python -m featurepaths.stages.gather --digest {params.digest} --shards {input.shards} --artefacts {output}"
-        " > {log} 2>&1"
+    rule gather_attack:
+        input:
+            unpack(lambda w: inputs(PLAN.attack(w.run, w.split, w.attack), shards=ATTACK_SHARDS)),
+        output:
+            "<run>/attacks/{split}.{attack}.h5",
+        log:
+            "<run>/logs/gather.{split}.{attack}.log",
+        conda:
+            "../envs/featurepaths.yaml"
+        resources:
+            mem_mb=memory(over_paths_needs),
+            runtime=minutes(over_paths_needs),
+        params:
+            digest=lambda w: PLAN.attack(w.run, w.split, w.attack).job_digest,
+        shell:
+            "python -m featurepaths.stages.gather --digest {params.digest} --shards {input.shards} --artefacts {output}"
+            " > {log} 2>&1"
 
 
-rule gather_attacked_features:
-    input:
-        unpack(lambda w: inputs(*PLAN.dumps(w.run, f"{w.split}.{w.attack}.{w.keep}"), shards=SHARDS)),
-    output:
-        ATTACKED_DUMPS,
-    log:
-        "<run>/logs/gather.features.{split}.{attack}.{keep}.log",
-    group:
-        "evaluation"
-    conda:
-        "../envs/featurepaths.yaml"
-    resources:
-        mem_mb=memory(over_features_needs),
-        runtime=minutes(over_features_needs),
-    params:
-        digest=lambda w: PLAN.dumps(w.run, f"{w.split}.{w.attack}.{w.keep}")[0].job_digest,
-    shell:
-        "python -m featurepaths.stages.gather --digest {params.digest} --shards {input.shards} --artefacts {output}"
-        " > {log} 2>&1"
+if FEATURE_SHARDS:
+
+    rule gather_features:
+        input:
+            unpack(lambda w: inputs(*PLAN.dumps(w.run, *PLAN.splits), shards=FEATURE_SHARDS)),
+        output:
+            CLEAN_DUMPS,
+        log:
+            "<run>/logs/gather.features.log",
+        conda:
+            "../envs/featurepaths.yaml"
+        resources:
+            mem_mb=memory(over_features_needs),
+            runtime=minutes(over_features_needs),
+        params:
+            digest=lambda w: PLAN.dumps(w.run, *PLAN.splits)[0].job_digest,
+        shell:
+            "python -m featurepaths.stages.gather --digest {params.digest} --shards {input.shards} --artefacts {output}"
+            " > {log} 2>&1"
+
+    rule gather_attacked_features:
+        input:
+            unpack(lambda w: inputs(*PLAN.dumps(w.run, f"{w.split}.{w.attack}.{w.keep}"), shards=FEATURE_SHARDS)),
+        output:
+            ATTACKED_DUMPS,
+        log:
+            "<run>/logs/gather.features.{split}.{attack}.{keep}.log",
+        conda:
+            "../envs/featurepaths.yaml"
+        resources:
+            mem_mb=memory(over_features_needs),
+            runtime=minutes(over_features_needs),
+        params:
+            digest=lambda w: PLAN.dumps(w.run, f"{w.split}.{w.attack}.{w.keep}")[0].job_digest,
+        shell:
+            "python -m featurepaths.stages.gather --digest {params.digest} --shards {input.shards} --artefacts {output}"
+            " > {log} 2>&1"

@@ -196,6 +196,15 @@ class Attack(Section):
         return self
 
 
+class Shards(Section):
+    """How work is split over several GPUs; changes no result."""
+
+    attacks: int = Field(1, ge=1)
+    """Jobs that each attack is split into."""
+    features: int = Field(1, ge=1)
+    """Jobs that each extraction of features is split into; one passes through the network once, an attack 40 times."""
+
+
 class Features(Section):
     """What is kept of the layers' outputs."""
 
@@ -262,8 +271,7 @@ class Experiment(Section):
     resident_mb: int = Field(1024, ge=0)
     """Training images up to this many MB are held in memory, or on the GPU; more are read batch by batch, at the same
     results."""
-    shards: int = Field(1, ge=1)
-    """Jobs that each attack and each extraction of features is split into, for several GPUs; changes no result."""
+    shards: Shards = Shards()
     data: Annotated[Digits | Cifar | Folder, Field(discriminator="source")]
     models: Annotated[dict[Name, Model], Field(min_length=1)]
     training: Annotated[dict[Name, Training], Field(min_length=1)]

@@ -67,14 +67,14 @@ class Estimator:
     def attack(self, run: str, attack: str, gpu: bool) -> Needs:
         """A shard of an attack on any split."""
         model, options = self._model(run), self.experiment.attacks[attack]
-        images = min(options.images or self.data.images, self.data.images) / self.experiment.shards
+        images = min(options.images or self.data.images, self.data.images) / self.experiment.shards.attacks
         mb = TORCH_MB + 64 * PASS_MB * self._activations(model)
         return self._needs(mb, self._seconds(model, images * (options.iterations + 2), gpu))
 
     def features(self, run: str, gpu: bool) -> Needs:
         """A shard of the layer features of any images."""
         model = self._model(run)
-        images = self.data.images / self.experiment.shards
+        images = self.data.images / self.experiment.shards.features
         values = sum(self._layers(model))
         seconds = self._seconds(model, images / 2, gpu) + 2 * images * values / BYTES_PER_SECOND
         return self._needs(TORCH_MB + 64 * values * 16 / 1e6, seconds)

@@ -141,13 +141,13 @@ def test_the_default_experiment_gives_the_tables_of_a_local_run(tmp_path):
 
 
 def test_shards_of_a_group_take_turns_on_one_gpu(tmp_path):
-    config = copy.deepcopy(SMALL) | {"shards": 3}
+    config = copy.deepcopy(SMALL) | {"shards": {"attacks": 3}}
     config["training"]["standard"]["epochs"] = 1
     since = datetime.now()
     run = ClusterRun(tmp_path, config)
     attacks = run.results.relative_to(tmp_path) / "small-standard-s0/attacks"
     targets = [str(attacks / f"{split}.apgd.h5") for split in ("calibration", "test")]
-    run("--groups", "attack=shards", "--group-components", "shards=3", "--", *targets)
+    run("--group-components", "shards=3", "--", *targets)
     jobs = accounted(since)
     assert [job.gpus for job in jobs if job.rule == "train"] == [1]
     groups = [job for job in jobs if job.rule.startswith("shards")]

@@ -14,7 +14,7 @@ RUN = "small-standard-s0"
 
 @pytest.mark.parametrize("shards", [2, 5])
 def test_gathered_artefacts_are_those_of_one_job_to_the_byte(tiny, tmp_path, shards):
-    workflow = Workflow(tmp_path, TINY | {"shards": shards})
+    workflow = Workflow(tmp_path, TINY | {"shards": {"attacks": shards, "features": shards}})
     (workflow.results / RUN).mkdir(parents=True)
     for name in ("data.h5", f"{RUN}/checkpoint.safetensors"):
         shutil.copy(tiny.results / name, workflow.results / name)
@@ -30,7 +30,7 @@ def test_gathered_artefacts_are_those_of_one_job_to_the_byte(tiny, tmp_path, sha
 
 
 def test_the_number_of_shards_starts_nothing(tiny, tmp_path):
-    workflow = Workflow(tmp_path, TINY | {"shards": 8})
+    workflow = Workflow(tmp_path, TINY | {"shards": {"attacks": 8, "features": 3}})
     (tmp_path / "results").symlink_to(tiny.folder / "results")
     assert jobs(workflow("--dry-run")) == {"configuration": 1}
 
