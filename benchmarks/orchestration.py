@@ -1,9 +1,12 @@
-"""What Snakemake costs: one job, and a dry run of a thousand."""
+"""What Snakemake costs: one job, and dry runs of a hundred to some thousands."""
 
 import os
+import re
 import subprocess
 import sys
 import tempfile
+import time
+from functools import partial
 from pathlib import Path
 
 import yaml
@@ -25,8 +28,22 @@ rule one:
 """
 
 
+GRID = {
+    "name": "grid",
+    "seeds": [0, 1, 2, 3, 4],
+    "shards": {"attacks": 8},
+    "data": {"source": "digits"},
+    "models": {"resnet20": {"architecture": "resnet20"}, "resnet18": {"architecture": "resnet18"}},
+    "training": {"standard": {}, "adversarial": {"adversary": {"method": "single-step", "eps": 0.1}}},
+    "attacks": {f"attack{number}": {"eps": f"{number}/100", "keep": ["max-loss"]} for number in range(1, 7)},
+    "calibration": {"attack": "attack1", "keep": "max-loss"},
+    "features": {"poolings": ["mean"]},
+}
+"""Two networks, two trainings, five seeds, six attacks in eight shards; one stopping rule and one pooling."""
+
+
 def measure() -> list[Result]:
-    """Return seconds: of Snakemake's own work for one job, and of a dry run of the experiment with 1,000 jobs."""
+    """Return seconds: of Snakemake's own work for one job, and of dry runs of experiments of several sizes."""
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         (folder / "Snakefile").write_text(JOBS)
@@ -36,20 +53,42 @@ def measure() -> list[Result]:
             took = []
             for count in (few, many):
                 where = ["--snakefile", folder / "Snakefile", "--directory", folder / f"{number}.{count}"]
-                took.append(_snakemake(*where, "--cores", 1, "--config", f"count={count}"))
+                call = partial(_snakemake, *where, "--cores", 1, "--config", f"count={count}")
+                took.append(seconds(call))
             each.append((took[1] - took[0]) / (many - few))
-        config = yaml.safe_load((ROOT / "config.yaml").read_text())
-        config["seeds"] = list(range(6))
-        (folder / "config.yaml").write_text(yaml.safe_dump(config))
-        arguments = ["--snakefile", ROOT / "Snakefile", "--configfile", folder / "config.yaml", "--dry-run", "--quiet"]
-        dry = [_snakemake(*arguments, "--directory", folder / "dry") for _ in range(3)]
-    return [
-        Result("seconds that Snakemake adds to a job", sorted(each)[1], min(each), max(each)),
-        Result("seconds of a dry run with 1,000 jobs", sorted(dry)[1], min(dry), max(dry)),
-    ]
+        default = yaml.safe_load((ROOT / "config.yaml").read_text())
+        small = {**default, "models": {"resnet18": default["models"]["resnet18"]}}
+        plans = [
+            _plan(folder, {**small, "seeds": [0]}, 3),
+            _plan(folder, {**default, "seeds": list(range(6))}, 3),
+            _plan(folder, {**default, "seeds": list(range(29))}, 1),
+            _plan(folder, GRID, 3),
+        ]
+    found = [Result("seconds that Snakemake adds to a job", sorted(each)[1], min(each), max(each))]
+    for number, (jobs, took) in enumerate(plans):
+        middle = sorted(took)[len(took) // 2]
+        target = 6.0 if number == 3 else None
+        found.append(Result(f"seconds of a dry run, {jobs:,} jobs", middle, min(took), max(took), target, at_most=True))
+    (few, first), (some, second), (most, third), _ = [(jobs, min(took)) for jobs, took in plans]
+    growth = (third - first) / (most - few) / ((second - first) / (some - few))
+    found.append(Result("a job planned among 5,000 / among 1,000", growth, growth, growth, 1.3, at_most=True))
+    return found
 
 
-def _snakemake(*arguments: object) -> float:
+def _plan(folder: Path, config: dict, times: int) -> tuple[int, list[float]]:
+    """Return how many jobs an experiment has, and the seconds of some dry runs of it."""
+    (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    arguments = ["--snakefile", ROOT / "Snakefile", "--configfile", folder / "config.yaml", "--dry-run"]
+    arguments += ["--directory", folder / "dry", "--quiet", "rules"]
+    took, text = [], ""
+    for _ in range(times):
+        start = time.perf_counter()
+        text = _snakemake(*arguments)
+        took.append(time.perf_counter() - start)
+    return int(re.search(r"^total +(\d+)", text, re.M)[1]), took
+
+
+def _snakemake(*arguments: object) -> str:
     command = [sys.executable, "-m", "snakemake", *map(str, arguments)]
     environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
-    return seconds(lambda: subprocess.run(command, check=True, capture_output=True, env=environment, cwd=ROOT))
+    return subprocess.run(command, check=True, capture_output=True, text=True, env=environment, cwd=ROOT).stdout

@@ -1,0 +1,78 @@
+import copy
+
+import pytest
+
+from featurepaths.config import read_experiment
+from featurepaths.needs import DataSize, Estimator, Needs
+from tests.conftest import TINY
+
+CIFAR = DataSize(60000, 10, 32)
+
+
+def estimator(data=CIFAR, **changes):
+    config = copy.deepcopy(TINY)
+    config["models"] = {"resnet18": {"architecture": "resnet18"}, "resnet20": {"architecture": "resnet20"}}
+    config["training"]["pgd"] = {
+        "epochs": 4,
+        "adversary": {"method": "pgd", "eps": "8/255", "step": "2/255", "iterations": 10},
+    }
+    config["training"]["longer"] = {**config["training"]["standard"], "epochs": 40}
+    return Estimator(read_experiment(config | changes), data)
+
+
+def test_limits_leave_room_over_what_was_measured():
+    """On a core a ResNet-18 trained 78 images a second in float32, in 1.1 GB; single-step training takes two passes."""
+    needs = estimator().training("resnet18-adversarial-s0", gpu=False)
+    measured = 2 * 2 * 60000 / 78 / 60
+    assert 1.5 * measured < needs.minutes < 6 * measured
+    assert 1100 < needs.mb < 10000
+
+
+@pytest.mark.parametrize("gpu", [False, True])
+def test_time_grows_with_epochs_steps_images_width_and_pixels(gpu):
+    def minutes(run="resnet18-standard-s0", data=CIFAR, **changes):
+        return estimator(data, **changes).training(run, gpu).minutes - 10
+
+    base = minutes()
+    assert minutes("resnet18-longer-s0") == pytest.approx(10 * base, abs=10)
+    assert minutes("resnet18-pgd-s0") == pytest.approx(11 * base, abs=10)
+    assert minutes(data=DataSize(600000, 10, 32)) == pytest.approx(10 * base, abs=10)
+    assert minutes(data=DataSize(60000, 10, 224)) == pytest.approx(49 * base, abs=49)
+
+
+def test_a_gpu_is_given_less_time():
+    slow, fast = (estimator().training("resnet18-longer-s0", gpu).minutes for gpu in (False, True))
+    assert slow > 5 * fast
+
+
+def test_a_shard_needs_its_share_of_the_time():
+    whole = estimator().attack("resnet18-standard-s0", "apgd", gpu=False).minutes - 10
+    part = estimator(shards={"attacks": 4}).attack("resnet18-standard-s0", "apgd", gpu=False).minutes - 10
+    assert part == pytest.approx(whole / 4, abs=1)
+    whole = estimator().features("resnet20-standard-s0", gpu=False).minutes - 10
+    part = estimator(shards={"features": 5}).features("resnet20-standard-s0", gpu=False).minutes - 10
+    assert part == pytest.approx(whole / 5, abs=1)
+
+
+def test_layers_are_those_of_the_network():
+    """73,728 and 61,440 values an image, flattened (DESIGN: the paper's networks)."""
+    experiment = estimator()
+    for run, values in (("resnet20-standard-s0", 73728), ("resnet18-standard-s0", 61440)):
+        assert sum(experiment._layers(experiment._model(run))) == values
+
+
+def test_memory_grows_with_classes_and_pixels():
+    run = "resnet20-standard-s0"
+    few, many = (estimator(DataSize(60000, classes, 32)).over_features(run).mb for classes in (10, 1000))
+    assert many - few == pytest.approx(990 * 16384 * 32 / 1e6, abs=2)
+    assert estimator(DataSize(60000, 10, 224)).attack(run, "apgd", True).mb > 10000
+
+
+def test_everything_is_whole_numbers():
+    made = estimator()
+    run = "resnet20-standard-s0"
+    needs = [made.reading(), made.training(run, True), made.attack(run, "apgd", False), made.features(run, True),
+             made.over_features(run), made.over_paths()]  # fmt: skip
+    for one in needs:
+        assert isinstance(one, Needs)
+        assert all(isinstance(value, int) and value > 0 for value in one)
