@@ -9,7 +9,7 @@ BIN = $(ENV)/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 NAME = $(shell $(BIN)/python -c 'import sys, yaml; print(yaml.safe_load(open(sys.argv[1]))["name"])' '$(CONFIG)')
 
-.PHONY: run test test-slurm bench lint format readme schema lock clean
+.PHONY: run test test-slurm slurm-demo bench lint format readme schema lock clean
 .DELETE_ON_ERROR:
 
 run: $(ENV)/ready
@@ -21,6 +21,11 @@ test: $(ENV)/ready
 	$(BIN)/python -m pytest --ignore=tests/slurm
 
 # A SLURM of its own on this machine: needs root, and Debian's slurm-wlm, munge, slurmdbd and mariadb-server.
+slurm-demo: $(ENV)/ready
+	$(BIN)/python -m tests.slurm.cluster sh -c "$(BIN)/snakemake --workflow-profile profiles/slurm \
+		--configfile '$(CONFIG)' --slurm-init-seconds-before-status-checks 2 --seconds-between-status-checks 2 && \
+		sacct -X -o jobid%6,comment%60,partition,alloctres%60,state,elapsed"
+
 test-slurm: $(ENV)/ready
 	$(BIN)/python -m pytest tests/slurm
 

@@ -1,8 +1,8 @@
 """A real SLURM on this machine: two nodes, two GPUs that are none, accounting in MariaDB.
 
-``python -m tests.slurm.cluster start FOLDER`` and ``... stop FOLDER``; needs root and Debian's packages `PACKAGES`.
-Everything lies in FOLDER, but for the configuration in /etc/slurm, which the jobs of Snakemake need there, and munge's
-own folders.
+``python -m tests.slurm.cluster COMMAND ...`` runs a command with it. It needs root and Debian's packages `PACKAGES`.
+Everything lies in a temporary folder, but for the configuration in /etc/slurm, which the jobs of Snakemake need there,
+and munge's own folders.
 """
 
 import os
@@ -11,6 +11,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -213,4 +214,10 @@ def wait_for(what: str, ready: Callable[[], bool], seconds: float = 90.0) -> Non
 if __name__ == "__main__":
     if reason := why_not():
         sys.exit(reason)
-    {"start": start, "stop": stop}[sys.argv[1]](Path(sys.argv[2]).absolute())
+    with tempfile.TemporaryDirectory() as temporary:
+        try:
+            start(Path(temporary))
+            status = subprocess.run(sys.argv[1:], check=False).returncode
+        finally:
+            stop(Path(temporary))
+    sys.exit(status)
