@@ -32,6 +32,7 @@ include: "rules/report.smk"
 rule all:
     default_target: True
     input:
+        CHECKED,
         rules.configuration.output,
         rules.tables.output,
         rules.summary_figures.output,

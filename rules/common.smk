@@ -49,15 +49,15 @@ PLAN = Plan(EXPERIMENT, CONTENTS)
 ESTIMATOR = Estimator(EXPERIMENT, DATA_SIZE)
 workflow.register_pathvars(results=f"results/{EXPERIMENT.name}", run="<results>/{run}")
 
-# What is out of date: see `inputs`.
-OUT_OF_DATE = ".snakemake/out-of-date"
-CHECKED = ".snakemake/checked"
-for mark in (OUT_OF_DATE, CHECKED):
-    Path(mark).parent.mkdir(exist_ok=True)
-    if not Path(mark).exists():
+# What is out of date: see `inputs`. The marks are files of the past, so that no clock matters, until something is.
+OUT_OF_DATE = f".snakemake/featurepaths/{EXPERIMENT.name}.out-of-date"
+CHECKED = f".snakemake/featurepaths/{EXPERIMENT.name}.checked"
+for mark, age in ((OUT_OF_DATE, 1), (CHECKED, 2)):
+    if workflow.is_main_process or not Path(mark).exists():  # a job of a cluster is one that runs already
+        Path(mark).parent.mkdir(parents=True, exist_ok=True)
+        Path(mark).unlink(missing_ok=True)
         Path(mark).touch()
-if workflow.is_main_process:  # a job of a cluster is one that runs already
-    os.utime(OUT_OF_DATE, (0, 0))
+        os.utime(mark, (age, age))
 
 TABLES = ["architecture", "accuracy", "attacks", "combinations", "detection", "recognition", "collapse"]
 RUN_FIGURES = ["paths", "histogram", "layers", "roc"]
@@ -161,13 +161,27 @@ def inputs(*made, shards=()):
     The digests in the artefacts decide what runs again. So all files are `ancient`: their time stamps do not count. But
     where one of `made` is on the disk with another digest, the mark of rule `check` is not, and that rule runs. (Were
     params to trigger it, or inputs that are not ancient, Snakemake would pass over jobs below others that run again.)
+    When `check` runs, Snakemake looks for nothing else that is to be done, apart from what rule `all` or a job that runs
+    needs: so a file that was asked for by name and is missing depends on the mark as well.
     """
     read = {"shards": [one.shard(item) for one in made for item in shards]} if shards else made[0].inputs
     files = {name: [ancient(str(one.path)) for one in artefacts] for name, artefacts in read.items()}
-    if all(artefact.up_to_date for artefact in made):
-        return files | {"checked": ancient(CHECKED)}
-    touch_out_of_date()
-    return files | {"checked": CHECKED}
+    if not all(artefact.up_to_date for artefact in made):
+        touch_out_of_date()
+        return files | {"checked": CHECKED}
+    return files | {"checked": CHECKED if any(map(missed, made)) else ancient(CHECKED)}
+
+
+def missed(artefact):
+    """Return whether the call that makes an artefact was asked for on the command line, and its files are missing."""
+    asked = {*workflow.dag_settings.targets, *workflow.dag_settings.until}
+    rules_of = {
+        "attack": {"gather_attack"},
+        "features": {f"{kind}features" for kind in ("attacked_", "gather_", "gather_attacked_")},
+    }
+    if not asked.isdisjoint({artefact.stage} | rules_of.get(artefact.stage, set())):
+        return not artefact.is_there
+    return any(Path(name).parent == artefact.path.parent and not Path(name).exists() for name in asked)
 
 
 def part(w, shards, *made):

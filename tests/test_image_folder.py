@@ -194,14 +194,17 @@ def test_images_that_did_not_change_are_not_read_again(folder, tmp_path, monkeyp
     Image.new("RGB", (32, 32), "red").save(image)
     assert contents_of(folder, memory) != digest
     assert remembered_contents(folder, memory) == contents_of(folder)
-    memory.write_text("half a fi")
-    assert contents_of(folder, memory) == remembered_contents(folder, tmp_path / "none") == contents_of(folder)
+    for spoiled in ("half a fi", "[]", "{}"):
+        memory.write_text(spoiled)
+        assert contents_of(folder, memory) == remembered_contents(folder, tmp_path / "none") == contents_of(folder)
 
 
-def test_images_changed_just_now_are_not_remembered(folder, tmp_path):
+def test_images_changed_just_now_are_read_again(folder, tmp_path):
     memory = tmp_path / "memory.json"
     contents_of(folder, memory)
     assert json.loads(memory.read_text())["files"] == {}
+    Image.new("RGB", (8, 8), "red").save(folder / "train/cat/0.png")
+    assert contents_of(folder, memory) == remembered_contents(folder, memory) == contents_of(folder)
 
 
 def test_a_folder_becomes_an_artefact(folder, pool, tmp_path):

@@ -2,7 +2,6 @@
 
 import fcntl
 import os
-import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +11,8 @@ import torch
 
 from featurepaths.errors import FeaturePathsError
 
-_held: list[IO] = []
+LOCKS = Path("/tmp")
+_held: dict[str, IO] = {}
 """Open lock files of the GPUs that this process uses; the system lets go of them when it ends, however it ends."""
 
 
@@ -47,18 +47,21 @@ def use_device(name: str, threads: int) -> torch.device:
 def claim(names: Sequence[str]) -> int:
     """Lock one of some GPUs of this machine for as long as this process lives, and return its position in `names`.
 
-    Waits while other processes of this user hold all of them.
+    Waits while other processes of this user hold all of them. A process that holds one already keeps it.
     """
+    for number, name in enumerate(names):
+        if name in _held:
+            return number
     waiting = False
     while True:
         for number, name in enumerate(names):
-            file = Path(tempfile.gettempdir(), f"featurepaths-{os.getuid()}-gpu-{name}.lock").open("w")  # noqa: SIM115 held
+            file = (LOCKS / f"featurepaths-{os.getuid()}-gpu-{name}.lock").open("w")
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 file.close()
             else:
-                _held.append(file)
+                _held[name] = file
                 return number
         if not waiting:
             print(f"All {len(names)} GPUs are in use: waiting for one.", flush=True)

@@ -20,6 +20,8 @@ PARTS = ("train", "test")
 SUFFIXES = {".png", ".jpg", ".jpeg"}
 NAMED = 10  # how many files an error names
 PIECE = 128  # images that a process reads at a time
+NOTHING: dict[str, Any] = {"contents": None, "files": {}}
+"""What is remembered of a folder that was never looked at."""
 UNREADABLE = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
 """What Pillow raises for broken images."""
 
@@ -112,11 +114,11 @@ def contents_of(root: Path | str, memory: Path | None = None) -> Contents:
     root = Path(root)
     parts = {part: _classes(root / part) for part in PARTS}
     files = [file for part in PARTS for _, images in sorted(parts[part].items()) for file in images]
-    known = _recall(memory)["files"] if memory else {}
+    remembered = _recall(memory) if memory else NOTHING
+    known = remembered["files"]
     # what was changed just now may change once more without another time stamp: it is read again the next time
     settled = time.time_ns() - 2 * 10**9
-    states = {file.relative_to(root).as_posix(): file.stat() for file in files}
-    stamps = {name: [state.st_size, state.st_mtime_ns, state.st_ctime_ns] for name, state in states.items()}
+    stamps = {file.relative_to(root).as_posix(): _stamp_of(file) for file in files}
     digests = {name: known[name][-1] for name, stamp in stamps.items() if known.get(name, [])[:-1] == stamp}
     unknown = [name for name in stamps if name not in digests]
     for name in progress(unknown, f"reading {root}", len(unknown), "images"):
@@ -124,9 +126,9 @@ def contents_of(root: Path | str, memory: Path | None = None) -> Contents:
     digest = hashlib.sha256(json.dumps(digests, sort_keys=True).encode()).hexdigest()[:20]
     contents = Contents(digest, len(files), len(parts["train"]), _shape_of(files[0], None)[0])
     now = {name: [*stamp, digests[name]] for name, stamp in stamps.items() if max(stamp[1:]) < settled}
-    if memory and (now != known or not memory.exists()):
+    if memory and (found := {"contents": asdict(contents), "files": now}) != remembered:
         with atomic(memory) as temporary:
-            temporary.write_text(json.dumps({"contents": asdict(contents), "files": now}), encoding="utf-8")
+            temporary.write_text(json.dumps(found), encoding="utf-8")
     return contents
 
 
@@ -138,9 +140,19 @@ def remembered_contents(root: Path | str, memory: Path) -> Contents:
 
 def _recall(memory: Path) -> dict[str, Any]:
     try:
-        return json.loads(memory.read_text(encoding="utf-8"))
+        found = json.loads(memory.read_text(encoding="utf-8"))
     except (OSError, ValueError):  # not there, or not whole
-        return {"contents": None, "files": {}}
+        return NOTHING
+    return found if isinstance(found, dict) and found.keys() == NOTHING.keys() else NOTHING
+
+
+def _stamp_of(file: Path) -> list[int]:
+    """Return a file's size and the times of its last changes."""
+    try:
+        state = file.stat()
+    except OSError as error:
+        raise FeaturePathsError(f"{file} cannot be read ({error.strerror}).") from error
+    return [state.st_size, state.st_mtime_ns, state.st_ctime_ns]
 
 
 def _digest_of(file: Path) -> str:

@@ -39,6 +39,8 @@ class Artefact:
         The stage's slice of the configuration.
     inputs
         What it is made from, by the names that the rule gives them, in the order of the stage's arguments.
+    whole
+        What it is a shard of, if it is one.
     """
 
     stage: str
@@ -46,6 +48,7 @@ class Artefact:
     name: str
     settings: Mapping[str, Any]
     inputs: Mapping[str, Sequence["Artefact"]] = field(default_factory=dict)
+    whole: "Artefact | None" = None
 
     @cached_property
     def job_digest(self) -> str:
@@ -61,14 +64,22 @@ class Artefact:
     @cached_property
     def up_to_date(self) -> bool:
         """Whether the file carries this digest, or is not there: it is made if something needs it."""
+        if self.whole is not None and self.whole.is_there and self.whole.up_to_date:
+            return True  # a shard that is left over
         try:
-            return not self.path.exists() or read_origin(self.path).digest == self.digest
+            return not self.is_there or read_origin(self.path).digest == self.digest
         except FeaturePathsError:  # damaged, or of another format
             return False
 
+    @cached_property
+    def is_there(self) -> bool:
+        """Whether there is such a file."""
+        return self.path.exists()
+
     def shard(self, item: str) -> "Artefact":
-        """Return a shard of it, such as ``2-of-4``: a part of the file, with the same digest."""
-        return replace(self, path=self.path.with_suffix("") / f"{item}{self.path.suffix}")
+        """Return a shard of it, such as ``2-of-4``: a file with a part of its rows, made by the same call."""
+        path = self.path.with_suffix("") / f"{item}{self.path.suffix}"
+        return replace(self, path=path, name=f"{self.name}/{item}", whole=self)
 
     @property
     def params(self) -> dict[str, str]:

@@ -168,13 +168,17 @@ def read_json(path: Path) -> dict[str, Any]:
 
 def read_origin(path: Path) -> Origin:
     """Return what made the artefact at `path` (HDF5, JSON, or a checkpoint in safetensors)."""
-    suffix = Path(path).suffix
-    if suffix == ".h5":
-        with open_hdf5(path) as file:
-            return Origin(file.attrs["name"], file.attrs["digest"], json.loads(file.attrs["ancestors"]))
-    if suffix == ".safetensors":
-        return Origin(**read_checkpoint_metadata(path)["origin"])
-    return Origin(**read_json(path)["origin"])
+    try:
+        match Path(path).suffix:
+            case ".h5":
+                with open_hdf5(path) as file:
+                    return Origin(file.attrs["name"], file.attrs["digest"], json.loads(file.attrs["ancestors"]))
+            case ".safetensors":
+                return Origin(**read_checkpoint_metadata(path)["origin"])
+            case _:
+                return Origin(**read_json(path)["origin"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise _unreadable(path, f"it does not say what made it: {error!r}") from error
 
 
 def read_checkpoint_metadata(path: Path) -> dict[str, Any]:

@@ -42,20 +42,40 @@ def test_however_often_it_is_stopped_nothing_is_lost_and_nothing_done_twice(tmp_
                 done += attack.attacked
             else:
                 assert found == undisturbed
-                done = []
+                done += attack.attacked if seconds == 0 else []
         attack = Attack()
         assert whole(resume.resuming(attack, blocks(count), folder)) == undisturbed
     assert done + attack.attacked == blocks(count)
-    assert not folder.exists()
 
 
-def test_what_is_not_whole_is_attacked_again(tmp_path, monkeypatch):
+def test_saved_blocks_are_removed_once_they_are_not_needed(tmp_path):
+    artefact = tmp_path / "test.apgd.h5"
+    for name in (
+        ".test.apgd.one.resume",
+        ".test.apgd.other.cuda.resume",
+        ".test.apgd2.one.resume",
+        ".train.apgd.one.resume",
+    ):
+        (tmp_path / name).mkdir()
+    assert resume.folder_of(artefact, "one") == tmp_path / ".test.apgd.one.resume"
+    resume.forget(artefact)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".test.apgd2.one.resume", ".train.apgd.one.resume"]
+
+
+def test_a_full_disk_does_not_end_the_attack(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(resume, "SECONDS_BETWEEN_SAVES", 0)
-    undisturbed = whole(Attack()(blocks(200)))
-    for spoil in (lambda file: file.write_bytes(file.read_bytes()[:-100]), lambda file: file.write_bytes(b"")):
-        with pytest.raises(KeyboardInterrupt):
-            whole(resume.resuming(Attack(3), blocks(200), tmp_path / "state"))
-        spoil(tmp_path / "state/64.npz")
-        attack = Attack()
-        assert whole(resume.resuming(attack, blocks(200), tmp_path / "state")) == undisturbed
-        assert attack.attacked == blocks(200)[1:]
+    (tmp_path / "state").write_text("a file in the folder's place")
+    assert whole(resume.resuming(Attack(), blocks(200), tmp_path / "state")) == whole(Attack()(blocks(200)))
+    assert "could not be saved" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("spoil", [lambda content: content[:-100], lambda content: b""])
+def test_what_is_not_whole_is_attacked_again(tmp_path, monkeypatch, spoil):
+    monkeypatch.setattr(resume, "SECONDS_BETWEEN_SAVES", 0)
+    with pytest.raises(KeyboardInterrupt):
+        whole(resume.resuming(Attack(3), blocks(200), tmp_path / "state"))
+    file = tmp_path / "state/64.npz"
+    file.write_bytes(spoil(file.read_bytes()))
+    attack = Attack()
+    assert whole(resume.resuming(attack, blocks(200), tmp_path / "state")) == whole(Attack()(blocks(200)))
+    assert attack.attacked == blocks(200)[1:]

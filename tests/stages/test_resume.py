@@ -102,11 +102,12 @@ def test_an_attack_that_was_killed_goes_on_where_it_was(tiny, tmp_path, end):
     stopped.wait()
     (state,) = tmp_path.glob(".test.apgd.*.resume")
     (tmp_path / ".test.apgd.of-another-digest.resume").mkdir()
-    if not (tmp_path / "test.apgd.h5").exists():  # else it was done already
-        last = start_attack(tmp_path, tiny, params)
-        assert "Resumed at image" in last.communicate()[0]
-        assert last.returncode == 0
+    assert not (tmp_path / "test.apgd.h5").exists(), "it ended before it was stopped"
+    last = start_attack(tmp_path, tiny, params)
+    assert "Resumed after" in last.communicate()[0]
+    assert last.returncode == 0
     assert not state.exists()
+    assert not list(tmp_path.glob(".*")), "states of other configurations are removed as well"
     assert (tmp_path / "test.apgd.h5").read_bytes() == (
         tiny.results / "small-standard-s0/attacks/test.apgd.h5"
     ).read_bytes()

@@ -260,6 +260,56 @@ def test_what_is_damaged_or_missing_is_made_again_and_nothing_else(complete, tmp
     assert "Nothing to be done" in workflow()
 
 
+def learning_rate_changed():
+    config = copy.deepcopy(EXPERIMENT)
+    config["training"]["standard"]["learning_rate"] = 0.01
+    return config
+
+
+def test_what_was_never_made_is_made_although_something_is_out_of_date(complete, tmp_path):
+    """As after an interruption: Snakemake alone would make what is out of date, and call that everything."""
+    kept = [complete.results / "data.h5", *complete.results.glob("*/checkpoint.safetensors")]
+    for path in [*kept, *complete.results.glob("*/training.csv")]:
+        copied_to = tmp_path / path.relative_to(complete.folder)
+        copied_to.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, copied_to)
+    workflow = Workflow(tmp_path, learning_rate_changed())
+    assert jobs(workflow("--dry-run")) == TRAINED | {"train": 1}
+    # the same for what is asked for by its name, or by its rule
+    features = "results/two/small-standard-s0/features/mean/test.h5"
+    assert jobs(workflow("--dry-run", features)) == {"train": 1, "features": 1}
+    assert jobs(workflow("--dry-run", "--until", "attack")) == {"train": 1, "attack": 6}
+    assert jobs(workflow("--dry-run", "--until", "centroids")) == {"train": 1, "features": 2, "centroids": 2}
+    csv = "results/two/tables/accuracy.csv"
+    assert jobs(workflow("--dry-run", csv))["tables"] == 1
+
+
+def test_what_is_missing_is_made_beside_what_is_damaged(complete, tmp_path):
+    workflow = copied(complete, tmp_path)
+    (workflow.results / "data.h5").write_bytes(b"")
+    (workflow.results / "tables/accuracy.md").unlink()
+    assert jobs(workflow("--dry-run")) == {"data": 1, "tables": 1}
+    assert jobs(workflow("--dry-run", "results/two/tables/accuracy.md")) == {"data": 1, "tables": 1}
+
+
+def test_no_clock_matters(complete, tmp_path):
+    workflow = copied(complete, tmp_path)
+    assert "Nothing to be done" in workflow("--dry-run")
+    for mark in (tmp_path / ".snakemake/featurepaths").iterdir():
+        os.utime(mark, (4e9, 4e9))
+    assert "Nothing to be done" in workflow("--dry-run")
+    Workflow(tmp_path, learning_rate_changed())
+    assert jobs(workflow("--dry-run")) == RUN | ENDS
+
+
+def test_temporary_dumps_are_not_missed(complete, tmp_path):
+    workflow = copied(complete, tmp_path)
+    for path in workflow.results.glob("*/features/*/*.h5"):
+        path.unlink()
+    Workflow(tmp_path, EXPERIMENT | {"features": {"poolings": ["mean"], "keep": False}, "detection": {"layers": [1]}})
+    assert jobs(workflow("--dry-run")) == both(threshold=3) | EVALUATED
+
+
 def test_a_change_taken_back_before_it_was_used_up_leaves_nothing_stale(complete, tmp_path):
     workflow = copied(complete, tmp_path)
     rate = copy.deepcopy(EXPERIMENT)

@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 
+import h5py
 import pytest
 
 from tests.conftest import TINY, Workflow, jobs
@@ -35,6 +36,26 @@ def test_the_number_of_shards_starts_nothing(tiny, tmp_path):
     assert jobs(workflow("--dry-run")) == {"configuration": 1}
 
 
+def test_shards_that_are_left_over_start_nothing_and_are_removed(tiny, tmp_path):
+    shutil.copytree(tiny.folder / "results", tmp_path / "results")
+    workflow = Workflow(tmp_path, TINY | {"shards": {"attacks": 4, "features": 2}})
+    run = workflow.results / RUN
+    for folder, item in (
+        ("attacks/test.apgd", "1-of-4"),
+        ("features/mean/test", "2-of-2"),
+        ("attacks/test.apgd", "1-of-3"),
+    ):
+        (run / folder).mkdir(exist_ok=True)
+        (run / folder / f"{item}.h5").write_bytes(b"half")
+    assert jobs(workflow("--dry-run")) == {"configuration": 1}
+    (run / "attacks/test.apgd.h5").unlink()
+    target = f"results/tiny/{RUN}/attacks/test.apgd.h5"
+    assert jobs(workflow("--dry-run", target)) == {"attack": 4, "gather_attack": 1}
+    workflow(target)
+    assert (tmp_path / target).read_bytes() == (tiny.folder / target).read_bytes()
+    assert not (run / "attacks/test.apgd").exists()
+
+
 def gather(digest, shards, artefact):
     command = [sys.executable, "-m", "featurepaths.stages.gather", "--digest", digest, "--shards", *map(str, shards)]
     return subprocess.run([*command, "--artefacts", str(artefact)], capture_output=True, text=True, check=False)
@@ -57,13 +78,23 @@ def test_shards_that_are_not_all_there_or_of_something_else_are_refused(tiny, tm
     assert done.returncode == 1
     assert "These are not all shards" in done.stderr
     done = gather("0" * 20, shards, whole)
-    assert "not those that this run of the workflow expects" in done.stderr
+    assert "is not the shard that this run of the workflow expects" in done.stderr
     done = gather(artefact.job_digest, shards, tmp_path / "other.h5")
-    assert "No shard of" in done.stderr
+    assert "These are not all shards" in done.stderr
     other = shards[0].with_name("3-of-2.h5")
+    shutil.copy(run / "attacks/test.apgd.h5", other)  # the whole is no shard
+    done = gather(artefact.job_digest, [*shards, other], whole)
+    assert "These are not all shards" in done.stderr
     shutil.copy(tiny.results / "small-adversarial-s0/attacks/test.apgd.h5", other)
     done = gather(artefact.job_digest, [*shards, other], whole)
-    assert "are not shards of the same artefact" in done.stderr
+    assert "is not the shard that this run of the workflow expects" in done.stderr
+    other.unlink()
+    with h5py.File(shards[1], "r+") as file:
+        file.attrs["precision"] = "bfloat16"
+    done = gather(artefact.job_digest, shards, whole)
+    assert "computed with different precision (bfloat16, float32)" in done.stderr
+    with h5py.File(shards[1], "r+") as file:
+        file.attrs["precision"] = "float32"
     assert "Traceback" not in done.stderr
     assert not whole.exists()
     assert gather(artefact.job_digest, shards[::-1], whole).returncode == 0

@@ -9,6 +9,7 @@ from shutil import rmtree
 
 import numpy as np
 
+from featurepaths.errors import FeaturePathsError
 from featurepaths.storage import atomic
 
 SECONDS_BETWEEN_SAVES = 45.0
@@ -31,18 +32,19 @@ def resuming(
     blocks
         Rows of each block.
     folder
-        Belongs to this attack alone: its name should hold the digest. It is removed when all blocks have been taken.
+        Belongs to this attack alone: its name should hold the digest. See `folder_of` and `forget`.
 
     Yields
     ------
     Rows and records of each block.
     """
     waiting = list(blocks)
+    count = len(waiting)
     while waiting and (saved := _read(folder / f"{waiting[0].start}.npz")):
         for records in saved:
             yield waiting.pop(0), records
-    if waiting and folder.exists():
-        print(f"Resumed at image {waiting[0].start}.", flush=True)
+    if len(waiting) < count:
+        print(f"Resumed after {count - len(waiting)} of {count} blocks.", flush=True)
     unsaved: list[tuple[slice, Records]] = []
     since = time.monotonic()
     try:
@@ -53,18 +55,32 @@ def resuming(
                 since = time.monotonic()
             yield rows, records
         unsaved.clear()
-    finally:
-        if unsaved:  # ended by an error, or by SIGTERM
+    finally:  # ended by an error, or by SIGTERM
+        if unsaved:
             _write(folder, unsaved)
-    rmtree(folder, ignore_errors=True)
+
+
+def folder_of(artefact: Path, key: str) -> Path:
+    """Return where the blocks of an attack are saved: beside its artefact, under a name that is no output's."""
+    return artefact.with_name(f".{artefact.stem}.{key}.resume")
+
+
+def forget(artefact: Path) -> None:
+    """Remove saved blocks, also those of attacks with another configuration, once the artefact is there."""
+    for folder in artefact.parent.glob(f".{artefact.stem}.*.resume"):
+        rmtree(folder, ignore_errors=True)
 
 
 def _write(folder: Path, blocks: list[tuple[slice, Records]]) -> None:
-    """Save blocks in a file that is called after their first row, and forget them."""
+    """Save blocks in a file that is called after their first row, and forget them; it is no error if that fails."""
     arrays = {f"{number}/{name}": values for number, (_, block) in enumerate(blocks) for name, values in block.items()}
-    with atomic(folder / f"{blocks[0][0].start}.npz") as temporary:
-        np.savez(temporary, **arrays)
-    blocks.clear()
+    try:
+        with atomic(folder / f"{blocks[0][0].start}.npz") as temporary:
+            np.savez(temporary, **arrays)
+    except (FeaturePathsError, OSError) as error:
+        print(f"The blocks attacked so far could not be saved: {error}", flush=True)
+    else:
+        blocks.clear()
 
 
 def _read(path: Path) -> list[Records]:

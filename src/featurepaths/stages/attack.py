@@ -4,6 +4,7 @@ Killed and started again, it goes on from the blocks that it saves every 45 seco
 """
 
 import copy
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 
@@ -17,7 +18,7 @@ def main(arguments):
     import torch
 
     from featurepaths.attacks.objectives import misclassify
-    from featurepaths.attacks.resume import resuming
+    from featurepaths.attacks.resume import folder_of, forget, resuming
     from featurepaths.attacks.run import attack_blocks
     from featurepaths.batches import blocks, extent
     from featurepaths.devices import device_name, use_device
@@ -27,12 +28,13 @@ def main(arguments):
 
     settings = arguments.settings
     called = command.whole(arguments.adversarial, arguments.shard).stem
+    name = command.name_of(f"attacks/{called}", arguments.shard)
     if not called.startswith(f"{arguments.split}."):
         raise FeaturePathsError(
             f"{arguments.adversarial} is to be called {arguments.split}.<attack>.h5, for its split."
         )
     inputs = [arguments.checkpoint, arguments.data]
-    origin = command.origin_of("attack", arguments, f"attacks/{called}", inputs)
+    origin = command.origin_of("attack", arguments, name, inputs)
     device = use_device(arguments.device, settings["torch_threads"])
     network, description = load_checkpoint(arguments.checkpoint, device)
     precision = resolve_precision(settings["precision"], device)
@@ -45,7 +47,7 @@ def main(arguments):
         unit = torch.tensor(description["build"]["std"], device=device).view(-1, 1, 1)
     step = settings.number("step")
     # Not an output of the rule, so that Snakemake leaves it when the job is killed. It belongs to this arithmetic only.
-    resume = f".{arguments.adversarial.stem}.{origin.digest}.{device.type}-{precision}.resume"
+    saved = folder_of(arguments.adversarial, f"{origin.digest}.{device_name(device).replace(' ', '-')}.{precision}")
     with (
         open_split(arguments.data, arguments.split, settings["images"]) as data,
         create_hdf5(arguments.adversarial, origin) as file,
@@ -66,14 +68,16 @@ def main(arguments):
             device=device,
         )
         mine = blocks(len(data), arguments.shard or (1, 1))
-        attacked = resuming(attack, mine, arguments.adversarial.with_name(resume))
         file.attrs["device"] = device_name(device)
         file.attrs["precision"] = precision
-        command.mark_shard(file, arguments.shard)
         write = RowWriter(file, extent(mine), {"labels": data.labels, "index": data.indices})
-        for rows, records in progress(attacked, "attack", len(mine), "blocks of 64"):
-            write(rows, records)
+        with closing(resuming(attack, mine, saved)) as attacked:
+            for rows, records in progress(attacked, "attack", len(mine), "blocks of 64"):
+                write(rows, records)
         tell(file)
+    forget(arguments.adversarial)
+    if arguments.shard is None:
+        command.remove_shards(arguments.adversarial)
 
 
 def tell(file):

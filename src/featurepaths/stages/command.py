@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from fractions import Fraction
 from pathlib import Path
+from shutil import rmtree
 from typing import Any
 
 from threadpoolctl import threadpool_limits
@@ -58,18 +59,22 @@ def add_device(made: argparse.ArgumentParser) -> None:
 def add_shard(made: argparse.ArgumentParser) -> None:
     """Add `--shard` to a stage whose work can be split over several jobs."""
     text = "do only the I-th of N parts; the artefact x.h5 is then called x/I-of-N.h5"
-    made.add_argument("--shard", type=_shard, metavar="I-of-N", help=text)
+    made.add_argument("--shard", type=parse_shard, metavar="I-of-N", help=text)
 
 
-def mark_shard(file, shard: tuple[int, int] | None) -> None:
-    """Note in an open artefact which shard it is, if it is one."""
-    if shard is not None:
-        file.attrs["shard"] = shard
+def name_of(artefact: str, shard: tuple[int, int] | None) -> str:
+    """Return the name of an artefact's origin, or of that of a shard of it."""
+    return artefact if shard is None else f"{artefact}/{shard[0]}-of-{shard[1]}"
 
 
 def whole(path: Path, shard: tuple[int, int] | None) -> Path:
     """Return the artefact that a file is, or is a shard of."""
     return path if shard is None else path.parent.with_name(f"{path.parent.name}.h5")
+
+
+def remove_shards(artefact: Path) -> None:
+    """Remove the shards of an artefact that is there, and what is saved of them."""
+    rmtree(artefact.with_suffix(""), ignore_errors=True)
 
 
 def origin_of(stage: str, arguments: argparse.Namespace, name: str, inputs: Iterable[Path]) -> Origin:
@@ -126,7 +131,14 @@ def run(main: Callable[[argparse.Namespace], None], made: argparse.ArgumentParse
         sys.exit(130)
 
 
-def _shard(text: str) -> tuple[int, int]:
+def parse_shard(text: str) -> tuple[int, int]:
+    """Return the numbers in a text such as ``2-of-4``.
+
+    Raises
+    ------
+    argparse.ArgumentTypeError
+        If that is no shard.
+    """
     number, _, shards = text.partition("-of-")
     if not (number.isdecimal() and shards.isdecimal() and 1 <= int(number) <= int(shards)):
         raise argparse.ArgumentTypeError("not a number of a shard such as 2-of-4")

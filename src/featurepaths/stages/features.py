@@ -31,7 +31,9 @@ def main(arguments):
             )
     inputs = [arguments.checkpoint, arguments.attack or arguments.data]
     origins = {
-        (images, pooling): command.origin_of("features", arguments, f"features/{pooling}/{images}", inputs)
+        (images, pooling): command.origin_of(
+            "features", arguments, command.name_of(f"features/{pooling}/{images}", arguments.shard), inputs
+        )
         for images, paths in outputs.items()
         for pooling in paths
     }
@@ -56,9 +58,11 @@ def main(arguments):
             writers = {}
             for pooling, file in files.items():
                 file.attrs["device"] = device_name(device)
-                command.mark_shard(file, arguments.shard)
                 writers[pooling] = RowWriter(file, extent(mine), known)
             write(writers, progress(found, f"features of {images}", len(mine), "blocks of 64"))
+    if arguments.shard is None:
+        for path in arguments.features:
+            command.remove_shards(path)
 
 
 def write(writers, blocks):

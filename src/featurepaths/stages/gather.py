@@ -10,41 +10,38 @@ import numpy as np
 from featurepaths.digests import artefact_digest
 from featurepaths.errors import FeaturePathsError
 from featurepaths.stages import command
-from featurepaths.storage import RowWriter, create_hdf5, open_hdf5, read_origin
+from featurepaths.storage import Origin, RowWriter, create_hdf5, open_hdf5, read_origin
 
 KNOWN = ("labels", "index")
 """Written at once, before the rows; in this order, as the stages that make the artefacts do."""
+ORIGIN = {"format", "name", "digest", "ancestors"}
+"""Attributes that are not the shards' own."""
 
 
 def main(arguments):
+    if arguments.digest is None:
+        raise FeaturePathsError("--digest is needed: that of the job whose shards are gathered.")
     for artefact in arguments.artefacts:
-        gather(
-            [path for path in arguments.shards if path.parent == artefact.with_suffix("")], artefact, arguments.digest
-        )
+        gather([path for path in arguments.shards if path.parent == shards_of(artefact)], artefact, arguments.digest)
+    for artefact in arguments.artefacts:
+        command.remove_shards(artefact)
+
+
+def shards_of(artefact):
+    """Return the folder of an artefact's shards."""
+    return artefact.with_suffix("")
 
 
 def gather(paths, artefact, digest):
     """Put the shards of an artefact together."""
-    if not paths:
-        raise FeaturePathsError(
-            f"No shard of {artefact} was given: they are called {artefact.with_suffix('')}/I-of-N.h5."
-        )
-    origin = read_origin(paths[0])
-    for path in paths:
-        if read_origin(path) != origin:
-            raise FeaturePathsError(
-                f"{paths[0]} and {path} are not shards of the same artefact. Delete them and run again."
-            )
-    if digest is not None and artefact_digest(digest, origin.name) != origin.digest:
-        raise FeaturePathsError(
-            f"The shards of {artefact} are not those that this run of the workflow expects. Delete them and run again."
-        )
+    name, paths = in_order(paths, artefact, digest)
+    origin = Origin(name, artefact_digest(digest, name), read_origin(paths[0]).ancestors)
     with ExitStack() as stack:
-        shards = in_order({path: stack.enter_context(open_hdf5(path)) for path in paths}, artefact)
+        shards = [stack.enter_context(open_hdf5(path)) for path in paths]
         known = {name: np.concatenate([shard[name][:] for shard in shards]) for name in KNOWN}
         with create_hdf5(artefact, origin) as file:
-            for name in sorted(shards[0].attrs.keys() - {"shard", "format", "name", "digest", "ancestors"}):
-                file.attrs[name] = shards[0].attrs[name]
+            for attribute, value in attributes(shards, artefact).items():
+                file.attrs[attribute] = value
             write = RowWriter(file, slice(0, len(known["labels"])), known)
             start = 0
             for shard in shards:
@@ -55,13 +52,44 @@ def gather(paths, artefact, digest):
                 start += count
 
 
-def in_order(files: dict[Path, h5py.File], artefact: Path) -> list[h5py.File]:
-    """Return shards by their numbers; all of them have to be there."""
-    numbered = {int(file.attrs["shard"][0]): file for file in files.values()}
-    expected = {int(file.attrs["shard"][1]) for file in files.values()}
-    if len(expected) != 1 or sorted(numbered) != list(range(1, *(count + 1 for count in expected))):
-        raise FeaturePathsError(f"These are not all shards of {artefact}, once each: {', '.join(map(str, files))}.")
-    return [numbered[number] for number in sorted(numbered)]
+def in_order(paths, artefact, digest):
+    """Return the name of the artefact and its shards by their numbers; all of them have to be there, and expected."""
+    found, names, counts = {}, set(), set()
+    for path in paths:
+        origin = read_origin(path)
+        if origin.digest != artefact_digest(digest, origin.name):
+            raise FeaturePathsError(
+                f"{path} is not the shard that this run of the workflow expects. Delete it and run snakemake again."
+            )
+        name, _, item = origin.name.rpartition("/")
+        number, count = command.parse_shard(item) if "-of-" in item else (0, 0)
+        found[number] = path
+        names.add(name)
+        counts.add(count)
+    if (
+        len(paths) != len(found)
+        or len(names) != 1
+        or {frozenset(range(1, n + 1)) for n in counts} != {frozenset(found)}
+    ):
+        raise FeaturePathsError(
+            f"These are not all shards of {artefact}, {shards_of(artefact)}/I-of-N.h5, once each: "
+            f"{', '.join(map(str, paths)) or 'none'}."
+        )
+    return names.pop(), [found[number] for number in sorted(found)]
+
+
+def attributes(shards: list[h5py.File], artefact: Path) -> dict[str, str]:
+    """Return what the shards say of how they were computed; only devices may differ."""
+    said = {
+        name: sorted({str(shard.attrs[name]) for shard in shards}) for name in sorted(shards[0].attrs.keys() - ORIGIN)
+    }
+    for name, values in said.items():
+        if name != "device" and len(values) > 1:
+            raise FeaturePathsError(
+                f"The shards of {artefact} were computed with different {name} ({', '.join(values)}). Delete them and "
+                f"set {name} in the configuration, not to auto."
+            )
+    return {name: ", ".join(values) for name, values in said.items()}
 
 
 def datasets(file: h5py.File) -> list[str]:
