@@ -65,11 +65,10 @@ SUMMARY_FIGURES = ["training", *(f"collapse.{pooling}" for pooling in PLAN.pooli
 
 THREADS = EXPERIMENT.torch_threads
 
-# How attacks and extractions are split; nor does that make anything out of date.
+# How attacks and extractions are split, and where a data set is read from, make nothing out of date.
 ATTACK_SHARDS = shards(EXPERIMENT.shards.attacks)
 FEATURE_SHARDS = shards(EXPERIMENT.shards.features)
 
-# Nor is the place that a data set is read from.
 DATA_FROM = ""
 if EXPERIMENT.data.source == "folder":
     DATA_FROM = f"--root {quote(EXPERIMENT.data.root)} --title {quote(EXPERIMENT.data.title)}"

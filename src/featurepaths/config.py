@@ -272,6 +272,7 @@ class Experiment(Section):
     """Training images up to this many MB are held in memory, or on the GPU; more are read batch by batch, at the same
     results."""
     shards: Shards = Shards()
+    """How many jobs share an attack or an extraction; changes no result."""
     data: Annotated[Digits | Cifar | Folder, Field(discriminator="source")]
     models: Annotated[dict[Name, Model], Field(min_length=1)]
     training: Annotated[dict[Name, Training], Field(min_length=1)]

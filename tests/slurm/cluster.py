@@ -19,6 +19,7 @@ from pathlib import Path
 PACKAGES = ["slurm-wlm", "munge", "slurmdbd", "mariadb-server"]
 PROGRAMS = ["slurmctld", "slurmd", "slurmdbd", "munged", "mariadbd", "sacct", "sbatch"]
 CONFIGURATION = Path("/etc/slurm")
+FILES = ["slurm.conf", "gres.conf", "slurmdbd.conf"]
 MINE = "# made by featurepaths' tests\n"
 GPUS = 2
 
@@ -94,9 +95,10 @@ def why_not() -> str | None:
         return "a SLURM of its own needs root"
     if missing := [program for program in PROGRAMS if shutil.which(program) is None]:
         return f"{', '.join(missing)} not found: apt-get install --no-install-recommends {' '.join(PACKAGES)}"
-    here = CONFIGURATION / "slurm.conf"
-    if here.exists() and not here.read_text().startswith(MINE):
-        return f"{here} is not of these tests: this machine belongs to a cluster"
+    for name in FILES:
+        here = CONFIGURATION / name
+        if here.exists() and not here.read_text().startswith(MINE):
+            return f"{here} is not of these tests: this machine belongs to a cluster"
     return None
 
 
@@ -109,10 +111,10 @@ def start(folder: Path) -> None:
         os.mknod(folder / f"dev/gpu{number}", 0o666 | 0o020000, os.makedev(1, 3))
     write(folder / "my.cnf", DATABASE.format(**values))
     write(CONFIGURATION / "slurm.conf", MINE + SLURM.format(**values))
-    write(CONFIGURATION / "gres.conf", f"NodeName=node1 Name=gpu File={folder}/dev/gpu[0-{GPUS - 1}]\n")
-    write(CONFIGURATION / "slurmdbd.conf", ACCOUNTING.format(**values), mode=0o600)
+    write(CONFIGURATION / "gres.conf", f"{MINE}NodeName=node1 Name=gpu File={folder}/dev/gpu[0-{GPUS - 1}]\n")
+    write(CONFIGURATION / "slurmdbd.conf", MINE + ACCOUNTING.format(**values), mode=0o600)
 
-    munge()
+    munge(folder)
     run("mariadb-install-db", f"--defaults-file={folder}/my.cnf", "--auth-root-authentication-method=normal")
     background(folder, "mariadbd", f"--defaults-file={folder}/my.cnf")
     user = "slurm@'127.0.0.1'"
@@ -138,11 +140,13 @@ def stop(folder: Path) -> None:
         pid = folder / f"{name}.started"
         if pid.exists():
             stop_process(int(pid.read_text()))
-    for name in ("slurm.conf", "gres.conf", "slurmdbd.conf"):
+    if (folder / "munged.started").exists():
+        succeeds("munged", "--stop")
+    for name in FILES:
         (CONFIGURATION / name).unlink(missing_ok=True)
 
 
-def munge() -> None:
+def munge(folder: Path) -> None:
     """Start the authentication service, unless it runs."""
     if succeeds("munge", "-n"):
         return
@@ -151,6 +155,7 @@ def munge() -> None:
         shutil.chown(path, "munge", "munge")
     Path("/run/munge").chmod(0o755)
     run("setpriv", "--reuid=munge", "--regid=munge", "--clear-groups", "/usr/sbin/munged")
+    (folder / "munged.started").touch()
     wait_for("munge", lambda: succeeds("munge", "-n"))
 
 

@@ -107,7 +107,7 @@ def test_an_attack_that_was_killed_goes_on_where_it_was(tiny, tmp_path, end):
     assert "Resumed after" in last.communicate()[0]
     assert last.returncode == 0
     assert not state.exists()
-    assert not list(tmp_path.glob(".*")), "states of other configurations are removed as well"
+    assert not list(tmp_path.glob(".*.resume")), "states of other configurations are removed as well"
     assert (tmp_path / "test.apgd.h5").read_bytes() == (
         tiny.results / "small-standard-s0/attacks/test.apgd.h5"
     ).read_bytes()
