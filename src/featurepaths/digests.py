@@ -1,8 +1,8 @@
 """Digests of what makes an artefact, so that only what a change invalidates is made again.
 
 The digest of an artefact covers its stage's settings, the code the stage runs and, cumulatively, the digests of the
-stage's inputs. The rules compute it beforehand and compare it with the one on the disk; the stage computes it again from
-the files it was really given, and refuses to work where the two differ.
+stage's inputs. The rules compute it beforehand and compare it with the one on the disk; the stage computes it again
+from the files it was really given, and refuses to work where the two differ.
 """
 
 import ast

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter, defaultdict
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -20,8 +21,8 @@ import yaml
 from tests.conftest import ROOT, Workflow
 from tests.slurm import cluster
 
-NETWORK_RULES = {"train", "attack", "features", "attacked_features"}
-LOCAL_RULES = {"check", "tables", "summary_figures", "configuration"}
+WITH_GPU = {"train", "shards", "extraction"}
+"""Rules and groups of profiles/slurm whose jobs run networks."""
 SMALL = {
     "name": "small",
     "data": {"source": "digits", "test": 0.1, "calibration": 0.1},
@@ -81,10 +82,10 @@ class ClusterRun:
 
 @dataclass(frozen=True)
 class Job:
-    """What the accounting says of a job."""
+    """What the accounting says of a job; `kind` is its rule, or its group."""
 
     number: int
-    rule: str
+    kind: str
     state: str
     gpus: int
     start: datetime
@@ -98,9 +99,9 @@ def accounted(since):
     jobs = []
     for row in csv.DictReader(io.StringIO(text), delimiter="|"):
         found = re.search(r"gres/gpu=(\d+)", row["AllocTRES"])
-        rule = re.match(r"rule_(.*?)(_wildcards|$)", row["Comment"])[1]
+        kind = row["Comment"].split("_")[1]
         times = datetime.fromisoformat(row["Start"]), datetime.fromisoformat(row["End"])
-        jobs.append(Job(int(row["JobIDRaw"]), rule, row["State"], int(found[1]) if found else 0, *times))
+        jobs.append(Job(int(row["JobIDRaw"]), kind, row["State"], int(found[1]) if found else 0, *times))
     return jobs
 
 
@@ -113,12 +114,10 @@ def test_the_default_experiment_gives_the_tables_of_a_local_run(tmp_path):
     assert "Tables 2 and 4: accuracy" in (tmp_path / "report.html").read_text()
     jobs = accounted(since)
     assert {job.state for job in jobs} == {"COMPLETED"}
-    rules = {job.rule for job in jobs}
-    assert rules >= NETWORK_RULES
-    assert not rules & LOCAL_RULES
     for job in jobs:
-        assert job.gpus == (job.rule in NETWORK_RULES), job
-    assert len(jobs) == 1 + 4 + 8 + 4 + 12 + 8, "the data set, the networks' jobs, and a group for each run and pooling"
+        assert job.gpus == (job.kind in WITH_GPU), job
+    expected = {"data": 1, "train": 4, "shards": 4 * 2, "extraction": 4 * (1 + 3), "evaluation": 4 * 2}
+    assert Counter(job.kind for job in jobs) == expected, "everything else ran here"
 
     # which device each network's job was given, by its log
     devices = {}
@@ -149,10 +148,20 @@ def test_shards_of_a_group_take_turns_on_one_gpu(tmp_path):
     targets = [str(attacks / f"{split}.apgd.h5") for split in ("calibration", "test")]
     run("--group-components", "shards=3", "--", *targets)
     jobs = accounted(since)
-    assert [job.gpus for job in jobs if job.rule == "train"] == [1]
-    groups = [job for job in jobs if job.rule.startswith("shards")]
+    assert [job.gpus for job in jobs if job.kind == "train"] == [1]
+    groups = [job for job in jobs if job.kind == "shards"]
     assert len(groups) == 2, "six shards, three a group"
     assert [job.gpus for job in groups] == [1, 1]
+    # the log of a shard was last written when it ended, and its benchmark says how long it took
+    turns = defaultdict(list)
+    for log in run.results.glob("*/logs/attack.*.log"):
+        benchmark = log.parents[1] / "benchmarks" / log.with_suffix(".tsv").name
+        took = float(benchmark.read_text().splitlines()[1].split("\t")[0])
+        number = re.search(r"SLURM_JOB_ID=(\d+)", log.read_text())[1]
+        turns[number].append((log.stat().st_mtime - took, log.stat().st_mtime))
+    assert sorted(map(len, turns.values())) == [3, 3]
+    for times in turns.values():
+        assert all(end <= start + 1 for (_, end), (start, _) in itertools.pairwise(sorted(times)))
 
 
 def test_a_job_killed_for_its_memory_is_tried_again_with_more(tmp_path):
@@ -161,7 +170,7 @@ def test_a_job_killed_for_its_memory_is_tried_again_with_more(tmp_path):
     since = datetime.now()
     run = ClusterRun(tmp_path, config)
     run("--set-resources", "train:mem_mb=attempt*400", "--", str(run.results.relative_to(tmp_path) / TRAINING))
-    jobs = [job for job in accounted(since) if job.rule == "train"]
+    jobs = [job for job in accounted(since) if job.kind == "train"]
     assert len(jobs) > 1
     assert [job.state for job in jobs][-1] == "COMPLETED"
     assert "COMPLETED" not in [job.state for job in jobs][:-1]
