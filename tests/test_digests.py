@@ -5,7 +5,7 @@ import pytest
 
 from featurepaths import digests
 
-STAGES = ["data", "train", "attack", "features", "centroids", "paths", "collapse", "threshold", "selection",
+STAGES = ["data", "train", "attack", "features", "gather", "centroids", "paths", "collapse", "threshold", "selection",
           "detection", "recognition", "tables", "run_figures", "summary_figures", "configuration"]  # fmt: skip
 
 
