@@ -59,11 +59,18 @@ for mark, age in ((OUT_OF_DATE, 1), (CHECKED, 2)):
         Path(mark).touch()
         os.utime(mark, (age, age))
 
+# The rules that are not called like their stage.
+OTHER_RULES = {
+    "attack": {"gather_attack"},
+    "features": {"attacked_features", "gather_features", "gather_attacked_features"},
+}
+
 TABLES = ["architecture", "accuracy", "attacks", "combinations", "detection", "recognition", "collapse"]
 RUN_FIGURES = ["paths", "histogram", "layers", "roc"]
 SUMMARY_FIGURES = ["training", *(f"collapse.{pooling}" for pooling in PLAN.poolings)]
 
 THREADS = EXPERIMENT.torch_threads
+GPU_HERE = which("nvidia-smi") is not None
 
 # How attacks and extractions are split, and where a data set is read from, make nothing out of date.
 ATTACK_SHARDS = shards(EXPERIMENT.shards.attacks)
@@ -81,7 +88,7 @@ def gpu(w):
 
     Where networks run is a resource and no param: another machine's device makes nothing out of date.
     """
-    there = workflow.non_local_exec or which("nvidia-smi") is not None
+    there = workflow.non_local_exec or GPU_HERE
     return int({"cpu": False, "cuda": True, "auto": there}[EXPERIMENT.device])
 
 
@@ -171,16 +178,17 @@ def inputs(*made, shards=()):
     return files | {"checked": CHECKED if any(map(missed, made)) else ancient(CHECKED)}
 
 
+@cache
+def asked():
+    """Return the files and rules that were asked for on the command line, which is not known while this file is read."""
+    return {*workflow.dag_settings.targets, *workflow.dag_settings.until}
+
+
 def missed(artefact):
     """Return whether the call that makes an artefact was asked for on the command line, and its files are missing."""
-    asked = {*workflow.dag_settings.targets, *workflow.dag_settings.until}
-    rules_of = {
-        "attack": {"gather_attack"},
-        "features": {f"{kind}features" for kind in ("attacked_", "gather_", "gather_attacked_")},
-    }
-    if not asked.isdisjoint({artefact.stage} | rules_of.get(artefact.stage, set())):
+    if not asked().isdisjoint({artefact.stage} | OTHER_RULES.get(artefact.stage, set())):
         return not artefact.is_there
-    return any(Path(name).parent == artefact.path.parent and not Path(name).exists() for name in asked)
+    return any(Path(name).parent == artefact.path.parent and not Path(name).exists() for name in asked())
 
 
 def part(w, shards, *made):

@@ -3,8 +3,6 @@
 import torch
 from torch import Tensor, nn
 
-PRECISIONS = ("auto", "float32", "bfloat16")
-
 
 def resolve_precision(name: str, device: torch.device) -> str:
     """Return ``float32`` or ``bfloat16``; ``auto`` takes bfloat16 where the device has instructions for it."""

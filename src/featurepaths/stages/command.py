@@ -72,9 +72,14 @@ def whole(path: Path, shard: tuple[int, int] | None) -> Path:
     return path if shard is None else path.parent.with_name(f"{path.parent.name}.h5")
 
 
+def shards_of(artefact: Path) -> Path:
+    """Return the folder of an artefact's shards."""
+    return artefact.with_suffix("")
+
+
 def remove_shards(artefact: Path) -> None:
     """Remove the shards of an artefact that is there, and what is saved of them."""
-    rmtree(artefact.with_suffix(""), ignore_errors=True)
+    rmtree(shards_of(artefact), ignore_errors=True)
 
 
 def origin_of(stage: str, arguments: argparse.Namespace, name: str, inputs: Iterable[Path]) -> Origin:
@@ -107,11 +112,13 @@ def check_inputs(stage: str, arguments: argparse.Namespace, inputs: Sequence[Pat
     return digest
 
 
-def write_record(stage: str, arguments: argparse.Namespace, inputs: Sequence[Path], files: Iterable[str]) -> None:
-    """Write `arguments.record`, which carries the origin of `files` beside it that cannot, when they are whole."""
-    name = f"{arguments.record.parent.name}/{arguments.record.stem}"
-    origin = Origin(name, artefact_digest(check_inputs(stage, arguments, inputs), name))
-    write_json(arguments.record, {"files": sorted(files)}, origin)
+def write_record(record: Path, digest: str, files: Iterable[str]) -> None:
+    """Write a record, which carries the origin of `files` beside it that cannot, when they are whole.
+
+    `digest` is that of the stage's work: see `check_inputs`.
+    """
+    name = f"{record.parent.name}/{record.stem}"
+    write_json(record, {"files": sorted(files)}, Origin(name, artefact_digest(digest, name)))
 
 
 def run(main: Callable[[argparse.Namespace], None], made: argparse.ArgumentParser) -> None:

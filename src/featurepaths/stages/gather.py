@@ -22,14 +22,13 @@ def main(arguments):
     if arguments.digest is None:
         raise FeaturePathsError("--digest is needed: that of the job whose shards are gathered.")
     for artefact in arguments.artefacts:
-        gather([path for path in arguments.shards if path.parent == shards_of(artefact)], artefact, arguments.digest)
+        gather(
+            [path for path in arguments.shards if path.parent == command.shards_of(artefact)],
+            artefact,
+            arguments.digest,
+        )
     for artefact in arguments.artefacts:
         command.remove_shards(artefact)
-
-
-def shards_of(artefact):
-    """Return the folder of an artefact's shards."""
-    return artefact.with_suffix("")
 
 
 def gather(paths, artefact, digest):
@@ -45,10 +44,10 @@ def gather(paths, artefact, digest):
             write = RowWriter(file, slice(0, len(known["labels"])), known)
             start = 0
             for shard in shards:
-                count = len(shard["labels"])
+                count, names = len(shard["labels"]), datasets(shard)
                 for rows in pieces(count):
                     moved = slice(start + rows.start, start + rows.stop)
-                    write(moved, {name: shard[name][rows] for name in datasets(shard)})
+                    write(moved, {name: shard[name][rows] for name in names})
                 start += count
 
 
@@ -72,7 +71,7 @@ def in_order(paths, artefact, digest):
         or {frozenset(range(1, n + 1)) for n in counts} != {frozenset(found)}
     ):
         raise FeaturePathsError(
-            f"These are not all shards of {artefact}, {shards_of(artefact)}/I-of-N.h5, once each: "
+            f"These are not all shards of {artefact}, {command.shards_of(artefact)}/I-of-N.h5, once each: "
             f"{', '.join(map(str, paths)) or 'none'}."
         )
     return names.pop(), [found[number] for number in sorted(found)]

@@ -48,7 +48,7 @@ def main(arguments):
         *arguments.recognition,
         *arguments.collapse,
     ]
-    command.check_inputs("tables", arguments, inputs)
+    digest = command.check_inputs("tables", arguments, inputs)
     runs = {path.parent.name: read_run(path) for path in arguments.checkpoints}
     recognition = [read_evaluation(path, runs) for path in arguments.recognition]
     found = {
@@ -73,7 +73,7 @@ def main(arguments):
         with atomic(folder / f"{name}.html") as temporary:
             temporary.write_text(make.to_html(found[name], title, note), encoding="utf-8")
     command.write_record(
-        "tables", arguments, inputs, (f"{name}.{kind}" for name in TITLES for kind in ("csv", "md", "html"))
+        arguments.record, digest, (f"{name}.{kind}" for name in TITLES for kind in ("csv", "md", "html"))
     )
 
 
