@@ -11,8 +11,10 @@ from threadpoolctl import threadpool_limits
 from benchmarks.measure import Result, speed_ratio
 from featurepaths.batches import blocks, to_tensor
 from featurepaths.networks.resnet import ResNet
+from featurepaths.paths.features import extract_blocks
 from featurepaths.paths.similarity import CHUNK_ROWS, centroids, similarities
 from featurepaths.stages.features import write
+from featurepaths.storage import RowWriter
 
 CLASSES = 10
 WIDTH = 16_384  # values in a flattened layer of the first stage
@@ -40,7 +42,8 @@ def _extraction(device: torch.device, folder: Path) -> list[Result]:
 
         def ours(pooling=pooling, path=path) -> None:
             with h5py.File(path, "w") as file:
-                write({pooling: file}, network, network.layer_names, pixels, "test", device)
+                found = extract_blocks(network, network.layer_names, pixels, [pooling], device, blocks(count))
+                write({pooling: RowWriter(file, slice(0, count), {})}, found)
 
         if device.type == "cpu":
             results.append(speed_ratio(f"extraction to disk, {pooling} / bare forward pass", ours, bare, target))
