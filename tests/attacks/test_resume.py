@@ -69,6 +69,15 @@ def test_a_full_disk_does_not_end_the_attack(tmp_path, monkeypatch, capsys):
     assert "could not be saved" in capsys.readouterr().out
 
 
+def test_little_stays_in_memory(tmp_path, monkeypatch):
+    monkeypatch.setattr(resume, "UNSAVED_BYTES", 3000)  # three blocks of 64 images, 16 bytes each
+    found = resume.resuming(Attack(), blocks(640), tmp_path / "state")
+    for _ in range(7):
+        next(found)
+    saved = sorted(int(path.stem) for path in (tmp_path / "state").iterdir())
+    assert saved == [0, 192]
+
+
 @pytest.mark.parametrize("spoil", [lambda content: content[:-100], lambda content: b""])
 def test_what_is_not_whole_is_attacked_again(tmp_path, monkeypatch, spoil):
     monkeypatch.setattr(resume, "SECONDS_BETWEEN_SAVES", 0)

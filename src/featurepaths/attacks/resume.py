@@ -13,6 +13,8 @@ from featurepaths.errors import FeaturePathsError
 from featurepaths.storage import atomic
 
 SECONDS_BETWEEN_SAVES = 45.0
+UNSAVED_BYTES = 2**24
+"""At the latest when so much has been found blocks are saved, so that no number of images fills the memory."""
 Records = Mapping[str, np.ndarray]
 UNREADABLE = (OSError, ValueError, EOFError, zipfile.BadZipFile)
 """What NumPy raises for a file that is not whole."""
@@ -46,13 +48,14 @@ def resuming(
     if len(waiting) < count:
         print(f"Resumed after {count - len(waiting)} of {count} blocks.", flush=True)
     unsaved: list[tuple[slice, Records]] = []
-    since = time.monotonic()
+    since, size = time.monotonic(), 0
     try:
         for rows, records in attack(waiting):
             unsaved.append((rows, records))
-            if time.monotonic() - since >= SECONDS_BETWEEN_SAVES:
+            size += sum(values.nbytes for values in records.values())
+            if time.monotonic() - since >= SECONDS_BETWEEN_SAVES or size >= UNSAVED_BYTES:
                 _write(folder, unsaved)
-                since = time.monotonic()
+                since, size = time.monotonic(), 0
             yield rows, records
         unsaved.clear()
     finally:  # ended by an error, or by SIGTERM
@@ -72,15 +75,14 @@ def forget(artefact: Path) -> None:
 
 
 def _write(folder: Path, blocks: list[tuple[slice, Records]]) -> None:
-    """Save blocks in a file that is called after their first row, and forget them; it is no error if that fails."""
+    """Save blocks in a file that is called after their first row, and let go of them; it is no error if that fails."""
     arrays = {f"{number}/{name}": values for number, (_, block) in enumerate(blocks) for name, values in block.items()}
     try:
         with atomic(folder / f"{blocks[0][0].start}.npz") as temporary:
             np.savez(temporary, **arrays)
     except (FeaturePathsError, OSError) as error:
         print(f"The blocks attacked so far could not be saved: {error}", flush=True)
-    else:
-        blocks.clear()
+    blocks.clear()
 
 
 def _read(path: Path) -> list[Records]:
