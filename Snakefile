@@ -26,6 +26,7 @@ include: "rules/shards.smk"
 include: "rules/paths.smk"
 include: "rules/detection.smk"
 include: "rules/recognition.smk"
+include: "rules/adaptive.smk"
 include: "rules/report.smk"
 
 

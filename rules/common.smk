@@ -61,6 +61,7 @@ for mark, age in ((OUT_OF_DATE, 1), (CHECKED, 2)):
 
 # The rules that are not called like their stage.
 OTHER_RULES = {
+    "adaptive": {"gather_adaptive"},
     "attack": {"gather_attack"},
     "features": {"attacked_features", "gather_features", "gather_attacked_features"},
 }
@@ -112,6 +113,18 @@ def training_needs(w):
 
 def attack_needs(w):
     return ESTIMATOR.attack(w.run, w.attack, bool(gpu(w)))
+
+
+def adaptive_needs(w):
+    return ESTIMATOR.adaptive(w.run, bool(gpu(w)))
+
+
+def controls_needs(w):
+    return ESTIMATOR.controls(w.run, bool(gpu(w)))
+
+
+def detectors_needs(w):
+    return ESTIMATOR.detectors(w.run)
 
 
 def features_needs(w):

@@ -1,7 +1,9 @@
 """Detection.
 
-Needs the feature paths of clean and attacked images, and the collapse metrics where they choose the layers.
-Makes the thresholds, a file of their own for every calibration, and the metrics and scores of every attack and stopping rule.
+Needs the feature paths of clean and attacked images, the collapse metrics where they choose the layers, and the feature
+dumps where rival detectors are asked for.
+Makes the thresholds, a file of their own for every calibration, the metrics and scores of every attack and stopping rule,
+and the rival detectors, calibrated, with theirs.
 """
 
 
@@ -50,3 +52,29 @@ rule detection:
         "python -m featurepaths.stages.detection --settings {params.job[settings]:q} --digest {params.job[digest]}"
         " --thresholds {input.thresholds} --clean {input.clean} --adversarial {input.adversarial}"
         " --metrics {output.metrics} --records {output.records} > {log} 2>&1"
+
+
+rule detectors:
+    input:
+        unpack(lambda w: inputs(*PLAN.detectors(w.run, w.pooling))),
+    output:
+        metrics="<run>/detectors/{pooling}.json",
+        detectors="<run>/detectors/{pooling}.h5",
+    log:
+        "<run>/logs/detectors.{pooling}.log",
+    benchmark:
+        "<run>/benchmarks/detectors.{pooling}.tsv"
+    conda:
+        "../envs/featurepaths.yaml"
+    threads: THREADS
+    resources:
+        mem_mb=memory(detectors_needs),
+        runtime=minutes(detectors_needs),
+    params:
+        job=lambda w: PLAN.detectors(w.run, w.pooling)[0].params,
+    shell:
+        "python -m featurepaths.stages.detectors --settings {params.job[settings]:q} --digest {params.job[digest]}"
+        " --checkpoint {input.checkpoint} --centroids {input.centroids} --threshold {input.threshold}"
+        " --train {input.train} --calibration {input.calibration} --calibration-attacked {input.calibration_attacked}"
+        " --test {input.test} --attacked {input.attacked} --metrics {output.metrics} --detectors {output.detectors}"
+        " > {log} 2>&1"

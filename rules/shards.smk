@@ -27,6 +27,27 @@ if ATTACK_SHARDS:
             "python -m featurepaths.stages.gather --digest {params.digest} --shards {input.shards} --artefacts {output}"
             " > {log} 2>&1"
 
+    localrules:
+        gather_adaptive,
+
+    rule gather_adaptive:
+        input:
+            unpack(lambda w: inputs(PLAN.adaptive(w.run, w.pooling), shards=ATTACK_SHARDS)),
+        output:
+            "<run>/adaptive/{pooling}.h5",
+        log:
+            "<run>/logs/gather.adaptive.{pooling}.log",
+        conda:
+            "../envs/featurepaths.yaml"
+        resources:
+            mem_mb=memory(over_paths_needs),
+            runtime=minutes(over_paths_needs),
+        params:
+            digest=lambda w: PLAN.adaptive(w.run, w.pooling).job_digest,
+        shell:
+            "python -m featurepaths.stages.gather --digest {params.digest} --shards {input.shards} --artefacts {output}"
+            " > {log} 2>&1"
+
 
 if FEATURE_SHARDS:
 

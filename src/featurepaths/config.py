@@ -49,6 +49,10 @@ def _distinct(values: list) -> list:
     return values
 
 
+def _ascending(values: list) -> list:
+    return sorted(_distinct(values))
+
+
 NUMBER = {"anyOf": [{"type": "number"}, {"type": "string", "pattern": r"^\s*[0-9.eE+-]+\s*(/\s*[0-9]+\s*)?$"}]}
 Exact = Annotated[Fraction, BeforeValidator(_exact), PlainSerializer(str), WithJsonSchema(NUMBER)]
 Positive = Annotated[Exact, AfterValidator(_positive)]
@@ -60,6 +64,17 @@ Layers = Annotated[
 Weights = Literal["equal"] | list[Exact]
 Keep = Literal["first-success", "last-success", "max-loss"]
 Precision = Literal["auto", "float32", "bfloat16"]
+Pooling = Literal["flatten", "mean"]
+Objective = Literal["evade", "misvote", "match-features", "selective", "orthogonal"]
+Rival = Literal[
+    "confidence",
+    "two-sided-confidence",
+    "energy",
+    "mahalanobis",
+    "nearest-neighbours",
+    "transport",
+    "path-density",
+]
 
 
 class Section(BaseModel):
@@ -208,7 +223,7 @@ class Shards(Section):
 class Features(Section):
     """What is kept of the layers' outputs."""
 
-    poolings: Annotated[list[Literal["flatten", "mean"]], Field(min_length=1), AfterValidator(_distinct)] = [
+    poolings: Annotated[list[Pooling], Field(min_length=1), AfterValidator(_distinct)] = [
         "flatten",
         "mean",
     ]
@@ -257,6 +272,67 @@ class Recognition(Section):
     """Layers whose subsets of two or more fill Table 3."""
 
 
+class Controls(Section):
+    """Whether the adaptive attacks' failures mean robustness or masked gradients."""
+
+    images: int = Field(200, ge=1)
+    """How many of the adaptively attacked images, evenly spaced."""
+    multiples: Annotated[list[Annotated[Exact, Field(ge=0)]], Field(min_length=1), AfterValidator(_ascending)] = [
+        Fraction(0),
+        Fraction(1, 4),
+        Fraction(1, 2),
+        Fraction(1),
+        Fraction(2),
+        Fraction(4),
+        Fraction(8),
+    ]
+    """Radii, as multiples of the attack's eps; the greatest should leave no image right."""
+    iterations: Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=1), AfterValidator(_ascending)] = [
+        10,
+        20,
+        40,
+        80,
+    ]
+    """Growing budgets, each spent on what the ones before left standing."""
+    restarts: int = Field(1, ge=0)
+    """Further random starts of the greatest of them."""
+    queries: int = Field(1000, ge=1)
+    """Queries of the black-box attack (Square), for each image."""
+
+
+class Adaptive(Section):
+    """Attackers who know the whole defence: network, centroids, layers, threshold and vote."""
+
+    attack: str
+    """The AutoPGD attack whose norm, eps and images they take; its examples, made without knowledge of the defence,
+    count in the worst case too."""
+    images: int | None = Field(None, ge=1)
+    """Attack only so many of its images, evenly spaced."""
+    poolings: Annotated[list[Pooling], Field(min_length=1), AfterValidator(_distinct)] | None = None
+    """Attack the defences of these poolings; null for all of `features.poolings`."""
+    objectives: Annotated[list[Objective], Field(min_length=1), AfterValidator(_distinct)] = [
+        "evade",
+        "misvote",
+        "match-features",
+        "selective",
+        "orthogonal",
+    ]
+    """What is maximised: see docs/method.md."""
+    losses: Annotated[list[Literal["ce", "dlr"]], Field(min_length=1), AfterValidator(_distinct)] = ["ce", "dlr"]
+    """Each objective is searched with each."""
+    targets: int = Field(3, ge=0)
+    """So many of the most likely wrong classes are aimed at as well, where untargeted attacks failed."""
+    restarts: int = Field(1, ge=1)
+    """Random starts of the untargeted attacks; those after the first only where all failed."""
+    iterations: int = Field(20, ge=1)
+    step: Positive | None = None
+    """Initial step; 2 eps when left out."""
+    precision: Precision = "float32"
+    """`bfloat16` only searches: its results are judged in float32. `auto` takes it where it is fast."""
+    controls: Controls | None = Controls()
+    """null runs none; the verdict then says so."""
+
+
 class Experiment(Section):
     """Everything an experiment depends on."""
 
@@ -284,6 +360,11 @@ class Experiment(Section):
     collapse: Collapsed = Collapsed()
     detection: Detection = Detection()
     recognition: Recognition = Recognition()
+    detectors: Annotated[list[Rival], AfterValidator(_distinct)] = []
+    """Rival detectors that stand beside the paper's, on the same cached features; each is attacked itself where
+    `adaptive` is given. They need calibration images."""
+    adaptive: Adaptive | None = None
+    """null attacks nothing but the networks."""
 
     @property
     def protocols(self) -> list[str]:
@@ -297,7 +378,18 @@ class Experiment(Section):
             self._check_layers(f"{section}.layers", getattr(self, section).layers)
             self._check_weights(section, getattr(self, section))
         self._check_layers("recognition.combinations", self.recognition.combinations)
+        self._check_adaptive()
         return self
+
+    @property
+    def adaptive_poolings(self) -> list[str]:
+        """The poolings whose defences are attacked, sorted; none without `adaptive`."""
+        return [] if self.adaptive is None else sorted(self.adaptive.poolings or self.features.poolings)
+
+    @property
+    def rivals_are_tested(self) -> bool:
+        """Whether detectors stand beside one another: where rivals are named, or are attacked with the defence."""
+        return bool(self.detectors) or self.adaptive is not None
 
     def _check_calibration(self) -> None:
         if self.data.calibration == 0:
@@ -311,6 +403,21 @@ class Experiment(Section):
             raise ValueError(f"calibration.attack: '{name}' is not one of attacks ({', '.join(self.attacks)})")
         if keep not in self.attacks[name].keep:
             raise ValueError(f"calibration.keep: '{keep}' is not one of attacks.{name}.keep")
+
+    def _check_adaptive(self) -> None:
+        for key, given in (("detectors", bool(self.detectors)), ("adaptive", self.adaptive is not None)):
+            if given and self.data.calibration == 0:
+                raise ValueError(f"{key}: needs calibration images, because only a held-out defence can be judged")
+        if self.adaptive is None:
+            return
+        name = self.adaptive.attack
+        if name not in self.attacks:
+            raise ValueError(f"adaptive.attack: '{name}' is not one of attacks ({', '.join(self.attacks)})")
+        if self.attacks[name].method != "apgd":
+            raise ValueError(f"adaptive.attack: '{name}' is no AutoPGD attack")
+        missing = sorted(set(self.adaptive.poolings or []) - set(self.features.poolings))
+        if missing:
+            raise ValueError(f"adaptive.poolings: '{missing[0]}' is not one of features.poolings")
 
     def _check_layers(self, key: str, layers: str | list[int]) -> None:
         for name, model in self.models.items():

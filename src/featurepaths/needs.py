@@ -71,6 +71,29 @@ class Estimator:
         mb = TORCH_MB + 64 * PASS_MB * self._activations(model)
         return self._needs(mb, self._seconds(model, images * (options.iterations + 2), gpu))
 
+    def adaptive(self, run: str, gpu: bool) -> Needs:
+        """A shard of all attacks on a frozen defence."""
+        adaptive = self.experiment.adaptive
+        goals = (len(adaptive.objectives) + 1) * len(adaptive.losses) * (1 + adaptive.targets + adaptive.restarts - 1)
+        searches = goals + len(self.experiment.detectors) + 1
+        images = self._attacked(adaptive.images) / self.experiment.shards.attacks
+        return self._searching(run, images * searches * (adaptive.iterations + 2), gpu)
+
+    def controls(self, run: str, gpu: bool) -> Needs:
+        """The controls of the attacks on a frozen defence."""
+        adaptive, controls = self.experiment.adaptive, self.experiment.adaptive.controls
+        goals = (len(GOALS) + 1) * len(adaptive.losses)
+        steps = len(controls.multiples) * adaptive.iterations + sum(controls.iterations)
+        steps += controls.restarts * controls.iterations[-1]
+        images = min(self._attacked(adaptive.images), controls.images)
+        return self._searching(run, images * (goals * steps + controls.queries / 2), gpu)
+
+    def detectors(self, run: str) -> Needs:
+        """Calibrating and testing rival detectors on feature dumps."""
+        layers = self._layers(self._model(run))
+        mb = TORCH_MB + (0.1 * self.data.images + 2048) * sum(layers) * 4 * 2 / 1e6
+        return self._needs(mb, 8 * self.data.images * sum(layers) / BYTES_PER_SECOND)
+
     def features(self, run: str, gpu: bool) -> Needs:
         """A shard of the layer features of any images."""
         model = self._model(run)
@@ -89,6 +112,16 @@ class Estimator:
     def over_paths(self) -> Needs:
         """Anything that reads feature paths or counts."""
         return Needs(1000, 5)
+
+    def _attacked(self, images: int | None) -> int:
+        """How many images an adaptive attack attacks at most."""
+        of_the_attack = self.experiment.attacks[self.experiment.adaptive.attack].images
+        return min(images or self.data.images, of_the_attack or self.data.images, self.data.images)
+
+    def _searching(self, run: str, steps: float, gpu: bool) -> Needs:
+        """So many steps of searches, each of one image."""
+        model = self._model(run)
+        return self._needs(TORCH_MB + 64 * PASS_MB * self._activations(model), self._seconds(model, steps, gpu))
 
     def _model(self, run: str) -> Model:
         return self.experiment.models[run.split("-")[0]]

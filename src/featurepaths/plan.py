@@ -249,6 +249,59 @@ class Plan:
         return self._measured("recognition", run, f"recognition/{pooling}/feature-paths.{attacked}", settings, inputs)
 
     @once
+    def detectors(self, run: str, pooling: str) -> tuple[Artefact, Artefact]:
+        """The metrics of the detectors on oblivious attacks, and the calibrated detectors."""
+        chosen = self.experiment.calibration
+        settings = {
+            "detectors": list(self.config["detectors"]),
+            "calibrated_on": f"{chosen.attack}.{chosen.keep}",
+            "false_positive_rates": self.config["detection"]["false_positive_rates"],
+            "torch_threads": self.config["torch_threads"],
+        }
+        inputs = {
+            "checkpoint": [self.train(run)],
+            "centroids": [self.centroids(run, pooling)],
+            "threshold": [self.threshold(run, pooling, "held-out")],
+            "train": [self.features(run, pooling, "train")],
+            "calibration": [self.features(run, pooling, "calibration")],
+            "calibration_attacked": [self.features(run, pooling, f"calibration.{name}") for name in self.attacked],
+            "test": [self.features(run, pooling, "test")],
+            "attacked": [self.features(run, pooling, f"test.{name}") for name in self.attacked],
+        }
+        return self._measured("detectors", run, f"detectors/{pooling}", settings, inputs)
+
+    @once
+    def adaptive(self, run: str, pooling: str) -> Artefact:
+        """Every attack on a run's frozen defence."""
+        keys = ("images", "objectives", "losses", "targets", "restarts", "iterations", "step", "precision")
+        settings = {key: self.config["adaptive"][key] for key in keys} | self._frozen(run)
+        return self._artefact("adaptive", run, f"adaptive/{pooling}.h5", settings, **self._defense(run, pooling))
+
+    @once
+    def worst_case(self, run: str, pooling: str) -> Artefact:
+        """What all attacks left of a run's defence."""
+        adaptive, frozen = self.config["adaptive"], self._frozen(run)
+        settings = {key: adaptive[key] for key in ("attack", "iterations", "restarts", "targets")}
+        settings |= {key: frozen[key] for key in ("norm", "eps", "eps_units")}
+        inputs = {
+            "adaptive": [self.adaptive(run, pooling)],
+            "threshold": [self.threshold(run, pooling, "held-out")],
+            "detectors": [self.detectors(run, pooling)[1]],
+        }
+        return self._artefact("worst_case", run, f"adaptive/{pooling}.json", settings, **inputs)
+
+    @once
+    def controls(self, run: str, pooling: str) -> Artefact:
+        """The controls of the attacks on a run's defence."""
+        adaptive, controls = self.config["adaptive"], self.config["adaptive"]["controls"]
+        settings = {key: adaptive[key] for key in ("attack", "losses", "iterations", "step", "precision")}
+        settings |= {key: controls[key] for key in ("images", "multiples", "restarts", "queries")}
+        settings |= {"growing_iterations": controls["iterations"], **self._frozen(run)}
+        inputs = self._defense(run, pooling) | {"adaptive": [self.adaptive(run, pooling)]}
+        inputs["transfer"] = [self.adaptive(other, pooling) for other in self._others(run)[:1]]
+        return self._artefact("controls", run, f"controls/{pooling}.json", settings, **inputs)
+
+    @once
     def run_figures(self, run: str, pooling: str, attack: str) -> Artefact:
         """The record of the figures of a run, pooling and attack."""
         model, training, seed = self._parts(run)
@@ -297,6 +350,34 @@ class Plan:
         results = [artefact.digest for artefact in (self.tables(), self.summary_figures(), *figures)]
         settings = {"configuration": self.config, "results": digest_of("configuration", {}, results)}
         return self._artefact("configuration", "", "config.json", settings)
+
+    def _frozen(self, run: str) -> dict[str, Any]:
+        """Return the settings of a frozen defence and of the ball that it is attacked in."""
+        attack = self.config["attacks"][self.experiment.adaptive.attack]
+        return {
+            **{key: attack[key] for key in ("norm", "eps", "eps_units")},
+            "tie": self.config["recognition"]["tie"],
+            "seed": self._parts(run)[2],
+            "torch_threads": self.config["torch_threads"],
+        }
+
+    def _defense(self, run: str, pooling: str) -> dict[str, list[Artefact]]:
+        """Return what a frozen defence is read from, and the oblivious attack whose images are attacked."""
+        return {
+            "checkpoint": [self.train(run)],
+            "data": [self.data()],
+            "centroids": [self.centroids(run, pooling)],
+            "threshold": [self.threshold(run, pooling, "held-out")],
+            "selection": [self.selection(run, pooling, "held-out")],
+            "detectors": [self.detectors(run, pooling)[1]],
+            "attack": [self.attack(run, "test", self.experiment.adaptive.attack)],
+        }
+
+    def _others(self, run: str) -> list[str]:
+        """Return the other runs of a run's seed: those of another model, trained alike, first."""
+        model, training, seed = self._parts(run)
+        others = [other for other in self.runs if other != run and self._parts(other)[2] == seed]
+        return sorted(others, key=lambda other: self._parts(other)[1] != training or self._parts(other)[0] == model)
 
     def _artefact(
         self, stage: str, run: str, file: str, settings: Mapping[str, Any], **inputs: Sequence[Artefact]

@@ -45,3 +45,8 @@ def at_false_positive_rate(clean_scores: np.ndarray, rate: Fraction) -> float:
     ordered = np.sort(np.asarray(clean_scores, dtype=np.float64))
     # flagged means strictly below, so the score at position k leaves at most k images flagged
     return float(ordered[min(floor(rate * len(ordered)), len(ordered) - 1)])
+
+
+def rate_name(rate: Fraction) -> str:
+    """Return what the threshold for a share of false positives is called: ``fpr-5`` for 5/100."""
+    return f"fpr-{float(100 * rate):.12g}"

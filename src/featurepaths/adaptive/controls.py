@@ -1,0 +1,205 @@
+"""Controls: does an attack's failure mean robustness, or only that its gradients are masked?
+
+After Athalye, Carlini and Wagner (ICML 2018) and Carlini et al., On evaluating adversarial robustness (2019): accuracy
+has to fall to 0 as the ball grows, more search has to stop helping, and attacks without gradients must not find what
+those with gradients missed.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from featurepaths.adaptive.corruptions import corruptions
+from featurepaths.adaptive.objectives import GOALS, TEMPERATURE
+from featurepaths.adaptive.run import Block, Budget, Standing, Target, cascade
+from featurepaths.batches import blocks, fill, to_tensor
+from featurepaths.defense import FeaturePathDefense
+from featurepaths.errors import FeaturePathsError
+
+LEVELLED_OFF = 0.02
+"""Share of images that the last growth of the budget may still find."""
+
+
+class ScoredDecision(nn.Module):
+    """The defence as a black box sees it: scores [N, C] of images, whose greatest is the class that it answers."""
+
+    def __init__(self, defense: FeaturePathDefense):
+        super().__init__()
+        self.defense = defense
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return log-probabilities: the network's, or those of a soft vote where an image is flagged."""
+        seen = self.defense(images)
+        decision = self.defense.decide(seen)
+        chosen = self.defense.calibration
+        layers = torch.as_tensor(chosen.voting_layers, device=images.device) - 1
+        vote = (seen.similarity[:, layers] / TEMPERATURE).softmax(dim=2).mean(dim=1).clamp_min(1e-12).log()
+        flagged = torch.from_numpy(decision.flagged).to(images.device).unsqueeze(1)
+        scores = torch.where(flagged, vote, F.log_softmax(seen.logits, dim=1))
+        answers = torch.from_numpy(decision.labels).to(images.device).unsqueeze(1)
+        # a hard vote may differ from the soft one: the answer is put just above the rest
+        above = torch.maximum(scores.gather(1, answers), scores.amax(dim=1, keepdim=True) + 1e-3)
+        agrees = scores.argmax(dim=1, keepdim=True) == answers
+        return torch.where(agrees, scores, scores.scatter(1, answers, above))
+
+
+def control_blocks(
+    target: Target,
+    images: object,
+    labels: np.ndarray,
+    indices: np.ndarray,
+    transferred: object | None,
+    rows_of_blocks: Iterable[slice] | None = None,
+    *,
+    losses: Sequence[str],
+    budget: Budget,
+    multiples: Sequence[float],
+    budgets: Sequence[tuple[int, int]],
+    queries: int,
+    device: torch.device | str = "cpu",
+) -> Iterator[tuple[slice, Mapping[str, np.ndarray]]]:
+    """Run the controls that need the network; parameters as in `featurepaths.adaptive.run.adaptive_blocks`.
+
+    Parameters
+    ----------
+    transferred
+        Examples [N, C, H, W] made against another network's defence, if there is one.
+    multiples
+        Of the ball's radius, each searched by itself.
+    budgets
+        Growing numbers of iterations and restarts; each attacks what the ones before left standing.
+    queries
+        Of the black-box attack, for each image.
+
+    Yields
+    ------
+    The rows of each block and its records [n], all boolean. ``eps/<i>/undefended`` and ``/defended``: whether the
+    answers are right in the i-th ball; ``budget/<i>/...`` likewise; ``black_box/defended``, ``transfer/defended``;
+    ``false_positives/<corruption>/<level>/flagged``, ``/undefended`` and ``/defended``, ``clean`` among them.
+    """
+    pairs = [(goal, loss) for goal in ("misclassify", *GOALS) for loss in losses]
+    for rows in blocks(len(labels)) if rows_of_blocks is None else rows_of_blocks:
+        block = Block.of(images[rows], labels[rows], indices[rows], device)
+        everything = np.arange(block.count)
+        records: dict[str, np.ndarray] = {}
+        for number, multiple in enumerate(multiples):
+            standing = Standing(target.exact, block)
+            cascade(target, standing, pairs, budget.times(multiple))
+            records |= _standing(f"eps/{number}", standing)
+        standing = Standing(target.exact, block)
+        for number, (iterations, restart) in enumerate(budgets):
+            cascade(target, standing, pairs, budget.of(iterations), restart)
+            records |= _standing(f"budget/{number}", standing)
+
+        standing = Standing(target.exact, block)
+        standing.meet(_square(target.exact, block, budget, queries), everything)
+        records["black_box/defended"] = standing.defended
+        if transferred is not None:
+            standing = Standing(target.exact, block)
+            standing.meet(to_tensor(fill(transferred[rows]), device), everything)
+            records["transfer/defended"] = standing.defended
+
+        changed = {("clean", ""): lambda clean, _: clean}
+        changed |= corruptions(_smallest(budget.eps), budget.norm, budget.seed)
+        for (name, level), change in changed.items():
+            with torch.no_grad():
+                decision = target.exact.decide(target.exact(change(block.clean, block.indices)))
+            true = block.labels.cpu().numpy()
+            found = {
+                "flagged": decision.flagged,
+                "undefended": decision.network_labels == true,
+                "defended": decision.labels == true,
+            }
+            for key, values in found.items():
+                records[f"false_positives/{name}/{level or '-'}/{key}"] = values[: block.count]
+        yield rows, records
+
+
+def checks(
+    *,
+    clean_correct: int,
+    eps: Sequence[Mapping[str, int | float]],
+    budget: Sequence[Mapping[str, int]],
+    black_box: Mapping[str, int | str],
+    transfer: Mapping[str, int | str | None],
+    vanished: Mapping[str, int],
+    count: int,
+) -> list[dict[str, str | bool]]:
+    """Return which controls passed, and what was found: their counts as in the artefact of the controls."""
+    zero = [each for each in eps if each["eps"] == 0]
+    last = eps[-1]
+    grown = budget[-2]["defended_correct"] - budget[-1]["defended_correct"] if len(budget) > 1 else 0
+    share = grown / count
+    made = [
+        (
+            "accuracy falls to 0 as eps grows",
+            last["defended_correct"] == 0,
+            f"{last['defended_correct']} of {count} right at eps {last['eps']:.4g}",
+        ),
+        (
+            "more iterations and restarts find no more",
+            share <= LEVELLED_OFF,
+            f"the last growth of the budget found {grown} of {count} more",
+        ),
+        (
+            "the black-box attack finds nothing that gradients missed",
+            black_box["missed"] == 0,
+            f"{black_box['missed']} of {black_box['n']} found only by {black_box['attack']}",
+        ),
+        (
+            "gradients do not vanish",
+            vanished["images"] == 0,
+            f"on {vanished['images']} of {vanished['n']} images that resisted an attack they did",
+        ),
+    ]
+    made += [
+        (
+            "eps 0 gives the clean accuracy",
+            each["defended_correct"] == clean_correct,
+            f"{each['defended_correct']} right at eps 0, {clean_correct} when clean",
+        )
+        for each in zero
+    ]
+    if transfer["source"] is not None:
+        made.append(
+            (
+                "examples of another network find nothing that gradients missed",
+                transfer["missed"] == 0,
+                f"{transfer['missed']} of {transfer['n']} found only by those of {transfer['source']}",
+            )
+        )
+    return [{"check": name, "passed": bool(passed), "found": found} for name, passed, found in made]
+
+
+def _standing(name: str, standing: Standing) -> dict[str, np.ndarray]:
+    return {f"{name}/undefended": standing.network, f"{name}/defended": standing.defended}
+
+
+def _smallest(eps: float | Tensor) -> float:
+    return float(eps.min()) if isinstance(eps, Tensor) else float(eps)
+
+
+def _square(defense: FeaturePathDefense, block: Block, budget: Budget, queries: int) -> Tensor:
+    """Return examples of the Square attack (Andriushchenko et al., ECCV 2020) on the defence's own decision."""
+    try:
+        from torchattacks import Square
+    except ImportError as error:
+        raise FeaturePathsError(
+            "The black-box control needs torchattacks: install the lock file, or featurepaths[attacks]."
+        ) from error
+    seen = ScoredDecision(defense).eval()
+    devices = [block.clean.device] if block.clean.is_cuda else []
+    with torch.random.fork_rng(devices), torch.no_grad():  # it seeds torch's global generator
+        attack = Square(
+            seen,
+            norm={"linf": "Linf", "l2": "L2"}[budget.norm],
+            eps=_smallest(budget.eps),
+            n_queries=queries,
+            seed=budget.seed + int(block.indices[0]),
+        )
+        examples = attack(block.clean, block.labels)
+    defense.eval()
+    return examples

@@ -1,0 +1,206 @@
+"""What attackers who know the whole defence maximise, each for AutoPGD.
+
+A goal is a function of the defence, images [N, C, H, W], what the network shows of them, labels [N], the classes [N]
+that are aimed at (None: any wrong one) and the name of a loss. It returns what is to be maximised, [N], differentiable.
+`Attacker` turns a goal into an objective of `featurepaths.attacks.apgd`: an image is fooled when the defence's whole
+decision is wrong, whatever the goal is (or, where the network alone is attacked, when the network is).
+
+Conditions saturate: once one is met by a margin its gradient fades and leaves the step to the others.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from featurepaths.attacks.objectives import dlr
+from featurepaths.defense import FeaturePathDefense
+from featurepaths.errors import FeaturePathsError
+from featurepaths.paths.network import PathNetwork
+from featurepaths.paths.observed import Observed
+
+TEMPERATURE = 0.05
+"""Similarities and scores in [-1, 1] are divided by it where they stand for logits."""
+DLR_MARGIN = 0.1
+"""Difference of logits ratio from which on an image is wrong enough."""
+LOGIT_MARGIN = 0.1
+"""The same for a difference of logits."""
+
+
+def wrongness(logits: Tensor, labels: Tensor, targets: Tensor | None, loss: str) -> Tensor:
+    """Return how far logits [N, C] are from being wrong, [N]: it grows, and saturates once they are.
+
+    ``ce`` is the log-probability of the wrong classes together, log(1 - p_y), or of the target, log p_t: like the
+    cross-entropy it grows linearly in the logits, but only until it has won. ``dlr`` is the difference of logits ratio,
+    up to `DLR_MARGIN`; targeted -(z_y - z_t) / (z_(1) - (z_(3) + z_(4)) / 2) (Croce and Hein, 2020, eq. (7)).
+
+    Raises
+    ------
+    FeaturePathsError
+        If there are too few classes for ``dlr``: three, or four where it has a target.
+    """
+    if loss == "ce":
+        wanted = torch.zeros_like(logits, dtype=torch.bool).scatter_(1, _column(labels), True)
+        wanted = ~wanted if targets is None else torch.zeros_like(wanted).scatter_(1, _column(targets), True)
+        inside = logits.masked_fill(~wanted, -torch.inf).logsumexp(dim=1)
+        return F.logsigmoid(inside - logits.masked_fill(wanted, -torch.inf).logsumexp(dim=1))
+    if targets is None:
+        return dlr(logits, labels).clamp_max(DLR_MARGIN)
+    if logits.shape[1] < 4:
+        raise FeaturePathsError("The targeted DLR loss needs at least four classes: use losses: [ce], or targets: 0.")
+    ordered = logits.sort(dim=1).values
+    gap = logits.gather(1, _column(labels)) - logits.gather(1, _column(targets))
+    scale = ordered[:, -1] - (ordered[:, -3] + ordered[:, -4]) / 2 + 1e-12
+    return (-gap.squeeze(1) / scale).clamp_max(DLR_MARGIN)
+
+
+def misclassify(
+    defense: FeaturePathDefense, images: Tensor, seen: Observed, labels: Tensor, targets: Tensor | None, loss: str
+) -> Tensor:
+    """The network is wrong, whatever the defence says: the strongest attack on the undefended network."""
+    return wrongness(seen.logits, labels, targets, loss)
+
+
+def evade(
+    defense: FeaturePathDefense, images: Tensor, seen: Observed, labels: Tensor, targets: Tensor | None, loss: str
+) -> Tensor:
+    """The network is wrong and the score stays above the threshold."""
+    wrong = wrongness(seen.logits, labels, targets, loss)
+    return wrong + F.logsigmoid(_above_threshold(defense, seen))
+
+
+def misvote(
+    defense: FeaturePathDefense, images: Tensor, seen: Observed, labels: Tensor, targets: Tensor | None, loss: str
+) -> Tensor:
+    """The image is flagged and the vote is wrong; a soft vote stands for the hard one, which has no gradient."""
+    chosen = defense.calibration
+    layers = torch.as_tensor(chosen.voting_layers, device=labels.device) - 1
+    weights = torch.as_tensor(chosen.voting_weights).to(seen.similarity)
+    ballots = (seen.similarity[:, layers] / TEMPERATURE).softmax(dim=2)
+    soft_vote = torch.einsum("nlc,l->nc", ballots, weights).clamp_min(1e-12).log()
+    return wrongness(soft_vote, labels, targets, loss) + F.logsigmoid(-_above_threshold(defense, seen))
+
+
+def match_features(
+    defense: FeaturePathDefense, images: Tensor, seen: Observed, labels: Tensor, targets: Tensor | None, loss: str
+) -> Tensor:
+    """The path is moved to that of a wrong class in every layer, and the network's label with it."""
+    layers = [
+        wrongness(seen.similarity[:, layer] / TEMPERATURE, labels, targets, loss)
+        for layer in range(seen.similarity.shape[1])
+    ]
+    return torch.stack(layers).mean(dim=0) + wrongness(seen.logits, labels, targets, loss)
+
+
+def selective(
+    defense: FeaturePathDefense, images: Tensor, seen: Observed, labels: Tensor, targets: Tensor | None, loss: str
+) -> Tensor:
+    """Step for the network alone while it is right, else for the score alone (Bryniarski et al., 2021)."""
+    return _alternating(defense, images, seen, labels, targets, loss, orthogonal=False)
+
+
+def orthogonal(
+    defense: FeaturePathDefense, images: Tensor, seen: Observed, labels: Tensor, targets: Tensor | None, loss: str
+) -> Tensor:
+    """As `selective`, each step without its part along the other's gradient (Bryniarski et al., 2021)."""
+    return _alternating(defense, images, seen, labels, targets, loss, orthogonal=True)
+
+
+Goal = Callable[[FeaturePathDefense, Tensor, Observed, Tensor, Tensor | None, str], Tensor]
+GOALS: dict[str, Goal] = {
+    "evade": evade,
+    "misvote": misvote,
+    "match-features": match_features,
+    "selective": selective,
+    "orthogonal": orthogonal,
+}
+
+
+@dataclass(frozen=True)
+class Attacker:
+    """An objective of an attacker; see the module. `misclassify` is against the network, the others the defence."""
+
+    defense: FeaturePathDefense
+    goal: Goal
+    loss: str
+    targets: Tensor | None = None
+
+    def __call__(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the loss [N] and whether what is attacked answers wrongly [N]."""
+        seen = self.defense(images)
+        decision = self.defense.decide(seen)
+        answers = decision.network_labels if self.goal is misclassify else decision.labels
+        fooled = torch.from_numpy(answers).to(labels.device) != labels
+        return self.goal(self.defense, images, seen, labels, self.targets, self.loss), fooled
+
+
+@dataclass(frozen=True)
+class DetectorAttacker:
+    """An objective against a detector alone: the network is wrong, and the score is as great as can be.
+
+    An image is fooled when the network is wrong. Of all iterates that fool, `max-loss` keeps the one that scores best,
+    so that one search tells for every threshold whether it is evaded.
+
+    Parameters
+    ----------
+    paths
+        The network.
+    score
+        The detector's score, [N], of what the network shows; low when adversarial.
+    scale
+        What counts as one unit of the score, such as its standard deviation over clean images.
+    """
+
+    paths: PathNetwork
+    score: Callable[[Observed], Tensor]
+    scale: float
+
+    def __call__(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the loss [N] and whether the network is wrong [N]."""
+        seen = self.paths(images)
+        own = seen.logits.gather(1, _column(labels)).squeeze(1)
+        best_other = seen.logits.scatter(1, _column(labels), -torch.inf).amax(dim=1)
+        missing = (best_other - own - LOGIT_MARGIN).clamp_max(0)
+        return self.score(seen) / self.scale + missing, seen.logits.detach().argmax(dim=1) != labels
+
+
+def _above_threshold(defense: FeaturePathDefense, seen: Observed) -> Tensor:
+    return (defense.score(seen) - defense.calibration.threshold) / TEMPERATURE
+
+
+def _alternating(
+    defense: FeaturePathDefense,
+    images: Tensor,
+    seen: Observed,
+    labels: Tensor,
+    targets: Tensor | None,
+    loss: str,
+    *,
+    orthogonal: bool,
+) -> Tensor:
+    """Return what is missing to both conditions, with the gradient of one of them.
+
+    The published code lets an inner loop overwrite the counter of its schedule, ignores class 0 as a target and never
+    looks at its last iterate. Here the choice is made anew for each image and step, and AutoPGD judges every iterate.
+    """
+    wrong = wrongness(seen.logits, labels, targets, loss)
+    above = F.logsigmoid(_above_threshold(defense, seen))
+    value = wrong + above
+    if not (torch.is_grad_enabled() and images.requires_grad):
+        return value
+    to_wrong, to_above = (
+        torch.autograd.grad(part.sum(), images, retain_graph=True)[0].flatten(1) for part in (wrong, above)
+    )
+    fooled = (seen.logits.detach().argmax(dim=1) != labels).unsqueeze(1)
+    step, other = torch.where(fooled, to_above, to_wrong), torch.where(fooled, to_wrong, to_above)
+    if orthogonal:
+        along = (step * other).sum(dim=1, keepdim=True) / (other * other).sum(dim=1, keepdim=True).clamp_min(1e-30)
+        step = step - along * other
+    # the value of the loss, and this gradient: the product is zero, its derivative by the images is `step`
+    return value.detach() + ((images - images.detach()).flatten(1) * step).sum(dim=1)
+
+
+def _column(labels: Tensor) -> Tensor:
+    return labels.unsqueeze(1)

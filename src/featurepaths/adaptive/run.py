@@ -1,0 +1,285 @@
+"""Every attack of an attacker who knows the defence, over any number of images, in blocks."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from featurepaths.adaptive.objectives import GOALS, Attacker, DetectorAttacker, misclassify
+from featurepaths.attacks.apgd import Search, apgd
+from featurepaths.attacks.norms import random_start
+from featurepaths.attacks.objectives import Objective
+from featurepaths.batches import blocks, fill, to_tensor
+from featurepaths.defense import Decision, FeaturePathDefense
+from featurepaths.paths.observed import Observed
+
+SEEDS_APART = 2**32
+"""Restarts draw their random starts from seeds so far apart: a training's seed is smaller."""
+
+
+BLANK = {
+    "network_label": np.int32(-1),
+    "label": np.int32(-1),
+    "score": np.float64(np.nan),
+    "loss": np.float32(np.nan),
+    "first_fooled_step": np.int32(-1),
+    "vanished_steps": np.int32(-1),
+    "queries": np.int32(0),
+}
+"""The records of an attack on an image, where they are not known."""
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What every search may do: see `featurepaths.attacks.apgd.apgd` for `eps`, `norm`, `step` and `iterations`."""
+
+    eps: float | Tensor
+    norm: str
+    step: float | Tensor | None
+    iterations: int
+    seed: int
+
+    def times(self, factor: float) -> "Budget":
+        """Return the same budget in a ball `factor` times as large, with steps in proportion."""
+        return replace(self, eps=self.eps * factor, step=None if self.step is None else self.step * factor)
+
+    def of(self, iterations: int) -> "Budget":
+        """Return the same budget with other iterations."""
+        return replace(self, iterations=iterations)
+
+
+@dataclass(frozen=True)
+class Target:
+    """What is attacked: the exact defence judges, `rough` (the same, or in bfloat16) is searched with.
+
+    `detectors` holds, by name, a score of what the network shows and the unit it is measured in.
+    """
+
+    exact: FeaturePathDefense
+    rough: FeaturePathDefense
+    detectors: Mapping[str, tuple[Callable[[Observed], Tensor], float]] = field(default_factory=dict)
+
+    def attacker(self, goal: str, loss: str, targets: Tensor | None = None) -> tuple[Objective, Objective | None]:
+        """Return the objective of a goal of `GOALS` or of ``misclassify``, and its judge if it needs one."""
+        function = misclassify if goal == "misclassify" else GOALS[goal]
+        made = [Attacker(defense, function, loss, targets) for defense in (self.rough, self.exact)]
+        return made[0], None if self.rough is self.exact else made[1]
+
+    def detector_attacker(self, name: str) -> tuple[Objective, Objective | None]:
+        """Return the objective against a detector alone, and its judge if it needs one."""
+        made = [DetectorAttacker(each.paths, *self.detectors[name]) for each in (self.rough, self.exact)]
+        return made[0], None if self.rough is self.exact else made[1]
+
+    def detector_score(self, name: str, images: Tensor) -> np.ndarray:
+        """Return the exact score of a detector, float64 [N]."""
+        with torch.no_grad():
+            return self.detectors[name][0](self.exact(images)).double().cpu().numpy()
+
+
+@dataclass(frozen=True)
+class Block:
+    """Clean images [64, C, H, W], labels [64] and rows in the data set [64]; the first `count` are there by right."""
+
+    clean: Tensor
+    labels: Tensor
+    indices: np.ndarray
+    count: int
+
+    @classmethod
+    def of(
+        cls, images: np.ndarray, labels: np.ndarray, indices: np.ndarray, device: torch.device | str = "cpu"
+    ) -> "Block":
+        """Return the block of up to 64 uint8 images, filled up with copies of the last one."""
+        on_device = to_tensor(fill(images), device), torch.from_numpy(fill(labels)).to(device)
+        return cls(*on_device, fill(indices), len(labels))
+
+    def take(self, rows: np.ndarray) -> "Block":
+        """Return the block of some of its images, filled up again."""
+        filled = fill(rows)
+        return Block(self.clean[filled], self.labels[filled], self.indices[filled], len(rows))
+
+
+class Standing:
+    """Which images of a block are still answered correctly, and the worst that was found for each.
+
+    `network` and `defended` [n] say whether the network alone, and the whole defence, have resisted every example met
+    so far; `evading` [n] is the best score of an example that the network gets wrong (minus infinity: there is none),
+    `worst` [n, C, H, W] the first example that the defence gets wrong, or else the last one that it met.
+    """
+
+    def __init__(self, defense: FeaturePathDefense, block: Block):
+        self.defense, self.block = defense, block
+        count = block.count
+        self.labels = block.labels[:count].cpu().numpy()
+        self.network = self.defended = np.ones(count, bool)
+        self.evading = np.full(count, -np.inf)
+        self.worst = block.clean[:count].cpu().numpy()
+        self.clean = self.meet(block.clean, np.arange(count))
+        self.evading = np.full(count, -np.inf)  # clean images are no examples
+
+    def meet(self, examples: Tensor, rows: np.ndarray) -> Decision:
+        """Let the defence answer examples [64, ...] of the images `rows` of the block, and return what it says."""
+        with torch.no_grad():
+            decision = self.defense.decide(self.defense(examples))
+        decision = Decision(*(values[: len(rows)] for values in decision))
+        labels = self.labels[rows]
+        found = examples[: len(rows)].cpu().numpy()
+        standing = self.defended[rows]
+        self.worst[rows[standing]] = found[standing]
+        network, defended = self.network.copy(), self.defended.copy()
+        network[rows] &= decision.network_labels == labels
+        defended[rows] &= decision.labels == labels
+        self.network, self.defended = network, defended
+        wrong = decision.network_labels != labels
+        self.evading[rows[wrong]] = np.maximum(self.evading[rows[wrong]], decision.score[wrong])
+        return decision
+
+
+def search(objectives: tuple[Objective, Objective | None], block: Block, budget: Budget, restart: int = 0) -> Search:
+    """Run AutoPGD on a block; the example of greatest loss among those that fool is what counts."""
+    objective, judge = objectives
+    start = random_start(
+        block.clean, block.indices, budget.eps, budget.norm, budget.seed + restart * SEEDS_APART
+    )
+    return apgd(
+        objective, block.clean, block.labels, start, eps=budget.eps, norm=budget.norm, step=budget.step,
+        iterations=budget.iterations, keeps=["max-loss"], judge=judge,
+    )  # fmt: skip
+
+
+def cascade(
+    target: Target, standing: Standing, goals: Sequence[tuple[str, str]], budget: Budget, restart: int = 0
+) -> None:
+    """Attack what still stands with one goal and loss after the other; `misclassify` what stands of the network."""
+    for goal, loss in goals:
+        rows = np.flatnonzero(standing.network if goal == "misclassify" else standing.defended)
+        if len(rows) > 0:
+            found = search(target.attacker(goal, loss), standing.block.take(rows), budget, restart)
+            standing.meet(found.points["max-loss"].adversarial, rows)
+
+
+def adaptive_blocks(
+    target: Target,
+    images: object,
+    labels: np.ndarray,
+    indices: np.ndarray,
+    oblivious: Mapping[str, object],
+    rows_of_blocks: Iterable[slice] | None = None,
+    *,
+    goals: Sequence[str],
+    losses: Sequence[str],
+    targets: int,
+    restarts: int,
+    budget: Budget,
+    device: torch.device | str = "cpu",
+) -> Iterator[tuple[slice, Mapping[str, np.ndarray]]]:
+    """Attack the network, the defence and every detector, each with itself as the target, and count the worst.
+
+    The untargeted searches attack every image. Further restarts and the `targets` most likely wrong classes attack only
+    what still stands: they cannot change the worst case of the others.
+
+    Parameters
+    ----------
+    images, labels, indices
+        uint8 images [N, H, W, C], read by slices of rows; their labels [N] and their rows in the data set [N].
+    oblivious
+        By name, adversarial examples [N, C, H, W] of the same images made without knowledge of the defence.
+    rows_of_blocks
+        Which blocks of them to attack; all by default.
+    goals, losses
+        Names of `GOALS`, and ``ce`` or ``dlr``: every pair is a search.
+
+    Yields
+    ------
+    The rows of each block and its records [n]. Of every attack ``attacks/<attack>/``: ``attacked``, ``network_label``,
+    ``label``, ``score``, ``loss``, ``first_fooled_step``, ``vanished_steps`` and ``queries``, where ``<attack>`` is the
+    name in `oblivious`, ``<goal>.<loss>``, or that with ``.restart<r>`` or ``.target<k>``. Of every detector
+    ``detectors/<name>/``: ``clean_score``, and ``score`` and ``network_label`` of the examples against it. Then ``undefended/clean``, ``undefended/adaptive``,
+    ``defended/clean`` and ``defended/adaptive`` (whether the answer is correct, the latter whatever the attack);
+    ``clean_score``; ``evading_score``, the best score of any example that the network gets wrong; ``worst/adversarial``.
+    """
+    for rows in blocks(len(labels)) if rows_of_blocks is None else rows_of_blocks:
+        block = Block.of(images[rows], labels[rows], indices[rows], device)
+        standing = Standing(target.exact, block)
+        everything = np.arange(block.count)
+        records: dict[str, np.ndarray] = {
+            "clean_score": standing.clean.score,
+            "clean_label": standing.clean.labels,
+            "undefended/clean": standing.network,
+            "defended/clean": standing.defended,
+        }
+        for name, examples in oblivious.items():
+            decision = standing.meet(to_tensor(fill(examples[rows]), device), everything)
+            records |= _recorded(f"attacks/{name}", block.count, everything, decision)
+        for name in target.detectors:
+            found = search(target.detector_attacker(name), block, budget)
+            examples = found.points["max-loss"].adversarial
+            records[f"detectors/{name}/network_label"] = standing.meet(examples, everything).network_labels
+            for key, shown in (("score", examples), ("clean_score", block.clean)):
+                records[f"detectors/{name}/{key}"] = target.detector_score(name, shown)[: block.count]
+        for name, goal, loss, rank, restart in _searches(goals, losses, targets, restarts):
+            of_the_network = goal == "misclassify"
+            left = np.flatnonzero(standing.network if of_the_network else standing.defended)
+            chosen = left if rank or restart else everything
+            if len(chosen) == 0:
+                records |= _recorded(f"attacks/{name}", block.count, chosen)
+                continue
+            part = block.take(chosen)
+            classes = _likely_classes(target.exact, part, rank) if rank else None
+            found = search(target.attacker(goal, loss, classes), part, budget, restart)
+            decision = standing.meet(found.points["max-loss"].adversarial, chosen)
+            records |= _recorded(f"attacks/{name}", block.count, chosen, decision, found)
+        yield rows, records | {
+            "undefended/adaptive": standing.network,
+            "defended/adaptive": standing.defended,
+            "evading_score": standing.evading,
+            "worst/adversarial": standing.worst,
+        }
+
+
+def _searches(
+    goals: Sequence[str], losses: Sequence[str], targets: int, restarts: int
+) -> Iterator[tuple[str, str, str, int, int]]:
+    """Yield name, goal, loss, rank of the class that is aimed at (0: any) and number of the restart of every search."""
+    pairs = [(goal, loss) for goal in ("misclassify", *goals) for loss in losses]
+    for goal, loss in pairs:
+        yield f"{goal}.{loss}", goal, loss, 0, 0
+    for restart in range(1, restarts):
+        for goal, loss in pairs:
+            yield f"{goal}.{loss}.restart{restart}", goal, loss, 0, restart
+    for rank in range(1, targets + 1):
+        for goal, loss in pairs:
+            yield f"{goal}.{loss}.target{rank}", goal, loss, rank, 0
+
+
+def _likely_classes(defense: FeaturePathDefense, block: Block, rank: int) -> Tensor:
+    """Return the wrong class that the network finds most likely for each clean image, or the second such, ...: [64]."""
+    with torch.no_grad():
+        logits = defense.paths.logits(block.clean)
+    wrong = logits.scatter(1, block.labels.unsqueeze(1), -torch.inf)
+    return wrong.argsort(dim=1, descending=True, stable=True)[:, rank - 1]
+
+
+def _recorded(
+    name: str, count: int, rows: np.ndarray, decision: Decision | None = None, found: Search | None = None
+) -> dict[str, np.ndarray]:
+    """Return the records [count] of an attack on the images `rows` of a block; what is not known stays blank."""
+    known: dict[str, np.ndarray] = {}
+    if decision is not None:
+        known = {"network_label": decision.network_labels, "label": decision.labels, "score": decision.score}
+    if found is not None:
+        known |= {
+            "loss": found.points["max-loss"].loss.cpu().numpy()[: len(rows)],
+            "first_fooled_step": found.first_fooled_step.cpu().numpy()[: len(rows)],
+            "vanished_steps": found.vanished_steps.cpu().numpy()[: len(rows)],
+            "queries": np.full(len(rows), found.queries),
+        }
+    records = {f"{name}/attacked": np.isin(np.arange(count), rows)}
+    for key, blank in BLANK.items():
+        values = np.full(count, blank)
+        if key in known:
+            values[rows] = known[key]
+        records[f"{name}/{key}"] = values
+    return records

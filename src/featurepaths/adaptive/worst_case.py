@@ -1,0 +1,138 @@
+"""What the records of all attacks on a frozen defence amount to: counts over images, and each detector's metrics."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import h5py
+import numpy as np
+
+from featurepaths.detection.metrics import bootstrap_intervals, ranking_metrics
+
+OBLIVIOUS = "oblivious"
+
+
+def summarise_attacks(attacks: h5py.Group, labels: np.ndarray, oblivious: str) -> list[dict[str, Any]]:
+    """Return what every attack did to the images that it attacked; see `featurepaths.adaptive.run.adaptive_blocks`.
+
+    Searches for the several target classes count as one attack, which has won an image when one of them has.
+
+    Parameters
+    ----------
+    attacks
+        The records, by the name of the attack.
+    labels
+        The images' true classes [N].
+    oblivious
+        Name of the attack that does not know the defence.
+    """
+    together: dict[str, list[str]] = {}
+    for name in attacks:
+        together.setdefault(_kind(name), []).append(name)
+    return [_summarise(name, [attacks[one] for one in parts], labels, oblivious) for name, parts in together.items()]
+
+
+def _kind(name: str) -> str:
+    """Return the name under which an attack counts: ``evade.ce.targeted`` for ``evade.ce.target1`` and so on."""
+    start, _, end = name.rpartition(".")
+    return f"{start}.targeted" if end.startswith("target") else name
+
+
+def _summarise(name: str, parts: list[h5py.Group], labels: np.ndarray, oblivious: str) -> dict[str, Any]:
+    attacked = np.any([part["attacked"][:] for part in parts], axis=0)
+    defended, undefended, vanished = attacked.copy(), attacked.copy(), np.zeros_like(attacked)
+    aims_at_the_network = name.startswith("misclassify.")
+    for part in parts:
+        there = part["attacked"][:]
+        right = part["label"][:] == labels, part["network_label"][:] == labels
+        defended &= ~there | right[0]
+        undefended &= ~there | right[1]
+        resisted = right[1] if aims_at_the_network else right[0]
+        vanished |= there & resisted & (part["vanished_steps"][:] > 0)
+    is_oblivious = name.startswith(f"{oblivious}.")
+    goal, loss = ("misclassify", None) if is_oblivious else name.split(".")[:2]
+    return {
+        "name": name,
+        "objective": goal,
+        "loss": loss,
+        "targeted": name.endswith(".targeted"),
+        # an attack on the network alone knows nothing of the defence, whoever runs it
+        "threat": OBLIVIOUS if is_oblivious or aims_at_the_network else "adaptive",
+        "attacked": int(attacked.sum()),
+        "defended_correct": int(defended.sum()),
+        "network_correct": int(undefended.sum()),
+        "vanished": int(vanished.sum()),
+        "queries": int(sum(part["queries"][:].max(initial=0) for part in parts)),
+    }
+
+
+def oblivious_correct(attacks: h5py.Group, labels: np.ndarray, oblivious: str, answer: str) -> dict[str, np.ndarray]:
+    """Return, by stopping rule of the oblivious attack, whether ``label`` or ``network_label`` is right [N]."""
+    names = [name for name in attacks if name.startswith(f"{oblivious}.")]
+    return {name.partition(".")[2]: attacks[name][answer][:] == labels for name in names}
+
+
+def count_left(file: h5py.File, oblivious: str, side: str) -> dict[str, Any]:
+    """Return how many images are answered correctly when clean, under the oblivious attack, and in the worst case.
+
+    Parameters
+    ----------
+    side
+        ``undefended``, the network alone, or ``defended``, the whole method.
+    """
+    answer = {"undefended": "network_label", "defended": "label"}[side]
+    by_keep = oblivious_correct(file["attacks"], file["labels"][:], oblivious, answer)
+    return {
+        "clean_correct": int(file[f"{side}/clean"][:].sum()),
+        "oblivious_correct": {keep: int(correct.sum()) for keep, correct in by_keep.items()},
+        "adaptive_correct": int(file[f"{side}/adaptive"][:].sum()),
+    }
+
+
+def count_evaded(file: h5py.File, oblivious: str, method: str, threshold: float) -> dict[str, Any]:
+    """Return how many images have an example that the network gets wrong and that scores at least `threshold`."""
+    attacks, labels = file["attacks"], file["labels"][:]
+    evaded = {
+        name.partition(".")[2]: int(
+            ((attacks[name]["network_label"][:] != labels) & (attacks[name]["score"][:] >= threshold)).sum()
+        )
+        for name in attacks
+        if name.startswith(f"{oblivious}.")
+    }
+    return {
+        "threshold_method": method,
+        "threshold": threshold,
+        "flagged_clean": int((file["clean_score"][:] < threshold).sum()),
+        "oblivious_evaded": evaded,
+        "adaptive_evaded": int((file["evading_score"][:] >= threshold).sum()),
+    }
+
+
+def measure_detector(
+    clean: np.ndarray, adversarial: np.ndarray, successful: np.ndarray, thresholds: Mapping[str, float]
+) -> dict[str, Any]:
+    """Return the metrics of a detector's scores of clean images and of adversarial examples of them.
+
+    Parameters
+    ----------
+    clean, adversarial
+        Scores [N], low when adversarial.
+    successful
+        Whether the network was right on the clean image and is wrong on the example [N].
+    thresholds
+        By the method that chose them; an image that scores below is flagged.
+    """
+    return {
+        "n": len(clean),
+        "n_successful": int(successful.sum()),
+        "ranking": ranking_metrics(clean, adversarial),
+        "intervals": bootstrap_intervals(clean, adversarial, dict(thresholds)),
+        "at_threshold": {
+            method: {
+                "threshold": threshold,
+                "flagged_clean": int((clean < threshold).sum()),
+                "flagged_adversarial": int((adversarial < threshold).sum()),
+                "flagged_successful": int(((adversarial < threshold) & successful).sum()),
+            }
+            for method, threshold in thresholds.items()
+        },
+    }

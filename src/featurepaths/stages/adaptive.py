@@ -1,0 +1,78 @@
+"""Adaptive: a frozen defence and oblivious examples -> every attack of an attacker who knows the defence, and the worst.
+
+Killed and started again, it goes on from the blocks that it saves every 45 seconds beside the artefact.
+"""
+
+from contextlib import closing
+from functools import partial
+from pathlib import Path
+
+from featurepaths.errors import FeaturePathsError
+from featurepaths.stages import command, frozen
+from featurepaths.storage import RowWriter, create_hdf5, read_origin
+
+
+def main(arguments):
+    from featurepaths.adaptive.run import adaptive_blocks
+    from featurepaths.attacks.resume import folder_of, forget, resuming
+    from featurepaths.batches import blocks, extent
+    from featurepaths.devices import device_name, use_device
+    from featurepaths.progress import progress
+
+    settings = arguments.settings
+    called = command.whole(arguments.adaptive, arguments.shard).stem
+    pooling = read_origin(arguments.centroids).pooling
+    if called != pooling:
+        raise FeaturePathsError(f"{arguments.adaptive} is to be called {pooling}.h5, for its pooling.")
+    name = command.name_of(f"adaptive/{pooling}", arguments.shard)
+    origin = command.origin_of("adaptive", arguments, name, frozen.inputs_of(arguments))
+    device = use_device(arguments.device, settings["torch_threads"])
+    target, description, precision = frozen.load_target(arguments, device)
+    saved = folder_of(arguments.adaptive, f"{origin.digest}.{device_name(device).replace(' ', '-')}.{precision}")
+    attack_name = read_origin(arguments.attack).name.rpartition(".")[2]
+    with (
+        frozen.open_images(arguments.data, arguments.attack, settings["images"]) as (images, examples),
+        create_hdf5(arguments.adaptive, origin) as file,
+    ):
+        if settings["targets"] >= len(images.class_names):
+            raise FeaturePathsError(
+                f"adaptive.targets: {settings['targets']} wrong classes of {len(images.class_names)} classes."
+            )
+        attack = partial(
+            adaptive_blocks,
+            target,
+            images,
+            images.labels,
+            images.indices,
+            {f"{attack_name}.{keep}": rows for keep, rows in examples.items()},
+            goals=settings["objectives"],
+            losses=settings["losses"],
+            targets=settings["targets"],
+            restarts=settings["restarts"],
+            budget=frozen.budget_of(settings, description, device),
+            device=device,
+        )
+        mine = blocks(len(images), arguments.shard or (1, 1))
+        file.attrs["device"] = device_name(device)
+        file.attrs["precision"] = precision
+        write = RowWriter(file, extent(mine), {"labels": images.labels, "index": images.indices})
+        with closing(resuming(attack, mine, saved)) as attacked:
+            for rows, records in progress(attacked, "adaptive attacks", len(mine), "blocks of 64"):
+                write(rows, records)
+    forget(arguments.adaptive)
+    if arguments.shard is None:
+        command.remove_shards(arguments.adaptive)
+
+
+def parser():
+    settings = "as in the configuration's adaptive, with the ball of its attack; and tie, seed, torch_threads"
+    made = command.parser(__doc__, settings)
+    command.add_device(made)
+    command.add_shard(made)
+    frozen.add_arguments(made)
+    made.add_argument("--adaptive", type=Path, required=True, help="the artefact to write, <pooling>.h5")
+    return made
+
+
+if __name__ == "__main__":
+    command.run(main, parser())

@@ -1,0 +1,137 @@
+"""Controls: a frozen defence and the attacks on it -> whether their failures can be trusted."""
+
+from contextlib import ExitStack, closing
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from featurepaths.adaptive.worst_case import summarise_attacks
+from featurepaths.digests import artefact_digest
+from featurepaths.stages import command, frozen
+from featurepaths.storage import descend, open_hdf5, read_origin, write_json
+
+
+def main(arguments):
+    from featurepaths.adaptive.controls import checks, control_blocks
+    from featurepaths.attacks.resume import folder_of, forget, resuming
+    from featurepaths.batches import blocks
+    from featurepaths.devices import device_name, use_device
+    from featurepaths.progress import progress
+
+    settings = arguments.settings
+    pooling = read_origin(arguments.centroids).pooling
+    inputs = [*frozen.inputs_of(arguments), arguments.adaptive]
+    # the examples of another network have another checkpoint among their ancestors: they belong to no other input
+    others = [] if arguments.transfer is None else [arguments.transfer]
+    name = f"controls/{pooling}"
+    digest = command.check_inputs("controls", arguments, [*inputs, *others])
+    origin = descend(name, artefact_digest(digest, name), inputs)
+    device = use_device(arguments.device, settings["torch_threads"])
+    target, description, precision = frozen.load_target(arguments, device)
+    budget = frozen.budget_of(settings, description, device)
+    multiples = command.fractions(settings["multiples"])
+    budgets = [(iterations, 0) for iterations in settings["growing_iterations"]]
+    budgets += [(settings["growing_iterations"][-1], restart) for restart in range(1, settings["restarts"] + 1)]
+    saved = folder_of(arguments.controls, f"{origin.digest}.{device_name(device).replace(' ', '-')}.{precision}")
+    with ExitStack() as stack:
+        images, _ = stack.enter_context(frozen.open_images(arguments.data, arguments.adaptive, settings["images"]))
+        transferred = None
+        if arguments.transfer is not None:
+            transferred = stack.enter_context(frozen.open_worst(arguments.transfer, images.indices))
+        attack = partial(
+            control_blocks,
+            target,
+            images,
+            images.labels,
+            images.indices,
+            transferred,
+            losses=settings["losses"],
+            budget=budget,
+            multiples=multiples,
+            budgets=budgets,
+            queries=settings["queries"],
+            device=device,
+        )
+        mine = blocks(len(images))
+        with closing(resuming(attack, mine, saved)) as attacked:
+            parts = [records for _, records in progress(attacked, "controls", len(mine), "blocks of 64")]
+        found = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    with open_hdf5(arguments.adaptive) as file:
+        rows = np.isin(file["index"][:], images.indices)
+        standing = file["defended/adaptive"][:][rows]
+        summaries = summarise_attacks(file["attacks"], file["labels"][:], settings["attack"])
+    content = {
+        "n": len(standing),
+        "eps": [
+            {"eps": multiple * settings.number("eps"), "multiple": written, **right(found, f"eps/{number}")}
+            for number, (multiple, written) in enumerate(zip(multiples, settings["multiples"], strict=True))
+        ],
+        "budget": [
+            {"iterations": iterations, "restarts": restart + 1, **right(found, f"budget/{number}")}
+            for number, (iterations, restart) in enumerate(budgets)
+        ],
+        "black_box": {
+            "attack": "square",
+            "queries": settings["queries"],
+            **missed(found["black_box/defended"], standing),
+        },
+        "transfer": {"source": None, "n": 0, "defended_correct": 0, "missed": 0},
+        "vanished": {
+            "images": sum(attack["vanished"] for attack in summaries),
+            "n": sum(attack["attacked"] for attack in summaries),
+        },
+        "false_positives": false_positives(found),
+    }
+    if arguments.transfer is not None:
+        source = arguments.transfer.parts[-3]
+        content["transfer"] = {"source": source, **missed(found["transfer/defended"], standing)}
+    clean = next(each for each in content["false_positives"] if each["corruption"] == "clean")
+    content["checks"] = checks(
+        clean_correct=clean["defended_correct"],
+        count=content["n"],
+        **{key: content[key] for key in ("eps", "budget", "black_box", "transfer", "vanished")},
+    )
+    write_json(arguments.controls, content, origin)
+    forget(arguments.controls)
+
+
+def right(found, name):
+    """Return how many images network and defence still answer correctly."""
+    return {f"{side}_correct": int(found[f"{name}/{side}"].sum()) for side in ("undefended", "defended")}
+
+
+def missed(resisted, standing):
+    """Return what an attack without gradients left, and how many images it won that resisted all others."""
+    return {"n": len(standing), "defended_correct": int(resisted.sum()), "missed": int((standing & ~resisted).sum())}
+
+
+def false_positives(found):
+    """Return what the defence answers to harmless changes, `clean` among them."""
+    names = [name.split("/") for name in found if name.startswith("false_positives/") and name.endswith("/flagged")]
+    return [
+        {
+            "corruption": corruption,
+            "level": level,
+            "n": len(found[f"false_positives/{corruption}/{level}/flagged"]),
+            "flagged": int(found[f"false_positives/{corruption}/{level}/flagged"].sum()),
+            "network_correct": int(found[f"false_positives/{corruption}/{level}/undefended"].sum()),
+            "defended_correct": int(found[f"false_positives/{corruption}/{level}/defended"].sum()),
+        }
+        for _, corruption, level, _ in names
+    ]
+
+
+def parser():
+    text = "as in the configuration's adaptive and its controls, with the ball of the attack; and tie, seed, torch_threads"
+    made = command.parser(__doc__, text)
+    command.add_device(made)
+    frozen.add_arguments(made)
+    made.add_argument("--adaptive", type=Path, required=True, help="all attacks on the same defence")
+    made.add_argument("--transfer", type=Path, nargs="?", help="all attacks on another network's defence")
+    made.add_argument("--controls", type=Path, required=True, help="the JSON artefact to write, <pooling>.json")
+    return made
+
+
+if __name__ == "__main__":
+    command.run(main, parser())

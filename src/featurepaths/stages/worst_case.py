@@ -1,0 +1,63 @@
+"""Worst case: every attack of an attacker who knows the defence -> what is left of network, defence and detectors."""
+
+from pathlib import Path
+
+from featurepaths.adaptive.worst_case import count_evaded, count_left, measure_detector, summarise_attacks
+from featurepaths.stages import command
+from featurepaths.storage import open_hdf5, read_json, read_origin, write_json
+
+
+def main(arguments):
+    settings = arguments.settings
+    inputs = [arguments.adaptive, arguments.threshold, arguments.detectors]
+    pooling = read_origin(arguments.adaptive).name.rpartition("/")[2]
+    origin = command.origin_of("worst_case", arguments, f"adaptive/{pooling}", inputs)
+    thresholds = read_json(arguments.threshold)["thresholds"]
+    oblivious = settings["attack"]
+    with open_hdf5(arguments.adaptive) as file, open_hdf5(arguments.detectors) as calibrated:
+        labels, right = file["labels"][:], file["undefended/clean"][:]
+        content = {
+            "n": len(labels),
+            "threshold_method": "otsu",
+            "threshold": thresholds["otsu"],
+            **{key: settings[key] for key in ("attack", "norm", "iterations", "restarts", "targets")},
+            "eps": settings.number("eps"),
+            "eps_units": settings["eps_units"],
+            "undefended": count_left(file, oblivious, "undefended"),
+            "defended": count_left(file, oblivious, "defended"),
+            "attacks": summarise_attacks(file["attacks"], labels, oblivious),
+            "detection": [count_evaded(file, oblivious, *item) for item in thresholds.items()],
+            "detectors": [
+                {
+                    "detector": name,
+                    "layers": calibrated[name].attrs["layers"].tolist(),
+                    **measure_detector(
+                        found["clean_score"][:],
+                        found["score"][:],
+                        right & (found["network_label"][:] != labels),
+                        thresholds_of(calibrated[name]),
+                    ),
+                }
+                for name, found in file["detectors"].items()
+            ],
+        }
+    write_json(arguments.metrics, content, origin)
+
+
+def thresholds_of(group):
+    """Return the thresholds of a calibrated detector by the method that chose them."""
+    methods = [method.decode() if isinstance(method, bytes) else method for method in group.attrs["threshold_methods"]]
+    return dict(zip(methods, group.attrs["thresholds"].tolist(), strict=True))
+
+
+def parser():
+    made = command.parser(__doc__, "attack, norm, eps, eps_units, iterations, restarts and targets, as attacked with")
+    made.add_argument("--adaptive", type=Path, required=True, help="all attacks on a defence")
+    made.add_argument("--threshold", type=Path, required=True, help="the defence's thresholds")
+    made.add_argument("--detectors", type=Path, required=True, help="the calibrated detectors")
+    made.add_argument("--metrics", type=Path, required=True, help="the JSON artefact to write")
+    return made
+
+
+if __name__ == "__main__":
+    command.run(main, parser())

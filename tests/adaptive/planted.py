@@ -1,0 +1,54 @@
+"""Defences of images of two pixels, whose weakest point is known in closed form."""
+
+import math
+
+import numpy as np
+import torch
+from torch import nn
+
+from featurepaths.defense import Calibration, FeaturePathDefense
+from featurepaths.paths.network import PathNetwork
+
+LENGTH, ANGLE = 0.6, math.radians(10)
+FLAGGED_FROM, FLAGGED_TO = math.radians(20), math.radians(70)
+"""Images at angles between these are flagged: the score is the cosine to the nearer axis."""
+CENTROIDS = torch.tensor([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0], [0.0, -1.0]])
+
+
+class Plane(nn.Module):
+    """Four classes, two of which lie at the axes: an image belongs to the nearer axis; `always_right` makes it 0 everywhere, `steps` rounds it."""
+
+    def __init__(self, always_right=False, steps=None):
+        super().__init__()
+        self.pixels = nn.Identity()
+        self.constant = nn.Identity()
+        self.weights = nn.Parameter(torch.tensor([[1.0, 0.0], [0.0, 1.0], [-1.0, -1.0], [-2.0, -2.0]]))
+        self.always_right, self.steps = always_right, steps
+
+    def forward(self, images):
+        if self.steps is not None:  # masked gradients
+            images = (images * self.steps).round() / self.steps
+        h = self.pixels(images).flatten(1)
+        self.constant(torch.tensor([1.0, 0.0]).expand(len(images), 1, 1, 2).contiguous())
+        logits = h @ self.weights.T
+        return logits + torch.tensor([9.0, 0, 0, 0]) if self.always_right else logits
+
+
+def defense(network, voting_layers):
+    """The score reads the first layer, the pixels; the second layer always votes for class 0."""
+    paths = PathNetwork(network, ["pixels", "constant"], [CENTROIDS, CENTROIDS], "flatten")
+    weights = np.full(len(voting_layers), 1 / len(voting_layers))
+    return FeaturePathDefense(
+        paths, Calibration([1], np.ones(1), math.cos(FLAGGED_FROM), voting_layers, weights)
+    ).eval()
+
+
+def images(count=3):
+    """Images of class 0, all alike: float32 [N, 1, 1, 2]."""
+    point = torch.tensor([math.cos(ANGLE), math.sin(ANGLE)]) * LENGTH
+    return point.view(1, 1, 1, 2).repeat(count, 1, 1, 1)
+
+
+def distance(angle):
+    """The L2 distance from these images to the ray at an angle."""
+    return LENGTH * math.sin(angle - ANGLE)

@@ -1,0 +1,127 @@
+"""Attacks on defences whose weakest point is known."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+from featurepaths.adaptive.objectives import GOALS, Attacker, DetectorAttacker, misclassify, wrongness
+from featurepaths.attacks.apgd import apgd
+from featurepaths.attacks.norms import random_start
+from featurepaths.attacks.objectives import dlr
+from featurepaths.errors import FeaturePathsError
+from tests.adaptive.planted import ANGLE, FLAGGED_TO, LENGTH, Plane, defense, distance, images
+
+LABELS = torch.zeros(3, dtype=torch.long)
+
+
+def attack(objective, eps, iterations=100):
+    clean = images()
+    start = random_start(clean, np.arange(3), eps, "l2", 0)
+    found = apgd(objective, clean, LABELS, start, eps=eps, norm="l2", iterations=iterations, keeps=["max-loss"])
+    return found.points["max-loss"]
+
+
+@pytest.mark.parametrize("targets", [None, torch.ones(3, dtype=torch.long)], ids=["untargeted", "targeted"])
+@pytest.mark.parametrize("loss", ["ce", "dlr"])
+@pytest.mark.parametrize("goal", ["evade", "match-features", "selective", "orthogonal"])
+def test_the_nearest_evasion_is_found_and_no_nearer_one(goal, loss, targets):
+    """The vote is always right, so an example must be beyond the flagged angles: a ray at a known distance."""
+    needed = distance(FLAGGED_TO)
+    attacker = Attacker(defense(Plane(), [2]), GOALS[goal], loss, targets)
+    found = attack(attacker, 1.02 * needed)
+    assert found.fooled.all()
+    x, y = found.adversarial.view(3, 2).T
+    assert (torch.atan2(y, x) >= FLAGGED_TO - 1e-6).all()
+    assert not attack(attacker, 0.99 * needed).fooled.any()
+
+
+@pytest.mark.parametrize("loss", ["ce", "dlr"])
+def test_the_nearest_wrong_vote_is_found_and_no_nearer_one(loss):
+    """The network is always right, so an example must be flagged and nearer to the other axis: beyond 45 degrees."""
+    needed = distance(math.radians(45))
+    attacker = Attacker(defense(Plane(always_right=True), [1]), GOALS["misvote"], loss)
+    assert attack(attacker, 1.02 * needed).fooled.all()
+    assert not attack(attacker, 0.99 * needed).fooled.any()
+
+
+def test_the_network_alone_falls_at_its_own_boundary():
+    needed = distance(math.radians(45))
+    attacker = Attacker(defense(Plane(), [2]), misclassify, "ce")
+    assert attack(attacker, 1.02 * needed).fooled.all()
+    assert not attack(attacker, 0.99 * needed).fooled.any()
+
+
+@pytest.mark.parametrize("eps", [0.4, 0.5])
+def test_the_best_score_of_a_wrong_image_is_found(eps):
+    """The farthest angle within the ball gives the greatest cosine to the other axis."""
+    planted = defense(Plane(), [2])
+    found = attack(DetectorAttacker(planted.paths, planted.score, 0.05), eps, iterations=200)
+    best = math.sin(ANGLE + math.asin(eps / LENGTH))
+    assert found.fooled.all()
+    with torch.no_grad():
+        score = planted.score(planted(found.adversarial))
+    assert (score <= best + 1e-6).all()
+    assert score.numpy() == pytest.approx(best, abs=0.01)
+
+
+def test_an_image_fools_when_the_whole_decision_is_wrong():
+    planted = defense(Plane(), [2])
+    angles = torch.deg2rad(torch.tensor([10.0, 50.0, 80.0]))
+    some = (LENGTH * torch.stack([angles.cos(), angles.sin()], dim=1)).view(3, 1, 1, 2)
+    decision = planted.decide(planted(some))
+    assert decision.network_labels.tolist() == [0, 1, 1]
+    assert decision.flagged.tolist() == [False, True, False]
+    assert decision.voted.tolist() == [0, 0, 0]
+    assert decision.labels.tolist() == [0, 0, 1]
+    for goal in GOALS.values():
+        assert Attacker(planted, goal, "ce")(some, LABELS)[1].tolist() == [False, False, True]
+    assert Attacker(planted, misclassify, "ce")(some, LABELS)[1].tolist() == [False, True, True]
+
+
+def test_wrongness_is_the_log_probability_of_wrong_classes():
+    logits = torch.randn(50, 6, generator=torch.Generator().manual_seed(0), dtype=torch.float64) * 5
+    labels = torch.arange(50) % 6
+    targets = (labels + 1) % 6
+    p = F.softmax(logits, dim=1)
+    rows = torch.arange(50)
+    torch.testing.assert_close(wrongness(logits, labels, None, "ce"), torch.log1p(-p[rows, labels]), rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(wrongness(logits, labels, targets, "ce"), p[rows, targets].log())
+    torch.testing.assert_close(wrongness(logits, labels, None, "dlr"), dlr(logits, labels).clamp_max(0.1))
+
+
+def test_the_targeted_difference_of_logits_ratio_by_hand():
+    logits = torch.tensor([[4.0, 1.0, 3.0, 0.0, 2.0]])
+    # -(4 - 3) / (4 - (2 + 1) / 2)
+    found = wrongness(logits, torch.tensor([0]), torch.tensor([2]), "dlr")
+    assert found.tolist() == pytest.approx([-1 / 2.5])
+    with pytest.raises(FeaturePathsError, match="four classes"):
+        wrongness(logits[:, :3], torch.tensor([0]), torch.tensor([2]), "dlr")
+
+
+@pytest.mark.parametrize("goal", ["selective", "orthogonal"])
+def test_steps_for_one_condition_only_and_orthogonal_to_the_other(goal):
+    """Before the network is wrong the step is for that; after it, for the score; `orthogonal` leaves the other as it is."""
+    planted = defense(Plane(), [2])
+    for degrees, part in ((12.0, "wrong"), (60.0, "above")):
+        angle = math.radians(degrees)
+        some = (LENGTH * torch.tensor([math.cos(angle), math.sin(angle)])).view(1, 1, 1, 2).requires_grad_()
+        label = torch.zeros(1, dtype=torch.long)
+        loss, _ = Attacker(planted, GOALS[goal], "ce")(some, label)
+        (step,) = torch.autograd.grad(loss.sum(), some)
+        seen = planted(some)
+        parts = {
+            "wrong": wrongness(seen.logits, label, None, "ce"),
+            "above": F.logsigmoid((planted.score(seen) - planted.calibration.threshold) / 0.05),
+        }
+        assert loss.item() == pytest.approx(sum(parts.values()).item())
+        own = torch.autograd.grad(parts.pop(part).sum(), some, retain_graph=True)[0].flatten()
+        other = torch.autograd.grad(next(iter(parts.values())).sum(), some)[0].flatten()
+        step = step.flatten()
+        if goal == "selective":
+            torch.testing.assert_close(step, own)
+        else:
+            assert (step @ other).item() == pytest.approx(0, abs=1e-5 * step.norm().item() * other.norm().item())
+            torch.testing.assert_close(step, own - (own @ other) / (other @ other) * other)
