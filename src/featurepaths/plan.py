@@ -202,7 +202,7 @@ class Plan:
         protocol = calibration.split(".")[0]
         settings = {"protocol": protocol, "layers": detection["layers"], "weights": detection["weights"]}
         if protocol == "held-out":
-            settings["false_positive_rate"] = detection["false_positive_rate"]
+            settings["false_positive_rates"] = detection["false_positive_rates"]
         clean, attacked = self.calibration_images(calibration)
         inputs = {
             "clean": [self.paths(run, pooling, clean)],
