@@ -66,7 +66,7 @@ OTHER_RULES = {
     "features": {"attacked_features", "gather_features", "gather_attacked_features"},
 }
 
-TABLES = ["architecture", "accuracy", "attacks", "combinations", "detection", "recognition", "collapse"]
+TABLES = ["architecture", "accuracy", "attacks", "combinations", "detection", "recognition", "summary", "collapse"]
 RUN_FIGURES = ["paths", "histogram", "layers", "roc"]
 SUMMARY_FIGURES = ["training", *(f"collapse.{pooling}" for pooling in PLAN.poolings)]
 

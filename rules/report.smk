@@ -51,6 +51,12 @@ rule tables:
             category="Tables",
             labels={"table": "Recognition, all thresholds"},
         ),
+        summary=report(
+            "<results>/tables/summary.html",
+            caption="../captions/summary.rst",
+            category="Tables",
+            labels={"table": "Summary over seeds"},
+        ),
         collapse=report(
             "<results>/tables/collapse.html",
             caption="../captions/collapse.rst",

@@ -86,6 +86,14 @@ def test_schema_in_the_repository_is_the_models_schema():
         ("recognition.top", 9, "recognition.top: models.resnet18 has only 8 layers"),
         ("recognition.combinations", [2], "recognition.combinations: value should have at least 2 items, not [2]"),
         ("seeds", [2**32], "seeds.0: input should be less than 4294967296"),
+        (
+            "detection.false_positive_rates",
+            [0.05, "1/20"],
+            "detection.false_positive_rates: names something twice",
+        ),
+        ("detection.false_positive_rates", [1], "detection.false_positive_rates.0: input should be less than 1"),
+        ("detection.false_positive_rates", [], "detection.false_positive_rates: list should have at least 1 item"),
+        ("detection.false_positive_rate", 0.05, "did you mean 'false_positive_rates'?"),
         ("detection.layers", "some", "detection.layers: input should be 'auto', not 'some'"),
         ("detection.weights", ["1/2", "1/2"], "detection.weights: a list needs detection.layers to be a list"),
         (
@@ -128,6 +136,16 @@ def test_fractions_stay_exact_through_json(numerator, denominator):
     experiment = read_experiment(changed("attacks.apgd.eps", f"{numerator}/{denominator}"))
     written = json.loads(experiment.model_dump_json())["attacks"]["apgd"]["eps"]
     assert Fraction(written) == Fraction(numerator, denominator)
+
+
+def test_false_positive_rates_come_strictest_last():
+    assert read_experiment(DEFAULT).detection.false_positive_rates == [Fraction(1, 20), Fraction(1, 100)]
+    config = changed("detection.false_positive_rates", [0.01, "1/10", 0.05])
+    assert read_experiment(config).model_dump(mode="json")["detection"]["false_positive_rates"] == [
+        "1/10",
+        "1/20",
+        "1/100",
+    ]
 
 
 def test_decimals_mean_what_is_written():

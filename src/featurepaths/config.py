@@ -53,6 +53,10 @@ def _ascending(values: list) -> list:
     return sorted(_distinct(values))
 
 
+def _descending(values: list) -> list:
+    return sorted(values, reverse=True)
+
+
 NUMBER = {"anyOf": [{"type": "number"}, {"type": "string", "pattern": r"^\s*[0-9.eE+-]+\s*(/\s*[0-9]+\s*)?$"}]}
 Exact = Annotated[Fraction, BeforeValidator(_exact), PlainSerializer(str), WithJsonSchema(NUMBER)]
 Positive = Annotated[Exact, AfterValidator(_positive)]
@@ -62,6 +66,12 @@ Layers = Annotated[
     list[Annotated[int, Field(ge=1)]], Field(min_length=1), AfterValidator(_distinct), AfterValidator(sorted)
 ]
 Weights = Literal["equal"] | list[Exact]
+Rates = Annotated[
+    list[Annotated[Exact, Field(gt=0, lt=1)]],
+    Field(min_length=1),
+    AfterValidator(_distinct),
+    AfterValidator(_descending),
+]
 Keep = Literal["first-success", "last-success", "max-loss"]
 Precision = Literal["auto", "float32", "bfloat16"]
 Pooling = Literal["flatten", "mean"]
@@ -253,8 +263,8 @@ class Detection(Section):
     """Layers of the score, numbered from 1; `auto` takes those before collapse."""
     weights: Weights = "equal"
     """Weights of those layers in eq. (3); a list sums to 1 and needs `layers` to be one."""
-    false_positive_rate: Annotated[Exact, Field(gt=0, lt=1)] = Fraction(5, 100)
-    """Share of clean calibration images that the second held-out threshold may flag."""
+    false_positive_rates: Rates = [Fraction(5, 100), Fraction(1, 100)]
+    """Shares of clean calibration images that further held-out thresholds may flag: `fpr-5` and `fpr-1`."""
 
 
 class Recognition(Section):

@@ -202,7 +202,7 @@ class Plan:
         protocol = calibration.split(".")[0]
         settings = {"protocol": protocol, "layers": detection["layers"], "weights": detection["weights"]}
         if protocol == "held-out":
-            settings["false_positive_rate"] = detection["false_positive_rate"]
+            settings["false_positive_rates"] = detection["false_positive_rates"]
         clean, attacked = self.calibration_images(calibration)
         inputs = {
             "clean": [self.paths(run, pooling, clean)],
@@ -331,6 +331,7 @@ class Plan:
         settings = {
             "paper_attacks": self._papers_attacks(),
             "keep": {attack: self._keeps(attack) for attack in self.experiment.attacks},
+            "groups": self._attack_groups(),
         }
         both = self._runs_and_poolings()
         inputs = {
@@ -399,6 +400,15 @@ class Plan:
 
     def _keeps(self, attack: str) -> list[str]:
         return sorted(self.experiment.attacks[attack].keep)
+
+    def _attack_groups(self) -> dict[str, str]:
+        """Return, by attack, the first one that differs from it in nothing but the seed: they are repetitions."""
+        firsts: dict[str, str] = {}
+        groups = {}
+        for name, attack in self.config["attacks"].items():
+            but_its_seed = {key: value for key, value in attack.items() if key != "seed"} | {"keep": self._keeps(name)}
+            groups[name] = firsts.setdefault(json.dumps(but_its_seed, sort_keys=True), name)
+        return groups
 
     def _papers_attacks(self) -> list[str]:
         """Return the attacks that the paper's numbers may stand beside: on CIFAR-10, L-infinity, 8/255."""

@@ -2,9 +2,15 @@ from itertools import product
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from scipy.stats import binom
 
+from featurepaths.paths.groups import groups_of
 from featurepaths.paths.records import FeaturePaths
 from featurepaths.recognition.outcome import recognise_pair
+from featurepaths.recognition.paired import mcnemar
 from featurepaths.recognition.selection import best_layers, layer_accuracy
 from featurepaths.recognition.votes import TIES, recognise, vote
 
@@ -99,3 +105,59 @@ def test_outcome_counts_by_hand():
     assert outcome.flagged_clean == 2
     assert outcome.flagged_adversarial == 3
     assert outcome.flagged_correct == 2
+    # the network is right on the first three when clean and on none of them now; the last one it never got right
+    assert groups_of(clean, adversarial).counts == {"n_successful": 3, "n_unsuccessful": 0}
+    assert (outcome.successful_correct, outcome.unsuccessful_correct) == (2, 0)
+
+
+ANSWERS = arrays(np.int64, 30, elements=st.integers(0, 2))
+FLAGS = arrays(bool, 30)
+
+
+@given(ANSWERS, ANSWERS, ANSWERS, ANSWERS, FLAGS)
+def test_the_groups_and_the_images_wrong_when_clean_are_all_images(labels, clean, attacked, voted, flagged):
+    pair = tuple(in_memory(np.zeros((30, 1, 3)), network, labels) for network in (clean, attacked))
+    groups = groups_of(*pair)
+    wrong_when_clean = clean != labels
+    assert (groups.successful.astype(int) + groups.unsuccessful + wrong_when_clean == 1).all(), "each in one of three"
+    _, answers, outcome = recognise_pair(*pair, (flagged, flagged), (voted, voted))
+    rest = sum(answers[i] == labels[i] for i in range(30) if clean[i] != labels[i])
+    assert outcome.successful_correct + outcome.unsuccessful_correct + rest == outcome.adversarial_correct
+    unflagged = recognise_pair(*pair, (flagged, np.zeros(30, bool)), (voted, voted))[2]
+    assert unflagged.successful_correct == 0, "by definition: these are the undefended network's answers"
+    assert unflagged.unsuccessful_correct == groups.counts["n_unsuccessful"]
+
+
+def answers_that_differ(first_only, second_only, both=4, neither=3):
+    counts = first_only, second_only, both, neither
+    return np.repeat([True, False, True, False], counts), np.repeat([False, True, True, False], counts)
+
+
+@pytest.mark.parametrize(
+    ("first_only", "second_only", "p_value"),
+    [
+        (0, 0, 1),
+        (3, 3, 1),
+        (5, 0, 2 / 2**5),  # all five on one side, or all on the other
+        (1, 4, 2 * (1 + 5) / 2**5),
+        (2, 8, 2 * (1 + 10 + 45) / 2**10),
+        (1, 0, 1),
+    ],
+)
+def test_mcnemar_by_hand(first_only, second_only, p_value):
+    found = mcnemar(*answers_that_differ(first_only, second_only))
+    assert found == {"first_only": first_only, "second_only": second_only, "p_value": pytest.approx(p_value)}
+
+
+@given(st.integers(0, 60), st.integers(0, 60), st.integers(0, 9), st.integers(0, 9))
+def test_mcnemar_is_twice_the_smaller_tail_and_minds_no_order_nor_agreement(first_only, second_only, both, neither):
+    first, second = answers_that_differ(first_only, second_only, both, neither)
+    found = mcnemar(first, second)
+    tail = binom.cdf(min(first_only, second_only), first_only + second_only, 0.5)
+    assert found["p_value"] == pytest.approx(min(1, 2 * tail))
+    assert mcnemar(second, first)["p_value"] == pytest.approx(found["p_value"])
+
+
+def test_mcnemar_needs_the_same_images():
+    with pytest.raises(ValueError, match="different images"):
+        mcnemar(np.ones(3, bool), np.ones(4, bool))

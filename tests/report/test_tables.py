@@ -17,34 +17,41 @@ def run(model="resnet20", training="standard", seed=0, adversarial=False):
 
 
 def outcome(method="otsu", clean=90, adversarial=40, flagged=50, right=25):
+    same, other = ({"first_only": 6, "second_only": 1, "p_value": p_value} for p_value in (0.125, 1e-9))
     return {"threshold_method": method, "clean_correct": clean, "adversarial_correct": adversarial, "flagged_clean": 3,
-            "flagged_adversarial": flagged, "flagged_correct": right}  # fmt: skip
+            "flagged_adversarial": flagged, "flagged_correct": right, "successful_correct": 36,
+            "unsuccessful_correct": 3, "mcnemar": {"clean": same, "adversarial": other}}  # fmt: skip
 
 
-def recognition(which, pooling="flatten"):
+def recognition(which, pooling="flatten", combinations=([2, 3],)):
     defended = {
         "layers": [2, 3, 4],
         "tie": "last-layer",
         "outcomes": [outcome(), outcome("fpr-5")],
-        "combinations": [{**outcome(), "layers": [2, 3], "tie": "last-layer"}],
+        "combinations": [{**outcome(), "layers": layers, "tie": "last-layer"} for layers in combinations],
     }
     content = {
         "n": 100,
+        "n_successful": 90,
+        "n_unsuccessful": 5,
         "network": {"clean_correct": 95, "adversarial_correct": 5},
         "protocols": {"paper": defended, "held-out": defended},
     }
     return tables.Evaluation(which, pooling, "feature-paths", "apgd", "max-loss", content)
 
 
-def detection(which):
+def detection(which, successful=None):
     measured = {
         "layers": [1, 2],
         "ranking": {"auroc": 0.8, "aupr": 0.7, "tpr_at_fpr_1": 0.1, "tpr_at_fpr_5": 0.2},
         "intervals": {name: [0.0, 1.0] for name in
                       ("auroc", "aupr", "tpr_at_fpr_1", "tpr_at_fpr_5", "balanced_accuracy.otsu")},
-        "at_threshold": {"otsu": {"threshold": 0.7, "flagged_clean": 20, "flagged_adversarial": 80}},
+        "successful": successful or {"auroc": 0.75, "interval": [0.7, 0.8]},
+        "at_threshold": {"otsu": {"threshold": 0.7, "flagged_clean": 20, "flagged_adversarial": 80,
+                                  "flagged_successful": 72, "flagged_unsuccessful": 4}},
     }  # fmt: skip
-    content = {"n_clean": 100, "n_adversarial": 100, "n_successful": 90, "protocols": {"paper": measured}}
+    counts = {"n_clean": 100, "n_adversarial": 100, "n_successful": 90, "n_unsuccessful": 5}
+    content = counts | {"protocols": {"paper": measured}}
     return tables.Evaluation(which, "flatten", "feature-paths", "apgd", "max-loss", content)
 
 
@@ -69,6 +76,21 @@ def test_recognition_has_one_undefended_row_and_the_documented_columns():
     assert row[["clean_accuracy", "adversarial_accuracy", "flagged_accuracy"]].tolist() == [0.9, 0.4, 0.5]
     assert row["flagged_accuracy_low"] < 0.5 < row["flagged_accuracy_high"]
     assert set(table["threat"]) == {"oblivious"}
+    assert row[["successful_accuracy", "unsuccessful_accuracy"]].tolist() == [0.4, 0.6]
+    assert row[["clean_mcnemar_p", "mcnemar_p"]].tolist() == [0.125, 1e-9]
+    assert set(table["n_successful"]) == {90}
+    assert set(table["n_unsuccessful"]) == {5}
+    undefended = table[table["method"] == "undefended"].iloc[0]
+    assert undefended[["successful_accuracy", "unsuccessful_accuracy", "mcnemar_p"]].isna().all(), "by definition"
+
+
+def test_rows_of_both_protocols_stand_side_by_side():
+    combinations = tables.combinations_table([recognition(run(), combinations=([2, 3], [2, 4]))])
+    assert combinations[["layers", "protocol"]].to_numpy().tolist() == [
+        ["2+3", "paper"], ["2+3", "held-out"], ["2+4", "paper"], ["2+4", "held-out"]
+    ]  # fmt: skip
+    accuracy = tables.accuracy_table(tables.recognition_table([recognition(run())]))
+    assert accuracy["protocol"].tolist()[1:] == ["paper", "held-out"]
 
 
 def test_defended_rows_always_say_their_protocol():
@@ -80,7 +102,17 @@ def test_detection_rates_by_hand():
     row = tables.detection_table([detection(run())]).iloc[0]
     assert (row["detection_rate"], row["false_positive_rate"]) == (0.8, 0.2)
     assert row["balanced_accuracy"] == pytest.approx(0.8)
-    assert row["n_successful"] == 90
+    assert (row["n_successful"], row["n_unsuccessful"]) == (90, 5)
+    assert (row["successful_detection_rate"], row["unsuccessful_detection_rate"]) == (0.8, 0.8)
+    assert row[["successful_auroc", "successful_auroc_low", "successful_auroc_high"]].tolist() == [0.75, 0.7, 0.8]
+    assert row["unsuccessful_detection_rate_low"] < row["successful_detection_rate_low"], "of five images less is known"
+
+
+def test_without_a_successful_image_their_auroc_is_missing():
+    table = tables.detection_table([detection(run(), {"auroc": None, "interval": None})])
+    assert table["successful_auroc"].isna().all()
+    assert table["successful_auroc"].dtype == float
+    assert "nan" not in tables.to_markdown(table, "Title", "Note.").lower()
 
 
 def test_attacks_by_hand():
@@ -142,12 +174,14 @@ def test_tables_2_and_4_begin_with_the_standard_network():
         ["adversarial", "feature paths"],
     ]
     assert set(accuracy["threshold_method"].dropna()) == {"otsu"}
+    assert not [column for column in accuracy if "successful" in column or "mcnemar" in column], "they stay readable"
 
 
 def test_markdown_shows_per_cent_with_intervals_and_no_empty_words():
     text = tables.to_markdown(tables.recognition_table([recognition(run())]), "Title", "Note.")
     assert text.startswith("# Title\n\nNote.\n\nThe same wherever it applies: ")
     assert "| 90.0 [82.6, 94.5] |" in text
+    assert "| <0.0001 " in text
     assert "nan" not in text.lower()
     assert "threat `oblivious`, " in text, "what all rows share is said once"
     assert "| threat" not in text

@@ -92,7 +92,12 @@ def test_settings_that_are_not_json_are_named(tmp_path):
 
 
 def test_chosen_layers_and_weights_are_used(run, tmp_path):
-    settings = {"protocol": "held-out", "layers": [2, 3], "weights": ["1/4", "3/4"], "false_positive_rate": "1/10"}
+    settings = {
+        "protocol": "held-out",
+        "layers": [2, 3],
+        "weights": ["1/4", "3/4"],
+        "false_positive_rates": ["1/10", "1/200"],
+    }
     paths, made = run / "paths/mean", tmp_path / "feature-paths.held-out.json"
     arguments = ["--clean", paths / "calibration.h5", "--adversarial", paths / "calibration.apgd.max-loss.h5"]
     done = stage("threshold", "--settings", json.dumps(settings), *arguments, "--threshold", made)
@@ -100,7 +105,7 @@ def test_chosen_layers_and_weights_are_used(run, tmp_path):
     found = read_json(made)
     assert found["layers"] == [2, 3]
     assert found["weights"] == [0.25, 0.75]
-    assert set(found["thresholds"]) == {"otsu", "fpr-10"}
+    assert set(found["thresholds"]) == {"otsu", "fpr-10", "fpr-0.5"}
     assert found["calibrated_on"] == ["paths/mean/calibration", "paths/mean/calibration.apgd.max-loss"]
 
 

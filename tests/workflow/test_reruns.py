@@ -118,7 +118,7 @@ CHANGES = [
     ),
     Change("`features.keep: false`", {"configuration": 1}, setting("features", keep=False)),
     Change("`detection.layers`", both(threshold=3) | EVALUATED, setting("detection", layers=[1, 2])),
-    Change("`false_positive_rate`", both(threshold=1) | EVALUATED, setting("detection", false_positive_rate=0.1)),
+    Change("`false_positive_rates`", both(threshold=1) | EVALUATED, setting("detection", false_positive_rates=[0.1])),
     Change("`collapse.pfc3`", both(threshold=3) | EVALUATED | {"summary_figures": 1}, setting("collapse", pfc3=0.9)),
     Change(
         "`recognition.layers`",
@@ -317,7 +317,7 @@ def test_a_change_taken_back_before_it_was_used_up_leaves_nothing_stale(complete
     Workflow(tmp_path, rate)
     workflow("--until", "train")
     # back, and something else that is far below
-    Workflow(tmp_path, EXPERIMENT | {"detection": {"false_positive_rate": 0.1}})
+    Workflow(tmp_path, EXPERIMENT | {"detection": {"false_positive_rates": [0.1]}})
     assert jobs(workflow("--dry-run")) == both(threshold=1) | EVALUATED | {"train": 1}
     workflow()
     assert "Nothing to be done" in workflow()

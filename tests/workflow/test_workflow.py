@@ -3,6 +3,7 @@
 import copy
 import json
 import shutil
+from math import comb
 from pathlib import Path
 
 import h5py
@@ -17,7 +18,7 @@ from featurepaths.networks.tap import forward_intermediates
 from featurepaths.sources import load_digits
 from tests.conftest import TINY, Workflow, jobs
 
-TABLES = ["architecture", "accuracy", "attacks", "combinations", "detection", "recognition", "collapse"]
+TABLES = ["architecture", "accuracy", "attacks", "combinations", "detection", "recognition", "summary", "collapse"]
 KEEPS = ["first-success", "last-success", "max-loss"]
 
 
@@ -91,6 +92,17 @@ def brute_force_otsu(scores):
     return max(cuts, key=separation)
 
 
+def assert_mcnemar(row, run, labels):
+    """The p-values of a row of the recognition table, from the stored labels, by the binomial coefficients."""
+    with h5py.File(run / "recognition" / row["pooling"] / f"feature-paths.apgd.{row['keep']}.h5") as file:
+        for images, column in (("clean", "clean_mcnemar_p"), ("adversarial", "mcnemar_p")):
+            network = file[f"network_{images}"][:] == labels
+            defended = file[f"{row['protocol']}/{row['threshold_method']}/{images}"][:] == labels
+            only = int((network & ~defended).sum()), int((defended & ~network).sum())
+            tail = sum(comb(sum(only), k) for k in range(min(only) + 1)) / 2 ** sum(only)
+            assert row[column] == pytest.approx(min(1, 2 * tail), rel=1e-9)
+
+
 @pytest.mark.parametrize("pooling", ["flatten", "mean"])
 def test_tables_follow_from_the_weights_and_images_by_plain_code(raw, pooling):
     """The paper's method once more, in float64 and without any of the library but the network."""
@@ -136,10 +148,43 @@ def test_tables_follow_from_the_weights_and_images_by_plain_code(raw, pooling):
         pairs = (score[:, None] < clean_score[None]).mean()
         assert seen["auroc"] == pytest.approx(pairs, abs=2e-3)
 
+        successful = (clean_logits.argmax(axis=1) == labels) & (logits.argmax(axis=1) != labels)
+        unsuccessful = (clean_logits.argmax(axis=1) == labels) & (logits.argmax(axis=1) == labels)
+        for one in (row, seen):
+            assert (one["n_successful"], one["n_unsuccessful"]) == (successful.sum(), unsuccessful.sum())
+        for which, group in (("successful", successful), ("unsuccessful", unsuccessful)):
+            if not group.any():
+                assert np.isnan(row[f"{which}_accuracy"])
+                continue
+            few = 2.5 / group.sum()
+            right = (answers["adversarial"] == labels)[group].mean()
+            assert row[f"{which}_accuracy"] == pytest.approx(right, abs=few)
+            assert seen[f"{which}_detection_rate"] == pytest.approx((score < threshold)[group].mean(), abs=few)
+        pairs = (score[successful][:, None] < clean_score[successful][None]).mean()
+        assert seen["successful_auroc"] == pytest.approx(pairs, abs=5e-3)
+        assert_mcnemar(row, tiny.results / name, labels)
+
         undefended = recognition.query(f"method == 'undefended' and training == '{training}' and keep == '{keep}'")
         assert len(undefended) == 1
         assert undefended["clean_accuracy"].item() == pytest.approx((clean_logits.argmax(axis=1) == labels).mean())
         assert undefended["adversarial_accuracy"].item() == pytest.approx((logits.argmax(axis=1) == labels).mean())
+
+
+def test_the_summary_of_one_seed_is_the_tables_own_numbers(tiny):
+    found = {name: pd.read_csv(tiny.results / f"tables/{name}.csv") for name in ("summary", "recognition", "detection")}
+    missing = found["summary"]["mean"].isna()
+    assert set(found["summary"].loc[missing, "metric"]) <= {"flagged_accuracy"}, "where no image was flagged"
+    summary = found["summary"][~missing]
+    assert set(summary["n_training_seeds"]) | set(summary["n_attack_seeds"]) == {1}
+    assert set(summary["interval"]) == {"images"}
+    for metric, of_metric in summary.groupby("metric"):
+        table = found["recognition" if metric.endswith("_accuracy") and "balanced" not in metric else "detection"]
+        shared = [key for key in ("model", "training", "method", "detector", "pooling", "attack", "keep", "protocol",
+                                  "threshold_method") if key in table and of_metric[key].notna().any()]  # fmt: skip
+        both = of_metric.merge(table.drop_duplicates(shared), on=shared)
+        assert len(both) == len(of_metric)
+        for column, own in (("mean", metric), ("mean_low", f"{metric}_low"), ("mean_high", f"{metric}_high")):
+            np.testing.assert_allclose(both[column], both[own])
 
 
 def test_float16_moves_similarities_by_less_than_a_thousandth(raw):

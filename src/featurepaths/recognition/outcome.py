@@ -4,19 +4,27 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from featurepaths.paths.groups import groups_of
 from featurepaths.paths.records import FeaturePaths
 from featurepaths.recognition.votes import recognise
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """Counts over images; `flagged_correct` counts the flagged adversarial images that the vote gets right."""
+    """Counts over images.
+
+    `flagged_correct` counts the flagged adversarial images that the vote gets right, `successful_correct` and
+    `unsuccessful_correct` the adversarial images of either group (see `featurepaths.paths.groups`) that the method gets
+    right, flagged or not.
+    """
 
     clean_correct: int
     adversarial_correct: int
     flagged_clean: int
     flagged_adversarial: int
     flagged_correct: int
+    successful_correct: int
+    unsuccessful_correct: int
 
 
 def recognise_pair(
@@ -36,11 +44,14 @@ def recognise_pair(
     clean_labels = recognise(clean.network_labels, clean_flagged, voted[0])
     adversarial_labels = recognise(adversarial.network_labels, adversarial_flagged, voted[1])
     correct = adversarial_labels == adversarial.labels
+    groups = groups_of(clean, adversarial)
     outcome = Outcome(
         clean_correct=int((clean_labels == clean.labels).sum()),
         adversarial_correct=int(correct.sum()),
         flagged_clean=int(clean_flagged.sum()),
         flagged_adversarial=int(adversarial_flagged.sum()),
         flagged_correct=int((correct & adversarial_flagged).sum()),
+        successful_correct=int((correct & groups.successful).sum()),
+        unsuccessful_correct=int((correct & groups.unsuccessful).sum()),
     )
     return clean_labels, adversarial_labels, outcome

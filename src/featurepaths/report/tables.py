@@ -1,5 +1,6 @@
 """The experiment's tables, from what its stages counted. Rates are fractions; Markdown shows them in per cent."""
 
+import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -14,6 +15,9 @@ from featurepaths.report.page import page
 
 RECOGNITION_KEYS = ["model", "training", "method", "pooling", "layers", "tie", "attack", "keep", "threat", "protocol",
                     "threshold_method", "seed"]  # fmt: skip
+ACCURACIES = [f"{name}_accuracy{end}" for name in ("clean", "adversarial", "flagged") for end in ("", "_low", "_high")]
+BY_GROUP = [f"{name}_accuracy{end}" for name in ("successful", "unsuccessful") for end in ("", "_low", "_high")]
+GROUP_COUNTS = ["n_successful", "n_unsuccessful"]
 
 
 @dataclass(frozen=True)
@@ -72,11 +76,17 @@ def architecture_table(runs: Iterable[Run]) -> pd.DataFrame:
 
 
 def recognition_table(evaluations: Iterable[Evaluation]) -> pd.DataFrame:
-    """Clean and adversarial accuracy of every network, undefended and with feature paths."""
+    """Clean and adversarial accuracy of every network, undefended and with feature paths.
+
+    By definition the undefended network gets none of the successful adversarial images right and all of the
+    unsuccessful ones: its accuracies by group are left out. McNemar's p-values compare feature paths with it, on the
+    clean images and (`mcnemar_p`) on the adversarial ones.
+    """
     rows = []
     for found in evaluations:
         content, count = found.content, found.content["n"]
-        where = {**found.run.labels, **found.attacked, "seed": found.run.seed, "n": count}
+        counts = {"n": count, **{name: content[name] for name in GROUP_COUNTS}}
+        where = {**found.run.labels, **found.attacked, "seed": found.run.seed, **counts}
         network = content["network"]
         rows.append(
             {
@@ -97,17 +107,19 @@ def recognition_table(evaluations: Iterable[Evaluation]) -> pd.DataFrame:
                         "tie": defended["tie"],
                         "protocol": protocol,
                         **_outcome(outcome, count),
+                        **_by_group(outcome, content),
                     }
                 )
-    rates = [f"{name}_accuracy{end}" for name in ("clean", "adversarial", "flagged") for end in ("", "_low", "_high")]
-    table = pd.DataFrame(rows, columns=[*RECOGNITION_KEYS, *rates, "n", "n_flagged"])
+    tests = ["clean_mcnemar_p", "mcnemar_p"]
+    columns = [*RECOGNITION_KEYS, *ACCURACIES, *BY_GROUP, *tests, "n", *GROUP_COUNTS, "n_flagged"]
+    table = pd.DataFrame(rows, columns=columns)
     # the undefended network was counted again for every pooling
     return table.astype({"n_flagged": "Int64"}).drop_duplicates(ignore_index=True)
 
 
 def combinations_table(evaluations: Iterable[Evaluation]) -> pd.DataFrame:
     """Table 3: adversarial accuracy of the votes of middle layers, over all and over flagged images, by tie rule."""
-    return pd.DataFrame(
+    table = pd.DataFrame(
         {
             **found.run.labels,
             "pooling": found.pooling,
@@ -122,6 +134,9 @@ def combinations_table(evaluations: Iterable[Evaluation]) -> pd.DataFrame:
         for found in evaluations
         for protocol, defended in found.content["protocols"].items()
         for tried in defended["combinations"]
+    )
+    return _as_configured(
+        table, ["model", "training", "pooling", "attack", "keep", "seed", "layers", "tie", "protocol"]
     )
 
 
@@ -152,12 +167,18 @@ def _detection(method: str, measured: Mapping[str, Any], content: Mapping[str, A
     columns = {"threshold": at["threshold"], "threshold_method": method}
     for metric, value in measured["ranking"].items():
         columns |= _bounded(metric, value, *intervals[metric])
+    auroc, interval = measured["successful"]["auroc"], measured["successful"]["interval"]
+    if auroc is None:
+        auroc, interval = math.nan, (math.nan, math.nan)
     return {
         **columns,
         **_rate("detection_rate", detected, n_adversarial),
         **_rate("false_positive_rate", false, n_clean),
         **_bounded("balanced_accuracy", balanced, *intervals[f"balanced_accuracy.{method}"]),
-        **{key: content[key] for key in ("n_clean", "n_adversarial", "n_successful")},
+        **_bounded("successful_auroc", auroc, *interval),
+        **_rate("successful_detection_rate", at["flagged_successful"], content["n_successful"]),
+        **_rate("unsuccessful_detection_rate", at["flagged_unsuccessful"], content["n_unsuccessful"]),
+        **{key: content[key] for key in ("n_clean", "n_adversarial", *GROUP_COUNTS)},
     }
 
 
@@ -206,10 +227,17 @@ def collapse_table(found: Iterable[tuple[Run, str, Mapping[str, Any]]]) -> pd.Da
 def accuracy_table(recognition: pd.DataFrame) -> pd.DataFrame:
     """Tables 2 and 4: the rows of the recognition table that the paper compares, at Otsu's threshold."""
     chosen = recognition[recognition["threshold_method"].isna() | (recognition["threshold_method"] == "otsu")]
-    columns = ["model", "attack", "keep", "seed", "training", "method", "pooling", "protocol"]
-    # everything in the order in which it was configured, the undefended network first
-    order = pd.DataFrame({column: pd.factorize(chosen[column])[0] for column in columns}, index=chosen.index)
-    return chosen.loc[order.sort_values(columns, kind="stable").index].reset_index(drop=True)
+    chosen = chosen[[*RECOGNITION_KEYS, *ACCURACIES, "n", "n_flagged"]]
+    return _as_configured(chosen, ["model", "attack", "keep", "seed", "training", "method", "pooling", "protocol"])
+
+
+def _as_configured(table: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
+    """Return the rows by `columns`, each in the order in which its values were configured, missing values first.
+
+    The undefended network comes first so, and a row under protocol `held-out` next to that under `paper`.
+    """
+    order = pd.DataFrame({column: pd.factorize(table[column])[0] for column in columns}, index=table.index)
+    return table.loc[order.sort_values(columns, kind="stable").index].reset_index(drop=True)
 
 
 def add_paper_numbers(tables: dict[str, pd.DataFrame], runs: Iterable[Run], attacks: Iterable[str]) -> None:
@@ -276,13 +304,12 @@ def _for_people(table: pd.DataFrame, column: str) -> pd.Series:
     if f"{column}_low" in table:
         low, high = table[f"{column}_low"], table[f"{column}_high"]
         return pd.Series(
-            [
-                "" if pd.isna(v) else f"{v:.1%} [{a:.1%}, {b:.1%}]".replace("%", "")
-                for v, a, b in zip(values, low, high, strict=True)
-            ],
-            index=table.index,
-            dtype=object,
+            [_per_cent(*bounded) for bounded in zip(values, low, high, strict=True)], index=table.index, dtype=object
         )
+    if column == "sd":
+        return values.map(_per_cent)
+    if column.endswith("_p"):
+        return values.map(lambda value: "" if pd.isna(value) else "<0.0001" if value < 0.0001 else f"{value:.4f}")
     if column.startswith("paper_") and column != "paper_threshold":
         return values.map(lambda value: "" if pd.isna(value) else f"{100 * value:.2f}")
     if pd.api.types.is_float_dtype(values):
@@ -290,8 +317,14 @@ def _for_people(table: pd.DataFrame, column: str) -> pd.Series:
     return values.astype(object).where(values.notna(), "").map(str)
 
 
+def _per_cent(value: float, low: float = math.nan, high: float = math.nan) -> str:
+    if pd.isna(value):
+        return ""
+    return f"{100 * value:.1f}" if pd.isna(low) else f"{100 * value:.1f} [{100 * low:.1f}, {100 * high:.1f}]"
+
+
 def _rate(name: str, successes: int, count: int) -> dict[str, float]:
-    return _bounded(name, successes / count if count else float("nan"), *wilson(successes, count))
+    return _bounded(name, successes / count if count else math.nan, *wilson(successes, count))
 
 
 def _bounded(name: str, value: float, low: float, high: float) -> dict[str, float]:
@@ -305,6 +338,15 @@ def _outcome(outcome: Mapping[str, Any], count: int) -> dict[str, Any]:
         **_rate("adversarial_accuracy", outcome["adversarial_correct"], count),
         **_rate("flagged_accuracy", outcome["flagged_correct"], outcome["flagged_adversarial"]),
         "n_flagged": outcome["flagged_adversarial"],
+    }
+
+
+def _by_group(outcome: Mapping[str, Any], content: Mapping[str, Any]) -> dict[str, float]:
+    return {
+        **_rate("successful_accuracy", outcome["successful_correct"], content["n_successful"]),
+        **_rate("unsuccessful_accuracy", outcome["unsuccessful_correct"], content["n_unsuccessful"]),
+        "clean_mcnemar_p": outcome["mcnemar"]["clean"]["p_value"],
+        "mcnemar_p": outcome["mcnemar"]["adversarial"]["p_value"],
     }
 
 

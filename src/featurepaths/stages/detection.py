@@ -4,6 +4,7 @@ from pathlib import Path
 
 from featurepaths.detection.detector import read_detector
 from featurepaths.detection.metrics import bootstrap_intervals, ranking_metrics, roc_curve
+from featurepaths.paths.groups import groups_of
 from featurepaths.paths.records import open_pair
 from featurepaths.stages import command
 from featurepaths.storage import create_hdf5, read_origin, write_json
@@ -17,39 +18,53 @@ def main(arguments):
     protocols = {}
     with open_pair(arguments.clean, arguments.adversarial) as pair, create_hdf5(arguments.records, origin) as file:
         clean, adversarial = pair
-        successful = clean.network_correct & ~adversarial.network_correct
+        groups = groups_of(clean, adversarial)
         file["index"] = clean.index
-        file["successful"] = successful
+        file["successful"], file["unsuccessful"] = groups.successful, groups.unsuccessful
         for detector in map(read_detector, arguments.thresholds):
             scores = detector.score(clean), detector.score(adversarial)
-            protocols[detector.protocol] = evaluate(detector, *scores)
+            protocols[detector.protocol] = evaluate(detector, *scores, groups)
             group = file.create_group(detector.protocol)
             group["clean_score"], group["adversarial_score"] = scores
             group["false_positive_rate"], group["true_positive_rate"] = roc_curve(*scores)
     content = {
-        "n_clean": len(successful),
-        "n_adversarial": len(successful),
-        "n_successful": int(successful.sum()),
+        "n_clean": len(clean.labels),
+        "n_adversarial": len(adversarial.labels),
+        **groups.counts,
         "protocols": protocols,
     }
     write_json(arguments.metrics, content, origin)
 
 
-def evaluate(detector, clean, adversarial):
+def evaluate(detector, clean, adversarial, groups):
     """Return what is measured of a calibrated detector's scores of clean and adversarial images."""
     return {
         "layers": detector.layers,
         "ranking": ranking_metrics(clean, adversarial),
         "intervals": bootstrap_intervals(clean, adversarial, detector.thresholds),
+        "successful": successful_auroc(clean[groups.successful], adversarial[groups.successful]),
         "at_threshold": {
             method: {
                 "threshold": threshold,
                 "flagged_clean": int((clean < threshold).sum()),
                 "flagged_adversarial": int((adversarial < threshold).sum()),
+                "flagged_successful": int((adversarial < threshold)[groups.successful].sum()),
+                "flagged_unsuccessful": int((adversarial < threshold)[groups.unsuccessful].sum()),
             }
             for method, threshold in detector.thresholds.items()
         },
     }
+
+
+def successful_auroc(clean, adversarial):
+    """Return the AUROC of successful adversarial examples and the clean images they were made from, with its interval.
+
+    None where there is no such image.
+    """
+    if len(clean) == 0:
+        return {"auroc": None, "interval": None}
+    interval = bootstrap_intervals(clean, adversarial, {})["auroc"]
+    return {"auroc": ranking_metrics(clean, adversarial)["auroc"], "interval": interval}
 
 
 def parser():

@@ -1,6 +1,7 @@
 """Recognition: frozen defences and feature paths of test images -> the method's labels and how many are right.
 
-Besides the selected layers it tries the combinations of Table 3, under both tie rules.
+Besides the selected layers it tries the combinations of Table 3, under both tie rules. McNemar's test compares the
+undefended network (`first`) with the whole method (`second`) on the same clean and on the same adversarial images.
 """
 
 from dataclasses import asdict
@@ -12,8 +13,10 @@ import numpy as np
 from featurepaths.detection.detector import read_detector
 from featurepaths.errors import FeaturePathsError
 from featurepaths.paths.aggregate import weights_of
+from featurepaths.paths.groups import groups_of
 from featurepaths.paths.records import open_pair
 from featurepaths.recognition.outcome import recognise_pair
+from featurepaths.recognition.paired import mcnemar
 from featurepaths.recognition.selection import layer_accuracy
 from featurepaths.recognition.votes import TIES, vote
 from featurepaths.stages import command
@@ -41,6 +44,7 @@ def main(arguments):
             protocols[detector.protocol] = evaluate(settings, detector, voters, clean, adversarial, group)
         content = {
             "n": len(clean.labels),
+            **groups_of(clean, adversarial).counts,
             "network": {
                 "clean_correct": int(clean.network_correct.sum()),
                 "adversarial_correct": int(adversarial.network_correct.sum()),
@@ -67,9 +71,13 @@ def evaluate(settings, detector, voters, clean, adversarial, group):
     outcomes, tried = [], []
     for method, threshold in detector.thresholds.items():
         flagged = tuple(score < threshold for score in scores)
-        clean_labels, adversarial_labels, outcome = recognise_pair(*pair, flagged, selected)
-        group[f"{method}/clean"], group[f"{method}/adversarial"] = clean_labels, adversarial_labels
-        outcomes.append({"threshold_method": method, **asdict(outcome)})
+        *labels, outcome = recognise_pair(*pair, flagged, selected)
+        group[f"{method}/clean"], group[f"{method}/adversarial"] = labels
+        compared = {
+            name: mcnemar(paths.network_correct, found == paths.labels)
+            for name, paths, found in zip(("clean", "adversarial"), pair, labels, strict=True)
+        }
+        outcomes.append({"threshold_method": method, **asdict(outcome), "mcnemar": compared})
         for (layers, tie), voted in combined.items():
             *_, outcome = recognise_pair(*pair, flagged, voted)
             tried.append({"threshold_method": method, "layers": list(layers), "tie": tie, **asdict(outcome)})

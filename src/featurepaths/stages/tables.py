@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from featurepaths.report import tables as make
+from featurepaths.report.summary import summary_table
 from featurepaths.stages import command
 from featurepaths.storage import atomic, open_hdf5, read_checkpoint_metadata, read_json
 
@@ -27,11 +28,25 @@ TITLES = {
     "detection": (
         "Detection",
         "Per cent with 95 % intervals (Wilson for rates at a threshold, bootstrap over images otherwise). Adversarial "
-        "images are the positive class. Attacks know the network only (oblivious).",
+        "images are the positive class. Attacks know the network only (oblivious). Successful ones changed a right "
+        "answer of the network to a wrong one, unsuccessful ones left it right; images that it gets wrong when clean "
+        "are neither. The successful AUROC sets the successful ones against the clean images they were made from.",
     ),
     "recognition": (
         "Recognition",
-        "Per cent with 95 % intervals (Wilson), at every threshold. Attacks know the network only (oblivious).",
+        "Per cent with 95 % intervals (Wilson), at every threshold. Attacks know the network only (oblivious). "
+        "Successful ones changed a right answer of the network to a wrong one, unsuccessful ones left it right; "
+        "images that it gets wrong when clean are neither. By definition the undefended network gets no successful "
+        "image right and every unsuccessful one. McNemar's p (exact, two-sided) compares feature paths with the "
+        "undefended network on the same clean images, and on the same adversarial images.",
+    ),
+    "summary": (
+        "Summary over seeds",
+        "Means in per cent. Seeds of the attack are averaged within each training seed; the standard deviation and "
+        "the 95 % intervals (Student's t, cut to 0 and 100) are over training seeds. With one seed of each kind the "
+        "interval is that run's own, over its images (Wilson for rates, bootstrap for AUROC, true positive rates at a "
+        "false positive rate and balanced accuracy). With one training seed and several attack seeds there is none: "
+        "they say nothing about another network. Attacks know the network only (oblivious).",
     ),
     "collapse": (
         "Collapse by layer, on the training images",
@@ -61,6 +76,7 @@ def main(arguments):
             (runs[path.parts[-3]], path.stem, read_json(path)) for path in arguments.collapse
         ),
     }
+    found["summary"] = summary_table(found["recognition"], found["detection"], arguments.settings["groups"])
     found["accuracy"] = make.accuracy_table(found["recognition"])
     if arguments.settings["paper_attacks"]:
         make.add_paper_numbers(found, runs.values(), arguments.settings["paper_attacks"])
@@ -101,7 +117,9 @@ def read_evaluation(path, runs):
 
 def parser():
     made = command.parser(
-        __doc__, "paper_attacks: those like the paper's, to put its numbers beside; keep: stopping rules by attack"
+        __doc__,
+        "paper_attacks: those like the paper's, to put its numbers beside; keep: stopping rules by attack; groups: by "
+        "attack, the first one that differs from it in its seed only",
     )
     files = {"type": Path, "nargs": "+", "required": True}
     made.add_argument("--checkpoints", **files, help="the checkpoint of every run")

@@ -36,8 +36,8 @@ def main(arguments):
         clean, adversarial = (paths.of_each(lambda similarity: s_max(similarity, layers, weights)) for paths in pair)
     thresholds = {"otsu": otsu(np.concatenate([clean, adversarial]))}
     if settings["protocol"] == "held-out":
-        rate = Fraction(settings["false_positive_rate"])
-        thresholds[f"fpr-{float(100 * rate):g}"] = at_false_positive_rate(clean, rate)
+        for rate in map(Fraction, settings["false_positive_rates"]):
+            thresholds[f"fpr-{float(100 * rate):.12g}"] = at_false_positive_rate(clean, rate)
     content = {
         "detector": "feature-paths",
         "protocol": settings["protocol"],
@@ -51,7 +51,7 @@ def main(arguments):
 
 
 def parser():
-    made = command.parser(__doc__, "protocol, layers, weights, pfc3, false_positive_rate")
+    made = command.parser(__doc__, "protocol, layers, weights, pfc3, false_positive_rates")
     made.add_argument("--clean", type=Path, required=True, help="feature paths of clean images")
     made.add_argument("--adversarial", type=Path, required=True, help="feature paths of adversarial examples of them")
     made.add_argument("--collapse", type=Path, nargs="?", help="the collapse metrics, for layers: auto")

@@ -1,0 +1,164 @@
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from featurepaths.config import read_experiment
+from featurepaths.plan import Plan
+from featurepaths.report import summary, tables
+from tests.conftest import TINY
+
+GROUPS = {"apgd": "apgd", "again": "apgd", "other": "other"}
+RANKING = ("auroc", "aupr", "tpr_at_fpr_1", "tpr_at_fpr_5")
+THRESHOLDS = {"paper": ["otsu"], "held-out": ["otsu", "fpr-5", "fpr-1"]}
+
+
+def recognised(correct, flagged=50):
+    return {"clean_correct": 90, "adversarial_correct": correct, "flagged_clean": 3, "flagged_adversarial": flagged,
+            "flagged_correct": flagged // 2, "successful_correct": 3, "unsuccessful_correct": 2,
+            "mcnemar": {"clean": {"p_value": 1.0}, "adversarial": {"p_value": 1.0}}}  # fmt: skip
+
+
+def summarised(correct, groups=GROUPS, flagged=50):
+    """The summary of runs whose count of correct answers on 100 adversarial images, by seed and attack, is `correct`.
+
+    The AUROC is a hundredth of that count.
+    """
+    found, detected = [], []
+    counts = {"n": 100, "n_clean": 100, "n_adversarial": 100, "n_successful": 85, "n_unsuccessful": 5}
+    for (seed, attack), right in correct.items():
+        where = tables.Run("small", "standard", seed, {}), "mean", "feature-paths", attack, "max-loss"
+        network = {"clean_correct": 95, "adversarial_correct": right // 2}
+        defended = {
+            protocol: {"layers": [1], "tie": "last-layer", "combinations": [],
+                       "outcomes": [{"threshold_method": name, **recognised(right, flagged)} for name in methods]}
+            for protocol, methods in THRESHOLDS.items()
+        }  # fmt: skip
+        found.append(tables.Evaluation(*where, counts | {"network": network, "protocols": defended}))
+        measured = {
+            protocol: {
+                "layers": [1],
+                "ranking": dict.fromkeys(RANKING, right / 100),
+                "intervals": {name: [0.1, 0.9] for name in [*RANKING, *(f"balanced_accuracy.{m}" for m in methods)]},
+                "successful": {"auroc": None, "interval": None},
+                "at_threshold": {
+                    name: {"threshold": 0.7, "flagged_clean": 20, "flagged_adversarial": right,
+                           "flagged_successful": 1, "flagged_unsuccessful": 1}
+                    for name in methods
+                },
+            }
+            for protocol, methods in THRESHOLDS.items()
+        }  # fmt: skip
+        detected.append(tables.Evaluation(*where, counts | {"protocols": measured}))
+    return summary.summary_table(tables.recognition_table(found), tables.detection_table(detected), groups)
+
+
+def rows(table, metric, **where):
+    chosen = table[table["metric"] == metric]
+    for column, value in where.items():
+        chosen = chosen[chosen[column].isna() if value is None else chosen[column] == value]
+    return chosen
+
+
+def row(table, metric, **where):
+    chosen = rows(table, metric, **where)
+    assert len(chosen) == 1
+    return chosen.iloc[0]
+
+
+DEFENDED = {"method": "feature paths", "protocol": "held-out", "threshold_method": "otsu"}
+
+
+def test_attack_seeds_are_averaged_within_training_seeds():
+    correct = {(0, "apgd"): 40, (0, "again"): 50, (1, "apgd"): 60, (1, "again"): 62, (2, "apgd"): 10, (2, "again"): 20}
+    found = row(summarised(correct), "adversarial_accuracy", **DEFENDED)
+    of_training = [0.45, 0.61, 0.15]
+    assert found["mean"] == pytest.approx(np.mean(of_training))
+    assert found["sd"] == pytest.approx(np.std(of_training, ddof=1))
+    expected = stats.ttest_1samp(of_training, 0).confidence_interval(0.95)
+    assert found["mean_low"] == pytest.approx(max(expected.low, 0))
+    assert found["mean_high"] == pytest.approx(expected.high)
+    assert found[["n_training_seeds", "n_attack_seeds", "interval"]].tolist() == [3, 2, "training seeds"]
+    assert found["attack"] == "apgd", "the group's name"
+
+
+def test_one_run_has_its_own_interval():
+    table = summarised({(7, "apgd"): 40})
+    found = row(table, "adversarial_accuracy", **DEFENDED)
+    expected = stats.binomtest(40, 100).proportion_ci(method="wilson")
+    assert found[["mean", "mean_low", "mean_high"]].tolist() == pytest.approx([0.4, expected.low, expected.high])
+    assert found[["n_training_seeds", "n_attack_seeds", "interval"]].tolist() == [1, 1, "images"]
+    assert pd.isna(found["sd"])
+    ranked = row(table, "auroc", protocol="paper")
+    assert ranked[["mean", "mean_low", "mean_high"]].tolist() == [0.4, 0.1, 0.9]
+
+
+def test_several_attacks_on_one_network_have_no_interval():
+    found = row(summarised({(0, "apgd"): 40, (0, "again"): 50}), "adversarial_accuracy", **DEFENDED)
+    assert found["mean"] == pytest.approx(0.45)
+    assert found[["mean_low", "mean_high", "sd"]].isna().all()
+    assert found[["n_training_seeds", "n_attack_seeds", "interval"]].tolist() == [1, 2, "none"]
+
+
+def test_attacks_that_differ_in_more_stay_apart():
+    table = summarised({(seed, attack): 40 for seed in (0, 1) for attack in ("apgd", "again", "other")})
+    assert rows(table, "adversarial_accuracy", **DEFENDED)["attack"].tolist() == ["apgd", "other"]
+    assert rows(table, "adversarial_accuracy", **DEFENDED)["n_attack_seeds"].tolist() == [2, 1]
+
+
+def test_every_metric_stands_by_what_it_depends_on():
+    table = summarised({(seed, "apgd"): 40 for seed in (0, 1)})
+    for metric in ("clean_accuracy", "adversarial_accuracy"):
+        assert len(rows(table, metric, method="undefended", protocol=None, threshold_method=None)) == 1
+        assert len(rows(table, metric, method="feature paths", protocol="held-out")) == 3
+    assert len(rows(table, "detection_rate", detector="feature-paths", method=None)) == 4
+    for metric in ("auroc", "tpr_at_fpr_1", "tpr_at_fpr_5"):
+        assert rows(table, metric, threshold_method=None)["protocol"].tolist() == ["paper", "held-out"]
+    assert set(table["metric"]) == {"clean_accuracy", "adversarial_accuracy", "flagged_accuracy", "auroc",
+        "tpr_at_fpr_1", "tpr_at_fpr_5", "detection_rate", "false_positive_rate", "balanced_accuracy"}  # fmt: skip
+
+
+def test_what_no_run_has_is_missing():
+    found = row(summarised({(0, "apgd"): 40, (1, "apgd"): 41}, flagged=0), "flagged_accuracy", **DEFENDED)
+    assert found[["mean", "mean_low", "mean_high", "sd"]].isna().all()
+    assert (found["n_training_seeds"], found["interval"]) == (0, "none")
+
+
+@given(st.lists(st.integers(0, 100), min_size=2, max_size=8).filter(lambda correct: len(set(correct)) > 1))
+def test_students_interval_is_scipys_cut_to_rates(correct):
+    rates = np.array(correct) / 100
+    low, high = stats.ttest_1samp(rates, 0).confidence_interval(0.95)
+    found = summary.student_t(rates.mean(), rates.std(ddof=1), len(rates))
+    assert found == pytest.approx((max(low, 0), min(high, 1)))
+
+
+def test_three_rates_by_hand():
+    # t with two degrees of freedom leaves 2.5 % above 4.303
+    assert summary.student_t(0.5, 0.1, 3) == pytest.approx((0.5 - 0.2484, 0.5 + 0.2484), abs=1e-4)
+
+
+def test_people_read_per_cent():
+    text = tables.to_markdown(summarised({(0, "apgd"): 40, (1, "apgd"): 60}), "Title", "Note.")
+    assert "| 50.0 [0.0, 100.0] | 14.1 |" in text
+    assert "nan" not in text.lower()
+    assert "| 45.0  " in tables.to_markdown(summarised({(0, "apgd"): 40, (0, "again"): 50}), "Title", "Note.")
+
+
+def groups_of(attacks):
+    """The groups of a plan whose attacks have a `seed`, whether the configuration knows one or not."""
+    plan = Plan(read_experiment(TINY))
+    plan.config["attacks"] = {name: plan.config["attacks"]["apgd"] | changes for name, changes in attacks.items()}
+    plan._keeps = lambda attack: sorted(plan.config["attacks"][attack]["keep"])
+    return plan._attack_groups()
+
+
+def test_the_plan_groups_attacks_that_differ_in_their_seed_only():
+    attacks = {"b": {"seed": 3}, "a": {"seed": 0}, "c": {"seed": 0, "eps": "1/5"}, "d": {"keep": ["max-loss"]}}
+    assert groups_of(attacks) == {"b": "b", "a": "b", "c": "c", "d": "d"}
+    assert groups_of({"a": {"keep": ["max-loss", "first-success"]}, "b": {"keep": ["first-success", "max-loss"]}}) == {
+        "a": "a",
+        "b": "a",
+    }
+    assert Plan(read_experiment(TINY)).tables().settings["groups"] == {"apgd": "apgd"}
