@@ -22,7 +22,7 @@ class Plane(nn.Module):
         super().__init__()
         self.pixels = nn.Identity()
         self.constant = nn.Identity()
-        self.weights = nn.Parameter(torch.tensor([[1.0, 0.0], [0.0, 1.0], [-1.0, -1.0], [-2.0, -2.0]]))
+        self.weights = nn.Parameter(30 * torch.tensor([[1.0, 0.0], [0.0, 1.0], [-1.0, -1.0], [-2.0, -2.0]]))
         self.always_right, self.steps = always_right, steps
 
     def forward(self, images):
@@ -31,7 +31,7 @@ class Plane(nn.Module):
         h = self.pixels(images).flatten(1)
         self.constant(torch.tensor([1.0, 0.0]).expand(len(images), 1, 1, 2).contiguous())
         logits = h @ self.weights.T
-        return logits + torch.tensor([9.0, 0, 0, 0]) if self.always_right else logits
+        return logits + torch.tensor([99.0, 0, 0, 0]) if self.always_right else logits
 
 
 def defense(network, voting_layers):

@@ -81,14 +81,21 @@ def test_an_image_fools_when_the_whole_decision_is_wrong():
     assert Attacker(planted, misclassify, "ce")(some, LABELS)[1].tolist() == [False, True, True]
 
 
-def test_wrongness_is_the_log_probability_of_wrong_classes():
-    logits = torch.randn(50, 6, generator=torch.Generator().manual_seed(0), dtype=torch.float64) * 5
-    labels = torch.arange(50) % 6
+def test_wrongness_is_the_log_odds_of_wrong_classes_until_the_label_is_wrong():
+    logits = torch.randn(500, 6, generator=torch.Generator().manual_seed(0), dtype=torch.float64) * 5
+    labels = torch.arange(500) % 6
     targets = (labels + 1) % 6
     p = F.softmax(logits, dim=1)
-    rows = torch.arange(50)
-    torch.testing.assert_close(wrongness(logits, labels, None, "ce"), torch.log1p(-p[rows, labels]), rtol=1e-6, atol=1e-6)
-    torch.testing.assert_close(wrongness(logits, labels, targets, "ce"), p[rows, targets].log())
+    rows = torch.arange(500)
+    for aimed_at, wanted in ((None, 1 - p[rows, labels]), (targets, p[rows, targets])):
+        found = wrongness(logits, labels, aimed_at, "ce")
+        most = found.max()
+        assert most.item() == pytest.approx(0.1 + (math.log(5) if aimed_at is None else 0))
+        below = found < most
+        assert below.any()
+        torch.testing.assert_close(found[below], (wanted / (1 - wanted)).log()[below])
+        named = logits.argmax(dim=1)[~below]
+        assert (named != labels[~below]).all() if aimed_at is None else (named == targets[~below]).all()
     torch.testing.assert_close(wrongness(logits, labels, None, "dlr"), dlr(logits, labels).clamp_max(0.1))
 
 
@@ -114,7 +121,7 @@ def test_steps_for_one_condition_only_and_orthogonal_to_the_other(goal):
         seen = planted(some)
         parts = {
             "wrong": wrongness(seen.logits, label, None, "ce"),
-            "above": F.logsigmoid((planted.score(seen) - planted.calibration.threshold) / 0.05),
+            "above": (planted.score(seen) - planted.calibration.threshold) / 0.05,
         }
         assert loss.item() == pytest.approx(sum(parts.values()).item())
         own = torch.autograd.grad(parts.pop(part).sum(), some, retain_graph=True)[0].flatten()

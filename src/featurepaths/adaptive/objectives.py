@@ -5,15 +5,15 @@ that are aimed at (None: any wrong one) and the name of a loss. It returns what 
 `Attacker` turns a goal into an objective of `featurepaths.attacks.apgd`: an image is fooled when the defence's whole
 decision is wrong, whatever the goal is (or, where the network alone is attacked, when the network is).
 
-Conditions saturate: once one is met by a margin its gradient fades and leaves the step to the others.
+Conditions saturate: once one is met by a margin it leaves the step to the others, and what is left to gain is success.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from featurepaths.attacks.objectives import dlr
 from featurepaths.defense import FeaturePathDefense
@@ -26,15 +26,15 @@ TEMPERATURE = 0.05
 DLR_MARGIN = 0.1
 """Difference of logits ratio from which on an image is wrong enough."""
 LOGIT_MARGIN = 0.1
-"""The same for a difference of logits."""
+"""The same for a difference of logits, and for a score's distance to its threshold in units of `TEMPERATURE`."""
 
 
 def wrongness(logits: Tensor, labels: Tensor, targets: Tensor | None, loss: str) -> Tensor:
     """Return how far logits [N, C] are from being wrong, [N]: it grows, and saturates once they are.
 
-    ``ce`` is the log-probability of the wrong classes together, log(1 - p_y), or of the target, log p_t: like the
-    cross-entropy it grows linearly in the logits, but only until it has won. ``dlr`` is the difference of logits ratio,
-    up to `DLR_MARGIN`; targeted -(z_y - z_t) / (z_(1) - (z_(3) + z_(4)) / 2) (Croce and Hein, 2020, eq. (7)).
+    ``ce`` is the log-odds of the wrong classes together, log((1 - p_y) / p_y), or of the target: it orders images as the
+    cross-entropy does, but stops growing where the label is certain to be wrong. ``dlr`` is the difference of logits
+    ratio; with targets -(z_y - z_t) / (z_(1) - (z_(3) + z_(4)) / 2) (Croce and Hein, 2020, eq. (7)).
 
     Raises
     ------
@@ -45,7 +45,9 @@ def wrongness(logits: Tensor, labels: Tensor, targets: Tensor | None, loss: str)
         wanted = torch.zeros_like(logits, dtype=torch.bool).scatter_(1, _column(labels), True)
         wanted = ~wanted if targets is None else torch.zeros_like(wanted).scatter_(1, _column(targets), True)
         inside = logits.masked_fill(~wanted, -torch.inf).logsumexp(dim=1)
-        return F.logsigmoid(inside - logits.masked_fill(wanted, -torch.inf).logsumexp(dim=1))
+        log_odds = inside - logits.masked_fill(wanted, -torch.inf).logsumexp(dim=1)
+        # the greatest of n wanted logits is at least their log-sum less log(n)
+        return log_odds.clamp_max(math.log(int(wanted[0].sum())) + LOGIT_MARGIN)
     if targets is None:
         return dlr(logits, labels).clamp_max(DLR_MARGIN)
     if logits.shape[1] < 4:
@@ -68,7 +70,7 @@ def evade(
 ) -> Tensor:
     """The network is wrong and the score stays above the threshold."""
     wrong = wrongness(seen.logits, labels, targets, loss)
-    return wrong + F.logsigmoid(_above_threshold(defense, seen))
+    return wrong + _beyond_threshold(defense, seen, 1)
 
 
 def misvote(
@@ -80,7 +82,7 @@ def misvote(
     weights = torch.as_tensor(chosen.voting_weights).to(seen.similarity)
     ballots = (seen.similarity[:, layers] / TEMPERATURE).softmax(dim=2)
     soft_vote = torch.einsum("nlc,l->nc", ballots, weights).clamp_min(1e-12).log()
-    return wrongness(soft_vote, labels, targets, loss) + F.logsigmoid(-_above_threshold(defense, seen))
+    return wrongness(soft_vote, labels, targets, loss) + _beyond_threshold(defense, seen, -1)
 
 
 def match_features(
@@ -166,8 +168,9 @@ class DetectorAttacker:
         return self.score(seen) / self.scale + missing, seen.logits.detach().argmax(dim=1) != labels
 
 
-def _above_threshold(defense: FeaturePathDefense, seen: Observed) -> Tensor:
-    return (defense.score(seen) - defense.calibration.threshold) / TEMPERATURE
+def _beyond_threshold(defense: FeaturePathDefense, seen: Observed, side: int) -> Tensor:
+    """Return how far scores are above the threshold (side 1) or below it (-1), [N]; it saturates like `wrongness`."""
+    return (side * (defense.score(seen) - defense.calibration.threshold) / TEMPERATURE).clamp_max(LOGIT_MARGIN)
 
 
 def _alternating(
@@ -186,7 +189,7 @@ def _alternating(
     looks at its last iterate. Here the choice is made anew for each image and step, and AutoPGD judges every iterate.
     """
     wrong = wrongness(seen.logits, labels, targets, loss)
-    above = F.logsigmoid(_above_threshold(defense, seen))
+    above = _beyond_threshold(defense, seen, 1)
     value = wrong + above
     if not (torch.is_grad_enabled() and images.requires_grad):
         return value

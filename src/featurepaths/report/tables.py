@@ -92,8 +92,8 @@ def recognition_table(evaluations: Iterable[Evaluation]) -> pd.DataFrame:
             {
                 **where,
                 "method": "undefended",
-                **_rate("clean_accuracy", network["clean_correct"], count),
-                **_rate("adversarial_accuracy", network["adversarial_correct"], count),
+                **rate("clean_accuracy", network["clean_correct"], count),
+                **rate("adversarial_accuracy", network["adversarial_correct"], count),
             }
         )
         for protocol, defended in content["protocols"].items():
@@ -103,7 +103,7 @@ def recognition_table(evaluations: Iterable[Evaluation]) -> pd.DataFrame:
                         **where,
                         "method": "feature paths",
                         "pooling": found.pooling,
-                        "layers": _joined(defended["layers"]),
+                        "layers": joined(defended["layers"]),
                         "tie": defended["tie"],
                         "protocol": protocol,
                         **_outcome(outcome, count),
@@ -123,7 +123,7 @@ def combinations_table(evaluations: Iterable[Evaluation]) -> pd.DataFrame:
         {
             **found.run.labels,
             "pooling": found.pooling,
-            "layers": _joined(tried["layers"]),
+            "layers": joined(tried["layers"]),
             "tie": tried["tie"],
             **found.attacked,
             "protocol": protocol,
@@ -147,11 +147,11 @@ def detection_table(evaluations: Iterable[Evaluation]) -> pd.DataFrame:
             **found.run.labels,
             "detector": found.detector,
             "pooling": found.pooling,
-            "layers": _joined(measured["layers"]),
+            "layers": joined(measured["layers"]),
             **found.attacked,
             "protocol": protocol,
             "seed": found.run.seed,
-            **_detection(method, measured, found.content),
+            **detection_columns(method, measured, found.content),
         }
         for found in evaluations
         for protocol, measured in found.content["protocols"].items()
@@ -159,25 +159,26 @@ def detection_table(evaluations: Iterable[Evaluation]) -> pd.DataFrame:
     )
 
 
-def _detection(method: str, measured: Mapping[str, Any], content: Mapping[str, Any]) -> dict[str, Any]:
+def detection_columns(method: str, measured: Mapping[str, Any], content: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the columns of a detector at one of its thresholds."""
     at, intervals = measured["at_threshold"][method], measured["intervals"]
     n_clean, n_adversarial = content["n_clean"], content["n_adversarial"]
     detected, false = at["flagged_adversarial"], at["flagged_clean"]
     balanced = (detected / n_adversarial + 1 - false / n_clean) / 2
     columns = {"threshold": at["threshold"], "threshold_method": method}
     for metric, value in measured["ranking"].items():
-        columns |= _bounded(metric, value, *intervals[metric])
+        columns |= bounded(metric, value, *intervals[metric])
     auroc, interval = measured["successful"]["auroc"], measured["successful"]["interval"]
     if auroc is None:
         auroc, interval = math.nan, (math.nan, math.nan)
     return {
         **columns,
-        **_rate("detection_rate", detected, n_adversarial),
-        **_rate("false_positive_rate", false, n_clean),
-        **_bounded("balanced_accuracy", balanced, *intervals[f"balanced_accuracy.{method}"]),
-        **_bounded("successful_auroc", auroc, *interval),
-        **_rate("successful_detection_rate", at["flagged_successful"], content["n_successful"]),
-        **_rate("unsuccessful_detection_rate", at["flagged_unsuccessful"], content["n_unsuccessful"]),
+        **rate("detection_rate", detected, n_adversarial),
+        **rate("false_positive_rate", false, n_clean),
+        **bounded("balanced_accuracy", balanced, *intervals[f"balanced_accuracy.{method}"]),
+        **bounded("successful_auroc", auroc, *interval),
+        **rate("successful_detection_rate", at["flagged_successful"], content["n_successful"]),
+        **rate("unsuccessful_detection_rate", at["flagged_unsuccessful"], content["n_unsuccessful"]),
         **{key: content[key] for key in ("n_clean", "n_adversarial", *GROUP_COUNTS)},
     }
 
@@ -194,8 +195,8 @@ def attack_table(found: Iterable[tuple[Run, str, Mapping[str, Any]]]) -> pd.Data
             "attack": attack,
             "keep": keep,
             "seed": run.seed,
-            **_rate("clean_accuracy", int(records["clean_correct"].sum()), len(records["clean_correct"])),
-            **_rate("success_rate", int(records["success"].sum()), int(records["clean_correct"].sum())),
+            **rate("clean_accuracy", int(records["clean_correct"].sum()), len(records["clean_correct"])),
+            **rate("success_rate", int(records["success"].sum()), int(records["clean_correct"].sum())),
             "gradient_vanished": (records["vanished_steps"] > 0).mean(),
             "mean_first_fooled_step": _mean_step(records),
             "mean_loss": records[keep]["loss"].mean(),
@@ -323,32 +324,35 @@ def _per_cent(value: float, low: float = math.nan, high: float = math.nan) -> st
     return f"{100 * value:.1f}" if pd.isna(low) else f"{100 * value:.1f} [{100 * low:.1f}, {100 * high:.1f}]"
 
 
-def _rate(name: str, successes: int, count: int) -> dict[str, float]:
-    return _bounded(name, successes / count if count else math.nan, *wilson(successes, count))
+def rate(name: str, successes: int, count: int) -> dict[str, float]:
+    """Return the columns of a rate with Wilson's interval; NaN in [0, 1] where nothing was counted."""
+    return bounded(name, successes / count if count else math.nan, *wilson(successes, count))
 
 
-def _bounded(name: str, value: float, low: float, high: float) -> dict[str, float]:
+def bounded(name: str, value: float, low: float, high: float) -> dict[str, float]:
+    """Return the columns of a value with its interval."""
     return {name: value, f"{name}_low": low, f"{name}_high": high}
 
 
 def _outcome(outcome: Mapping[str, Any], count: int) -> dict[str, Any]:
     return {
         "threshold_method": outcome["threshold_method"],
-        **_rate("clean_accuracy", outcome["clean_correct"], count),
-        **_rate("adversarial_accuracy", outcome["adversarial_correct"], count),
-        **_rate("flagged_accuracy", outcome["flagged_correct"], outcome["flagged_adversarial"]),
+        **rate("clean_accuracy", outcome["clean_correct"], count),
+        **rate("adversarial_accuracy", outcome["adversarial_correct"], count),
+        **rate("flagged_accuracy", outcome["flagged_correct"], outcome["flagged_adversarial"]),
         "n_flagged": outcome["flagged_adversarial"],
     }
 
 
 def _by_group(outcome: Mapping[str, Any], content: Mapping[str, Any]) -> dict[str, float]:
     return {
-        **_rate("successful_accuracy", outcome["successful_correct"], content["n_successful"]),
-        **_rate("unsuccessful_accuracy", outcome["unsuccessful_correct"], content["n_unsuccessful"]),
+        **rate("successful_accuracy", outcome["successful_correct"], content["n_successful"]),
+        **rate("unsuccessful_accuracy", outcome["unsuccessful_correct"], content["n_unsuccessful"]),
         "clean_mcnemar_p": outcome["mcnemar"]["clean"]["p_value"],
         "mcnemar_p": outcome["mcnemar"]["adversarial"]["p_value"],
     }
 
 
-def _joined(layers: Iterable[int]) -> str:
+def joined(layers: Iterable[int]) -> str:
+    """Return layers as the tables write them: ``2+3+4``."""
     return "+".join(map(str, layers))

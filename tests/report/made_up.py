@@ -1,0 +1,95 @@
+"""Made-up contents of the adaptive evaluation's artefacts, with numbers that are easy to work by hand."""
+
+from featurepaths.report.tables import Run
+
+KEEPS = ("first-success", "max-loss")
+RANKING = ("auroc", "aupr", "tpr_at_fpr_1", "tpr_at_fpr_5")
+
+
+def run(model="resnet18", training="standard", seed=0):
+    return Run(model, training, seed, {"adversarial": training != "standard"})
+
+
+def adaptive(defended=0, undefended=2, n=200, oblivious=(120, 50), clean=(180, 160), **changed):
+    def attack(name, objective, threat, attacked, left, queries):
+        return {"name": name, "objective": objective, "loss": "ce", "targeted": False, "threat": threat,
+                "attacked": attacked, "defended_correct": left, "network_correct": 10, "vanished": attacked // 4,
+                "queries": queries}  # fmt: skip
+
+    def evaded(method, flagged, first, greatest, adaptively):
+        return {"threshold_method": method, "threshold": 0.6, "flagged_clean": flagged,
+                "oblivious_evaded": {"first-success": first, "max-loss": greatest},
+                "adaptive_evaded": adaptively}  # fmt: skip
+
+    content = {
+        "n": n, "threshold_method": "otsu", "threshold": 0.7, "attack": "apgd", "norm": "linf", "eps": 8 / 255,
+        "iterations": 20, "restarts": 1, "targets": 3,
+        "undefended": {"clean_correct": clean[0], "oblivious_correct": dict.fromkeys(KEEPS, 3),
+                       "adaptive_correct": undefended},
+        "defended": {"clean_correct": clean[1], "oblivious_correct": dict(zip(KEEPS, oblivious, strict=True)),
+                     "adaptive_correct": defended},
+        "attacks": [attack("apgd.first-success", "misclassify", "oblivious", 200, 120, 21),
+                    attack("evade.ce", "evade", "adaptive", 100, 30, 42)],
+        "detection": [evaded("otsu", 60, 40, 90, 150), evaded("fpr-5", 12, 80, 120, 190),
+                      evaded("fpr-1", 1, 150, 170, 200)],
+        "detectors": [measured("confidence", n=n)],
+    }  # fmt: skip
+    return content | changed
+
+
+def measured(detector, n=200, **more):
+    return {
+        "detector": detector,
+        "n": n,
+        "n_successful": 150,
+        "ranking": dict.fromkeys(RANKING, 0.75),
+        "intervals": {**{name: [0.7, 0.8] for name in RANKING}, "balanced_accuracy.otsu": [0.55, 0.65],
+                      "balanced_accuracy.fpr-5": [0.5, 0.6]},
+        "at_threshold": {"otsu": {"threshold": 0.7, "flagged_clean": 60, "flagged_adversarial": 100,
+                                  "flagged_successful": 90},
+                         "fpr-5": {"threshold": 0.4, "flagged_clean": 10, "flagged_adversarial": 30,
+                                   "flagged_successful": 20}},
+        **more,
+    }  # fmt: skip
+
+
+def cell(on, at, clean, adversarial, n=200):
+    return {"calibrated_on": on, "tested_on": at, "threshold": 0.5, "n": n, "flagged_clean": clean,
+            "flagged_adversarial": adversarial}  # fmt: skip
+
+
+def detectors():
+    matrix = [cell("apgd.max-loss", "apgd.first-success", 40, 100), cell("apgd.max-loss", "apgd.max-loss", 40, 180)]
+    evaluations = [{key: value for key, value in measured("").items() if key != "detector"}
+                   | {"attack": "apgd", "keep": keep} for keep in KEEPS]  # fmt: skip
+    return {
+        "n": 200,
+        "detectors": [
+            {"detector": "feature-paths", "layers": [1, 2, 3], "evaluations": evaluations, "matrix": matrix},
+            {"detector": "confidence", "layers": None, "evaluations": evaluations, "matrix": matrix[:1]},
+        ],
+    }
+
+
+def check(name="accuracy falls to 0 as eps grows", passed=True, found="0 of 128 at eps 1.2"):
+    return {"check": name, "passed": passed, "found": found}
+
+
+def controls(checks=None, source="resnet20-standard-s0"):
+    return {
+        "n": 128,
+        "eps": [{"eps": 0.15 * times, "multiple": str(times), "defended_correct": left, "undefended_correct": alone}
+                for times, left, alone in ((0, 96, 120), (1, 32, 16), (8, 0, 0))],
+        "budget": [{"iterations": iterations, "restarts": restarts, "defended_correct": left, "undefended_correct": 8}
+                   for iterations, restarts, left in ((10, 1, 64), (100, 1, 32), (20, 5, 32))],
+        "black_box": {"attack": "square", "queries": 1000, "n": 64, "defended_correct": 16, "missed": 2},
+        "transfer": {"source": source, "n": 128, "defended_correct": 64, "missed": 0},
+        "vanished": {"images": 32, "n": 128},
+        "false_positives": [
+            {"corruption": "clean", "level": "", "n": 128, "flagged": 16, "network_correct": 120,
+             "defended_correct": 112},
+            {"corruption": "blur", "level": "1.5", "n": 128, "flagged": 64, "network_correct": 96,
+             "defended_correct": 80},
+        ],
+        "checks": [check()] if checks is None else checks,
+    }  # fmt: skip
