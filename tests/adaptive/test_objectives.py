@@ -96,14 +96,15 @@ def test_wrongness_is_the_log_odds_of_wrong_classes_until_the_label_is_wrong():
         torch.testing.assert_close(found[below], (wanted / (1 - wanted)).log()[below])
         named = logits.argmax(dim=1)[~below]
         assert (named != labels[~below]).all() if aimed_at is None else (named == targets[~below]).all()
-    torch.testing.assert_close(wrongness(logits, labels, None, "dlr"), dlr(logits, labels).clamp_max(0.1))
+    torch.testing.assert_close(wrongness(logits, labels, None, "dlr"), (20 * dlr(logits, labels)).clamp_max(0.1))
+    torch.testing.assert_close(wrongness(logits, labels, None, "dlr", enough=False), 20 * dlr(logits, labels))
 
 
 def test_the_targeted_difference_of_logits_ratio_by_hand():
     logits = torch.tensor([[4.0, 1.0, 3.0, 0.0, 2.0]])
-    # -(4 - 3) / (4 - (2 + 1) / 2)
+    # -(4 - 3) / (4 - (2 + 1) / 2), in units of the temperature
     found = wrongness(logits, torch.tensor([0]), torch.tensor([2]), "dlr")
-    assert found.tolist() == pytest.approx([-1 / 2.5])
+    assert found.tolist() == pytest.approx([-20 / 2.5])
     with pytest.raises(FeaturePathsError, match="four classes"):
         wrongness(logits[:, :3], torch.tensor([0]), torch.tensor([2]), "dlr")
 
@@ -119,11 +120,12 @@ def test_steps_for_one_condition_only_and_orthogonal_to_the_other(goal):
         loss, _ = Attacker(planted, GOALS[goal], "ce")(some, label)
         (step,) = torch.autograd.grad(loss.sum(), some)
         seen = planted(some)
+        missing = ((planted.score(seen) - planted.calibration.threshold) / 0.05).clamp_max(0.1)
+        assert loss.item() == pytest.approx((wrongness(seen.logits, label, None, "ce") + missing).item())
         parts = {
-            "wrong": wrongness(seen.logits, label, None, "ce"),
-            "above": (planted.score(seen) - planted.calibration.threshold) / 0.05,
+            "wrong": wrongness(seen.logits, label, None, "ce", enough=False),
+            "above": planted.score(seen),
         }
-        assert loss.item() == pytest.approx(sum(parts.values()).item())
         own = torch.autograd.grad(parts.pop(part).sum(), some, retain_graph=True)[0].flatten()
         other = torch.autograd.grad(next(iter(parts.values())).sum(), some)[0].flatten()
         step = step.flatten()
@@ -131,4 +133,4 @@ def test_steps_for_one_condition_only_and_orthogonal_to_the_other(goal):
             torch.testing.assert_close(step, own)
         else:
             assert (step @ other).item() == pytest.approx(0, abs=1e-5 * step.norm().item() * other.norm().item())
-            torch.testing.assert_close(step, own - (own @ other) / (other @ other) * other)
+            torch.testing.assert_close(step, own - (own @ other) / (other @ other) * other, rtol=1e-3, atol=1e-5)

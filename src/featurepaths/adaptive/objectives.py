@@ -23,18 +23,16 @@ from featurepaths.paths.observed import Observed
 
 TEMPERATURE = 0.05
 """Similarities and scores in [-1, 1] are divided by it where they stand for logits."""
-DLR_MARGIN = 0.1
-"""Difference of logits ratio from which on an image is wrong enough."""
-LOGIT_MARGIN = 0.1
-"""The same for a difference of logits, and for a score's distance to its threshold in units of `TEMPERATURE`."""
+MARGIN = 0.1
+"""How far beyond its threshold a condition counts as surely met."""
 
 
-def wrongness(logits: Tensor, labels: Tensor, targets: Tensor | None, loss: str) -> Tensor:
-    """Return how far logits [N, C] are from being wrong, [N]: it grows, and saturates once they are.
+def wrongness(logits: Tensor, labels: Tensor, targets: Tensor | None, loss: str, *, enough: bool = True) -> Tensor:
+    """Return how far logits [N, C] are from being wrong, [N]; with `enough` it grows no more once they surely are.
 
     ``ce`` is the log-odds of the wrong classes together, log((1 - p_y) / p_y), or of the target: it orders images as the
-    cross-entropy does, but stops growing where the label is certain to be wrong. ``dlr`` is the difference of logits
-    ratio; with targets -(z_y - z_t) / (z_(1) - (z_(3) + z_(4)) / 2) (Croce and Hein, 2020, eq. (7)).
+    cross-entropy does. ``dlr`` is the difference of logits ratio; with targets -(z_y - z_t) / (z_(1) - (z_(3) + z_(4)) / 2)
+    (Croce and Hein, 2020, eq. (7)); it lies in [-1, 1] and is divided by `TEMPERATURE`, as scores are.
 
     Raises
     ------
@@ -47,15 +45,17 @@ def wrongness(logits: Tensor, labels: Tensor, targets: Tensor | None, loss: str)
         inside = logits.masked_fill(~wanted, -torch.inf).logsumexp(dim=1)
         log_odds = inside - logits.masked_fill(wanted, -torch.inf).logsumexp(dim=1)
         # the greatest of n wanted logits is at least their log-sum less log(n)
-        return log_odds.clamp_max(math.log(int(wanted[0].sum())) + LOGIT_MARGIN)
+        return log_odds.clamp_max(math.log(int(wanted[0].sum())) + MARGIN) if enough else log_odds
     if targets is None:
-        return dlr(logits, labels).clamp_max(DLR_MARGIN)
+        ratio = dlr(logits, labels) / TEMPERATURE
+        return ratio.clamp_max(MARGIN) if enough else ratio
     if logits.shape[1] < 4:
         raise FeaturePathsError("The targeted DLR loss needs at least four classes: use losses: [ce], or targets: 0.")
     ordered = logits.sort(dim=1).values
     gap = logits.gather(1, _column(labels)) - logits.gather(1, _column(targets))
     scale = ordered[:, -1] - (ordered[:, -3] + ordered[:, -4]) / 2 + 1e-12
-    return (-gap.squeeze(1) / scale).clamp_max(DLR_MARGIN)
+    ratio = -gap.squeeze(1) / scale / TEMPERATURE
+    return ratio.clamp_max(MARGIN) if enough else ratio
 
 
 def misclassify(
@@ -90,7 +90,7 @@ def match_features(
 ) -> Tensor:
     """The path is moved to that of a wrong class in every layer, and the network's label with it."""
     layers = [
-        wrongness(seen.similarity[:, layer] / TEMPERATURE, labels, targets, loss)
+        wrongness(seen.similarity[:, layer] / TEMPERATURE, labels, targets, loss, enough=False)
         for layer in range(seen.similarity.shape[1])
     ]
     return torch.stack(layers).mean(dim=0) + wrongness(seen.logits, labels, targets, loss)
@@ -164,13 +164,13 @@ class DetectorAttacker:
         seen = self.paths(images)
         own = seen.logits.gather(1, _column(labels)).squeeze(1)
         best_other = seen.logits.scatter(1, _column(labels), -torch.inf).amax(dim=1)
-        missing = (best_other - own - LOGIT_MARGIN).clamp_max(0)
+        missing = (best_other - own - MARGIN).clamp_max(0)
         return self.score(seen) / self.scale + missing, seen.logits.detach().argmax(dim=1) != labels
 
 
 def _beyond_threshold(defense: FeaturePathDefense, seen: Observed, side: int) -> Tensor:
     """Return how far scores are above the threshold (side 1) or below it (-1), [N]; it saturates like `wrongness`."""
-    return (side * (defense.score(seen) - defense.calibration.threshold) / TEMPERATURE).clamp_max(LOGIT_MARGIN)
+    return (side * (defense.score(seen) - defense.calibration.threshold) / TEMPERATURE).clamp_max(MARGIN)
 
 
 def _alternating(
@@ -188,13 +188,12 @@ def _alternating(
     The published code lets an inner loop overwrite the counter of its schedule, ignores class 0 as a target and never
     looks at its last iterate. Here the choice is made anew for each image and step, and AutoPGD judges every iterate.
     """
-    wrong = wrongness(seen.logits, labels, targets, loss)
-    above = _beyond_threshold(defense, seen, 1)
-    value = wrong + above
+    value = wrongness(seen.logits, labels, targets, loss) + _beyond_threshold(defense, seen, 1)
     if not (torch.is_grad_enabled() and images.requires_grad):
         return value
+    wrong = wrongness(seen.logits, labels, targets, loss, enough=False)
     to_wrong, to_above = (
-        torch.autograd.grad(part.sum(), images, retain_graph=True)[0].flatten(1) for part in (wrong, above)
+        torch.autograd.grad(part.sum(), images, retain_graph=True)[0].flatten(1) for part in (wrong, defense.score(seen))
     )
     fooled = (seen.logits.detach().argmax(dim=1) != labels).unsqueeze(1)
     step, other = torch.where(fooled, to_above, to_wrong), torch.where(fooled, to_wrong, to_above)
