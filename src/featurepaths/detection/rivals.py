@@ -1,0 +1,467 @@
+"""Detectors that feature paths have to stand beside, each a differentiable score of what the network shows.
+
+Sources and formulas stand with each class. What is learned from training images is learned once; what is learned from
+clean calibration images can be learned anew without some of them (`cross_fitted_scores`), because a threshold on scores
+of images that the detector has seen is too high. No rival ever sees an adversarial example.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from featurepaths.detection.density import Density, Standard
+from featurepaths.errors import FeaturePathsError
+from featurepaths.paths.observed import Observed, unit
+
+Chunks = Iterable[tuple[Observed, Tensor]]
+"""Training images, some at a time, with their labels [n]: it can be iterated over more than once."""
+
+FOLDS = 5
+NEIGHBOUR = 10
+"""Which nearest neighbour counts."""
+REFERENCES = 5000
+"""Training images, at most, among which neighbours are sought."""
+RIDGE = 1e-6
+"""Added to the covariance of a layer, as a share of its mean variance: some channels are always zero."""
+SMALLEST_LENGTH = 1e-6
+"""Added, squared, to squared lengths before their logarithm is taken: zero features have one, and a gradient."""
+
+
+class Rival(nn.Module):
+    """A detector. Its parameters are buffers, which `fit` or `load` makes."""
+
+    name: ClassVar[str]
+    layers: list[int] | None = None
+    """Numbers, from 1, of the layers that it reads; None where it reads none, or all that it will be fitted to."""
+
+    def fit(self, train: Chunks, calibration: Observed, channels: Sequence[int]) -> None:
+        """Learn from training images, then from clean calibration images.
+
+        Parameters
+        ----------
+        train
+            Training images, in chunks; only read if the rival learns from them.
+        calibration
+            What the network shows of the clean calibration images, on the device that scores are to be computed on.
+        channels
+            Number of channels of every layer, whose features have a multiple of it, channel by channel.
+
+        Raises
+        ------
+        FeaturePathsError
+            If a number is not finite, images are too few, or a class has no training image.
+        """
+        self.learn(train, channels)
+        self.calibrate(calibration)
+
+    def learn(self, train: Chunks, channels: Sequence[int]) -> None:
+        """Learn what is learned from training images."""
+
+    def calibrate(self, calibration: Observed) -> None:
+        """Learn what is learned from clean calibration images; what was learned from others before is forgotten."""
+
+    def score(self, observed: Observed) -> Tensor:
+        """Return the score of each image, float64 [N], low when adversarial; differentiable.
+
+        Raises
+        ------
+        FeaturePathsError
+            If a score is not finite, because what the network shows is not.
+        """
+        return _finite(self.raw_score(observed), "score", self.name)
+
+    def raw_score(self, observed: Observed) -> Tensor:
+        """Return the score; what a rival has to define."""
+        raise NotImplementedError
+
+
+class Confidence(Rival):
+    r"""The greatest softmax probability, :math:`\max_c p_c` (Hendrycks and Gimpel, ICLR 2017).
+
+    In float64: in float32 it is exactly 1, and its gradient 0, from a log-odds of about 17 on.
+    """
+
+    name = "confidence"
+
+    def raw_score(self, observed: Observed) -> Tensor:
+        """Return the greatest probability, in [1/C, 1]."""
+        return observed.logits.double().softmax(dim=1).amax(dim=1)
+
+
+class Energy(Rival):
+    r"""The negative free energy :math:`\log \sum_c \exp z_c` of the logits z (Liu et al., NeurIPS 2020)."""
+
+    name = "energy"
+
+    def raw_score(self, observed: Observed) -> Tensor:
+        """Return the logarithm of the sum."""
+        return observed.logits.double().logsumexp(dim=1)
+
+
+class TwoSidedConfidence(Rival):
+    r"""Confidence that is unusual on either side: :math:`\min(F(u), 1 - F(u))`.
+
+    u is the log-odds of the network's label, :math:`\log p/(1-p)`, and F its distribution over clean calibration
+    images: the empirical distribution, i/(n+1) at the i-th of n values, linear in between. One standard deviation
+    beyond the extremes F reaches 0 and 1, and goes on as steeply, so that an attacker has a gradient everywhere.
+
+    No publication: examples of greatest loss are more confident than clean images, which plain confidence cannot tell.
+    """
+
+    name = "two-sided-confidence"
+
+    def calibrate(self, calibration: Observed) -> None:
+        """Learn F."""
+        values = _finite(_log_odds(calibration.logits.detach()), "calibration image", self.name)
+        if len(values) < 2:
+            raise _too_few(self.name, 2)
+        ordered, counts = values.unique(return_counts=True)  # equal values get their middle rank
+        heights = (counts.cumsum(0) - (counts.double() - 1) / 2) / (len(values) + 1)
+        deviation = values.std()
+        reach = torch.where(deviation > 0, deviation, 1)
+        zero, one = heights.new_tensor([0.0]), heights.new_tensor([1.0])
+        self.register_buffer("positions", torch.cat([ordered[:1] - reach, ordered, ordered[-1:] + reach]))
+        self.register_buffer("heights", torch.cat([zero, heights, one]))
+
+    def raw_score(self, observed: Observed) -> Tensor:
+        """Return the smaller tail, at most 1/2; negative far outside of what was seen."""
+        values = _log_odds(observed.logits)
+        after = torch.searchsorted(self.positions, values.detach()).clamp(1, len(self.positions) - 1)
+        left, right = self.positions[after - 1], self.positions[after]
+        low, high = self.heights[after - 1], self.heights[after]
+        tail = low + (high - low) * (values - left) / (right - left)
+        return torch.minimum(tail, 1 - tail)
+
+
+class LayerRival(Rival):
+    """A detector that reads layers: those given, numbered from 1, or all."""
+
+    def __init__(self, layers: Sequence[int] | None = None):
+        super().__init__()
+        self.layers = None if layers is None else list(layers)
+        self.channels: list[int] = []
+
+    def learn(self, train: Chunks, channels: Sequence[int]) -> None:
+        """Settle which layers are read."""
+        self.channels = list(channels)
+        if self.layers is None:
+            self.layers = list(range(1, len(channels) + 1))
+        if not self.layers or not set(self.layers) <= set(range(1, len(channels) + 1)):
+            raise FeaturePathsError(
+                f"{self.name}: layers {self.layers} are not among the {len(channels)} of the network."
+            )
+
+    def channel_means(self, observed: Observed, layer: int) -> Tensor:
+        """Return the average of each channel of a layer, [N, channels], whatever its features are pooled to."""
+        feature, channels = observed.features[layer - 1], self.channels[layer - 1]
+        if feature.shape[1] % channels:
+            raise FeaturePathsError(
+                f"{self.name}: features of {feature.shape[1]} values in layer {layer} are not of {channels} channels."
+            )
+        return feature.unflatten(1, (channels, -1)).mean(dim=2)
+
+
+class AveragedRival(LayerRival):
+    """A detector with one score a layer, standardised on clean calibration images and averaged."""
+
+    def __init__(self, layers: Sequence[int] | None = None):
+        super().__init__(layers)
+        self.standard = Standard()
+
+    def calibrate(self, calibration: Observed) -> None:
+        """Learn each layer's mean score and its standard deviation."""
+        if len(calibration.logits) < 2:
+            raise _too_few(self.name, 2)
+        with torch.no_grad():
+            self.standard.fit(_finite(self.by_layer(calibration), "calibration image", self.name))
+
+    def raw_score(self, observed: Observed) -> Tensor:
+        """Return the average over layers, in standard deviations of clean images."""
+        return self.standard(self.by_layer(observed)).mean(dim=1)
+
+    def by_layer(self, observed: Observed) -> Tensor:
+        """Return the score of every layer, [N, layers]."""
+        return torch.stack([self.layer_score(observed, layer) for layer in self.layers], dim=1)
+
+    def layer_score(self, observed: Observed, layer: int) -> Tensor:
+        """Return the score of one layer, [N]; what a rival has to define."""
+        raise NotImplementedError
+
+
+class Mahalanobis(AveragedRival):
+    r"""Minus the squared distance to the nearest class, :math:`-\min_c (h - m_c)^T \Sigma^{-1} (h - m_c)`, by layer.
+
+    h are the averages of a layer's channels, :math:`m_c` the class means and :math:`\Sigma` the one covariance of the
+    classes, of the training images. Source: Lee et al., NeurIPS 2018. They weight the layers by a logistic regression
+    that is trained on adversarial examples, and move the image towards the nearest class first; here no detector sees
+    adversarial examples, so layers weigh the same, and images are scored as they are.
+    """
+
+    name = "mahalanobis"
+
+    def learn(self, train: Chunks, channels: Sequence[int]) -> None:
+        """Learn class means and covariances, in one pass and in float64."""
+        super().learn(train, channels)
+        moments = {layer: _Moments() for layer in self.layers}
+        for observed, labels in train:
+            classes = observed.logits.shape[1]
+            for layer, found in moments.items():
+                values = _finite(self.channel_means(observed, layer).detach(), "training image", self.name)
+                found.add(values.double(), labels, classes)
+        for layer, found in moments.items():
+            means, covariance = found.result(self.name)
+            scale = covariance.diagonal().mean()
+            ridge = RIDGE * torch.where(scale > 0, scale, 1)  # a layer may be zero on all images
+            factor = torch.linalg.cholesky(covariance + ridge * torch.eye(len(covariance)).to(covariance))
+            identity = torch.eye(len(covariance)).to(covariance)
+            whitening = torch.linalg.solve_triangular(factor, identity, upper=False)
+            self.register_buffer(f"whitening_{layer}", whitening)
+            self.register_buffer(f"centres_{layer}", means @ whitening.T)
+
+    def layer_score(self, observed: Observed, layer: int) -> Tensor:
+        """Return minus the squared distance to the nearest class."""
+        whitening, centres = self.get_buffer(f"whitening_{layer}"), self.get_buffer(f"centres_{layer}")
+        white = self.channel_means(observed, layer).double() @ whitening.T
+        # |a - b|^2 in parts, as N x C x d would be large; relative to a centre, so that little cancels
+        origin = centres.mean(dim=0)
+        white, centres = white - origin, centres - origin
+        squared = white.square().sum(1, keepdim=True) - 2 * white @ centres.T + centres.square().sum(1)
+        return -squared.amin(dim=1)
+
+
+class NearestNeighbours(AveragedRival):
+    """The cosine similarity to the k-th nearest training image, by layer; k is `NEIGHBOUR`.
+
+    Of the averages of each layer's channels, among at most `REFERENCES` evenly spaced training images: every 2^j-th.
+    Sources: Sun et al., ICML 2022, who take the last layer and the distance, which falls as the similarity rises; all
+    layers as Papernot and McDaniel, 2018, who count the labels of the neighbours instead.
+    """
+
+    name = "nearest-neighbours"
+
+    def learn(self, train: Chunks, channels: Sequence[int]) -> None:
+        """Keep the training images that neighbours are sought among."""
+        super().learn(train, channels)
+        kept = {layer: torch.empty(0) for layer in self.layers}
+        stride, count = 1, 0
+        for observed, _ in train:
+            rows = slice(-count % stride, None, stride)
+            for layer in self.layers:
+                values = _finite(self.channel_means(observed, layer).detach()[rows], "training image", self.name)
+                kept[layer] = torch.cat([kept[layer].to(values), unit(values)])
+            count += len(observed.logits)
+            while len(kept[self.layers[0]]) > REFERENCES:
+                stride *= 2
+                kept = {layer: values[::2] for layer, values in kept.items()}
+        if len(kept[self.layers[0]]) < NEIGHBOUR:
+            raise FeaturePathsError(f"{self.name}: there are fewer than {NEIGHBOUR} training images.")
+        for layer, values in kept.items():
+            self.register_buffer(f"references_{layer}", values.clone())
+
+    def layer_score(self, observed: Observed, layer: int) -> Tensor:
+        """Return the similarity to the k-th nearest neighbour."""
+        similarity = unit(self.channel_means(observed, layer)) @ self.get_buffer(f"references_{layer}").T
+        return similarity.topk(NEIGHBOUR, dim=1).values[:, -1]
+
+
+class DensityRival(LayerRival):
+    """A detector that asks how usual some statistics are among clean images of the class that the network names.
+
+    The score is the logarithm of a `featurepaths.detection.density.Density`.
+    """
+
+    def __init__(self, layers: Sequence[int] | None = None):
+        super().__init__(layers)
+        self.density = Density()
+
+    def calibrate(self, calibration: Observed) -> None:
+        """Learn the density."""
+        logits = _finite(calibration.logits, "calibration image", self.name)
+        with torch.no_grad():
+            self.density.fit(self.statistics(calibration), logits.argmax(dim=1), logits.shape[1])
+
+    def raw_score(self, observed: Observed) -> Tensor:
+        """Return the log density."""
+        return self.density(self.statistics(observed), observed.logits.argmax(dim=1))
+
+    def statistics(self, observed: Observed) -> Tensor:
+        """Return the statistics, [N, S], differentiable; what a rival has to define."""
+        raise NotImplementedError
+
+
+class Transport(DensityRival):
+    r"""How far, and in which direction, residual blocks move an image.
+
+    For consecutive layers of equal size the step :math:`r = h^{l+1} - h^l` gives two statistics, :math:`\log|r|` and
+    :math:`\cos(r, h^l)`. Source: Karkar, Gallinari and Rakotomamonjy, Adversarial sample detection through neural
+    network transport dynamics, 2023 (the paper's reference 10). What differs: they train a random forest on labelled
+    adversarial examples, here a Gaussian of clean images stands in its place; and they see the residual of every block
+    before the activation, while layers here are tapped after it, so that steps between sizes are not seen.
+    """
+
+    name = "transport"
+
+    def statistics(self, observed: Observed) -> Tensor:
+        """Return logarithms of lengths, then cosines: [N, 2 steps]."""
+        lengths, cosines = [], []
+        for layer in self._steps(observed):
+            before, after = observed.features[layer - 1], observed.features[layer]
+            step = after - before
+            lengths.append(log_length(step))
+            cosines.append((unit(step) * unit(before)).sum(dim=1))
+        return torch.stack(lengths + cosines, dim=1)
+
+    def _steps(self, observed: Observed) -> list[int]:
+        """Return the layers that a step to one of as many channels and values starts from."""
+        sizes = [(number, feature.shape[1]) for number, feature in zip(self.channels, observed.features, strict=True)]
+        steps = [n for n in self.layers if n + 1 in self.layers and sizes[n - 1] == sizes[n]]
+        if not steps:
+            raise FeaturePathsError(f"{self.name}: no two consecutive layers of {self.layers} have the same size.")
+        return steps
+
+
+class PathDensity(DensityRival):
+    """The stronger reading of feature paths: the whole path at once, against those of clean images of the same class.
+
+    For every layer the similarity to the centroid of the class that the network names, what it exceeds the best other
+    class by, and the logarithm of the feature's length. Where S_max asks whether an image is near any class on average,
+    this asks whether its path is one that images of this class take, too near counting as much as too far.
+    """
+
+    name = "path-density"
+
+    def statistics(self, observed: Observed) -> Tensor:
+        """Return own similarities, margins and logarithms of lengths: [N, 3 layers]."""
+        chosen = observed.similarity[:, torch.tensor(self.layers) - 1]
+        own_class = F.one_hot(observed.logits.argmax(dim=1), observed.logits.shape[1]).bool().unsqueeze(1)
+        own = chosen.masked_fill(~own_class, -torch.inf).amax(dim=2)
+        margin = own - chosen.masked_fill(own_class, -torch.inf).amax(dim=2)
+        lengths = torch.stack([log_length(observed.features[layer - 1]) for layer in self.layers], dim=1)
+        return torch.cat([own, margin, lengths], dim=1)
+
+
+RIVALS: dict[str, Callable[..., Rival]] = {
+    rival.name: rival
+    for rival in (Confidence, Energy, TwoSidedConfidence, Mahalanobis, NearestNeighbours, Transport, PathDensity)
+}
+"""Detectors by name; those that read layers take which, ``layers=[1, 2]``."""
+
+
+def save(rival: Rival) -> dict[str, np.ndarray]:
+    """Return all that a fitted rival has learned, as arrays by name."""
+    arrays = {name: values.detach().cpu().numpy() for name, values in rival.state_dict().items()}
+    if isinstance(rival, LayerRival):
+        arrays |= {"layers": np.array(rival.layers), "channels": np.array(rival.channels)}
+    return arrays
+
+
+def load(name: str, arrays: Mapping[str, np.ndarray]) -> Rival:
+    """Return the rival `name` that `save` gave these arrays of, on the CPU.
+
+    Raises
+    ------
+    FeaturePathsError
+        If there is no such rival.
+    """
+    if name not in RIVALS:
+        raise FeaturePathsError(f"There is no detector {name!r}; there are {', '.join(RIVALS)}.")
+    rival = RIVALS[name]()
+    for path, values in arrays.items():
+        if path in ("layers", "channels"):
+            setattr(rival, path, [int(number) for number in values])
+            continue
+        module, _, buffer = path.rpartition(".")
+        rival.get_submodule(module).register_buffer(buffer, torch.from_numpy(np.array(values)))
+    return rival
+
+
+def cross_fitted_scores(
+    make: Callable[[], Rival],
+    train: Chunks,
+    calibration: Observed,
+    labels: Tensor,
+    channels: Sequence[int],
+    folds: int = FOLDS,
+) -> Tensor:
+    """Return scores of calibration images by rivals that have not seen them, float64 [N].
+
+    Images are ordered by their `labels` [N], those of a class as they come, and dealt out to the folds in turn. Each
+    fold is scored by a rival that is calibrated on the others; the training images are learned once.
+
+    Raises
+    ------
+    FeaturePathsError
+        If there are fewer images than folds.
+    """
+    count = len(labels)
+    if count < folds:
+        raise FeaturePathsError(f"{count} calibration images cannot be cut into {folds}: set data.calibration higher.")
+    fold = torch.empty_like(labels)
+    fold[labels.argsort(stable=True)] = torch.arange(count).to(labels) % folds
+    rival = make()
+    rival.learn(train, channels)
+    scores = torch.empty(count, dtype=torch.float64, device=calibration.logits.device)
+    with torch.no_grad():
+        for number in range(folds):
+            rival.calibrate(calibration.take(fold != number))
+            scores[fold == number] = rival.score(calibration.take(fold == number))
+    return scores
+
+
+def log_length(vectors: Tensor) -> Tensor:
+    """Return the logarithm of the lengths of vectors [N, d], [N], finite at 0 as its gradient is."""
+    return (vectors.square().sum(dim=1) + SMALLEST_LENGTH**2).log() / 2
+
+
+class _Moments:
+    """Class means and the covariance within classes, gathered chunk by chunk in float64."""
+
+    def __init__(self):
+        self.origin = None
+
+    def add(self, values: Tensor, labels: Tensor, classes: int) -> None:
+        """Take values [n, d] of images of classes `labels` [n] in."""
+        if self.origin is None:
+            self.origin = values.mean(dim=0)  # products of values near 0 lose nothing when means are subtracted
+            self.counts = values.new_zeros(classes)
+            self.sums = values.new_zeros(classes, values.shape[1])
+            self.products = values.new_zeros(values.shape[1], values.shape[1])
+        values = values - self.origin
+        membership = F.one_hot(labels, classes).to(values)
+        self.counts += membership.sum(dim=0)
+        self.sums += membership.T @ values
+        self.products += values.T @ values
+
+    def result(self, name: str) -> tuple[Tensor, Tensor]:
+        """Return class means [C, d] and covariance [d, d]."""
+        if self.origin is None or (self.counts == 0).any():
+            missing = "any class" if self.origin is None else f"class {int(self.counts.argmin())}"
+            raise FeaturePathsError(f"{name}: there is no training image of {missing}.")
+        means = self.sums / self.counts[:, None]
+        within = self.products - (self.sums.T @ means)
+        return means + self.origin, (within + within.T) / 2 / self.counts.sum()
+
+
+def _log_odds(logits: Tensor) -> Tensor:
+    """Return log p/(1-p) of the network's label, float64 [N], without p, which would be rounded to 1."""
+    top, label = logits.double().max(dim=1)
+    others = logits.double().scatter(1, label.unsqueeze(1), -torch.inf)
+    return top - others.logsumexp(dim=1)
+
+
+def _finite(values: Tensor, what: str, name: str) -> Tensor:
+    if not torch.isfinite(values).all():
+        raise FeaturePathsError(
+            f"{name}: what the network shows gives a {what} that is not finite. Make its features again."
+        )
+    return values
+
+
+def _too_few(name: str, least: int) -> FeaturePathsError:
+    return FeaturePathsError(
+        f"{name}: it needs at least {least} clean calibration images: set data.calibration higher."
+    )
