@@ -299,8 +299,8 @@ class Transport(DensityRival):
     For consecutive layers of equal size the step :math:`r = h^{l+1} - h^l` gives two statistics, :math:`\log|r|` and
     :math:`\cos(r, h^l)`. Source: Karkar, Gallinari and Rakotomamonjy, Adversarial sample detection through neural
     network transport dynamics, 2023 (the paper's reference 10). What differs: they train a random forest on labelled
-    adversarial examples, here a Gaussian of clean images stands in its place; and they see the residual of every block
-    before the activation, while layers here are tapped after it, so that steps between sizes are not seen.
+    adversarial examples, here a Gaussian of clean images stands in its place; and layers are tapped after the
+    activation here, so that a step is not the residual that a block adds before it.
     """
 
     name = "transport"
