@@ -1,6 +1,6 @@
 """Run the benchmarks, print their table, and, when all are run, write results/benchmarks.json and .md.
 
-python -m benchmarks [training] [attacks] [features] [memory] [orchestration]    all of them when none is named
+python -m benchmarks [training] [attacks] [features] [detectors] [memory] [orchestration]    all when none is named
 """
 
 import argparse
@@ -14,7 +14,7 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from benchmarks import attacks, features, memory, orchestration, training
+from benchmarks import attacks, detectors, features, memory, orchestration, training
 from benchmarks.measure import Result
 
 RESULTS = Path("results")
@@ -29,6 +29,7 @@ def main() -> None:
         "training": lambda: training.measure(device),
         "attacks": lambda: attacks.measure(device),
         "features": lambda: features.measure(device, RESULTS),
+        "detectors": lambda: detectors.measure(device),
         "memory": lambda: memory.measure(RESULTS),
         "orchestration": orchestration.measure,
     }

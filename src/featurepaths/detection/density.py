@@ -43,6 +43,10 @@ class Density(nn.Module):
     together.
     """
 
+    def __init__(self):
+        super().__init__()
+        self.standard = Standard()
+
     def fit(self, statistics: Tensor, labels: Tensor, classes: int) -> None:
         """Learn from statistics [N, S] of images of classes `labels` [N].
 
@@ -57,7 +61,6 @@ class Density(nn.Module):
             )
         if not torch.isfinite(statistics).all():
             raise FeaturePathsError("A statistic of the calibration images is not finite. Delete their features.")
-        self.standard = Standard()
         self.standard.fit(statistics)
         values = self.standard(statistics.detach())
         width = values.shape[1]

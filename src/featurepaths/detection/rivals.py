@@ -120,11 +120,12 @@ class TwoSidedConfidence(Rival):
         if len(values) < 2:
             raise _too_few(self.name, 2)
         ordered, counts = values.unique(return_counts=True)  # equal values get their middle rank
-        heights = (counts.cumsum(0) - (counts - 1) / 2) / (len(values) + 1)
-        reach = values.std().clamp_min(1e-6).view(1)
-        ends = heights.new_tensor([0.0, 1.0]).split(1)
+        heights = (counts.cumsum(0) - (counts.double() - 1) / 2) / (len(values) + 1)
+        deviation = values.std()
+        reach = torch.where(deviation > 0, deviation, 1)
+        zero, one = heights.new_tensor([0.0]), heights.new_tensor([1.0])
         self.register_buffer("positions", torch.cat([ordered[:1] - reach, ordered, ordered[-1:] + reach]))
-        self.register_buffer("heights", torch.cat([ends[0], heights, ends[1]]))
+        self.register_buffer("heights", torch.cat([zero, heights, one]))
 
     def raw_score(self, observed: Observed) -> Tensor:
         """Return the smaller tail, at most 1/2; negative far outside of what was seen."""
@@ -298,31 +299,29 @@ class Transport(DensityRival):
     For consecutive layers of equal size the step :math:`r = h^{l+1} - h^l` gives two statistics, :math:`\log|r|` and
     :math:`\cos(r, h^l)`. Source: Karkar, Gallinari and Rakotomamonjy, Adversarial sample detection through neural
     network transport dynamics, 2023 (the paper's reference 10). What differs: they train a random forest on labelled
-    adversarial examples, here a Gaussian of clean images stands in its place; and they see the residual of every block
-    before the activation, while layers here are tapped after it, so that steps between sizes are not seen.
+    adversarial examples, here a Gaussian of clean images stands in its place; and layers are tapped after the
+    activation here, so that a step is not the residual that a block adds before it.
     """
 
     name = "transport"
 
-    def learn(self, train: Chunks, channels: Sequence[int]) -> None:
-        """Make sure that there is a step to measure."""
-        super().learn(train, channels)
-        if not self._steps():
-            raise FeaturePathsError(f"{self.name}: no two consecutive layers of {self.layers} have the same size.")
-
     def statistics(self, observed: Observed) -> Tensor:
         """Return logarithms of lengths, then cosines: [N, 2 steps]."""
         lengths, cosines = [], []
-        for layer in self._steps():
+        for layer in self._steps(observed):
             before, after = observed.features[layer - 1], observed.features[layer]
             step = after - before
             lengths.append(log_length(step))
             cosines.append((unit(step) * unit(before)).sum(dim=1))
         return torch.stack(lengths + cosines, dim=1)
 
-    def _steps(self) -> list[int]:
-        pairs = [layer for layer in self.layers if layer + 1 in self.layers]
-        return [layer for layer in pairs if self.channels[layer - 1] == self.channels[layer]]
+    def _steps(self, observed: Observed) -> list[int]:
+        """Return the layers that a step to one of as many channels and values starts from."""
+        sizes = [(number, feature.shape[1]) for number, feature in zip(self.channels, observed.features, strict=True)]
+        steps = [n for n in self.layers if n + 1 in self.layers and sizes[n - 1] == sizes[n]]
+        if not steps:
+            raise FeaturePathsError(f"{self.name}: no two consecutive layers of {self.layers} have the same size.")
+        return steps
 
 
 class PathDensity(DensityRival):
@@ -343,21 +342,6 @@ class PathDensity(DensityRival):
         margin = own - chosen.masked_fill(own_class, -torch.inf).amax(dim=2)
         lengths = torch.stack([log_length(observed.features[layer - 1]) for layer in self.layers], dim=1)
         return torch.cat([own, margin, lengths], dim=1)
-
-
-class SMax(LayerRival):
-    """The paper's own detector, eq. (5), to stand beside its rivals: there is nothing left for it to learn."""
-
-    name = "feature-paths"
-
-    def __init__(self, layers: Sequence[int] | None = None, weights: Sequence[float] = ()):
-        super().__init__(layers)
-        self.register_buffer("weights", torch.tensor(weights, dtype=torch.float64))
-
-    def raw_score(self, observed: Observed) -> Tensor:
-        """Return the greatest weighted similarity to a class, over the layers."""
-        chosen = observed.similarity[:, torch.tensor(self.layers) - 1].double()
-        return torch.einsum("nlc,l->nc", chosen, self.weights).amax(dim=1)
 
 
 RIVALS: dict[str, Callable[..., Rival]] = {
@@ -383,10 +367,9 @@ def load(name: str, arrays: Mapping[str, np.ndarray]) -> Rival:
     FeaturePathsError
         If there is no such rival.
     """
-    kinds = {SMax.name: SMax, **RIVALS}
-    if name not in kinds:
-        raise FeaturePathsError(f"There is no detector {name!r}; there are {', '.join(kinds)}.")
-    rival = kinds[name]()
+    if name not in RIVALS:
+        raise FeaturePathsError(f"There is no detector {name!r}; there are {', '.join(RIVALS)}.")
+    rival = RIVALS[name]()
     for path, values in arrays.items():
         if path in ("layers", "channels"):
             setattr(rival, path, [int(number) for number in values])
@@ -396,16 +379,18 @@ def load(name: str, arrays: Mapping[str, np.ndarray]) -> Rival:
     return rival
 
 
-def cross_fitted_scores(rival: Rival, calibration: Observed, labels: Tensor, folds: int = FOLDS) -> Tensor:
-    """Return scores of calibration images by a rival that has not seen them, float64 [N].
+def cross_fitted_scores(
+    make: Callable[[], Rival],
+    train: Chunks,
+    calibration: Observed,
+    labels: Tensor,
+    channels: Sequence[int],
+    folds: int = FOLDS,
+) -> Tensor:
+    """Return scores of calibration images by rivals that have not seen them, float64 [N].
 
     Images are ordered by their `labels` [N], those of a class as they come, and dealt out to the folds in turn. Each
-    fold is scored by the rival calibrated on the others: it has to be calibrated again afterwards.
-
-    Parameters
-    ----------
-    rival
-        One that has learned from the training images.
+    fold is scored by a rival that is calibrated on the others; the training images are learned once.
 
     Raises
     ------
@@ -417,6 +402,8 @@ def cross_fitted_scores(rival: Rival, calibration: Observed, labels: Tensor, fol
         raise FeaturePathsError(f"{count} calibration images cannot be cut into {folds}: set data.calibration higher.")
     fold = torch.empty_like(labels)
     fold[labels.argsort(stable=True)] = torch.arange(count).to(labels) % folds
+    rival = make()
+    rival.learn(train, channels)
     scores = torch.empty(count, dtype=torch.float64, device=calibration.logits.device)
     with torch.no_grad():
         for number in range(folds):

@@ -1,4 +1,4 @@
-"""What a network shows of images, as tensors: logits, layer features and their feature paths, eq. (2), differentiable."""
+"""What a network shows of images, as tensors: logits, features and feature paths (eq. 2), differentiable."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -25,15 +25,15 @@ class Observed(NamedTuple):
 def observe(logits: Tensor, features: list[Tensor], centroids: Sequence[Tensor]) -> Observed:
     """Compare features, by layer [N, d_l], with each layer's centroids [C, d_l], unit vectors, by their cosine.
 
-    What `featurepaths.paths.similarity.similarities` computes. A zero feature has similarity 0 to every class, and its
-    gradient is 0 too.
+    What `featurepaths.paths.similarity.similarities` computes. A zero feature has similarity 0 to every class, and a
+    finite gradient.
     """
     by_layer = [_cosine(feature, found) for feature, found in zip(features, centroids, strict=True)]
     return Observed(logits, features, torch.stack(by_layer, dim=1))
 
 
 def unit(vectors: Tensor) -> Tensor:
-    """Return vectors [N, d] scaled to length 1; a zero vector stays zero, and so is its gradient."""
+    """Return vectors [N, d] scaled to length 1; a zero vector stays zero, and its gradient is finite."""
     return vectors / _length_or_one(vectors)
 
 
