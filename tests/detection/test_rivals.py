@@ -507,10 +507,16 @@ def test_a_label_that_no_calibration_image_has_is_scored():
 # Cross-fitting
 
 
+def cross_fitted(name, train, calibration, labels, **options):
+    rival = RIVALS[name]()
+    rival.learn(train, CHANNELS)
+    return cross_fitted_scores(rival, calibration, labels, **options)
+
+
 @pytest.mark.parametrize("name", RIVALS)
 def test_cross_fitted_scores_are_those_of_rivals_fitted_to_the_other_folds(name):
     train, (calibration, labels) = chunked(*images(1, 300)), images(2, 31)
-    found = cross_fitted_scores(RIVALS[name], train, calibration, labels, CHANNELS, folds=4)
+    found = cross_fitted(name, train, calibration, labels, folds=4)
     order = sorted(range(31), key=lambda row: (int(labels[row]), row))
     for number in range(4):
         mine = torch.tensor(order[number::4])
@@ -531,7 +537,7 @@ def test_an_outlier_does_not_reach_the_scores_of_its_own_fold(row, name):
     for feature in odd.features:
         feature[row] *= -50
     odd.similarity[row] *= -1
-    plain, planted = (cross_fitted_scores(RIVALS[name], [], seen, labels, CHANNELS) for seen in (calibration, odd))
+    plain, planted = (cross_fitted(name, [], seen, labels) for seen in (calibration, odd))
     position = sorted(range(60), key=lambda n: (int(labels[n]), n))
     fold = {n: place % 5 for place, n in enumerate(position)}
     same = torch.tensor([n for n in range(60) if n != row and fold[n] == fold[row]])
@@ -551,10 +557,10 @@ def test_training_images_are_read_once_for_all_folds():
 
     for name, reads in (("confidence", 0), ("path-density", 0), ("mahalanobis", 1), ("nearest-neighbours", 1)):
         train = Counted()
-        cross_fitted_scores(RIVALS[name], train, *images(2, 60), CHANNELS)
+        cross_fitted(name, train, *images(2, 60))
         assert train.reads == reads
 
 
 def test_fewer_images_than_folds():
     with pytest.raises(FeaturePathsError, match="4 calibration images cannot be cut into 5"):
-        cross_fitted_scores(RIVALS["confidence"], [], *images(2, 4), CHANNELS)
+        cross_fitted("confidence", [], *images(2, 4))

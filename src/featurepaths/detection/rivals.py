@@ -344,6 +344,21 @@ class PathDensity(DensityRival):
         return torch.cat([own, margin, lengths], dim=1)
 
 
+class SMax(LayerRival):
+    """The paper's own detector, eq. (5), to stand beside its rivals: there is nothing left for it to learn."""
+
+    name = "feature-paths"
+
+    def __init__(self, layers: Sequence[int] | None = None, weights: Sequence[float] = ()):
+        super().__init__(layers)
+        self.register_buffer("weights", torch.tensor(weights, dtype=torch.float64))
+
+    def raw_score(self, observed: Observed) -> Tensor:
+        """Return the greatest weighted similarity to a class, over the layers."""
+        chosen = observed.similarity[:, torch.tensor(self.layers) - 1].double()
+        return torch.einsum("nlc,l->nc", chosen, self.weights).amax(dim=1)
+
+
 RIVALS: dict[str, Callable[..., Rival]] = {
     rival.name: rival
     for rival in (Confidence, Energy, TwoSidedConfidence, Mahalanobis, NearestNeighbours, Transport, PathDensity)
@@ -367,9 +382,10 @@ def load(name: str, arrays: Mapping[str, np.ndarray]) -> Rival:
     FeaturePathsError
         If there is no such rival.
     """
-    if name not in RIVALS:
-        raise FeaturePathsError(f"There is no detector {name!r}; there are {', '.join(RIVALS)}.")
-    rival = RIVALS[name]()
+    kinds = {SMax.name: SMax, **RIVALS}
+    if name not in kinds:
+        raise FeaturePathsError(f"There is no detector {name!r}; there are {', '.join(kinds)}.")
+    rival = kinds[name]()
     for path, values in arrays.items():
         if path in ("layers", "channels"):
             setattr(rival, path, [int(number) for number in values])
@@ -379,18 +395,16 @@ def load(name: str, arrays: Mapping[str, np.ndarray]) -> Rival:
     return rival
 
 
-def cross_fitted_scores(
-    make: Callable[[], Rival],
-    train: Chunks,
-    calibration: Observed,
-    labels: Tensor,
-    channels: Sequence[int],
-    folds: int = FOLDS,
-) -> Tensor:
-    """Return scores of calibration images by rivals that have not seen them, float64 [N].
+def cross_fitted_scores(rival: Rival, calibration: Observed, labels: Tensor, folds: int = FOLDS) -> Tensor:
+    """Return scores of calibration images by a rival that has not seen them, float64 [N].
 
     Images are ordered by their `labels` [N], those of a class as they come, and dealt out to the folds in turn. Each
-    fold is scored by a rival that is calibrated on the others; the training images are learned once.
+    fold is scored by the rival calibrated on the others: it has to be calibrated again afterwards.
+
+    Parameters
+    ----------
+    rival
+        One that has learned from the training images.
 
     Raises
     ------
@@ -402,8 +416,6 @@ def cross_fitted_scores(
         raise FeaturePathsError(f"{count} calibration images cannot be cut into {folds}: set data.calibration higher.")
     fold = torch.empty_like(labels)
     fold[labels.argsort(stable=True)] = torch.arange(count).to(labels) % folds
-    rival = make()
-    rival.learn(train, channels)
     scores = torch.empty(count, dtype=torch.float64, device=calibration.logits.device)
     with torch.no_grad():
         for number in range(folds):

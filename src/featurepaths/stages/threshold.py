@@ -10,7 +10,7 @@ import numpy as np
 
 from featurepaths.collapse import layers_before_collapse
 from featurepaths.detection.scores import s_max
-from featurepaths.detection.thresholds import at_false_positive_rate, otsu
+from featurepaths.detection.thresholds import at_false_positive_rate, otsu, rate_name
 from featurepaths.errors import FeaturePathsError
 from featurepaths.paths.aggregate import weights_of
 from featurepaths.paths.records import open_pair
@@ -37,7 +37,7 @@ def main(arguments):
     thresholds = {"otsu": otsu(np.concatenate([clean, adversarial]))}
     if settings["protocol"] == "held-out":
         for rate in map(Fraction, settings["false_positive_rates"]):
-            thresholds[f"fpr-{float(100 * rate):.12g}"] = at_false_positive_rate(clean, rate)
+            thresholds[rate_name(rate)] = at_false_positive_rate(clean, rate)
     content = {
         "detector": "feature-paths",
         "protocol": settings["protocol"],
