@@ -144,7 +144,7 @@ wildcard_constraints:
     pooling="flatten|mean",
     split="train|calibration|test",
     attack="[A-Za-z0-9_]+",
-    keep="first-success|last-success|max-loss",
+    keep="first-success|last-success|max-loss|returned",
     images="[A-Za-z0-9_.-]+",
     shard=r"\d+-of-\d+",
     calibration=r"held-out|paper\.[A-Za-z0-9_]+\.[a-z-]+",

@@ -72,9 +72,16 @@ def test_schema_in_the_repository_is_the_models_schema():
         ("attacks.apgd.eps", "8/0", "attacks.apgd.eps: '8/0' is not a number or a fraction"),
         ("attacks.apgd.eps", 0, "attacks.apgd.eps: should be greater than 0"),
         ("attacks.apgd.eps", None, "attacks.apgd.eps: missing"),
-        ("attacks.apgd.method", "pgdd", "attacks.apgd.method: input should be 'apgd', not 'pgdd'"),
+        (
+            "attacks.apgd.method",
+            "pgdd",
+            "attacks.apgd.method: should be one of apgd, fgsm, pgd, mifgsm, deepfool, cw, ",
+        ),
+        ("attacks.apgd.method", "pgdd", "autoattack, not 'pgdd'; did you mean 'pgd'?"),
+        ("attacks.apgd.seed", -1, "attacks.apgd.seed: input should be greater than or equal to 0, not -1"),
         ("attacks.apgd.norm", "l1", "attacks.apgd.norm: input should be 'linf' or 'l2', not 'l1'"),
         ("attacks.apgd.keep", ["best"], "attacks.apgd.keep.0"),
+        ("attacks.apgd.keep", ["returned"], "attacks.apgd.keep.0: input should be 'first-success', 'last-success' or"),
         ("attacks", {"a b": {"eps": 1}}, "attacks.a b"),
         ("models", {"../x": {"architecture": "resnet20"}}, "models.../x"),
         ("name", "../elsewhere", "name: string should match pattern"),
@@ -113,6 +120,86 @@ def test_schema_in_the_repository_is_the_models_schema():
 )
 def test_what_is_wrong_is_named(path, value, expected):
     assert expected in message(changed(path, value))
+
+
+@pytest.mark.parametrize(
+    ("attack", "expected"),
+    [
+        ({"method": "pgd"}, "attacks.x: eps is missing; method pgd needs a radius"),
+        ({"method": "fgsm", "eps": 1, "norm": "l2"}, "attacks.x.norm: method fgsm has linf, not l2"),
+        ({"method": "square", "eps": 1, "norm": "l1"}, "attacks.x.norm: method square has linf or l2, not l1"),
+        ({"method": "pgd", "eps": 1, "norm": "l3"}, "attacks.x.norm: input should be 'linf', 'l2', 'l1' or 'l0', not"),
+        (
+            {"method": "pgd", "eps": 1, "parameters": {"stpes": 3}},
+            "attacks.x.parameters: 'stpes' is no parameter of method pgd, which has steps, alpha, random_start; did "
+            "you mean 'steps'?",
+        ),
+        (
+            {"method": "ead", "parameters": {"kappa": 3}},
+            "attacks.x.parameters: 'kappa' is no parameter of method ead, which has max_iterations, ",
+        ),
+        (
+            {"method": "fgsm", "eps": 1, "parameters": {"steps": 3}},
+            "attacks.x.parameters: 'steps' is no parameter of method fgsm, which has none",
+        ),
+        (
+            {"method": "cw", "parameters": {"steps": 2.5}},
+            "attacks.x.parameters: steps should be a whole number of at least 1, not 2.5",
+        ),
+        ({"method": "cw", "parameters": {"steps": True}}, "steps should be a whole number of at least 1, not True"),
+        ({"method": "ead", "parameters": {"max_iterations": 9}}, "should be a whole number of at least 10, not 9"),
+        (
+            {"method": "cw", "parameters": {"lr": "1/0"}},
+            "attacks.x.parameters: lr: '1/0' is not a number or a fraction",
+        ),
+        ({"method": "cw", "parameters": {"lr": -1}}, "lr should be a number of at least 0, not -1"),
+        (
+            {"method": "square", "eps": 1, "parameters": {"p_init": 1}},
+            "p_init should be a number of at least 0 and at most 9/10, not 1",
+        ),
+        ({"method": "square", "eps": 1, "parameters": {"loss": "dlr"}}, "loss should be margin or ce, not 'dlr'"),
+        ({"method": "pgd", "eps": 1, "parameters": {"random_start": 1}}, "random_start should be true or false, not 1"),
+        ({"method": "onepixel", "eps": 1.5}, "attacks.x.eps: should be a whole number of pixels, not 3/2"),
+        (
+            {"method": "cw", "iterations": 3},
+            "attacks.x.iterations: unknown key; known keys are eps, images, keep, method",
+        ),
+        ({"method": "cw", "parameter": {}}, "attacks.x.parameter: unknown key; did you mean 'parameters'?"),
+        ({"method": "cw", "keep": ["max-loss"]}, "attacks.x.keep.0: input should be 'returned', not 'max-loss'"),
+        ({"method": "cw", "keep": []}, "attacks.x.keep: list should have at least 1 item"),
+        ({"eps": 1, "parameters": {}}, "attacks.x.parameters: unknown key"),
+    ],
+)
+def test_what_is_wrong_with_an_attack_of_the_zoo_is_named(attack, expected):
+    told = message(changed("attacks", {**DEFAULT["attacks"], "x": attack}))
+    assert expected in told
+    assert len(told.splitlines()) == 2, "nothing else is wrong"
+
+
+def test_attacks_of_the_zoo_have_the_librarys_defaults_and_exact_numbers():
+    attacks = {
+        **DEFAULT["attacks"],
+        "a": {"method": "pgd", "eps": "8/255"},
+        "b": {"method": "cw", "parameters": {"lr": 0.1, "steps": 7}},
+    }
+    experiment = read_experiment(changed("attacks", attacks))
+    found = experiment.model_dump(mode="json")["attacks"]
+    assert found["a"] == {
+        "method": "pgd", "norm": "linf", "eps": "8/255", "images": None, "keep": ["returned"], "seed": 0,
+        "parameters": {"steps": 10, "alpha": "2/255", "random_start": True},
+    }  # fmt: skip
+    assert (found["b"]["norm"], found["b"]["eps"]) == ("l2", None)
+    assert found["b"]["parameters"] == {"steps": 7, "c": "1", "kappa": "0", "lr": "1/10"}
+    again = read_experiment(experiment.model_dump(mode="json"))
+    assert again == experiment
+
+
+def test_a_defence_can_be_calibrated_on_an_attack_of_the_zoo():
+    config = changed("attacks", {**DEFAULT["attacks"], "f": {"method": "fgsm", "eps": 0.1}})
+    config["calibration"] = {"attack": "f", "keep": "returned"}
+    assert read_experiment(config).calibration.keep == "returned"
+    config["calibration"]["keep"] = "max-loss"
+    assert "calibration.keep: 'max-loss' is not one of attacks.f.keep" in message(config)
 
 
 def test_all_problems_are_told_at_once():

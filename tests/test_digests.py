@@ -57,6 +57,7 @@ def test_comments_docstrings_and_blank_lines_do_not_count(package, edit):
     [
         ("attacks/norms.py", {"train", "attack"}),  # imported by the training adversary and by the attack
         ("attacks/apgd.py", {"attack"}),
+        ("attacks/zoo.py", {"attack"}),
         ("networks/resnet.py", {"train", "attack", "features"}),
         ("paths/similarity.py", {"centroids", "paths", "collapse", "threshold"}),
         ("paths/aggregate.py", {"threshold", "selection", "detection", "recognition"}),
@@ -88,6 +89,16 @@ def test_library_versions_count_where_they_are_imported(monkeypatch):
     monkeypatch.setattr(digests, "version", lambda name: "0.0" if name == "torch" else real(name))
     assert digests.code_digest("attack") != before["attack"]
     assert digests.code_digest("centroids") == before["centroids"]
+    forget()
+
+
+def test_the_attack_library_counts_for_attacks_only(monkeypatch):
+    forget()
+    before = {stage: digests.code_digest(stage) for stage in STAGES}
+    forget()
+    real = digests.version
+    monkeypatch.setattr(digests, "version", lambda name: "0.0" if name == "torchattacks" else real(name))
+    assert {stage for stage in STAGES if digests.code_digest(stage) != before[stage]} == {"attack"}
     forget()
 
 

@@ -2,6 +2,7 @@ import copy
 
 import pytest
 
+from featurepaths.attacks.methods import METHODS
 from featurepaths.config import read_experiment
 from featurepaths.needs import DataSize, Estimator, Needs
 from tests.conftest import TINY
@@ -52,6 +53,31 @@ def test_a_shard_needs_its_share_of_the_time():
     whole = estimator().features("resnet20-standard-s0", gpu=False).minutes - 10
     part = estimator(shards={"features": 5}).features("resnet20-standard-s0", gpu=False).minutes - 10
     assert part == pytest.approx(whole / 5, abs=1)
+
+
+def minutes_of(attack, gpu=False, data=CIFAR):
+    made = estimator(data, attacks={**TINY["attacks"], "x": {"images": 10000, **attack}})
+    return made.attack("resnet18-standard-s0", "x", gpu).minutes - 10
+
+
+def test_attacks_of_the_zoo_ask_for_what_their_parameters_make_of_them():
+    """10,000 images, 80 passes a second, thrice over."""
+    pgd = {"method": "pgd", "eps": 0.1, "parameters": {"steps": 98}}
+    assert minutes_of(pgd) == pytest.approx(3 * 10000 * 100 / 80 / 60, abs=1)
+    assert minutes_of({"eps": 0.1, "iterations": 98}) == minutes_of(pgd)
+    square = [minutes_of({"method": "square", "eps": 0.1, "parameters": {"n_queries": n}}) for n in (1000, 2000)]
+    assert square[1] == pytest.approx(2 * square[0], rel=0.01)
+    assert minutes_of({"method": "fgsm", "eps": 0.1}) < minutes_of({"method": "mifgsm", "eps": 0.1})
+    few, many = (minutes_of({"method": "deepfool"}, data=DataSize(60000, classes, 32)) for classes in (10, 100))
+    assert many > 5 * few
+    assert minutes_of({"method": "onepixel", "eps": 20}) > 5 * minutes_of({"method": "onepixel", "eps": 1})
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_attack_of_the_zoo_has_an_estimate(method):
+    attack = {"method": method} | ({"eps": 1} if METHODS[method].radius else {})
+    slow, fast = minutes_of(attack), minutes_of(attack, gpu=True)
+    assert slow > fast >= 0
 
 
 def test_layers_are_those_of_the_network():

@@ -7,7 +7,7 @@ its slice of the configuration from its rule.
 import difflib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from fractions import Fraction
 from typing import Annotated, Any, Literal
 
@@ -16,13 +16,18 @@ from pydantic import (
     BaseModel,
     BeforeValidator,
     ConfigDict,
+    Discriminator,
     Field,
     PlainSerializer,
+    Tag,
     ValidationError,
+    ValidationInfo,
     WithJsonSchema,
+    field_validator,
     model_validator,
 )
 
+from featurepaths.attacks.methods import METHODS, Parameter, complete
 from featurepaths.errors import FeaturePathsError
 from featurepaths.networks.architectures import layer_count
 
@@ -73,6 +78,8 @@ Rates = Annotated[
     AfterValidator(_descending),
 ]
 Keep = Literal["first-success", "last-success", "max-loss"]
+AnyKeep = Literal["first-success", "last-success", "max-loss", "returned"]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Precision = Literal["auto", "float32", "bfloat16"]
 Pooling = Literal["flatten", "mean"]
 Objective = Literal["evade", "misvote", "match-features", "selective", "orthogonal"]
@@ -213,12 +220,124 @@ class Attack(Section):
     """Attack only so many images of a split, evenly spaced over it."""
     precision: Precision = "float32"
     """`bfloat16` only searches: its results are judged in float32. `auto` takes it where it is fast."""
+    seed: Seed = 0
+    """Attack seed: added to the training seed; attacks that differ in nothing else are repetitions, which the summary
+    averages first."""
 
     @model_validator(mode="after")
     def _units_fit_the_norm(self):
         if self.eps_units == "normalised" and self.norm != "linf":
             raise ValueError("eps_units: normalised needs norm: linf")
         return self
+
+
+def _known_method(method: Any) -> Any:
+    if method not in METHODS:
+        known = ["apgd", *METHODS]
+        raise ValueError(f"should be one of {', '.join(known)}, not '{method}'{_meant(method, known)}")
+    return method
+
+
+def _meant(given: Any, known: Iterable[str]) -> str:
+    """Return a question about what was meant, to end a message with, if something is close."""
+    close = difflib.get_close_matches(str(given), list(known), n=1)
+    return f"; did you mean '{close[0]}'?" if close else ""
+
+
+def _parameter(name: str, parameter: Parameter, value: Any) -> bool | int | str:
+    """Return a parameter's value, numbers as exact text, or say what it should be."""
+    if parameter.kind == "truth" and isinstance(value, bool):
+        return value
+    if parameter.kind == "word" and value in parameter.words:
+        return value
+    if (
+        parameter.kind == "whole"
+        and isinstance(value, int)
+        and not isinstance(value, bool)
+        and value >= parameter.least
+    ):
+        return value
+    if parameter.kind == "number":
+        try:
+            number = _exact(value)
+        except ValueError as error:
+            raise ValueError(f"{name}: {error}") from None
+        if number >= 0 and (parameter.most is None or number <= Fraction(parameter.most)):
+            return str(number)
+    should = {
+        "truth": "true or false",
+        "word": " or ".join(parameter.words),
+        "whole": f"a whole number of at least {parameter.least}",
+        "number": "a number of at least 0" + (f" and at most {parameter.most}" if parameter.most else ""),
+    }[parameter.kind]
+    raise ValueError(f"{name} should be {should}, not {value!r}")
+
+
+class ZooAttack(Section):
+    """An attack on the network alone, by torchattacks (Kim, 2020), which has to be installed."""
+
+    method: Annotated[Literal[tuple(METHODS)], BeforeValidator(_known_method)]
+    norm: Annotated[Literal["linf", "l2", "l1", "l0"] | None, Field(validate_default=True)] = None
+    """What the attack bounds or minimises: the method's first norm when left out. L0 counts pixels."""
+    eps: Annotated[Positive | None, Field(validate_default=True)] = None
+    """Radius in that norm, in pixel values of [0, 1], or in pixels for L0. `deepfool`, `cw` and `ead`, which minimise
+    the norm, need none: with one, an example that is farther away does not count as one."""
+    images: int | None = Field(None, ge=1)
+    """Attack only so many images of a split, evenly spaced over it."""
+    parameters: Annotated[dict[str, bool | int | float | str], Field(validate_default=True)] = {}
+    """What the method lets one choose: see `docs/method.md`. torchattacks' defaults stand for what is left out, and for
+    `alpha`, the step, 2.5 eps / steps."""
+    keep: Annotated[list[Literal["returned"]], Field(min_length=1, max_length=1)] = ["returned"]
+    """What the library returns is evaluated."""
+    seed: Seed = 0
+    """Attack seed: added to the training seed; attacks that differ in nothing else are repetitions, which the summary
+    averages first."""
+
+    @field_validator("norm")
+    @classmethod
+    def _norm_is_the_methods(cls, norm: str | None, info: ValidationInfo) -> str | None:
+        method = info.data.get("method")
+        if method is None:
+            return norm
+        known = METHODS[method].norms
+        if norm is not None and norm not in known:
+            raise ValueError(f"method {method} has {' or '.join(known)}, not {norm}")
+        return norm or known[0]
+
+    @field_validator("eps")
+    @classmethod
+    def _radius_is_there(cls, eps: Fraction | None, info: ValidationInfo) -> Fraction | None:
+        method = info.data.get("method")
+        if method and eps is None and METHODS[method].radius:
+            raise ValueError(f"eps is missing; method {method} needs a radius")
+        if eps is not None and info.data.get("norm") == "l0" and eps.denominator != 1:
+            raise ValueError(f"should be a whole number of pixels, not {eps}")
+        return eps
+
+    @field_validator("parameters")
+    @classmethod
+    def _parameters_are_the_methods(cls, given: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
+        if not {"method", "norm", "eps"} <= info.data.keys():  # one of them is wrong, which is said already
+            return given
+        method = info.data["method"]
+        known = METHODS[method].parameters
+        for name in given:
+            if name not in known:
+                has = f"which has {', '.join(known)}" if known else "which has none"
+                raise ValueError(f"'{name}' is no parameter of method {method}, {has}{_meant(name, known)}")
+        read = {name: _parameter(name, known[name], value) for name, value in given.items()}
+        return complete(method, read, info.data["eps"])
+
+
+def _section_of(attack: Any) -> str:
+    """Return the section that describes an attack: AutoPGD's unless another method is named."""
+    method = attack.get("method", "apgd") if isinstance(attack, Mapping) else getattr(attack, "method", "apgd")
+    return "Attack" if method == "apgd" else "ZooAttack"
+
+
+AnyAttack = Annotated[
+    Annotated[Attack, Tag("Attack")] | Annotated[ZooAttack, Tag("ZooAttack")], Discriminator(_section_of)
+]
 
 
 class Shards(Section):
@@ -253,7 +372,7 @@ class CalibrationAttack(Section):
     """The attack whose examples the held-out defence is calibrated on."""
 
     attack: str
-    keep: Keep
+    keep: AnyKeep
 
 
 class Detection(Section):
@@ -363,7 +482,7 @@ class Experiment(Section):
     models: Annotated[dict[Name, Model], Field(min_length=1)]
     training: Annotated[dict[Name, Training], Field(min_length=1)]
     """Every model is trained in each of these ways."""
-    attacks: Annotated[dict[Name, Attack], Field(min_length=1)]
+    attacks: Annotated[dict[Name, AnyAttack], Field(min_length=1)]
     calibration: CalibrationAttack | None = None
     """Needed unless `data.calibration` is 0."""
     features: Features = Features()
@@ -508,7 +627,7 @@ def _keys_beside(location: tuple) -> list[str]:
                 schema = branch["properties"][part]
             elif "patternProperties" in branch:
                 (schema,) = branch["patternProperties"].values()
-            elif branch.get("properties", {}).get("source", {}).get("const") == part:
+            elif part in (branch.get("title"), branch.get("properties", {}).get("source", {}).get("const")):
                 schema = branch
     schema = _resolve(schema, full)
     found = [schema, *(_resolve(branch, full) for branch in schema.get("anyOf", []))]

@@ -73,4 +73,3 @@ class FeaturePathDefense(nn.Module):
         flagged = score < chosen.threshold
         voted = vote(similarity, chosen.voting_layers, chosen.voting_weights, chosen.tie)
         return Decision(network_labels, score, flagged, voted, recognise(network_labels, flagged, voted))
-

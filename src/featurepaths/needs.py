@@ -7,7 +7,7 @@ it is a careful guess. A job that needs more is ended by its cluster, and a retr
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from featurepaths.config import Experiment, Model
+from featurepaths.config import AnyAttack, Experiment, Model
 from featurepaths.networks.architectures import BLOCKS
 
 PASSES_PER_SECOND = {False: 80.0, True: 1600.0}
@@ -19,6 +19,10 @@ TORCH_MB = 3000
 """A process with torch and CUDA before it does anything."""
 PASS_MB = 6
 """One image, forward and backward, through a network of width 64 at 32x32."""
+ONE_BY_ONE = {"deepfool", "onepixel"}
+"""Attacks whose images pass through the network one by one, or a few candidates of one."""
+SLOWER_ALONE = {False: 2, True: 20}
+"""How much slower that is than in blocks of 64: on one CPU thread, on a GPU."""
 
 
 class Needs(NamedTuple):
@@ -69,7 +73,10 @@ class Estimator:
         model, options = self._model(run), self.experiment.attacks[attack]
         images = min(options.images or self.data.images, self.data.images) / self.experiment.shards.attacks
         mb = TORCH_MB + 64 * PASS_MB * self._activations(model)
-        return self._needs(mb, self._seconds(model, images * (options.iterations + 2), gpu))
+        passes = passes_of(options, self.data.classes)
+        if options.method in ONE_BY_ONE:
+            passes *= SLOWER_ALONE[gpu]
+        return self._needs(mb, self._seconds(model, images * passes, gpu))
 
     def adaptive(self, run: str, gpu: bool) -> Needs:
         """A shard of all attacks on a frozen defence."""
@@ -144,3 +151,26 @@ class Estimator:
     @staticmethod
     def _needs(mb: float, seconds: float) -> Needs:
         return Needs(round(mb), 10 + round(MARGIN * seconds / 60))
+
+
+def passes_of(attack: AnyAttack, classes: int) -> float:
+    """Return how often an image passes through the network, forward and backward, in an attack; forward is half."""
+    if attack.method == "apgd":
+        return attack.iterations + 2
+    given = attack.parameters
+    match attack.method:
+        case "fgsm":
+            passes = 1
+        case "pgd" | "mifgsm" | "cw":
+            passes = given["steps"]
+        case "deepfool":  # a gradient of every class; it seldom takes more than a few steps
+            passes = min(given["steps"], 5) * classes
+        case "ead":
+            passes = 1.5 * given["binary_search_steps"] * given["max_iterations"]
+        case "onepixel":  # five coordinates a pixel, at least one candidate each
+            passes = max(given["popsize"], 5 * int(attack.eps)) * (given["steps"] + 2) / 2
+        case "square":
+            passes = given["n_queries"] * given["n_restarts"] / 2
+        case "autoattack":  # 5,000 queries of Square, a few dozen steps against every class, or 20 gradients a step
+            passes = {"standard": 2500 + 50 * classes, "plus": 3000 + 150 * classes, "rand": 500}[given["version"]]
+    return passes + 2

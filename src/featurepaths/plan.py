@@ -157,7 +157,7 @@ class Plan:
     def attack(self, run: str, split: str, attack: str) -> Artefact:
         """An attack on a run's network."""
         settings = self.config["attacks"][attack] | {"keep": self._keeps(attack)}
-        settings |= {"seed": self._parts(run)[2], "torch_threads": self.config["torch_threads"]}
+        settings |= {"seed": settings["seed"] + self._parts(run)[2], "torch_threads": self.config["torch_threads"]}
         inputs = {"checkpoint": [self.train(run)], "data": [self.data()]}
         return self._artefact("attack", run, f"attacks/{split}.{attack}.h5", settings, **inputs)
 
@@ -411,12 +411,13 @@ class Plan:
         return groups
 
     def _papers_attacks(self) -> list[str]:
-        """Return the attacks that the paper's numbers may stand beside: on CIFAR-10, L-infinity, 8/255."""
+        """Return the attacks that the paper's numbers may stand beside: AutoPGD on CIFAR-10, L-infinity, 8/255."""
         data = self.experiment.data
         if "cifar10" not in (data.source, getattr(data, "stands_for", None)):
             return []
         attacks = self.experiment.attacks.items()
-        return sorted(name for name, attack in attacks if attack.norm == "linf" and attack.eps == Fraction(8, 255))
+        papers = ("apgd", "linf", Fraction(8, 255))
+        return sorted(name for name, attack in attacks if (attack.method, attack.norm, attack.eps) == papers)
 
     def _runs_and_poolings(self) -> list[tuple[str, str]]:
         return [(run, pooling) for run in self.runs for pooling in self.poolings]

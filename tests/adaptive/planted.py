@@ -12,7 +12,9 @@ from featurepaths.paths.network import PathNetwork
 LENGTH, ANGLE = 0.6, math.radians(10)
 FLAGGED_FROM, FLAGGED_TO = math.radians(20), math.radians(70)
 """Images at angles between these are flagged: the score is the cosine to the nearer axis."""
-CENTROIDS = torch.tensor([[1.0, 0.0], [0.0, 1.0], [-math.sqrt(0.5), -math.sqrt(0.5)], [-math.sqrt(0.5), -math.sqrt(0.5)]])
+CENTROIDS = torch.tensor(
+    [[1.0, 0.0], [0.0, 1.0], [-math.sqrt(0.5), -math.sqrt(0.5)], [-math.sqrt(0.5), -math.sqrt(0.5)]]
+)
 
 
 class Plane(nn.Module):

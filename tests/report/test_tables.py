@@ -135,6 +135,22 @@ def test_attacks_by_hand():
     assert pd.isna(tables.attack_table([(run(), "apgd", none)]).iloc[0]["mean_first_fooled_step"])
 
 
+def test_what_the_attack_library_does_not_tell_is_left_open():
+    records = {
+        "clean_correct": np.array([True, True]),
+        "success": np.array([True, False]),
+        "first_fooled_step": np.full(2, -1, np.int32),
+        "vanished_steps": np.zeros(2, np.int32),
+        "queries": np.full(2, 3),
+        "returned": {"loss": np.array([1.0, 2.0]), "norm": np.array([0.1, 0.3])},
+        "keeps": ["returned"],
+    }
+    row = tables.attack_table([(run(), "cw", records)]).iloc[0]
+    assert (row["success_rate"], row["mean_norm"]) == (0.5, pytest.approx(0.2))
+    assert pd.isna(row["gradient_vanished"])
+    assert pd.isna(row["mean_first_fooled_step"])
+
+
 def made(*runs):
     found = {
         "recognition": tables.recognition_table([recognition(one) for one in runs]),

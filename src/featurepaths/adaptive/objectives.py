@@ -193,7 +193,8 @@ def _alternating(
         return value
     wrong = wrongness(seen.logits, labels, targets, loss, enough=False)
     to_wrong, to_above = (
-        torch.autograd.grad(part.sum(), images, retain_graph=True)[0].flatten(1) for part in (wrong, defense.score(seen))
+        torch.autograd.grad(part.sum(), images, retain_graph=True)[0].flatten(1)
+        for part in (wrong, defense.score(seen))
     )
     fooled = (seen.logits.detach().argmax(dim=1) != labels).unsqueeze(1)
     step, other = torch.where(fooled, to_above, to_wrong), torch.where(fooled, to_wrong, to_above)

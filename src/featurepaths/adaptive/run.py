@@ -140,9 +140,7 @@ class Standing:
 def search(objectives: tuple[Objective, Objective | None], block: Block, budget: Budget, restart: int = 0) -> Search:
     """Run AutoPGD on a block; the example of greatest loss among those that fool is what counts."""
     objective, judge = objectives
-    start = random_start(
-        block.clean, block.indices, budget.eps, budget.norm, budget.seed + restart * SEEDS_APART
-    )
+    start = random_start(block.clean, block.indices, budget.eps, budget.norm, budget.seed + restart * SEEDS_APART)
     return apgd(
         objective, block.clean, block.labels, start, eps=budget.eps, norm=budget.norm, step=budget.step,
         iterations=budget.iterations, keeps=["max-loss"], judge=judge,
@@ -231,12 +229,16 @@ def adaptive_blocks(
             found = search(target.attacker(goal, loss, classes), part, budget, restart)
             decision = standing.meet(found.points["max-loss"].adversarial, chosen)
             records |= _recorded(f"attacks/{name}", block.count, chosen, decision, found)
-        yield rows, records | {
-            "undefended/adaptive": standing.network,
-            "defended/adaptive": standing.defended,
-            "evading_score": standing.evading,
-            "worst/adversarial": standing.worst,
-        }
+        yield (
+            rows,
+            records
+            | {
+                "undefended/adaptive": standing.network,
+                "defended/adaptive": standing.defended,
+                "evading_score": standing.evading,
+                "worst/adversarial": standing.worst,
+            },
+        )
 
 
 def _searches(

@@ -50,5 +50,3 @@ class PathNetwork(nn.Module):
     def logits(self, images: Tensor) -> Tensor:
         """Return the network's logits [N, classes] alone."""
         return self.network(images)
-
-

@@ -187,7 +187,8 @@ def attack_table(found: Iterable[tuple[Run, str, Mapping[str, Any]]]) -> pd.Data
     """What every attack did to the undefended networks; records [N] of the images it attacked, by attack.
 
     `gradient_vanished` is the share of images whose gradient was zero in every pixel at some step; the loss and the
-    norm are means over images of the adversarial examples that a stopping rule keeps.
+    norm are means over images of the adversarial examples that a stopping rule keeps. Neither steps nor gradients are
+    known of attacks whose library only returns an example.
     """
     return pd.DataFrame(
         {
@@ -197,7 +198,7 @@ def attack_table(found: Iterable[tuple[Run, str, Mapping[str, Any]]]) -> pd.Data
             "seed": run.seed,
             **rate("clean_accuracy", int(records["clean_correct"].sum()), len(records["clean_correct"])),
             **rate("success_rate", int(records["success"].sum()), int(records["clean_correct"].sum())),
-            "gradient_vanished": (records["vanished_steps"] > 0).mean(),
+            "gradient_vanished": (records["vanished_steps"] > 0).mean() if keep != "returned" else math.nan,
             "mean_first_fooled_step": _mean_step(records),
             "mean_loss": records[keep]["loss"].mean(),
             "mean_norm": records[keep]["norm"].mean(),

@@ -15,15 +15,10 @@ from featurepaths.storage import RowWriter, create_hdf5
 
 
 def main(arguments):
-    import torch
-
-    from featurepaths.attacks.objectives import misclassify
     from featurepaths.attacks.resume import folder_of, forget, resuming
-    from featurepaths.attacks.run import attack_blocks
     from featurepaths.batches import blocks, extent
     from featurepaths.devices import device_name, use_device
     from featurepaths.networks.checkpoint import load_checkpoint
-    from featurepaths.networks.precision import InPrecision, resolve_precision
     from featurepaths.progress import progress
 
     settings = arguments.settings
@@ -37,36 +32,17 @@ def main(arguments):
     origin = command.origin_of("attack", arguments, name, inputs)
     device = use_device(arguments.device, settings["torch_threads"])
     network, description = load_checkpoint(arguments.checkpoint, device)
-    precision = resolve_precision(settings["precision"], device)
-    searched = exact = misclassify(network, settings["loss"])
-    if precision != "float32":
-        rough = InPrecision(copy.deepcopy(network), precision)  # a copy, because it lays the weights out anew
-        searched = misclassify(rough, settings["loss"])
-    unit = 1.0  # what eps and step are multiples of, in pixel values
-    if settings["eps_units"] == "normalised":
-        unit = torch.tensor(description["build"]["std"], device=device).view(-1, 1, 1)
-    step = settings.number("step")
+    if settings["method"] == "apgd":
+        search, precision = autopgd(settings, network, description, device)
+    else:
+        search, precision = zoo(settings, network, device), "float32"
     # Not an output of the rule, so that Snakemake leaves it when the job is killed. It belongs to this arithmetic only.
     saved = folder_of(arguments.adversarial, f"{origin.digest}.{device_name(device).replace(' ', '-')}.{precision}")
     with (
         open_split(arguments.data, arguments.split, settings["images"]) as data,
         create_hdf5(arguments.adversarial, origin) as file,
     ):
-        attack = partial(
-            attack_blocks,
-            searched,
-            data,
-            data.labels,
-            data.indices,
-            eps=settings.number("eps") * unit,
-            norm=settings["norm"],
-            step=step and step * unit,
-            iterations=settings["iterations"],
-            seed=settings["seed"],
-            keeps=settings["keep"],
-            judge=None if searched is exact else exact,
-            device=device,
-        )
+        attack = partial(search, data, data.labels, data.indices)
         mine = blocks(len(data), arguments.shard or (1, 1))
         file.attrs["device"] = device_name(device)
         file.attrs["precision"] = precision
@@ -80,15 +56,61 @@ def main(arguments):
         command.remove_shards(arguments.adversarial)
 
 
+def autopgd(settings, network, description, device):
+    """Return AutoPGD as a function of images, labels, indices and blocks, and the precision it searches in."""
+    import torch
+
+    from featurepaths.attacks.objectives import misclassify
+    from featurepaths.attacks.run import attack_blocks
+    from featurepaths.networks.precision import InPrecision, resolve_precision
+
+    precision = resolve_precision(settings["precision"], device)
+    searched = exact = misclassify(network, settings["loss"])
+    if precision != "float32":
+        rough = InPrecision(copy.deepcopy(network), precision)  # a copy, because it lays the weights out anew
+        searched = misclassify(rough, settings["loss"])
+    unit = 1.0  # what eps and step are multiples of, in pixel values
+    if settings["eps_units"] == "normalised":
+        unit = torch.tensor(description["build"]["std"], device=device).view(-1, 1, 1)
+    step = settings.number("step")
+    search = partial(
+        attack_blocks,
+        searched,
+        eps=settings.number("eps") * unit,
+        norm=settings["norm"],
+        step=step and step * unit,
+        iterations=settings["iterations"],
+        seed=settings["seed"],
+        keeps=settings["keep"],
+        judge=None if searched is exact else exact,
+        device=device,
+    )
+    return search, precision
+
+
+def zoo(settings, network, device):
+    """Return an attack of torchattacks as a function of images, labels, indices and blocks."""
+    from featurepaths.attacks.zoo import zoo_blocks
+
+    return partial(
+        zoo_blocks,
+        network,
+        eps=settings.number("eps"),
+        **{key: settings[key] for key in ("method", "norm", "parameters", "seed")},
+        device=device,
+    )
+
+
 def tell(file):
     """Print what the attack did."""
     if len(file["labels"]) == 0:
         print("No image: there are more shards than blocks.")
         return
     correct, fooled = file["clean_correct"][:].mean(), file["success"][:].mean()
-    vanished = (file["vanished_steps"][:] > 0).mean()
     print(f"{len(file['labels'])} images: {correct:.2%} correct when clean, {correct - fooled:.2%} under attack")
-    print(f"The gradient vanished at some step on {vanished:.2%} of them.")
+    if "returned" not in file:  # torchattacks does not tell
+        vanished = (file["vanished_steps"][:] > 0).mean()
+        print(f"The gradient vanished at some step on {vanished:.2%} of them.")
 
 
 def parser():

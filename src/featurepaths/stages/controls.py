@@ -123,7 +123,9 @@ def false_positives(found):
 
 
 def parser():
-    text = "as in the configuration's adaptive and its controls, with the ball of the attack; and tie, seed, torch_threads"
+    text = (
+        "as in the configuration's adaptive and its controls, with the ball of the attack; and tie, seed, torch_threads"
+    )
     made = command.parser(__doc__, text)
     command.add_device(made)
     frozen.add_arguments(made)

@@ -101,8 +101,9 @@ def main(arguments):
             thresholds = {"otsu": by_attack[settings["calibrated_on"]]}
             thresholds |= {rate_name(rate): at_false_positive_rate(clean, rate) for rate in rates}
             group = file.create_group(name)
+            learned = group.create_group("learned")
             for key, values in save(detector).items():
-                group[f"learned/{key}"] = values
+                learned[key] = values
             group.attrs["kind"] = detector.name
             group.attrs["scale"] = float(clean.std()) or 1.0
             group.attrs["thresholds"] = list(thresholds.values())
@@ -115,7 +116,9 @@ def main(arguments):
                 {
                     "detector": name,
                     "layers": detector.layers,
-                    "evaluations": [evaluate(attack, scores, thresholds, test, dump) for attack, dump in attacked.items()],
+                    "evaluations": [
+                        evaluate(attack, scores, thresholds, test, dump) for attack, dump in attacked.items()
+                    ],
                     "matrix": [
                         transfer(calibrated_on, threshold, attack, scores, test, dump)
                         for calibrated_on, threshold in by_attack.items()

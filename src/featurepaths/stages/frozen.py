@@ -85,7 +85,9 @@ def load_target(arguments: Namespace, device: torch.device) -> tuple[Target, Map
     if precision != "float32":  # a copy, because it lays the weights out anew
         rough = defense(copy.deepcopy(network), precision).eval()
     with open_hdf5(arguments.detectors) as file:
-        detectors = {name: (read_detector(group).to(device).score, float(group.attrs["scale"])) for name, group in file.items()}
+        detectors = {
+            name: (read_detector(group).to(device).score, float(group.attrs["scale"])) for name, group in file.items()
+        }
     return Target(exact, rough, detectors), description, precision
 
 

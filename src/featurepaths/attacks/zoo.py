@@ -1,0 +1,247 @@
+"""Attacks of torchattacks over any number of images, in blocks, with every result checked.
+
+torchattacks draws from the global generators, some of its attacks reseed them, and it leaves a network that is wrapped
+in a module of one's own in training mode. None of that is left behind here: the network is copied, the generators are
+put back.
+"""
+
+import copy
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from fractions import Fraction
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from featurepaths.attacks.methods import METHODS, complete
+from featurepaths.attacks.norms import size
+from featurepaths.attacks.objectives import misclassify
+from featurepaths.batches import blocks, fill, to_tensor
+from featurepaths.data import Split
+from featurepaths.errors import FeaturePathsError
+
+KEEP = "returned"
+"""The stopping rule of all these attacks: what the library returns."""
+ROUNDING = 1e-6
+"""How far values may be rounded out of [0, 1], and perturbations out of the ball."""
+
+
+def zoo_blocks(
+    network: nn.Module,
+    images: Split | np.ndarray,
+    labels: np.ndarray,
+    indices: np.ndarray,
+    rows_of_blocks: Iterable[slice] | None = None,
+    *,
+    method: str,
+    norm: str,
+    eps: float | None,
+    parameters: Mapping[str, Any],
+    seed: int,
+    device: torch.device | str = "cpu",
+) -> Iterator[tuple[slice, Mapping[str, np.ndarray]]]:
+    """Attack every image with an attack of `featurepaths.attacks.methods.METHODS`.
+
+    Whether an example fools is judged by the network, in evaluation mode, whatever the library says. Each block has its
+    own random numbers, from `seed` and the index of its first image.
+
+    Parameters
+    ----------
+    network
+        Gives logits; it stays as it is, because a copy of it is attacked.
+    images, labels, indices
+        uint8 images [N, H, W, C], read by slices of rows; their labels [N]; and their rows in the data set [N].
+    rows_of_blocks
+        Which blocks of them to attack; all by default.
+    norm, eps
+        The norm, one of the method's, and the radius; for L0 a number of pixels. A method that minimises the norm needs
+        no radius; if there is one, an example that is farther away does not count: the clean image takes its place.
+    parameters
+        Arguments of the library's class; numbers may be written as fractions.
+
+    Yields
+    ------
+    The rows of each block and its records [n], by name, as in `featurepaths.attacks.run.attack_blocks`:
+    ``clean_correct``, ``success``, ``returned/adversarial`` [n, C, H, W], ``returned/loss`` (the cross-entropy) and
+    ``returned/norm``; ``queries``, the forward passes that the block's images took on average, rounded up. Unknown
+    outside of the library are ``first_fooled_step``, which is -1, and ``vanished_steps``, which is 0.
+
+    Raises
+    ------
+    FeaturePathsError
+        If torchattacks is not installed, an option is not the method's, or a result is not finite, leaves [0, 1] or is
+        farther away than `eps`.
+    """
+    attacked = _Attacked(copy.deepcopy(network))
+    judge = misclassify(attacked.network, "ce")
+    for rows in blocks(len(labels)) if rows_of_blocks is None else rows_of_blocks:
+        count = rows.stop - rows.start
+        clean = to_tensor(fill(images[rows]), device)
+        target = torch.from_numpy(fill(labels[rows])).to(device)
+        with torch.no_grad():
+            logits = attacked.network(clean)
+        attacked.queries = 0
+        with _own_random_numbers(seed, int(indices[rows.start]), clean.device) as block_seed:
+            attack = build(attacked, method, norm, eps, parameters, seed=block_seed, classes=logits.shape[1])
+            found = attack(clean[:count].clone(), target[:count]).detach()
+        found = checked(found, clean[:count], method, norm, eps, indices[rows])
+        adversarial = torch.cat([found, clean[count:]])
+        with torch.no_grad():
+            loss, fooled = judge(adversarial, target)
+        clean_correct = logits.argmax(dim=1) == target
+        queries = -(-attacked.queries // count)
+        records = {
+            "clean_correct": clean_correct,
+            "success": clean_correct & fooled,
+            "first_fooled_step": torch.full_like(target, -1, dtype=torch.int32),
+            "vanished_steps": torch.zeros_like(target, dtype=torch.int32),
+            "queries": torch.full_like(target, queries, dtype=torch.int32),
+            f"{KEEP}/adversarial": adversarial,
+            f"{KEEP}/loss": loss,
+            f"{KEEP}/norm": distance(adversarial - clean, norm),
+        }
+        yield rows, {name: values[:count].cpu().numpy() for name, values in records.items()}
+
+
+def build(
+    network: nn.Module,
+    method: str,
+    norm: str,
+    eps: float | None,
+    parameters: Mapping[str, Any],
+    *,
+    seed: int,
+    classes: int,
+) -> Any:
+    """Return torchattacks' attack on `network`, a function of images [N, C, H, W] and labels [N].
+
+    Parameters
+    ----------
+    seed, classes
+        Told to the library's classes that ask for them; `classes` is how many there are.
+
+    Raises
+    ------
+    FeaturePathsError
+        If torchattacks is not installed, there is no such method, norm or parameter, a radius is missing, or there are
+        too few classes.
+    """
+    if method not in METHODS:
+        raise FeaturePathsError(f"There is no attack method '{method}'; there are {', '.join(METHODS)}.")
+    known = METHODS[method]
+    if norm not in known.classes:
+        raise FeaturePathsError(f"Attack method {method} has no norm {norm}, but {', '.join(known.norms)}.")
+    if wrong := sorted(set(parameters) - set(known.parameters)):
+        has = ", ".join(known.parameters) or "none"
+        raise FeaturePathsError(f"Attack method {method} has no parameter {', '.join(wrong)}; it has {has}.")
+    if known.radius is not None and eps is None:
+        raise FeaturePathsError(f"Attack method {method} needs eps.")
+    if method == "autoattack" and classes < 4:
+        raise FeaturePathsError("AutoAttack's targeted loss needs at least four classes: choose another attack method.")
+    arguments = {
+        name: float(Fraction(value)) if known.parameters[name].kind == "number" else value
+        for name, value in complete(method, parameters, eps).items()
+    }
+    if known.radius is not None:
+        arguments[known.radius] = int(eps) if norm == "l0" else eps
+    told = {"norm": {"linf": "Linf", "l2": "L2"}.get(norm), "seed": seed, "n_classes": classes}
+    arguments |= {name: told[name] for name in known.told}
+    attack = getattr(_library(), known.classes[norm])(network, **arguments)
+    if method != "deepfool":
+        return attack
+
+    def overshooting(images: Tensor, labels: Tensor) -> Tensor:
+        # The publication enlarges the whole perturbation (Algorithm 2), the library its steps only: those converge to
+        # the boundary itself, where rounding decides who is fooled.
+        whole = attack(images, labels) - images
+        return (images + (1 + arguments["overshoot"]) * whole).clamp(0.0, 1.0)
+
+    return overshooting
+
+
+def checked(found: Tensor, clean: Tensor, method: str, norm: str, eps: float | None, indices: np.ndarray) -> Tensor:
+    """Return an attack's results [N, C, H, W], clipped to [0, 1], if they are what the attack promises.
+
+    Raises
+    ------
+    FeaturePathsError
+        Naming the method and the first image whose result is not finite, leaves [0, 1], or, where the method is
+        bounded, is farther away than `eps`.
+    """
+
+    def refuse(wrong: Tensor, problem: str) -> None:
+        if wrong.any():
+            image = int(indices[int(wrong.nonzero()[0, 0])])
+            raise FeaturePathsError(
+                f"Attack method {method} (torchattacks.{METHODS[method].classes[norm]}) returned {problem} for image "
+                f"{image} of the data set. Change its parameters, or leave it out of attacks."
+            )
+
+    values = found.flatten(1)
+    refuse(~values.isfinite().all(dim=1), "values that are not finite")
+    refuse((values.amin(dim=1) < -ROUNDING) | (values.amax(dim=1) > 1 + ROUNDING), "values outside of [0, 1]")
+    found = found.clamp(0.0, 1.0)
+    if eps is None:
+        return found
+    far = distance(found - clean, norm) > eps * (1 + 1e-4) + ROUNDING
+    if METHODS[method].radius is None:
+        return torch.where(far.view(-1, 1, 1, 1), clean, found)
+    refuse(far, f"a perturbation greater than eps ({norm}, {eps:g})")
+    return found
+
+
+def distance(delta: Tensor, norm: str) -> Tensor:
+    """Return the norm of every perturbation: [N, C, H, W] to [N]; L0 counts pixels, not their channels."""
+    if norm == "l0":
+        return (delta != 0).any(dim=1).flatten(1).sum(dim=1).to(delta.dtype)
+    if norm == "l1":
+        return delta.flatten(1).abs().sum(dim=1)
+    return size(delta, norm)
+
+
+class _Attacked(nn.Module):
+    """The network as torchattacks is given it: in evaluation mode, without gradients of weights, queries counted."""
+
+    def __init__(self, network: nn.Module):
+        super().__init__()
+        self.network = network.requires_grad_(False)
+        self.queries = 0
+        self.eval()  # this module as well: torchattacks switches back to the mode of what it is given
+
+    def forward(self, images: Tensor) -> Tensor:
+        self.queries += len(images)
+        if isinstance(images, nn.Parameter):
+            # EAD's first point shares its memory with the clean images, which its first step would change
+            images.data = images.data.clone()
+        logits = self.network(images)
+        # CW and EAD find the greatest other logit by setting the others to 0, which is right if all are positive. A
+        # constant added to an image's logits changes no loss, margin or gradient of them.
+        return logits - logits.detach().amin(dim=1, keepdim=True) + 1
+
+
+@contextmanager
+def _own_random_numbers(seed: int, index: int, device: torch.device) -> Iterator[int]:
+    """Seed torch's and NumPy's global generators, yield the seed, and leave them as they were."""
+    own = int(np.random.SeedSequence([seed, index]).generate_state(1)[0])
+    state = np.random.get_state()  # noqa: NPY002  torchattacks draws from it
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(own)
+        np.random.seed(own)  # noqa: NPY002
+        try:
+            yield own
+        finally:
+            np.random.set_state(state)  # noqa: NPY002
+
+
+def _library() -> ModuleType:
+    try:
+        import torchattacks
+    except ImportError as error:
+        raise FeaturePathsError(
+            f"This attack needs torchattacks, which cannot be imported ({error}). Install it without its outdated "
+            "requirements: pip install --no-deps torchattacks==3.5.1"
+        ) from error
+    return torchattacks
