@@ -4,6 +4,7 @@ import os
 import sys
 import time
 from functools import cache
+from itertools import product
 from pathlib import Path
 from shlex import quote
 from shutil import which
@@ -69,6 +70,23 @@ OTHER_RULES = {
 TABLES = ["architecture", "accuracy", "attacks", "combinations", "detection", "recognition", "summary", "collapse"]
 RUN_FIGURES = ["paths", "histogram", "layers", "roc"]
 SUMMARY_FIGURES = ["training", *(f"collapse.{pooling}" for pooling in PLAN.poolings)]
+
+# Tables and figures of rival detectors, and of attackers who know the defence: as much as was asked for.
+COMPARED = {"detectors": "Detectors", "calibration_matrix": "Calibrated on one attack, tested on another"}
+COMPARISON_FIGURES = {"detectors": [], "matrix": [], "verdict": [], "curves": []}
+for run, pooling in product(PLAN.runs, PLAN.poolings):
+    COMPARISON_FIGURES["detectors"].append(f"detectors.{run}.{pooling}")
+    COMPARISON_FIGURES["matrix"].append(f"matrix.{run}.{pooling}")
+if EXPERIMENT.adaptive:
+    COMPARED |= {
+        "comparison": "The fair comparison",
+        "adaptive": "Every attack on the defences",
+        "evasion": "Detection alone",
+    }
+    COMPARISON_FIGURES["verdict"] += [f"verdict.{pooling}" for pooling in EXPERIMENT.adaptive_poolings]
+    if EXPERIMENT.adaptive.controls:
+        COMPARED |= {"controls": "Controls for masked gradients", "checks": "What the controls showed"}
+        COMPARISON_FIGURES["curves"] += [f"curves.{pooling}" for pooling in EXPERIMENT.adaptive_poolings]
 
 THREADS = EXPERIMENT.torch_threads
 GPU_HERE = which("nvidia-smi") is not None

@@ -172,6 +172,89 @@ rule summary_figures:
         " --record {output.record} > {log} 2>&1"
 
 
+if EXPERIMENT.rivals_are_tested:
+
+    localrules:
+        comparison,
+        comparison_figures,
+
+    rule comparison:
+        input:
+            unpack(lambda w: inputs(PLAN.comparison())),
+        output:
+            verdict=[
+                report(
+                    "<results>/tables/verdict.html",
+                    caption="../captions/verdict.rst",
+                    category="The verdict",
+                    labels={"verdict": "In words"},
+                )
+            ][: bool(EXPERIMENT.adaptive)],
+            tables=[
+                report(
+                    f"<results>/tables/{table}.html",
+                    caption=f"../captions/{table}.rst",
+                    category="Attackers who know the defence" if table != "detectors" else "Rival detectors",
+                    labels={"table": title},
+                )
+                for table, title in COMPARED.items()
+            ],
+            files=expand("<results>/tables/{table}.{kind}", table=COMPARED, kind=["csv", "md"]),
+            words=["<results>/tables/verdict.md"][: bool(EXPERIMENT.adaptive)],
+            record="<results>/tables/comparison.json",
+        log:
+            "<results>/logs/comparison.log",
+        benchmark:
+            "<results>/benchmarks/comparison.tsv"
+        conda:
+            "../envs/featurepaths.yaml"
+        threads: 1
+        resources:
+            mem_mb=memory(over_paths_needs),
+            runtime=minutes(over_paths_needs),
+        params:
+            job=lambda w: PLAN.comparison().params,
+        shell:
+            "python -m featurepaths.stages.comparison --settings {params.job[settings]:q} --digest {params.job[digest]}"
+            " --checkpoints {input.checkpoints} --detectors {input.detectors} --adaptive {input.adaptive}"
+            " --records {input.records} --controls {input.controls} --record {output.record} > {log} 2>&1"
+
+    rule comparison_figures:
+        input:
+            unpack(lambda w: inputs(PLAN.comparison_figures())),
+        output:
+            figures=[
+                report(
+                    f"<results>/figures/{figure}.png",
+                    caption=f"../captions/{kind}_figure.rst",
+                    category="The verdict" if kind == "verdict" else "Rival detectors" if kind in ("detectors", "matrix")
+                    else "Attackers who know the defence",
+                    labels={"figure": figure},
+                )
+                for kind, figures in COMPARISON_FIGURES.items()
+                for figure in figures
+            ],
+            vector=[f"<results>/figures/{figure}.svg" for figures in COMPARISON_FIGURES.values() for figure in figures],
+            record="<results>/figures/comparison.json",
+        log:
+            "<results>/logs/comparison_figures.log",
+        benchmark:
+            "<results>/benchmarks/comparison_figures.tsv"
+        conda:
+            "../envs/featurepaths.yaml"
+        threads: 1
+        resources:
+            mem_mb=memory(over_paths_needs),
+            runtime=minutes(over_paths_needs),
+        params:
+            job=lambda w: PLAN.comparison_figures().params,
+        shell:
+            "python -m featurepaths.stages.comparison_figures --settings {params.job[settings]:q}"
+            " --digest {params.job[digest]} --detectors {input.detectors} --scores {input.scores}"
+            " --adaptive {input.adaptive} --records {input.records} --controls {input.controls}"
+            " --record {output.record} > {log} 2>&1"
+
+
 rule configuration:
     input:
         unpack(lambda w: inputs(PLAN.configuration())),

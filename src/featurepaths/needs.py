@@ -89,7 +89,7 @@ class Estimator:
     def controls(self, run: str, gpu: bool) -> Needs:
         """The controls of the attacks on a frozen defence."""
         adaptive, controls = self.experiment.adaptive, self.experiment.adaptive.controls
-        goals = (len(GOALS) + 1) * len(adaptive.losses)
+        goals = (len(adaptive.objectives) + 1) * len(adaptive.losses)
         steps = len(controls.multiples) * adaptive.iterations + sum(controls.iterations)
         steps += controls.restarts * controls.iterations[-1]
         images = min(self._attacked(adaptive.images), controls.images)

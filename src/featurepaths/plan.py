@@ -294,7 +294,7 @@ class Plan:
     def controls(self, run: str, pooling: str) -> Artefact:
         """The controls of the attacks on a run's defence."""
         adaptive, controls = self.config["adaptive"], self.config["adaptive"]["controls"]
-        settings = {key: adaptive[key] for key in ("attack", "losses", "iterations", "step", "precision")}
+        settings = {key: adaptive[key] for key in ("attack", "objectives", "losses", "iterations", "step", "precision")}
         settings |= {key: controls[key] for key in ("images", "multiples", "restarts", "queries")}
         settings |= {"growing_iterations": controls["iterations"], **self._frozen(run)}
         inputs = self._defense(run, pooling) | {"adaptive": [self.adaptive(run, pooling)]}
@@ -344,10 +344,27 @@ class Plan:
         return self._artefact("tables", "", "tables/tables.json", settings, **inputs)
 
     @once
+    def comparison(self) -> Artefact:
+        """The record of the tables of attackers who know the defence, and of rival detectors."""
+        inputs = {"checkpoints": self._checkpoints(), "detectors": [one[0] for one in self._detectors()]}
+        return self._artefact("comparison", "", "tables/comparison.json", {}, **inputs, **self._attacked_defenses())
+
+    @once
+    def comparison_figures(self) -> Artefact:
+        """The record of the figures of the same."""
+        chosen = self.experiment.calibration
+        settings = {"calibrated_on": f"{chosen.attack}.{chosen.keep}"}
+        metrics, detectors = zip(*self._detectors(), strict=True)
+        inputs = {"detectors": metrics, "scores": detectors, **self._attacked_defenses()}
+        return self._artefact("comparison_figures", "", "figures/comparison.json", settings, **inputs)
+
+    @once
     def configuration(self) -> Artefact:
         """The record of the configuration; it is made again when any stage's code or library changes."""
         attacks = self.experiment.attacks
         figures = [self.run_figures(*one, attack) for one in self._runs_and_poolings() for attack in attacks]
+        if self.experiment.rivals_are_tested:
+            figures += [self.comparison(), self.comparison_figures()]
         results = [artefact.digest for artefact in (self.tables(), self.summary_figures(), *figures)]
         settings = {"configuration": self.config, "results": digest_of("configuration", {}, results)}
         return self._artefact("configuration", "", "config.json", settings)
@@ -372,6 +389,19 @@ class Plan:
             "selection": [self.selection(run, pooling, "held-out")],
             "detectors": [self.detectors(run, pooling)[1]],
             "attack": [self.attack(run, "test", self.experiment.adaptive.attack)],
+        }
+
+    def _detectors(self) -> list[tuple[Artefact, Artefact]]:
+        return [self.detectors(*one) for one in self._runs_and_poolings()]
+
+    def _attacked_defenses(self) -> dict[str, list[Artefact]]:
+        """Return what is known of every defence that is attacked, by the names that the rules give it."""
+        attacked = [(run, pooling) for run in self.runs for pooling in self.experiment.adaptive_poolings]
+        with_controls = attacked if attacked and self.experiment.adaptive.controls else []
+        return {
+            "adaptive": [self.worst_case(*one) for one in attacked],
+            "records": [self.adaptive(*one) for one in attacked],
+            "controls": [self.controls(*one) for one in with_controls],
         }
 
     def _others(self, run: str) -> list[str]:

@@ -18,9 +18,9 @@ CENTROIDS = torch.tensor(
 
 
 class Plane(nn.Module):
-    """Four classes, two of which lie at the axes: an image belongs to the nearer axis; `always_right` makes it 0 everywhere, `steps` rounds it."""
+    """Four classes, two of them at the axes: an image belongs to the nearer one, or always to class 0."""
 
-    def __init__(self, always_right=False, steps=None):
+    def __init__(self, always_right=False, steps=None):  # `steps` levels of a pixel, for masked gradients
         super().__init__()
         self.pixels = nn.Identity()
         self.constant = nn.Identity()
@@ -28,7 +28,7 @@ class Plane(nn.Module):
         self.always_right, self.steps = always_right, steps
 
     def forward(self, images):
-        if self.steps is not None:  # masked gradients
+        if self.steps is not None:
             images = (images * self.steps).round() / self.steps
         h = self.pixels(images).flatten(1)
         self.constant(torch.tensor([1.0, 0.0]).expand(len(images), 1, 1, 2).contiguous())

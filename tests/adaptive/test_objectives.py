@@ -111,7 +111,7 @@ def test_the_targeted_difference_of_logits_ratio_by_hand():
 
 @pytest.mark.parametrize("goal", ["selective", "orthogonal"])
 def test_steps_for_one_condition_only_and_orthogonal_to_the_other(goal):
-    """Before the network is wrong the step is for that; after it, for the score; `orthogonal` leaves the other as it is."""
+    """Until the network is wrong the step is for that, then for the score; `orthogonal` leaves the other as it is."""
     planted = defense(Plane(), [2])
     for degrees, part in ((12.0, "wrong"), (60.0, "above")):
         angle = math.radians(degrees)

@@ -1,4 +1,4 @@
-"""What the detection stage counts of scores."""
+"""What is measured of scores."""
 
 import json
 
@@ -6,18 +6,17 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from featurepaths.detection.detector import Detector
+from featurepaths.detection.metrics import measure
 from featurepaths.paths.groups import Groups
-from featurepaths.stages.detection import evaluate
 
-DETECTOR = Detector("feature-paths", "held-out", [1], np.array([1.0]), {"otsu": 0.5, "fpr-5": 0.2})
+THRESHOLDS = {"otsu": 0.5, "fpr-5": 0.2}
 
 
 def test_flags_are_counted_by_group():
     clean = np.array([0.9, 0.8, 0.4, 0.7, 0.6])
     adversarial = np.array([0.1, 0.6, 0.3, 0.4, 0.1])
     groups = Groups(np.array([True, True, False, False, False]), np.array([False, False, True, True, False]))
-    found = evaluate(DETECTOR, clean, adversarial, groups)
+    found = measure(clean, adversarial, groups, THRESHOLDS)
     assert found["at_threshold"]["otsu"] == {
         "threshold": 0.5, "flagged_clean": 1, "flagged_adversarial": 4, "flagged_successful": 1,
         "flagged_unsuccessful": 2,
@@ -35,7 +34,7 @@ def test_the_successful_auroc_is_that_of_the_same_images_drawn_together():
     clean = generator.normal(1, 1, 200)
     adversarial = clean - generator.normal(1, 1, 200)
     successful = generator.random(200) < 0.4
-    found = evaluate(DETECTOR, clean, adversarial, Groups(successful, ~successful))["successful"]
+    found = measure(clean, adversarial, Groups(successful, ~successful), THRESHOLDS)["successful"]
     clean, adversarial = clean[successful], adversarial[successful]
     count = len(clean)
     truth = np.repeat([0, 1], count)
@@ -47,7 +46,7 @@ def test_the_successful_auroc_is_that_of_the_same_images_drawn_together():
 
 def test_without_a_successful_image_there_is_no_successful_auroc():
     none = np.zeros(3, bool)
-    found = evaluate(DETECTOR, np.array([0.9, 0.8, 0.7]), np.array([0.1, 0.2, 0.8]), Groups(none, ~none))
+    found = measure(np.array([0.9, 0.8, 0.7]), np.array([0.1, 0.2, 0.8]), Groups(none, ~none), THRESHOLDS)
     assert found["successful"] == {"auroc": None, "interval": None}
     assert found["at_threshold"]["otsu"]["flagged_successful"] == 0
     json.dumps(found, allow_nan=False)

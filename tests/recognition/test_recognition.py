@@ -106,7 +106,10 @@ def test_outcome_counts_by_hand():
     assert outcome.flagged_adversarial == 3
     assert outcome.flagged_correct == 2
     # the network is right on the first three when clean and on none of them now; the last one it never got right
-    assert groups_of(clean, adversarial).counts == {"n_successful": 3, "n_unsuccessful": 0}
+    assert groups_of(clean.network_correct, adversarial.network_correct).counts == {
+        "n_successful": 3,
+        "n_unsuccessful": 0,
+    }
     assert (outcome.successful_correct, outcome.unsuccessful_correct) == (2, 0)
 
 
@@ -117,7 +120,7 @@ FLAGS = arrays(bool, 30)
 @given(ANSWERS, ANSWERS, ANSWERS, ANSWERS, FLAGS)
 def test_the_groups_and_the_images_wrong_when_clean_are_all_images(labels, clean, attacked, voted, flagged):
     pair = tuple(in_memory(np.zeros((30, 1, 3)), network, labels) for network in (clean, attacked))
-    groups = groups_of(*pair)
+    groups = groups_of(*(paths.network_correct for paths in pair))
     wrong_when_clean = clean != labels
     assert (groups.successful.astype(int) + groups.unsuccessful + wrong_when_clean == 1).all(), "each in one of three"
     _, answers, outcome = recognise_pair(*pair, (flagged, flagged), (voted, voted))

@@ -42,13 +42,15 @@ def measured(detector, n=200, **more):
         "detector": detector,
         "n": n,
         "n_successful": 150,
+        "n_unsuccessful": 30,
+        "successful": {"auroc": 0.8, "interval": [0.75, 0.85]},
         "ranking": dict.fromkeys(RANKING, 0.75),
         "intervals": {**{name: [0.7, 0.8] for name in RANKING}, "balanced_accuracy.otsu": [0.55, 0.65],
                       "balanced_accuracy.fpr-5": [0.5, 0.6]},
         "at_threshold": {"otsu": {"threshold": 0.7, "flagged_clean": 60, "flagged_adversarial": 100,
-                                  "flagged_successful": 90},
+                                  "flagged_successful": 90, "flagged_unsuccessful": 5},
                          "fpr-5": {"threshold": 0.4, "flagged_clean": 10, "flagged_adversarial": 30,
-                                   "flagged_successful": 20}},
+                                   "flagged_successful": 20, "flagged_unsuccessful": 2}},
         **more,
     }  # fmt: skip
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from featurepaths.adaptive.corruptions import corruptions
-from featurepaths.adaptive.objectives import GOALS, TEMPERATURE
+from featurepaths.adaptive.objectives import TEMPERATURE
 from featurepaths.adaptive.run import Block, Budget, Standing, Target, cascade
 from featurepaths.batches import blocks, fill, to_tensor
 from featurepaths.defense import FeaturePathDefense
@@ -54,6 +54,7 @@ def control_blocks(
     transferred: object | None,
     rows_of_blocks: Iterable[slice] | None = None,
     *,
+    goals: Sequence[str],
     losses: Sequence[str],
     budget: Budget,
     multiples: Sequence[float],
@@ -80,7 +81,7 @@ def control_blocks(
     answers are right in the i-th ball; ``budget/<i>/...`` likewise; ``black_box/defended``, ``transfer/defended``;
     ``false_positives/<corruption>/<level>/flagged``, ``/undefended`` and ``/defended``, ``clean`` among them.
     """
-    pairs = [(goal, loss) for goal in ("misclassify", *GOALS) for loss in losses]
+    pairs = [(goal, loss) for goal in ("misclassify", *goals) for loss in losses]
     for rows in blocks(len(labels)) if rows_of_blocks is None else rows_of_blocks:
         block = Block.of(images[rows], labels[rows], indices[rows], device)
         everything = np.arange(block.count)

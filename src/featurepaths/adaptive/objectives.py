@@ -30,9 +30,10 @@ MARGIN = 0.1
 def wrongness(logits: Tensor, labels: Tensor, targets: Tensor | None, loss: str, *, enough: bool = True) -> Tensor:
     """Return how far logits [N, C] are from being wrong, [N]; with `enough` it grows no more once they surely are.
 
-    ``ce`` is the log-odds of the wrong classes together, log((1 - p_y) / p_y), or of the target: it orders images as the
-    cross-entropy does. ``dlr`` is the difference of logits ratio; with targets -(z_y - z_t) / (z_(1) - (z_(3) + z_(4)) / 2)
-    (Croce and Hein, 2020, eq. (7)); it lies in [-1, 1] and is divided by `TEMPERATURE`, as scores are.
+    ``ce`` is the log-odds of the wrong classes together, log((1 - p_y) / p_y), or of the target: it orders images as
+    the cross-entropy does. ``dlr`` is the difference of logits ratio; with targets it is
+    -(z_y - z_t) / (z_(1) - (z_(3) + z_(4)) / 2) (Croce and Hein, 2020, eq. (7)). It lies in [-1, 1] and is divided by
+    `TEMPERATURE`, as scores are.
 
     Raises
     ------

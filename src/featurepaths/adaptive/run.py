@@ -194,9 +194,10 @@ def adaptive_blocks(
     The rows of each block and its records [n]. Of every attack ``attacks/<attack>/``: ``attacked``, ``network_label``,
     ``label``, ``score``, ``loss``, ``first_fooled_step``, ``vanished_steps`` and ``queries``, where ``<attack>`` is the
     name in `oblivious`, ``<goal>.<loss>``, or that with ``.restart<r>`` or ``.target<k>``. Of every detector
-    ``detectors/<name>/``: ``clean_score``, and ``score`` and ``network_label`` of the examples against it. Then ``undefended/clean``, ``undefended/adaptive``,
-    ``defended/clean`` and ``defended/adaptive`` (whether the answer is correct, the latter whatever the attack);
-    ``clean_score``; ``evading_score``, the best score of any example that the network gets wrong; ``worst/adversarial``.
+    ``detectors/<name>/``: ``clean_score``, and ``score`` and ``network_label`` of the examples against it. Then, of
+    ``undefended`` and ``defended``, ``.../clean`` and ``.../adaptive``: whether the answer is correct, the latter
+    whatever the attack; ``clean_score`` and ``clean_label``; ``evading_score``, the best score of any example that the
+    network gets wrong; ``worst/adversarial``.
     """
     for rows in blocks(len(labels)) if rows_of_blocks is None else rows_of_blocks:
         block = Block.of(images[rows], labels[rows], indices[rows], device)

@@ -1,12 +1,9 @@
 """What the records of all attacks on a frozen defence amount to: counts over images, and each detector's metrics."""
 
-from collections.abc import Mapping
 from typing import Any
 
 import h5py
 import numpy as np
-
-from featurepaths.detection.metrics import bootstrap_intervals, ranking_metrics
 
 OBLIVIOUS = "oblivious"
 
@@ -104,35 +101,4 @@ def count_evaded(file: h5py.File, oblivious: str, method: str, threshold: float)
         "flagged_clean": int((file["clean_score"][:] < threshold).sum()),
         "oblivious_evaded": evaded,
         "adaptive_evaded": int((file["evading_score"][:] >= threshold).sum()),
-    }
-
-
-def measure_detector(
-    clean: np.ndarray, adversarial: np.ndarray, successful: np.ndarray, thresholds: Mapping[str, float]
-) -> dict[str, Any]:
-    """Return the metrics of a detector's scores of clean images and of adversarial examples of them.
-
-    Parameters
-    ----------
-    clean, adversarial
-        Scores [N], low when adversarial.
-    successful
-        Whether the network was right on the clean image and is wrong on the example [N].
-    thresholds
-        By the method that chose them; an image that scores below is flagged.
-    """
-    return {
-        "n": len(clean),
-        "n_successful": int(successful.sum()),
-        "ranking": ranking_metrics(clean, adversarial),
-        "intervals": bootstrap_intervals(clean, adversarial, dict(thresholds)),
-        "at_threshold": {
-            method: {
-                "threshold": threshold,
-                "flagged_clean": int((clean < threshold).sum()),
-                "flagged_adversarial": int((adversarial < threshold).sum()),
-                "flagged_successful": int(((adversarial < threshold) & successful).sum()),
-            }
-            for method, threshold in thresholds.items()
-        },
     }

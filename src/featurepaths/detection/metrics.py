@@ -3,13 +3,65 @@
 Adversarial is the positive class. Scores are low for adversarial images, so metrics rank by the negated score.
 """
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
+
+from featurepaths.paths.groups import Groups
 
 RESAMPLES = 1000
 DRAWN_AT_A_TIME = 500_000
 """Images in the resamples that are in memory at a time: a thousand draws of 10,000 images would be gigabytes."""
 CONFIDENCE = 0.95
 RANKING_METRICS = ("auroc", "aupr", "tpr_at_fpr_1", "tpr_at_fpr_5")
+
+
+def measure(
+    clean: np.ndarray, adversarial: np.ndarray, groups: Groups, thresholds: Mapping[str, float]
+) -> dict[str, Any]:
+    """Return all that is measured of a detector's scores of clean images and of adversarial examples of them.
+
+    Parameters
+    ----------
+    clean, adversarial
+        Scores [N], row for row.
+    groups
+        Where the attack succeeded.
+    thresholds
+        By the method that chose them; an image that scores below is flagged.
+
+    Returns
+    -------
+    ``ranking`` and ``intervals``: see `ranking_metrics` and `bootstrap_intervals`; ``successful``: see
+    `successful_auroc`; and ``at_threshold``, by method: the threshold, and how many images of each kind are flagged.
+    """
+    return {
+        "ranking": ranking_metrics(clean, adversarial),
+        "intervals": bootstrap_intervals(clean, adversarial, thresholds),
+        "successful": successful_auroc(clean[groups.successful], adversarial[groups.successful]),
+        "at_threshold": {
+            method: {
+                "threshold": threshold,
+                "flagged_clean": int((clean < threshold).sum()),
+                "flagged_adversarial": int((adversarial < threshold).sum()),
+                "flagged_successful": int((adversarial < threshold)[groups.successful].sum()),
+                "flagged_unsuccessful": int((adversarial < threshold)[groups.unsuccessful].sum()),
+            }
+            for method, threshold in thresholds.items()
+        },
+    }
+
+
+def successful_auroc(clean: np.ndarray, adversarial: np.ndarray) -> dict[str, Any]:
+    """Return the AUROC of successful adversarial examples and the clean images they were made from, with its interval.
+
+    None where there is no such image.
+    """
+    if len(clean) == 0:
+        return {"auroc": None, "interval": None}
+    interval = bootstrap_intervals(clean, adversarial, {})["auroc"]
+    return {"auroc": ranking_metrics(clean, adversarial)["auroc"], "interval": interval}
 
 
 def ranking_metrics(clean: np.ndarray, adversarial: np.ndarray) -> dict[str, float]:
@@ -36,7 +88,7 @@ def roc_curve(clean: np.ndarray, adversarial: np.ndarray) -> tuple[np.ndarray, n
 
 
 def bootstrap_intervals(
-    clean: np.ndarray, adversarial: np.ndarray, thresholds: dict[str, float], seed: int = 0
+    clean: np.ndarray, adversarial: np.ndarray, thresholds: Mapping[str, float], seed: int = 0
 ) -> dict[str, tuple[float, float]]:
     """Return 95 % percentile intervals of the ranking metrics and of the balanced accuracy at each threshold.
 

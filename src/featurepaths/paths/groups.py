@@ -4,8 +4,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from featurepaths.paths.records import FeaturePaths
-
 
 @dataclass(frozen=True)
 class Groups:
@@ -25,7 +23,6 @@ class Groups:
         return {"n_successful": int(self.successful.sum()), "n_unsuccessful": int(self.unsuccessful.sum())}
 
 
-def groups_of(clean: FeaturePaths, adversarial: FeaturePaths) -> Groups:
-    """Return the groups of adversarial examples and of the clean images that they were made from, row for row."""
-    right = clean.network_correct
-    return Groups(right & ~adversarial.network_correct, right & adversarial.network_correct)
+def groups_of(clean_correct: np.ndarray, adversarial_correct: np.ndarray) -> Groups:
+    """Return the groups by whether the network is right on clean images and on examples of them, bool [N], row for row."""
+    return Groups(clean_correct & ~adversarial_correct, clean_correct & adversarial_correct)

@@ -44,7 +44,7 @@ def recognise_pair(
     clean_labels = recognise(clean.network_labels, clean_flagged, voted[0])
     adversarial_labels = recognise(adversarial.network_labels, adversarial_flagged, voted[1])
     correct = adversarial_labels == adversarial.labels
-    groups = groups_of(clean, adversarial)
+    groups = groups_of(clean.network_correct, adversarial.network_correct)
     outcome = Outcome(
         clean_correct=int((clean_labels == clean.labels).sum()),
         adversarial_correct=int(correct.sum()),

@@ -13,7 +13,7 @@ import pandas as pd
 
 from featurepaths.detection.metrics import wilson
 from featurepaths.recognition.paired import mcnemar
-from featurepaths.report.tables import Run, bounded, detection_columns, joined, rate
+from featurepaths.report.tables import GROUP_COUNTS, Run, bounded, detection_columns, joined, rate
 
 Found = Iterable[tuple[Run, str, Mapping[str, Any]]]
 """Of every run and pooling, the content of one of its artefacts."""
@@ -185,7 +185,8 @@ def _detector_rows(
     run: Run, pooling: str, measured: Mapping[str, Any], layers: str | None, attack: Mapping[str, Any]
 ) -> Iterable[dict[str, Any]]:
     # a clean image and its adversarial example are a pair: there are as many of the one as of the other
-    counts = {"n_clean": measured["n"], "n_adversarial": measured["n"], "n_successful": measured["n_successful"]}
+    counts = {"n_clean": measured["n"], "n_adversarial": measured["n"]}
+    counts |= {key: measured[key] for key in GROUP_COUNTS}
     for method in measured["at_threshold"]:
         yield {
             **run.labels,

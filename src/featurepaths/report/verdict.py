@@ -6,12 +6,15 @@ Sentences are chosen by fixed rules on counts, so that a report never says more 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from html import escape
 from typing import Any
 
 from featurepaths.detection.metrics import wilson
 from featurepaths.report.comparison import Found, counted_noun, run_name
+from featurepaths.report.page import page
 from featurepaths.report.tables import Run
 
+TITLE = "What is left when the attacker knows the defence"
 NOTHING = 0.05
 """Where even the upper end of the 95 % interval is lower than this, next to nothing is left."""
 
@@ -115,18 +118,31 @@ def verdict(adaptive: Found, controls: Found = ()) -> str:
     Parameters
     ----------
     adaptive
-        Of every run and pooling, what ``adaptive/<pooling>.json`` holds.
+        Of every run and pooling, what ``adaptive/<pooling>.json`` holds; at least one.
     controls
         What ``controls/<pooling>.json`` holds, of those whose controls were run.
     """
+    forms = {"title": "# {}", "heading": "## {}", "strong": "**{}**", "plain": "{}"}
+    return "\n\n".join(forms[form].format(text) for form, text in _written(adaptive, controls)) + "\n"
+
+
+def verdict_page(adaptive: Found, controls: Found = ()) -> str:
+    """Return the same as an HTML page, with `summary_paragraph` at its head."""
+    forms = {"heading": "<h2>{}</h2>", "strong": "<p><strong>{}</strong></p>", "plain": "<p>{}</p>"}
+    adaptive, controls = list(adaptive), list(controls)
+    (_, title), *rest = _written(adaptive, controls)
+    body = [("plain", summary_paragraph(adaptive, controls)), *rest]
+    return page(title, "\n".join(forms[form].format(escape(text)) for form, text in body))
+
+
+def _written(adaptive: Found, controls: Found) -> list[tuple[str, str]]:
+    """Return the verdict's paragraphs in order, each with its form."""
     cases = _cases(adaptive, controls)
-    paragraphs = ["# What is left when the attacker knows the defence", f"**{_largest_drop(cases)}**", *_explained()]
+    written = [("title", TITLE), ("strong", _largest_drop(cases)), *(("plain", text) for text in _explained())]
     for case in cases:
-        paragraphs += [f"## {case.name}", _paragraph(case), _conclusion(case, cases)]
-    over_seeds = [_over_seeds(same) for same in _by_network(cases) if len(same) > 1]
-    if over_seeds:
-        paragraphs += ["## Over seeds", *over_seeds]
-    return "\n\n".join(paragraphs) + "\n"
+        written += [("heading", case.name), ("plain", _paragraph(case)), ("strong", _conclusion(case, cases))]
+    over_seeds = [("plain", _over_seeds(same)) for same in _by_network(cases) if len(same) > 1]
+    return written + ([("heading", "Over seeds"), *over_seeds] if over_seeds else [])
 
 
 def summary_paragraph(adaptive: Found, controls: Found = ()) -> str:
@@ -273,7 +289,7 @@ def _conclusion(case: Case, cases: Sequence[Case]) -> str:
         sentence += f" The network alone keeps {_percent(alone.value)}."
     if not case.checks:
         sentence += " No control has checked the attacks, so that this is an upper bound only."
-    return f"**{' '.join([sentence, *_against_adversarial_training(case, cases)])}**"
+    return " ".join([sentence, *_against_adversarial_training(case, cases)])
 
 
 def _against_adversarial_training(case: Case, cases: Sequence[Case]) -> Iterable[str]:

@@ -1,4 +1,4 @@
-"""Adaptive: a frozen defence and oblivious examples -> every attack of an attacker who knows the defence, and the worst.
+"""Adaptive: a frozen defence and oblivious examples -> all attacks of one who knows the defence, and the worst case.
 
 Killed and started again, it goes on from the blocks that it saves every 45 seconds beside the artefact.
 """

@@ -46,6 +46,7 @@ def main(arguments):
             images.labels,
             images.indices,
             transferred,
+            goals=settings["objectives"],
             losses=settings["losses"],
             budget=budget,
             multiples=multiples,

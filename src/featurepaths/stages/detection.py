@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from featurepaths.detection.detector import read_detector
-from featurepaths.detection.metrics import bootstrap_intervals, ranking_metrics, roc_curve
+from featurepaths.detection.metrics import measure, roc_curve
 from featurepaths.paths.groups import groups_of
 from featurepaths.paths.records import open_pair
 from featurepaths.stages import command
@@ -18,12 +18,13 @@ def main(arguments):
     protocols = {}
     with open_pair(arguments.clean, arguments.adversarial) as pair, create_hdf5(arguments.records, origin) as file:
         clean, adversarial = pair
-        groups = groups_of(clean, adversarial)
+        groups = groups_of(clean.network_correct, adversarial.network_correct)
         file["index"] = clean.index
         file["successful"], file["unsuccessful"] = groups.successful, groups.unsuccessful
         for detector in map(read_detector, arguments.thresholds):
             scores = detector.score(clean), detector.score(adversarial)
-            protocols[detector.protocol] = evaluate(detector, *scores, groups)
+            measured = measure(*scores, groups, detector.thresholds)
+            protocols[detector.protocol] = {"layers": detector.layers, **measured}
             group = file.create_group(detector.protocol)
             group["clean_score"], group["adversarial_score"] = scores
             group["false_positive_rate"], group["true_positive_rate"] = roc_curve(*scores)
@@ -34,37 +35,6 @@ def main(arguments):
         "protocols": protocols,
     }
     write_json(arguments.metrics, content, origin)
-
-
-def evaluate(detector, clean, adversarial, groups):
-    """Return what is measured of a calibrated detector's scores of clean and adversarial images."""
-    return {
-        "layers": detector.layers,
-        "ranking": ranking_metrics(clean, adversarial),
-        "intervals": bootstrap_intervals(clean, adversarial, detector.thresholds),
-        "successful": successful_auroc(clean[groups.successful], adversarial[groups.successful]),
-        "at_threshold": {
-            method: {
-                "threshold": threshold,
-                "flagged_clean": int((clean < threshold).sum()),
-                "flagged_adversarial": int((adversarial < threshold).sum()),
-                "flagged_successful": int((adversarial < threshold)[groups.successful].sum()),
-                "flagged_unsuccessful": int((adversarial < threshold)[groups.unsuccessful].sum()),
-            }
-            for method, threshold in detector.thresholds.items()
-        },
-    }
-
-
-def successful_auroc(clean, adversarial):
-    """Return the AUROC of successful adversarial examples and the clean images they were made from, with its interval.
-
-    None where there is no such image.
-    """
-    if len(clean) == 0:
-        return {"auroc": None, "interval": None}
-    interval = bootstrap_intervals(clean, adversarial, {})["auroc"]
-    return {"auroc": ranking_metrics(clean, adversarial)["auroc"], "interval": interval}
 
 
 def parser():

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
-from featurepaths.adaptive.worst_case import measure_detector
+from featurepaths.detection.metrics import measure
 from featurepaths.detection.thresholds import at_false_positive_rate, otsu, rate_name
+from featurepaths.paths.groups import groups_of
 from featurepaths.stages import command
 from featurepaths.storage import (
     create_hdf5,
@@ -131,7 +132,7 @@ def main(arguments):
 
 
 def made(rivals, calibrated, layers):
-    """Yield the paper's detector and its rivals, by name, and those that read layers again for those before collapse."""
+    """Yield the paper's detector and its rivals by name; those that read layers once more for those before collapse."""
     from featurepaths.detection.rivals import RIVALS, LayerRival, SMax
 
     yield "feature-paths", SMax(calibrated["layers"], calibrated["weights"])
@@ -155,9 +156,9 @@ def evaluate(attack, scores, thresholds, test, dump):
     """Return a detector's metrics on one attack."""
     name, keep = attack.split(".")
     right = test.network_labels[np.searchsorted(test.index, dump.index)] == dump.labels
-    successful = right & (dump.network_labels != dump.labels)
-    measured = measure_detector(clean_scores_of(scores, test, dump), scores[attack], successful, thresholds)
-    return {"attack": name, "keep": keep, **measured}
+    groups = groups_of(right, dump.network_labels == dump.labels)
+    measured = measure(clean_scores_of(scores, test, dump), scores[attack], groups, thresholds)
+    return {"attack": name, "keep": keep, "n": len(dump.labels), **groups.counts, **measured}
 
 
 def transfer(calibrated_on, threshold, attack, scores, test, dump):

@@ -1,4 +1,4 @@
-"""The frozen defence, its images and the attacker's budget, from their files: what the stages of the attackers share."""
+"""A frozen defence, its images and the attacker's budget, from their files: what the attackers' stages share."""
 
 from __future__ import annotations
 
@@ -137,7 +137,7 @@ def budget_of(settings: Any, description: Mapping[str, Any], device: torch.devic
 
 @contextmanager
 def open_images(data: Path, attack: Path, limit: int | None) -> Iterator[tuple[Split, Mapping[str, Rows]]]:
-    """Open the test images that an attack attacked, or `limit` of them evenly spaced, and its examples by their keep."""
+    """Open the images that an attack attacked, or `limit` of them evenly spaced, and its examples by their keep."""
     with open_hdf5(data) as file, open_hdf5(attack) as attacked:
         labels, index = attacked["labels"][:], attacked["index"][:]
         positions = np.arange(len(labels))

@@ -44,7 +44,7 @@ def main(arguments):
             protocols[detector.protocol] = evaluate(settings, detector, voters, clean, adversarial, group)
         content = {
             "n": len(clean.labels),
-            **groups_of(clean, adversarial).counts,
+            **groups_of(clean.network_correct, adversarial.network_correct).counts,
             "network": {
                 "clean_correct": int(clean.network_correct.sum()),
                 "adversarial_correct": int(adversarial.network_correct.sum()),

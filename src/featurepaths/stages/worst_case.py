@@ -2,7 +2,9 @@
 
 from pathlib import Path
 
-from featurepaths.adaptive.worst_case import count_evaded, count_left, measure_detector, summarise_attacks
+from featurepaths.adaptive.worst_case import count_evaded, count_left, summarise_attacks
+from featurepaths.detection.metrics import measure
+from featurepaths.paths.groups import groups_of
 from featurepaths.stages import command
 from featurepaths.storage import open_hdf5, read_json, read_origin, write_json
 
@@ -28,20 +30,18 @@ def main(arguments):
             "attacks": summarise_attacks(file["attacks"], labels, oblivious),
             "detection": [count_evaded(file, oblivious, *item) for item in thresholds.items()],
             "detectors": [
-                {
-                    "detector": name,
-                    "layers": calibrated[name].attrs["layers"].tolist(),
-                    **measure_detector(
-                        found["clean_score"][:],
-                        found["score"][:],
-                        right & (found["network_label"][:] != labels),
-                        thresholds_of(calibrated[name]),
-                    ),
-                }
+                evaluate(name, found, right, labels, thresholds_of(calibrated[name]))
                 for name, found in file["detectors"].items()
             ],
         }
     write_json(arguments.metrics, content, origin)
+
+
+def evaluate(name, found, right, labels, thresholds):
+    """Return a detector's metrics on the examples that were made against itself."""
+    groups = groups_of(right, found["network_label"][:] == labels)
+    measured = measure(found["clean_score"][:], found["score"][:], groups, thresholds)
+    return {"detector": name, "n": len(labels), **groups.counts, **measured}
 
 
 def thresholds_of(group):

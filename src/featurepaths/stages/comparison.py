@@ -1,0 +1,73 @@
+"""Comparison: what attackers who know the defence left, and rival detectors -> tables, and the verdict in words."""
+
+from contextlib import ExitStack
+from pathlib import Path
+
+from featurepaths.report import comparison as make
+from featurepaths.report.tables import to_html, to_markdown
+from featurepaths.report.verdict import verdict, verdict_page
+from featurepaths.stages import command
+from featurepaths.stages.tables import read_run
+from featurepaths.storage import atomic, open_hdf5, read_json
+
+VERDICT = "verdict"
+
+
+def main(arguments):
+    inputs = [
+        *arguments.checkpoints,
+        *arguments.detectors,
+        *arguments.adaptive,
+        *arguments.records,
+        *arguments.controls,
+    ]
+    digest = command.check_inputs("comparison", arguments, inputs)
+    runs = {path.parent.name: read_run(path) for path in arguments.checkpoints}
+    detectors, adaptive, controls = (
+        [(runs[path.parts[-3]], path.stem, read_json(path)) for path in paths]
+        for paths in (arguments.detectors, arguments.adaptive, arguments.controls)
+    )
+    folder = arguments.record.parent
+    with ExitStack() as stack:
+        records = {f"{path.parts[-3]}/{path.stem}": stack.enter_context(open_hdf5(path)) for path in arguments.records}
+        tables = {
+            "detectors": make.detector_table(detectors, adaptive),
+            "calibration_matrix": make.calibration_matrix_table(detectors),
+        }
+        if adaptive:
+            tables["adaptive"] = make.adaptive_table(adaptive)
+            tables["comparison"] = make.comparison_table(adaptive, records)
+            tables["evasion"] = make.evasion_table(adaptive)
+        if controls:
+            tables["controls"] = make.controls_table(controls)
+            tables["checks"] = make.checks_table(controls)
+    texts = {}
+    for name, table in tables.items():
+        texts[f"{name}.md"] = to_markdown(table, *make.TITLES[name])
+        texts[f"{name}.html"] = to_html(table, *make.TITLES[name])
+        texts[f"{name}.csv"] = table.to_csv(index=False)
+    if adaptive:
+        texts[f"{VERDICT}.md"] = verdict(adaptive, controls)
+        texts[f"{VERDICT}.html"] = verdict_page(adaptive, controls)
+    for name, text in texts.items():
+        with atomic(folder / name) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+    command.write_record(arguments.record, digest, texts)
+
+
+def parser():
+    made = command.parser(__doc__)
+    some, any_number = {"type": Path, "nargs": "+", "required": True}, {"type": Path, "nargs": "*", "default": []}
+    made.add_argument("--checkpoints", **some, help="the checkpoint of every run")
+    made.add_argument("--detectors", **some, help="the detectors' metrics of every run and pooling")
+    made.add_argument("--adaptive", **any_number, help="the worst case of every run and pooling that was attacked")
+    made.add_argument("--records", **any_number, help="all attacks on them, in the same order")
+    made.add_argument("--controls", **any_number, help="the controls of those attacks")
+    made.add_argument(
+        "--record", type=Path, required=True, help="the record to write; the tables are written beside it"
+    )
+    return made
+
+
+if __name__ == "__main__":
+    command.run(main, parser())
