@@ -11,7 +11,8 @@ from featurepaths.paths.features import POOLINGS
 from featurepaths.paths.observed import Observed, observe, unit
 
 CLASSES = 10
-BATCHES = 1, 64
+BATCHES = {1: 16, 64: 1}
+"""Images of a prediction, and how many predictions are timed together."""
 FITTED = 500
 """Images that detectors are fitted to, over and over until there are as many as a detector keeps."""
 ROUNDS = 3
@@ -42,14 +43,14 @@ def measure(device: torch.device) -> list[Result]:
 
     results = []
     for name, score in scores.items():
-        for batch in BATCHES:
+        for batch, repeats in BATCHES.items():
 
-            def alone(batch=batch) -> None:
-                for _ in range(max(BATCHES) // batch):
+            def alone(batch=batch, repeats=repeats) -> None:
+                for _ in range(repeats):
                     network(images[:batch]).argmax(dim=1).cpu()
 
-            def detected(batch=batch, score=score) -> None:
-                for _ in range(max(BATCHES) // batch):
+            def detected(batch=batch, repeats=repeats, score=score) -> None:
+                for _ in range(repeats):
                     observed: Observed = observe(*tapped(images[:batch]), centroids)
                     observed.logits.argmax(dim=1).cpu(), score(observed).cpu()
 
