@@ -227,8 +227,11 @@ if EXPERIMENT.rivals_are_tested:
                 report(
                     f"<results>/figures/{figure}.png",
                     caption=f"../captions/{kind}_figure.rst",
-                    category="The verdict" if kind == "verdict" else "Rival detectors" if kind in ("detectors", "matrix")
-                    else "Attackers who know the defence",
+                    category=(
+                        "The verdict"
+                        if kind == "verdict"
+                        else "Rival detectors" if kind in ("detectors", "matrix") else "Attackers who know the defence"
+                    ),
                     labels={"figure": figure},
                 )
                 for kind, figures in COMPARISON_FIGURES.items()

@@ -5,6 +5,7 @@ import math
 import numpy as np
 import torch
 from torch import nn
+from torch.nn import functional as F
 
 from featurepaths.defense import Calibration, FeaturePathDefense
 from featurepaths.paths.network import PathNetwork
@@ -20,16 +21,14 @@ CENTROIDS = torch.tensor(
 class Plane(nn.Module):
     """Four classes, two of them at the axes: an image belongs to the nearer one, or always to class 0."""
 
-    def __init__(self, always_right=False, steps=None):  # `steps` levels of a pixel, for masked gradients
+    def __init__(self, always_right=False):
         super().__init__()
         self.pixels = nn.Identity()
         self.constant = nn.Identity()
         self.weights = nn.Parameter(30 * torch.tensor([[1.0, 0.0], [0.0, 1.0], [-1.0, -1.0], [-2.0, -2.0]]))
-        self.always_right, self.steps = always_right, steps
+        self.always_right = always_right
 
     def forward(self, images):
-        if self.steps is not None:
-            images = (images * self.steps).round() / self.steps
         h = self.pixels(images).flatten(1)
         self.constant(torch.tensor([1.0, 0.0]).expand(len(images), 1, 1, 2).contiguous())
         logits = h @ self.weights.T
@@ -54,3 +53,28 @@ def images(count=3):
 def distance(angle):
     """The L2 distance from these images to the ray at an angle."""
     return LENGTH * math.sin(angle - ANGLE)
+
+
+class Halves(nn.Module):
+    """A `Plane` whose two pixels are the averages of an image's halves; `levels` of a pixel mask its gradients."""
+
+    def __init__(self, levels=None):
+        super().__init__()
+        self.plane, self.levels = Plane(), levels
+
+    def forward(self, images):
+        if self.levels is not None:
+            images = (images * self.levels).round() / self.levels
+        return self.plane(F.adaptive_avg_pool2d(images, (1, 2)))
+
+
+def halves_defense(levels=None):
+    """The defence of `defense`, for images of two halves."""
+    paths = PathNetwork(Halves(levels), ["plane.pixels", "plane.constant"], [CENTROIDS, CENTROIDS], "flatten")
+    return FeaturePathDefense(paths, Calibration([1], np.ones(1), math.cos(FLAGGED_FROM), [2], np.ones(1))).eval()
+
+
+def halves(count):
+    """Images of class 0, a bright left half and a dark right one: uint8 [N, 8, 8, 1]."""
+    left, right = (round(255 * LENGTH * part) for part in (math.cos(ANGLE), math.sin(ANGLE)))
+    return np.tile(np.repeat(np.array([left, right], np.uint8), 4)[None, None, :, None], (count, 8, 1, 1))

@@ -6,6 +6,8 @@ those with gradients missed.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from fractions import Fraction
+from typing import Any
 
 import numpy as np
 import torch
@@ -119,22 +121,94 @@ def control_blocks(
         yield rows, records
 
 
-def checks(
+def summarise(
+    found: Mapping[str, np.ndarray],
+    standing: np.ndarray,
+    attacks: Sequence[Mapping[str, Any]],
     *,
-    clean_correct: int,
-    eps: Sequence[Mapping[str, int | float]],
-    budget: Sequence[Mapping[str, int]],
-    black_box: Mapping[str, int | str],
-    transfer: Mapping[str, int | str | None],
-    vanished: Mapping[str, int],
-    count: int,
-) -> list[dict[str, str | bool]]:
-    """Return which controls passed, and what was found: their counts as in the artefact of the controls."""
-    zero = [each for each in eps if each["eps"] == 0]
-    last = eps[-1]
+    eps: float,
+    multiples: Sequence[str],
+    budgets: Sequence[tuple[int, int]],
+    queries: int,
+    source: str | None,
+) -> dict[str, Any]:
+    """Return the counts of all controls, and which passed.
+
+    Parameters
+    ----------
+    found
+        The records of `control_blocks`, of all blocks together.
+    standing
+        Whether the defence is right on each of these images in the adaptive worst case, [N].
+    attacks
+        What every attack did: see `featurepaths.adaptive.worst_case.summarise_attacks`.
+    multiples
+        Of `eps`, as they were written.
+    source
+        Whose examples were transferred, if any were.
+    """
+    content: dict[str, Any] = {
+        "n": len(standing),
+        "eps": [
+            {"eps": float(Fraction(multiple)) * eps, "multiple": multiple, **_right(found, f"eps/{number}")}
+            for number, multiple in enumerate(multiples)
+        ],
+        "budget": [
+            {"iterations": iterations, "restarts": restart + 1, **_right(found, f"budget/{number}")}
+            for number, (iterations, restart) in enumerate(budgets)
+        ],
+        "black_box": {"attack": "square", "queries": queries, **_missed(found["black_box/defended"], standing)},
+        "transfer": {"source": source, **_missed(found.get("transfer/defended", standing), standing)},
+        "vanished": {
+            "images": sum(attack["vanished"] for attack in attacks),
+            "n": sum(attack["attacked"] for attack in attacks),
+        },
+        "false_positives": _false_positives(found),
+    }
+    return content | {"checks": _checks(content)}
+
+
+def _right(found: Mapping[str, np.ndarray], name: str) -> dict[str, int]:
+    return {f"{side}_correct": int(found[f"{name}/{side}"].sum()) for side in ("undefended", "defended")}
+
+
+def _missed(resisted: np.ndarray, standing: np.ndarray) -> dict[str, int]:
+    return {"n": len(standing), "defended_correct": int(resisted.sum()), "missed": int((standing & ~resisted).sum())}
+
+
+def _false_positives(found: Mapping[str, np.ndarray]) -> list[dict[str, Any]]:
+    names = [
+        name.split("/")[1:3] for name in found if name.startswith("false_positives/") and name.endswith("/flagged")
+    ]
+    return [
+        {
+            "corruption": corruption,
+            "level": level,
+            "n": len(found[f"false_positives/{corruption}/{level}/flagged"]),
+            "flagged": int(found[f"false_positives/{corruption}/{level}/flagged"].sum()),
+            "network_correct": int(found[f"false_positives/{corruption}/{level}/undefended"].sum()),
+            "defended_correct": int(found[f"false_positives/{corruption}/{level}/defended"].sum()),
+        }
+        for corruption, level in names
+    ]
+
+
+def _checks(content: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return which controls passed, and what was found."""
+    count, last, budget = content["n"], content["eps"][-1], content["budget"]
+    black_box, transfer, vanished = content["black_box"], content["transfer"], content["vanished"]
     grown = budget[-2]["defended_correct"] - budget[-1]["defended_correct"] if len(budget) > 1 else 0
-    share = grown / count
+    clean = next(each["defended_correct"] for each in content["false_positives"] if each["corruption"] == "clean")
     made = [
+        (
+            "eps 0 gives the clean accuracy",
+            at_zero["defended_correct"] == clean,
+            f"{at_zero['defended_correct']} of {count} right at eps 0, {clean} when clean",
+        )
+        for at_zero in content["eps"]
+        if at_zero["eps"] == 0
+    ]
+    made += [
         (
             "accuracy falls to 0 as eps grows",
             last["defended_correct"] == 0,
@@ -142,7 +216,7 @@ def checks(
         ),
         (
             "more iterations and restarts find no more",
-            share <= LEVELLED_OFF,
+            grown <= LEVELLED_OFF * count,
             f"the last growth of the budget found {grown} of {count} more",
         ),
         (
@@ -153,16 +227,8 @@ def checks(
         (
             "gradients do not vanish",
             vanished["images"] == 0,
-            f"on {vanished['images']} of {vanished['n']} images that resisted an attack they did",
+            f"zero at some step on {vanished['images']} of {vanished['n']} images, in all attacks, that resisted",
         ),
-    ]
-    made += [
-        (
-            "eps 0 gives the clean accuracy",
-            each["defended_correct"] == clean_correct,
-            f"{each['defended_correct']} right at eps 0, {clean_correct} when clean",
-        )
-        for each in zero
     ]
     if transfer["source"] is not None:
         made.append(

@@ -1,14 +1,15 @@
 """Harmless changes of an image that a detector should not take for an attack."""
 
+import io
 from collections.abc import Callable, Mapping
 
 import numpy as np
 import torch
+from PIL import Image, ImageEnhance, ImageFilter
 from torch import Tensor
-from torchvision.transforms.v2 import functional as F
 
 JPEG_QUALITY = 50
-BLUR_SIGMA = 1.0
+BLUR_RADIUS = 1.0
 BRIGHTNESS = 1.3
 NOISE_SEEDS = 2**40
 """Noise is drawn from seeds of its own, beyond those of trainings and their attacks' restarts."""
@@ -29,9 +30,9 @@ def corruptions(eps: float, norm: str, seed: int) -> Mapping[tuple[str, str], Co
         found["gaussian noise", f"{eps:.4g}"] = lambda images, rows: _noisy(images, rows, seed, eps, "normal")
     else:
         found["gaussian noise", f"{norm} {eps:.4g}"] = lambda images, rows: _noisy(images, rows, seed, eps, "sphere")
-    found["blur", f"sigma {BLUR_SIGMA:g}"] = lambda images, rows: F.gaussian_blur(images, [5, 5], [BLUR_SIGMA])
-    found["brightness", f"x {BRIGHTNESS:g}"] = lambda images, rows: (images * BRIGHTNESS).clamp(0, 1)
-    found["jpeg", f"quality {JPEG_QUALITY}"] = lambda images, rows: _jpeg(images)
+    found["blur", f"radius {BLUR_RADIUS:g}"] = lambda images, rows: _by_pillow(images, _blurred)
+    found["brightness", f"x {BRIGHTNESS:g}"] = lambda images, rows: _by_pillow(images, _brighter)
+    found["jpeg", f"quality {JPEG_QUALITY}"] = lambda images, rows: _by_pillow(images, _compressed)
     return found
 
 
@@ -47,8 +48,28 @@ def _noisy(images: Tensor, rows: np.ndarray, seed: int, eps: float, kind: str) -
     return (images + torch.from_numpy(noise).to(images)).clamp(0, 1)
 
 
-def _jpeg(images: Tensor) -> Tensor:
-    pixels = (images * 255).round().to(torch.uint8).cpu()
-    if pixels.shape[1] not in (1, 3):  # what JPEG knows
+def _by_pillow(images: Tensor, change: Callable[[Image.Image], Image.Image]) -> Tensor:
+    """Return images changed one by one as 8-bit pictures; those of neither one nor three channels stay as they are."""
+    if images.shape[1] not in (1, 3):
         return images
-    return (torch.stack([F.jpeg(each, JPEG_QUALITY) for each in pixels]).float() / 255).to(images)
+    pixels = (images * 255).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
+    # Pillow knows grey pictures without an axis of channels
+    changed = [
+        np.asarray(change(Image.fromarray(each.squeeze(2) if each.shape[2] == 1 else each))).reshape(each.shape)
+        for each in pixels
+    ]
+    return (torch.from_numpy(np.stack(changed)).permute(0, 3, 1, 2).float() / 255).to(images)
+
+
+def _blurred(picture: Image.Image) -> Image.Image:
+    return picture.filter(ImageFilter.GaussianBlur(BLUR_RADIUS))
+
+
+def _brighter(picture: Image.Image) -> Image.Image:
+    return ImageEnhance.Brightness(picture).enhance(BRIGHTNESS)
+
+
+def _compressed(picture: Image.Image) -> Image.Image:
+    file = io.BytesIO()
+    picture.save(file, "JPEG", quality=JPEG_QUALITY)
+    return Image.open(file)

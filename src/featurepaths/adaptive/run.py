@@ -115,7 +115,7 @@ class Standing:
         self.labels = block.labels[:count].cpu().numpy()
         self.network = self.defended = np.ones(count, bool)
         self.evading = np.full(count, -np.inf)
-        self.worst = block.clean[:count].cpu().numpy()
+        self.worst = block.clean[:count].cpu().numpy().copy()  # it is written to
         self.clean = self.meet(block.clean, np.arange(count))
         self.evading = np.full(count, -np.inf)  # clean images are no examples
 

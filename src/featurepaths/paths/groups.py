@@ -24,5 +24,5 @@ class Groups:
 
 
 def groups_of(clean_correct: np.ndarray, adversarial_correct: np.ndarray) -> Groups:
-    """Return the groups by whether the network is right on clean images and on examples of them, bool [N], row for row."""
+    """Return the groups by whether the network is right on clean images and on examples of them, bool [N] each."""
     return Groups(clean_correct & ~adversarial_correct, clean_correct & adversarial_correct)

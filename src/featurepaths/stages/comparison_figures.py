@@ -1,4 +1,4 @@
-"""Figures of what attackers who know the defence left: the verdict, accuracy by eps and budget, detectors' ROC curves."""
+"""Figures of what attackers who know the defence left: the verdict, accuracy by eps and budget, ROC curves."""
 
 from pathlib import Path
 

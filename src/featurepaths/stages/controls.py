@@ -13,7 +13,7 @@ from featurepaths.storage import descend, open_hdf5, read_origin, write_json
 
 
 def main(arguments):
-    from featurepaths.adaptive.controls import checks, control_blocks
+    from featurepaths.adaptive.controls import control_blocks, summarise
     from featurepaths.attacks.resume import folder_of, forget, resuming
     from featurepaths.batches import blocks
     from featurepaths.devices import device_name, use_device
@@ -62,65 +62,18 @@ def main(arguments):
         rows = np.isin(file["index"][:], images.indices)
         standing = file["defended/adaptive"][:][rows]
         summaries = summarise_attacks(file["attacks"], file["labels"][:], settings["attack"])
-    content = {
-        "n": len(standing),
-        "eps": [
-            {"eps": multiple * settings.number("eps"), "multiple": written, **right(found, f"eps/{number}")}
-            for number, (multiple, written) in enumerate(zip(multiples, settings["multiples"], strict=True))
-        ],
-        "budget": [
-            {"iterations": iterations, "restarts": restart + 1, **right(found, f"budget/{number}")}
-            for number, (iterations, restart) in enumerate(budgets)
-        ],
-        "black_box": {
-            "attack": "square",
-            "queries": settings["queries"],
-            **missed(found["black_box/defended"], standing),
-        },
-        "transfer": {"source": None, "n": 0, "defended_correct": 0, "missed": 0},
-        "vanished": {
-            "images": sum(attack["vanished"] for attack in summaries),
-            "n": sum(attack["attacked"] for attack in summaries),
-        },
-        "false_positives": false_positives(found),
-    }
-    if arguments.transfer is not None:
-        source = arguments.transfer.parts[-3]
-        content["transfer"] = {"source": source, **missed(found["transfer/defended"], standing)}
-    clean = next(each for each in content["false_positives"] if each["corruption"] == "clean")
-    content["checks"] = checks(
-        clean_correct=clean["defended_correct"],
-        count=content["n"],
-        **{key: content[key] for key in ("eps", "budget", "black_box", "transfer", "vanished")},
+    content = summarise(
+        found,
+        standing,
+        summaries,
+        eps=settings.number("eps"),
+        multiples=settings["multiples"],
+        budgets=budgets,
+        queries=settings["queries"],
+        source=None if arguments.transfer is None else arguments.transfer.parts[-3],
     )
     write_json(arguments.controls, content, origin)
     forget(arguments.controls)
-
-
-def right(found, name):
-    """Return how many images network and defence still answer correctly."""
-    return {f"{side}_correct": int(found[f"{name}/{side}"].sum()) for side in ("undefended", "defended")}
-
-
-def missed(resisted, standing):
-    """Return what an attack without gradients left, and how many images it won that resisted all others."""
-    return {"n": len(standing), "defended_correct": int(resisted.sum()), "missed": int((standing & ~resisted).sum())}
-
-
-def false_positives(found):
-    """Return what the defence answers to harmless changes, `clean` among them."""
-    names = [name.split("/") for name in found if name.startswith("false_positives/") and name.endswith("/flagged")]
-    return [
-        {
-            "corruption": corruption,
-            "level": level,
-            "n": len(found[f"false_positives/{corruption}/{level}/flagged"]),
-            "flagged": int(found[f"false_positives/{corruption}/{level}/flagged"].sum()),
-            "network_correct": int(found[f"false_positives/{corruption}/{level}/undefended"].sum()),
-            "defended_correct": int(found[f"false_positives/{corruption}/{level}/defended"].sum()),
-        }
-        for _, corruption, level, _ in names
-    ]
 
 
 def parser():

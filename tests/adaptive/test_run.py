@@ -1,0 +1,167 @@
+"""All attacks on a planted defence, their worst case, and the controls."""
+
+import io
+import math
+
+import h5py
+import numpy as np
+import pytest
+
+from featurepaths.adaptive.controls import control_blocks, summarise
+from featurepaths.adaptive.objectives import GOALS
+from featurepaths.adaptive.run import Budget, Target, adaptive_blocks
+from featurepaths.adaptive.worst_case import count_evaded, count_left, summarise_attacks
+from featurepaths.batches import blocks
+from featurepaths.storage import write_rows
+from tests.adaptive.planted import ANGLE, FLAGGED_TO, LENGTH, halves, halves_defense
+
+X, Y = LENGTH * math.cos(ANGLE), LENGTH * math.sin(ANGLE)
+TO_EVADE = (math.tan(FLAGGED_TO) * X - Y) / (1 + math.tan(FLAGGED_TO))
+"""The L-infinity radius at which an image can lie beyond the flagged angles: (y + eps) / (x - eps) is their tangent."""
+TO_FOOL = (X - Y) / 2
+"""The radius at which the network alone is wrong."""
+COUNT = 70  # two blocks
+
+
+def budget(eps, iterations=20):
+    return Budget(eps=eps, norm="linf", step=None, iterations=iterations, seed=0)
+
+
+GOALS_WITH_GRADIENT = [goal for goal in GOALS if goal != "misvote"]  # the vote of these defences is constant
+
+
+def attack(defense, eps, *, detectors=(), rows=None, targets=1, restarts=2, oblivious=None, goals=GOALS):
+    """The records of all attacks, as an artefact holds them."""
+    target = Target(defense, defense, dict.fromkeys(detectors, (defense.score, 0.05)))
+    labels = np.zeros(COUNT, np.int64)
+    found = adaptive_blocks(
+        target, halves(COUNT), labels, np.arange(COUNT), oblivious or {}, rows, goals=list(goals), losses=["ce"],
+        targets=targets, restarts=restarts, budget=budget(eps),
+    )  # fmt: skip
+    file = h5py.File(io.BytesIO(), "w")
+    file["labels"], file["index"] = labels, np.arange(COUNT)
+    for part, records in found:
+        write_rows(file, part, COUNT, records)
+    return file
+
+
+@pytest.mark.parametrize(
+    ("eps", "network", "defended"),
+    [
+        (0.97 * TO_FOOL, COUNT, COUNT),
+        (1.03 * TO_FOOL, 0, COUNT),
+        (0.98 * TO_EVADE, 0, COUNT),
+        (1.02 * TO_EVADE, 0, 0),
+    ],
+)
+def test_network_and_defence_fall_at_their_own_radius(eps, network, defended):
+    file = attack(halves_defense(), eps, targets=0, restarts=1)
+    assert count_left(file, "apgd", "undefended") == {
+        "clean_correct": COUNT, "oblivious_correct": {}, "adaptive_correct": network,
+    }  # fmt: skip
+    assert count_left(file, "apgd", "defended")["adaptive_correct"] == defended
+
+
+def test_further_searches_attack_what_stands_and_only_that():
+    file = attack(halves_defense(), 0.98 * TO_EVADE)
+    found = {attack["name"]: attack for attack in summarise_attacks(file["attacks"], file["labels"][:], "apgd")}
+    assert found["evade.ce"]["attacked"] == found["evade.ce.restart1"]["attacked"] == COUNT
+    assert found["evade.ce.targeted"]["attacked"] == COUNT
+    assert found["misclassify.ce"] == {
+        "name": "misclassify.ce", "objective": "misclassify", "loss": "ce", "targeted": False, "threat": "oblivious",
+        "attacked": COUNT, "defended_correct": COUNT, "network_correct": 0, "vanished": 0, "queries": 21,
+    }  # fmt: skip
+    assert found["misclassify.ce.restart1"]["attacked"] == 0
+    assert found["misclassify.ce.restart1"]["queries"] == 0
+    fallen = attack(halves_defense(), 1.02 * TO_EVADE)
+    found = {attack["name"]: attack for attack in summarise_attacks(fallen["attacks"], fallen["labels"][:], "apgd")}
+    assert found["evade.ce.targeted"]["attacked"] == 0
+
+
+def test_examples_that_were_made_without_knowledge_count_in_the_worst_case():
+    beyond = np.zeros((COUNT, 1, 8, 8), np.float32)
+    beyond[::2, :, :, 4:] = 0.5  # every other one far beyond the flagged angles, the rest black: class 0, unflagged
+    beyond[1::2, :, :, :4] = 0.5
+    file = attack(halves_defense(), 0.1, targets=0, restarts=1, oblivious={"apgd.max-loss": beyond})
+    left = count_left(file, "apgd", "defended")
+    assert left == {
+        "clean_correct": COUNT,
+        "oblivious_correct": {"max-loss": COUNT // 2},
+        "adaptive_correct": COUNT // 2,
+    }
+    np.testing.assert_array_equal(file["worst/adversarial"][::2], beyond[::2])
+    assert count_evaded(file, "apgd", "otsu", 0.9) == {
+        "threshold_method": "otsu", "threshold": 0.9, "flagged_clean": 0, "oblivious_evaded": {"max-loss": COUNT // 2},
+        "adaptive_evaded": COUNT // 2,
+    }  # fmt: skip
+
+
+def test_a_detector_is_attacked_itself():
+    eps = 1.03 * TO_FOOL
+    file = attack(halves_defense(), eps, detectors=["itself"], targets=0, restarts=1)
+    best = (Y + eps) / math.hypot(X - eps, Y + eps)
+    assert file["detectors/itself/clean_score"][:] == pytest.approx(math.cos(ANGLE), abs=2e-3)
+    assert file["detectors/itself/score"][:] == pytest.approx(best, abs=5e-3)
+    assert (file["detectors/itself/network_label"][:] == 1).all()
+    assert count_evaded(file, "apgd", "low", best - 0.01)["adaptive_evaded"] == COUNT
+    assert count_evaded(file, "apgd", "high", best + 0.01)["adaptive_evaded"] == 0
+
+
+def test_shards_find_the_same():
+    whole = attack(halves_defense(), 0.4, targets=0, restarts=1, detectors=["itself"])
+    second = attack(halves_defense(), 0.4, targets=0, restarts=1, detectors=["itself"], rows=blocks(COUNT, (2, 2)))
+    names = []
+    whole.visititems(lambda name, node: names.append(name) if isinstance(node, h5py.Dataset) else None)
+    for name in names:
+        np.testing.assert_array_equal(whole[name][64:], second[name][64:])
+
+
+def controls_of(defense, eps, goals, transferred=None):
+    target = Target(defense, defense)
+    budgets = [(5, 0), (10, 0), (20, 0), (20, 1)]
+    options = {
+        "goals": goals,
+        "losses": ["ce"],
+        "budget": budget(eps),
+        "multiples": [0, 1, 3],
+        "budgets": budgets,
+    }
+    arguments = halves(COUNT), np.zeros(COUNT, np.int64), np.arange(COUNT), transferred
+    parts = [records for _, records in control_blocks(target, *arguments, **options, queries=200)]
+    found = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    file = attack(defense, eps, targets=0, restarts=1, goals=goals)
+    summaries = summarise_attacks(file["attacks"], file["labels"][:], "apgd")
+    source = None if transferred is None else "other-standard-s0"
+    return summarise(
+        found, file["defended/adaptive"][:], summaries, eps=eps, multiples=["0", "1", "3"], budgets=budgets,
+        queries=200, source=source,
+    )  # fmt: skip
+
+
+def test_the_controls_of_an_honest_defence_pass():
+    content = controls_of(
+        halves_defense(), 0.3, GOALS_WITH_GRADIENT, transferred=np.zeros((COUNT, 1, 8, 8), np.float32)
+    )
+    assert {check["check"]: check["passed"] for check in content["checks"]} == {
+        "eps 0 gives the clean accuracy": True,
+        "accuracy falls to 0 as eps grows": True,
+        "more iterations and restarts find no more": True,
+        "the black-box attack finds nothing that gradients missed": True,
+        "gradients do not vanish": True,
+        "examples of another network find nothing that gradients missed": True,
+    }
+    assert [at["defended_correct"] for at in content["eps"]] == [COUNT, COUNT, 0]
+    assert [at["undefended_correct"] for at in content["eps"]] == [COUNT, 0, 0]
+    assert [at["defended_correct"] for at in content["budget"]] == [COUNT] * 4
+    clean = content["false_positives"][0]
+    assert (clean["corruption"], clean["flagged"], clean["defended_correct"]) == ("clean", 0, COUNT)
+
+
+def test_masked_gradients_are_caught():
+    """A defence that rounds its input to two levels has no gradient; a search without gradients wins all the same."""
+    content = controls_of(halves_defense(levels=2), 0.42, list(GOALS))
+    passed = {check["check"]: check["passed"] for check in content["checks"]}
+    assert not passed["gradients do not vanish"]
+    assert not passed["the black-box attack finds nothing that gradients missed"]
+    assert content["vanished"]["images"] > 0
+    assert content["black_box"]["missed"] > 0
