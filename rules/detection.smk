@@ -3,7 +3,7 @@
 Needs the feature paths of clean and attacked images, the collapse metrics where they choose the layers, and the feature
 dumps where rival detectors are asked for.
 Makes the thresholds, a file of their own for every calibration, the metrics and scores of every attack and stopping rule,
-and the rival detectors, calibrated, with theirs.
+and the rival detectors, calibrated, with how all of them fare side by side.
 """
 
 
@@ -56,9 +56,8 @@ rule detection:
 
 rule detectors:
     input:
-        unpack(lambda w: inputs(*PLAN.detectors(w.run, w.pooling))),
+        unpack(lambda w: inputs(PLAN.detectors(w.run, w.pooling))),
     output:
-        metrics="<run>/detectors/{pooling}.json",
         detectors="<run>/detectors/{pooling}.h5",
     log:
         "<run>/logs/detectors.{pooling}.log",
@@ -71,10 +70,34 @@ rule detectors:
         mem_mb=memory(detectors_needs),
         runtime=minutes(detectors_needs),
     params:
-        job=lambda w: PLAN.detectors(w.run, w.pooling)[0].params,
+        job=lambda w: PLAN.detectors(w.run, w.pooling).params,
     shell:
         "python -m featurepaths.stages.detectors --settings {params.job[settings]:q} --digest {params.job[digest]}"
         " --checkpoint {input.checkpoint} --centroids {input.centroids} --threshold {input.threshold}"
-        " --train {input.train} --calibration {input.calibration} --calibration-attacked {input.calibration_attacked}"
-        " --test {input.test} --attacked {input.attacked} --metrics {output.metrics} --detectors {output.detectors}"
+        " --train {input.train} --calibration {input.calibration} --adversarial {input.adversarial}"
+        " --detectors {output.detectors} > {log} 2>&1"
+
+
+rule rivals:
+    input:
+        unpack(lambda w: inputs(*PLAN.rivals(w.run, w.pooling))),
+    output:
+        metrics="<run>/detection/{pooling}/rivals.json",
+        records="<run>/detection/{pooling}/rivals.h5",
+    log:
+        "<run>/logs/rivals.{pooling}.log",
+    benchmark:
+        "<run>/benchmarks/rivals.{pooling}.tsv"
+    conda:
+        "../envs/featurepaths.yaml"
+    threads: THREADS
+    resources:
+        mem_mb=memory(detectors_needs),
+        runtime=minutes(detectors_needs),
+    params:
+        job=lambda w: PLAN.rivals(w.run, w.pooling)[0].params,
+    shell:
+        "python -m featurepaths.stages.rivals --settings {params.job[settings]:q} --digest {params.job[digest]}"
+        " --detectors {input.detectors} --centroids {input.centroids} --calibration {input.calibration}"
+        " --test {input.test} --adversarial {input.adversarial} --metrics {output.metrics} --records {output.records}"
         " > {log} 2>&1"

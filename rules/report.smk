@@ -216,7 +216,7 @@ if EXPERIMENT.rivals_are_tested:
             job=lambda w: PLAN.comparison().params,
         shell:
             "python -m featurepaths.stages.comparison --settings {params.job[settings]:q} --digest {params.job[digest]}"
-            " --checkpoints {input.checkpoints} --detectors {input.detectors} --adaptive {input.adaptive}"
+            " --checkpoints {input.checkpoints} --rivals {input.rivals} --adaptive {input.adaptive}"
             " --records {input.records} --controls {input.controls} --record {output.record} > {log} 2>&1"
 
     rule comparison_figures:
@@ -253,7 +253,7 @@ if EXPERIMENT.rivals_are_tested:
             job=lambda w: PLAN.comparison_figures().params,
         shell:
             "python -m featurepaths.stages.comparison_figures --settings {params.job[settings]:q}"
-            " --digest {params.job[digest]} --detectors {input.detectors} --scores {input.scores}"
+            " --digest {params.job[digest]} --rivals {input.rivals} --scores {input.scores}"
             " --adaptive {input.adaptive} --records {input.records} --controls {input.controls}"
             " --record {output.record} > {log} 2>&1"
 

@@ -24,6 +24,15 @@ TINY = {
     },
     "attacks": {"apgd": {"eps": "1/10", "iterations": 5, "keep": ["first-success", "last-success", "max-loss"]}},
     "calibration": {"attack": "apgd", "keep": "max-loss"},
+    "detectors": ["confidence", "path-density"],
+    "adaptive": {
+        "attack": "apgd",
+        "images": 100,
+        "iterations": 3,
+        "losses": ["ce"],
+        "targets": 1,
+        "controls": {"images": 20, "multiples": [0, 1, 8], "iterations": [2, 4], "queries": 20},
+    },
 }
 
 

@@ -249,26 +249,36 @@ class Plan:
         return self._measured("recognition", run, f"recognition/{pooling}/feature-paths.{attacked}", settings, inputs)
 
     @once
-    def detectors(self, run: str, pooling: str) -> tuple[Artefact, Artefact]:
-        """The metrics of the detectors on oblivious attacks, and the calibrated detectors."""
-        chosen = self.experiment.calibration
+    def detectors(self, run: str, pooling: str) -> Artefact:
+        """The paper's detector and its rivals, calibrated."""
         settings = {
-            "detectors": list(self.config["detectors"]),
-            "calibrated_on": f"{chosen.attack}.{chosen.keep}",
+            "detectors": self.config["detectors"],
             "false_positive_rates": self.config["detection"]["false_positive_rates"],
             "torch_threads": self.config["torch_threads"],
         }
+        clean, attacked = self.calibration_images("held-out")
         inputs = {
             "checkpoint": [self.train(run)],
             "centroids": [self.centroids(run, pooling)],
             "threshold": [self.threshold(run, pooling, "held-out")],
             "train": [self.features(run, pooling, "train")],
-            "calibration": [self.features(run, pooling, "calibration")],
-            "calibration_attacked": [self.features(run, pooling, f"calibration.{name}") for name in self.attacked],
-            "test": [self.features(run, pooling, "test")],
-            "attacked": [self.features(run, pooling, f"test.{name}") for name in self.attacked],
+            "calibration": [self.features(run, pooling, clean)],
+            "adversarial": [self.features(run, pooling, attacked)],
         }
-        return self._measured("detectors", run, f"detectors/{pooling}", settings, inputs)
+        return self._artefact("detectors", run, f"detectors/{pooling}.h5", settings, **inputs)
+
+    @once
+    def rivals(self, run: str, pooling: str) -> tuple[Artefact, Artefact]:
+        """The metrics of all detectors on oblivious attacks, and their records: the scores."""
+        inputs = {
+            "detectors": [self.detectors(run, pooling)],
+            "centroids": [self.centroids(run, pooling)],
+            "calibration": [self.features(run, pooling, f"calibration.{name}") for name in self.attacked],
+            "test": [self.features(run, pooling, "test")],
+            "adversarial": [self.features(run, pooling, f"test.{name}") for name in self.attacked],
+        }
+        settings = {"torch_threads": self.config["torch_threads"]}
+        return self._measured("rivals", run, f"detection/{pooling}/rivals", settings, inputs)
 
     @once
     def adaptive(self, run: str, pooling: str) -> Artefact:
@@ -286,7 +296,7 @@ class Plan:
         inputs = {
             "adaptive": [self.adaptive(run, pooling)],
             "threshold": [self.threshold(run, pooling, "held-out")],
-            "detectors": [self.detectors(run, pooling)[1]],
+            "detectors": [self.detectors(run, pooling)],
         }
         return self._artefact("worst_case", run, f"adaptive/{pooling}.json", settings, **inputs)
 
@@ -346,7 +356,7 @@ class Plan:
     @once
     def comparison(self) -> Artefact:
         """The record of the tables of attackers who know the defence, and of rival detectors."""
-        inputs = {"checkpoints": self._checkpoints(), "detectors": [one[0] for one in self._detectors()]}
+        inputs = {"checkpoints": self._checkpoints(), "rivals": [metrics for metrics, _ in self._rivals()]}
         return self._artefact("comparison", "", "tables/comparison.json", {}, **inputs, **self._attacked_defenses())
 
     @once
@@ -354,8 +364,8 @@ class Plan:
         """The record of the figures of the same."""
         chosen = self.experiment.calibration
         settings = {"calibrated_on": f"{chosen.attack}.{chosen.keep}"}
-        metrics, detectors = zip(*self._detectors(), strict=True)
-        inputs = {"detectors": metrics, "scores": detectors, **self._attacked_defenses()}
+        metrics, scores = zip(*self._rivals(), strict=True)
+        inputs = {"rivals": metrics, "scores": scores, **self._attacked_defenses()}
         return self._artefact("comparison_figures", "", "figures/comparison.json", settings, **inputs)
 
     @once
@@ -387,12 +397,12 @@ class Plan:
             "centroids": [self.centroids(run, pooling)],
             "threshold": [self.threshold(run, pooling, "held-out")],
             "selection": [self.selection(run, pooling, "held-out")],
-            "detectors": [self.detectors(run, pooling)[1]],
+            "detectors": [self.detectors(run, pooling)],
             "attack": [self.attack(run, "test", self.experiment.adaptive.attack)],
         }
 
-    def _detectors(self) -> list[tuple[Artefact, Artefact]]:
-        return [self.detectors(*one) for one in self._runs_and_poolings()]
+    def _rivals(self) -> list[tuple[Artefact, Artefact]]:
+        return [self.rivals(*one) for one in self._runs_and_poolings()]
 
     def _attacked_defenses(self) -> dict[str, list[Artefact]]:
         """Return what is known of every defence that is attacked, by the names that the rules give it."""

@@ -11,20 +11,19 @@ def main(arguments):
     from featurepaths.report import comparison_figures as make
     from featurepaths.report.figures import KINDS, save
 
-    inputs = [*arguments.detectors, *arguments.scores, *arguments.adaptive, *arguments.records, *arguments.controls]
+    inputs = [*arguments.rivals, *arguments.scores, *arguments.adaptive, *arguments.records, *arguments.controls]
     digest = command.check_inputs("comparison_figures", arguments, inputs)
     figures = {}
-    for path in arguments.detectors:
-        matrices = {each["detector"]: each["matrix"] for each in read_json(path)["detectors"]}
-        title = f"Calibrated on one attack, tested on another: {label_of(path)}"
-        figures[f"matrix.{run_of(path)}.{path.stem}"] = title, make.matrix_figure(matrices)
     records = {(run_of(path), path.stem): path for path in arguments.records}
-    for path in arguments.scores:
-        where = run_of(path), path.stem
-        oblivious, name = oblivious_curves(path, arguments.settings["calibrated_on"])
-        adaptive = adaptive_curves(records[where]) if where in records else {}
-        title = f"Detectors, under {name} and each under attack itself: {label_of(path)}"
-        figures[f"detectors.{where[0]}.{where[1]}"] = title, make.detector_rocs(oblivious, adaptive)
+    for metrics, scores in zip(arguments.rivals, arguments.scores, strict=True):
+        run, pooling = metrics.parts[-4], metrics.parent.name
+        matrices = {each["detector"]: each["matrix"] for each in read_json(metrics)["detectors"]}
+        title = f"Calibrated on one attack, tested on another: {run}, {pooling} features"
+        figures[f"matrix.{run}.{pooling}"] = title, make.matrix_figure(matrices)
+        attack = arguments.settings["calibrated_on"]
+        adaptive = adaptive_curves(records[run, pooling]) if (run, pooling) in records else {}
+        title = f"Detectors, under {attack} and each under attack itself: {run}, {pooling} features"
+        figures[f"detectors.{run}.{pooling}"] = title, make.detector_rocs(oblivious_curves(scores, attack), adaptive)
     for pooling in sorted({path.stem for path in arguments.adaptive}):
         found = {run_of(path): read_json(path) for path in arguments.adaptive if path.stem == pooling}
         title = f"What is left when the attacker knows the defence ({pooling} features)"
@@ -43,17 +42,11 @@ def run_of(path):
     return path.parts[-3]
 
 
-def label_of(path):
-    """Return run and pooling of an artefact as a figure's title names them."""
-    return f"{run_of(path)}, {path.stem} features"
-
-
 def oblivious_curves(path, attack):
-    """Return each detector's ROC curve and AUROC under an attack that knows none of them, and the attack."""
+    """Return each detector's ROC curve and AUROC under an attack that knows none of them."""
     with open_hdf5(path) as file:
-        return {
-            name: curve(group["scores/clean"][:], group[f"scores/{attack}"][:]) for name, group in file.items()
-        }, attack
+        pairs = {name: group[attack] for name, group in file.items()}
+        return {name: curve(pair["clean_score"][:], pair["adversarial_score"][:]) for name, pair in pairs.items()}
 
 
 def adaptive_curves(path):
@@ -70,8 +63,8 @@ def curve(clean, adversarial):
 def parser():
     made = command.parser(__doc__, "calibrated_on: the oblivious attack to show, <attack>.<keep>")
     some, any_number = {"type": Path, "nargs": "+", "required": True}, {"type": Path, "nargs": "*", "default": []}
-    made.add_argument("--detectors", **some, help="the detectors' metrics of every run and pooling")
-    made.add_argument("--scores", **some, help="the detectors and their scores, in the same order")
+    made.add_argument("--rivals", **some, help="the metrics of all detectors, of every run and pooling")
+    made.add_argument("--scores", **some, help="their scores, in the same order")
     made.add_argument("--adaptive", **any_number, help="the worst case of every run and pooling that was attacked")
     made.add_argument("--records", **any_number, help="all attacks on them, in the same order")
     made.add_argument("--controls", **any_number, help="the controls of those attacks")

@@ -98,6 +98,12 @@ def read_detector(group: Any) -> Any:
     return load(group.attrs["kind"], {name: values[:] for name, values in group["learned"].items()})
 
 
+def thresholds_of(group: Any) -> dict[str, float]:
+    """Return the thresholds of a calibrated detector by the method that chose them."""
+    methods = [method.decode() if isinstance(method, bytes) else method for method in group.attrs["threshold_methods"]]
+    return dict(zip(methods, group.attrs["thresholds"].tolist(), strict=True))
+
+
 def read_calibration(threshold: Path, selection: Path, tie: str) -> Calibration:
     """Return what a defence was calibrated to, from its artefacts."""
     from featurepaths.defense import Calibration

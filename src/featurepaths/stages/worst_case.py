@@ -5,7 +5,7 @@ from pathlib import Path
 from featurepaths.adaptive.worst_case import count_evaded, count_left, summarise_attacks
 from featurepaths.detection.metrics import measure
 from featurepaths.paths.groups import groups_of
-from featurepaths.stages import command
+from featurepaths.stages import command, frozen
 from featurepaths.storage import open_hdf5, read_json, read_origin, write_json
 
 
@@ -30,7 +30,7 @@ def main(arguments):
             "attacks": summarise_attacks(file["attacks"], labels, oblivious),
             "detection": [count_evaded(file, oblivious, *item) for item in thresholds.items()],
             "detectors": [
-                evaluate(name, found, right, labels, thresholds_of(calibrated[name]))
+                evaluate(name, found, right, labels, frozen.thresholds_of(calibrated[name]))
                 for name, found in file["detectors"].items()
             ],
         }
@@ -42,12 +42,6 @@ def evaluate(name, found, right, labels, thresholds):
     groups = groups_of(right, found["network_label"][:] == labels)
     measured = measure(found["clean_score"][:], found["score"][:], groups, thresholds)
     return {"detector": name, "n": len(labels), **groups.counts, **measured}
-
-
-def thresholds_of(group):
-    """Return the thresholds of a calibrated detector by the method that chose them."""
-    methods = [method.decode() if isinstance(method, bytes) else method for method in group.attrs["threshold_methods"]]
-    return dict(zip(methods, group.attrs["thresholds"].tolist(), strict=True))
 
 
 def parser():
