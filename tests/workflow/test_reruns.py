@@ -33,12 +33,21 @@ EXPERIMENT = {
     },
     "calibration": {"attack": "strong", "keep": "max-loss"},
     "features": {"poolings": ["mean"]},
+    "detectors": ["confidence"],
+    "adaptive": {
+        "attack": "strong",
+        "images": 64,
+        "iterations": 2,
+        "losses": ["ce"],
+        "targets": 0,
+        "controls": {"images": 10, "multiples": [0, 8], "iterations": [2], "restarts": 0, "queries": 5},
+    },
 }
 RUN = {
     "train": 1,
-    "attack": 3,  # strong on calibration and test images, weak on test images
+    "attack": 4,  # both on calibration and test images
     "features": 1,
-    "attacked_features": 3,
+    "attacked_features": 4,
     "centroids": 1,
     "collapse": 1,
     "paths": 5,  # of calibration and test images, and of the attacked ones
@@ -47,9 +56,14 @@ RUN = {
     "detection": 2,
     "recognition": 2,
     "run_figures": 2,
+    "detectors": 1,
+    "rivals": 1,
+    "adaptive": 1,
+    "worst_case": 1,
+    "controls": 1,
 }
 """The jobs of one of the two runs."""
-ENDS = {"tables": 1, "summary_figures": 1, "configuration": 1}
+ENDS = {"tables": 1, "summary_figures": 1, "comparison": 1, "comparison_figures": 1, "configuration": 1}
 TOTAL = 2 * sum(RUN.values()) + sum(ENDS.values()) + 1
 
 
@@ -61,8 +75,13 @@ def both(**of_a_run):
 TRAINED = both(**RUN) | ENDS
 EVERYTHING = TRAINED | {"data": 1}
 SHOWN = {"tables": 1, "configuration": 1}
+COMPARED = {"comparison": 1, "comparison_figures": 1, "configuration": 1}
+JUDGED = both(adaptive=1, worst_case=1, controls=1) | COMPARED
+"""The jobs of those who know the defence."""
 EVALUATED = both(detection=2, recognition=2, run_figures=2) | SHOWN
-ONE_ATTACK = dict.fromkeys(set(RUN) - {"train", "features", "centroids", "collapse"}, 2) | SHOWN
+DETECTED = both(detectors=1, rivals=1)
+OTHER_ATTACK = both(attack=2, attacked_features=2, paths=1, threshold=1, selection=1, detection=1, recognition=1,
+                    run_figures=1, rivals=1) | SHOWN | COMPARED  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -96,19 +115,23 @@ CHANGES = [
     Change("`data.seed`", EVERYTHING, setting("data", seed=1)),
     Change("one more of `seeds`", both(**RUN) | ENDS, setting("", seeds=[0, 1])),
     Change("a model's `width`", TRAINED, setting("models.small", width=5)),
-    Change("`learning_rate` of one training", RUN | ENDS, setting("training.standard", learning_rate=0.01)),
+    Change(
+        "`learning_rate` of one training",
+        RUN | ENDS | both(controls=1),
+        setting("training.standard", learning_rate=0.01),
+    ),
     Change("`torch_threads`", TRAINED, setting("", torch_threads=2)),
     Change(
         "`iterations` of the attack to calibrate on",
-        both(attack=2, attacked_features=2, paths=2, threshold=2, selection=2) | EVALUATED,
+        both(attack=2, attacked_features=2, paths=2, threshold=2, selection=2) | EVALUATED | DETECTED | JUDGED,
         setting("attacks.strong", iterations=4),
     ),
-    Change("`iterations` of another attack", ONE_ATTACK, setting("attacks.weak", iterations=3)),
-    Change("an attack added", ONE_ATTACK, setting("attacks", third={"eps": "1/20", "keep": ["max-loss"]})),
-    Change("an attack removed", SHOWN, lambda config: config["attacks"].pop("weak")),
+    Change("`iterations` of another attack", OTHER_ATTACK, setting("attacks.weak", iterations=3)),
+    Change("an attack added", OTHER_ATTACK, setting("attacks", third={"eps": "1/20", "keep": ["max-loss"]})),
+    Change("an attack removed", SHOWN | COMPARED | both(rivals=1), lambda config: config["attacks"].pop("weak")),
     Change(
         "`calibration.attack`",
-        both(attack=1, attacked_features=1, paths=1, threshold=1, selection=1) | EVALUATED,
+        both(paths=1, threshold=1, selection=1) | EVALUATED | DETECTED | JUDGED,
         setting("", calibration={"attack": "weak", "keep": "first-success"}),
     ),
     Change(
@@ -117,17 +140,32 @@ CHANGES = [
         setting("features", poolings=["mean", "flatten"]),
     ),
     Change("`features.keep: false`", {"configuration": 1}, setting("features", keep=False)),
-    Change("`detection.layers`", both(threshold=3) | EVALUATED, setting("detection", layers=[1, 2])),
-    Change("`false_positive_rates`", both(threshold=1) | EVALUATED, setting("detection", false_positive_rates=[0.1])),
-    Change("`collapse.pfc3`", both(threshold=3) | EVALUATED | {"summary_figures": 1}, setting("collapse", pfc3=0.9)),
+    Change(
+        "`detection.layers`", both(threshold=3) | EVALUATED | DETECTED | JUDGED, setting("detection", layers=[1, 2])
+    ),
+    Change(
+        "`false_positive_rates`",
+        both(threshold=1) | EVALUATED | DETECTED | JUDGED,
+        setting("detection", false_positive_rates=[0.1]),
+    ),
+    Change(
+        "`collapse.pfc3`",
+        both(threshold=3) | EVALUATED | DETECTED | JUDGED | {"summary_figures": 1},
+        setting("collapse", pfc3=0.9),
+    ),
     Change(
         "`recognition.layers`",
-        both(selection=3, recognition=2, run_figures=2) | SHOWN,
+        both(selection=3, recognition=2, run_figures=2) | SHOWN | JUDGED,
         setting("recognition", layers=[1, 2]),
     ),
     Change(
-        "`recognition.tie`", both(recognition=2, run_figures=2) | SHOWN, setting("recognition", tie="summed-similarity")
+        "`recognition.tie`",
+        both(recognition=2, run_figures=2) | SHOWN | JUDGED,
+        setting("recognition", tie="summed-similarity"),
     ),
+    Change("a rival detector added", DETECTED | JUDGED, setting("", detectors=["confidence", "energy"])),
+    Change("`iterations` of `adaptive`", JUDGED, setting("adaptive", iterations=3)),
+    Change("`controls.queries`", both(controls=1) | COMPARED, setting("adaptive.controls", queries=6)),
     Change("`device`, `resident_mb`", {"configuration": 1}, setting("", device="cpu", resident_mb=1)),
     Change("a comment", {}, module="attacks/apgd.py", edit=lambda text: text + "\n# changed\n"),
     Change("a docstring", {}, module="attacks/apgd.py", edit=lambda text: text.replace('"""', '"""Changed. ', 1)),
@@ -136,29 +174,33 @@ CHANGES = [
     Change("code of attacks/norms.py, which training imports", TRAINED, module="attacks/norms.py", edit=code),
     Change(
         "code of attacks/apgd.py",
-        both(attack=3, attacked_features=3, paths=3, threshold=3, selection=3) | EVALUATED,
+        both(attack=4, attacked_features=4, paths=3, threshold=3, selection=3) | EVALUATED | DETECTED | JUDGED,
         module="attacks/apgd.py",
         edit=code,
     ),
     Change(
         "code of paths/similarity.py",
-        both(centroids=1, collapse=1, paths=5, threshold=3, selection=3) | EVALUATED | {"summary_figures": 1},
+        both(centroids=1, collapse=1, paths=5, threshold=3, selection=3)
+        | EVALUATED
+        | DETECTED
+        | JUDGED
+        | {"summary_figures": 1},
         module="paths/similarity.py",
         edit=code,
     ),
     Change(
         "code of detection/metrics.py",
-        both(detection=2, run_figures=2) | SHOWN,
+        both(detection=2, run_figures=2, rivals=1, worst_case=1) | SHOWN | COMPARED,
         module="detection/metrics.py",
         edit=code,
     ),
     Change(
         "a figure's colour",
-        both(run_figures=2) | {"summary_figures": 1, "configuration": 1},
+        both(run_figures=2) | {"summary_figures": 1, "comparison_figures": 1, "configuration": 1},
         module="report/figures.py",
         edit=lambda text: text.replace("alpha=0.2", "alpha=0.3"),
     ),
-    Change("code of report/tables.py", SHOWN, module="report/tables.py", edit=code),
+    Change("code of report/tables.py", SHOWN | {"comparison": 1}, module="report/tables.py", edit=code),
 ]
 
 
@@ -251,7 +293,7 @@ def test_what_is_damaged_or_missing_is_made_again_and_nothing_else(complete, tmp
     (workflow.results / "tables/accuracy.md").unlink()
     # and, at the same time, a change below all of that: Snakemake would pass over it
     Workflow(tmp_path, EXPERIMENT | {"recognition": {"tie": "summed-similarity"}})
-    changed = both(recognition=2, run_figures=2) | SHOWN
+    changed = both(recognition=2, run_figures=2) | SHOWN | JUDGED
     assert jobs(workflow("--dry-run")) == changed | {"data": 1, "train": 1, "features": 1, "paths": 1}
     workflow()
     assert (workflow.results / "data.h5").read_bytes() == images
@@ -278,7 +320,7 @@ def test_what_was_never_made_is_made_although_something_is_out_of_date(complete,
     # the same for what is asked for by its name, or by its rule
     features = "results/two/small-standard-s0/features/mean/test.h5"
     assert jobs(workflow("--dry-run", features)) == {"train": 1, "features": 1}
-    assert jobs(workflow("--dry-run", "--until", "attack")) == {"train": 1, "attack": 6}
+    assert jobs(workflow("--dry-run", "--until", "attack")) == {"train": 1, "attack": 8}
     assert jobs(workflow("--dry-run", "--until", "centroids")) == {"train": 1, "features": 2, "centroids": 2}
     csv = "results/two/tables/accuracy.csv"
     assert jobs(workflow("--dry-run", csv))["tables"] == 1
@@ -299,15 +341,15 @@ def test_no_clock_matters(complete, tmp_path):
         os.utime(mark, (4e9, 4e9))
     assert "Nothing to be done" in workflow("--dry-run")
     Workflow(tmp_path, learning_rate_changed())
-    assert jobs(workflow("--dry-run")) == RUN | ENDS
+    assert jobs(workflow("--dry-run")) == RUN | ENDS | both(controls=1)
 
 
 def test_temporary_dumps_are_not_missed(complete, tmp_path):
     workflow = copied(complete, tmp_path)
     for path in workflow.results.glob("*/features/*/*.h5"):
         path.unlink()
-    Workflow(tmp_path, EXPERIMENT | {"features": {"poolings": ["mean"], "keep": False}, "detection": {"layers": [1]}})
-    assert jobs(workflow("--dry-run")) == both(threshold=3) | EVALUATED
+    Workflow(tmp_path, EXPERIMENT | {"features": {"poolings": ["mean"], "keep": False}, "recognition": {"layers": [1]}})
+    assert jobs(workflow("--dry-run")) == both(selection=3, recognition=2, run_figures=2) | SHOWN | JUDGED
 
 
 def test_a_change_taken_back_before_it_was_used_up_leaves_nothing_stale(complete, tmp_path):
@@ -318,7 +360,7 @@ def test_a_change_taken_back_before_it_was_used_up_leaves_nothing_stale(complete
     workflow("--until", "train")
     # back, and something else that is far below
     Workflow(tmp_path, EXPERIMENT | {"detection": {"false_positive_rates": [0.1]}})
-    assert jobs(workflow("--dry-run")) == both(threshold=1) | EVALUATED | {"train": 1}
+    assert jobs(workflow("--dry-run")) == both(threshold=1) | EVALUATED | DETECTED | JUDGED | {"train": 1}
     workflow()
     assert "Nothing to be done" in workflow()
 
@@ -328,7 +370,7 @@ def test_the_version_of_a_library_counts_where_it_is_used(complete, tmp_path, mo
     metadata.parent.mkdir(parents=True)
     metadata.write_text("Metadata-Version: 2.1\nName: pandas\nVersion: 0.1\n")
     monkeypatch.setenv("PYTHONPATH", str(metadata.parents[1]))
-    assert after(complete, Change("pandas", {}), tmp_path / "folder") == SHOWN
+    assert after(complete, Change("pandas", {}), tmp_path / "folder") == SHOWN | {"comparison": 1}
 
 
 def test_every_job_names_its_settings_and_digest_among_its_params(complete):

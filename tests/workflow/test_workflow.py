@@ -16,14 +16,16 @@ from PIL import Image
 from featurepaths.networks.checkpoint import load_checkpoint
 from featurepaths.networks.tap import forward_intermediates
 from featurepaths.sources import load_digits
+from featurepaths.storage import read_origin
 from tests.conftest import TINY, Workflow, jobs
 
 TABLES = ["architecture", "accuracy", "attacks", "combinations", "detection", "recognition", "summary", "collapse"]
+COMPARED = ["detectors", "calibration_matrix", "comparison", "adaptive", "evasion", "controls", "checks"]
 KEEPS = ["first-success", "last-success", "max-loss"]
 
 
 def test_everything_is_made(tiny):
-    for table in TABLES:
+    for table in [*TABLES, *COMPARED]:
         for kind in ("csv", "md", "html"):
             assert (tiny.results / f"tables/{table}.{kind}").stat().st_size > 0
     figures = {path.name for path in (tiny.results / "figures").iterdir()}
@@ -32,6 +34,9 @@ def test_everything_is_made(tiny):
         for figure in ("paths", "histogram", "layers", "roc"):
             for training in ("standard", "adversarial"):
                 for pooling in ("flatten", "mean"):
+                    assert f"matrix.small-{training}-s0.{pooling}.{kind}" in figures
+                    assert f"detectors.small-{training}-s0.{pooling}.{kind}" in figures
+                    assert {f"verdict.{pooling}.{kind}", f"curves.{pooling}.{kind}"} <= figures
                     assert f"{figure}.small-{training}-s0.{pooling}.apgd.{kind}" in figures
     recorded = json.loads((tiny.results / "config.json").read_text())
     assert recorded["configuration"]["attacks"]["apgd"]["eps"] == "1/10"
@@ -45,7 +50,8 @@ def test_a_second_run_has_nothing_to_do(tiny):
 def test_a_report_is_made(tiny, tmp_path):
     tiny("--report", str(tmp_path / "report.html"))
     report = (tmp_path / "report.html").read_text()
-    for expected in ("Tables 2 and 4: accuracy", "Figure 1: mean feature paths", "Configuration and versions"):
+    for expected in ("Tables 2 and 4: accuracy", "Figure 1: mean feature paths", "Configuration and versions",
+                     "The verdict", "The fair comparison"):  # fmt: skip
         assert expected in report
 
 
@@ -246,6 +252,10 @@ def test_no_test_image_influences_the_held_out_defence(tiny, tmp_path):
 
     for kind in ("thresholds/*/feature-paths.held-out.json", "selection/*/held-out.json"):
         assert contents(changed.results, f"*/{kind}") == contents(tiny.results, f"*/{kind}")
+    for path in tiny.results.glob("*/detectors/*.h5"):
+        with h5py.File(path) as before, h5py.File(changed.results / path.relative_to(tiny.results)) as after:
+            for name in before:
+                assert before[name].attrs["thresholds"].tolist() == after[name].attrs["thresholds"].tolist()
     # and the comparison would notice: the paper's protocol, which does look at test images, comes out differently
     for kind in ("thresholds/*/feature-paths.paper.*.json", "selection/*/paper.*.json"):
         assert contents(changed.results, f"*/{kind}") != contents(tiny.results, f"*/{kind}")
@@ -253,11 +263,12 @@ def test_no_test_image_influences_the_held_out_defence(tiny, tmp_path):
 
 def test_the_held_out_defence_has_no_ancestor_made_of_test_images(tiny):
     paths = [*tiny.results.glob("*/thresholds/*/*held-out.json"), *tiny.results.glob("*/selection/*/held-out.json")]
-    assert len(paths) == 8
+    paths += tiny.results.glob("*/detectors/*.h5")
+    assert len(paths) == 12
     for path in paths:
-        origin = json.loads(path.read_text())["origin"]
-        assert not [name for name in origin["ancestors"] if "test" in name]
-        assert [name for name in origin["ancestors"] if "calibration" in name]
+        ancestors = read_origin(path).ancestors
+        assert not [name for name in ancestors if "test" in name]
+        assert [name for name in ancestors if "calibration" in name]
 
 
 def test_the_same_seed_gives_the_same_tables_whatever_the_cores_and_whether_dumps_are_kept(tmp_path):
@@ -271,7 +282,7 @@ def test_the_same_seed_gives_the_same_tables_whatever_the_cores_and_whether_dump
         workflow(cores=cores)
         assert bool(list(workflow.results.glob("*/features/*/*.h5"))) == keep
         made.append({path.name: path.read_bytes() for path in (workflow.results / "tables").glob("*.csv")})
-    assert len(made[0]) == len(TABLES)
+    assert len(made[0]) == len(TABLES) + len(COMPARED)
     assert made[0] == made[1]
     assert "Nothing to be done" in workflow(), "dumps that were temporary are not missed"
 

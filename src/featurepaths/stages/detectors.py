@@ -1,6 +1,6 @@
 """Detectors: features of training and calibration images -> the paper's detector and its rivals, calibrated.
 
-All see the same cached features. None but Otsu's threshold ever sees an adversarial example, and that one of calibration
+All see the same cached features. Nothing but Otsu's threshold ever sees an adversarial example, and that of calibration
 images; nothing sees a test image.
 """
 
