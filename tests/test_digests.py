@@ -6,8 +6,8 @@ import pytest
 from featurepaths import digests
 
 STAGES = ["data", "train", "attack", "features", "gather", "centroids", "paths", "collapse", "threshold", "selection",
-          "detection", "recognition", "tables", "run_figures", "summary_figures", "configuration", "detectors", "rivals",
-          "adaptive", "worst_case", "controls", "comparison", "comparison_figures"]  # fmt: skip
+          "detection", "recognition", "tables", "run_figures", "summary_figures", "configuration", "detectors",
+          "rivals", "adaptive", "worst_case", "controls", "comparison", "comparison_figures"]  # fmt: skip
 
 
 @pytest.fixture

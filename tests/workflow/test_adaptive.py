@@ -1,4 +1,4 @@
-"""The adaptive evaluation in the workflow: the defence that is attacked is the one that is counted, and the worst counts."""
+"""The adaptive evaluation in the workflow: what is attacked is what is counted, and the worst case counts."""
 
 import json
 
@@ -109,7 +109,7 @@ def test_the_counts_are_those_of_the_records(attacked):
         *(f"apgd.{keep}" for keep in ("first-success", "last-success", "max-loss")),
         *(f"{goal}.ce{kind}" for goal in goals for kind in ("", ".targeted")),
     }
-    assert {detector["detector"] for detector in content["detectors"]} == {
+    assert {each["detector"] for each in content["detectors"]} == {
         "feature-paths",
         "confidence",
         "path-density",

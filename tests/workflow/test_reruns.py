@@ -79,7 +79,7 @@ COMPARED = {"comparison": 1, "comparison_figures": 1, "configuration": 1}
 JUDGED = both(adaptive=1, worst_case=1, controls=1) | COMPARED
 """The jobs of those who know the defence."""
 EVALUATED = both(detection=2, recognition=2, run_figures=2) | SHOWN
-DETECTED = both(detectors=1, rivals=1)
+REDETECTED = both(detectors=1, rivals=1) | JUDGED
 OTHER_ATTACK = both(attack=2, attacked_features=2, paths=1, threshold=1, selection=1, detection=1, recognition=1,
                     run_figures=1, rivals=1) | SHOWN | COMPARED  # fmt: skip
 
@@ -123,7 +123,7 @@ CHANGES = [
     Change("`torch_threads`", TRAINED, setting("", torch_threads=2)),
     Change(
         "`iterations` of the attack to calibrate on",
-        both(attack=2, attacked_features=2, paths=2, threshold=2, selection=2) | EVALUATED | DETECTED | JUDGED,
+        both(attack=2, attacked_features=2, paths=2, threshold=2, selection=2) | EVALUATED | REDETECTED,
         setting("attacks.strong", iterations=4),
     ),
     Change("`iterations` of another attack", OTHER_ATTACK, setting("attacks.weak", iterations=3)),
@@ -131,7 +131,7 @@ CHANGES = [
     Change("an attack removed", SHOWN | COMPARED | both(rivals=1), lambda config: config["attacks"].pop("weak")),
     Change(
         "`calibration.attack`",
-        both(paths=1, threshold=1, selection=1) | EVALUATED | DETECTED | JUDGED,
+        both(paths=1, threshold=1, selection=1) | EVALUATED | REDETECTED,
         setting("", calibration={"attack": "weak", "keep": "first-success"}),
     ),
     Change(
@@ -140,17 +140,15 @@ CHANGES = [
         setting("features", poolings=["mean", "flatten"]),
     ),
     Change("`features.keep: false`", {"configuration": 1}, setting("features", keep=False)),
-    Change(
-        "`detection.layers`", both(threshold=3) | EVALUATED | DETECTED | JUDGED, setting("detection", layers=[1, 2])
-    ),
+    Change("`detection.layers`", both(threshold=3) | EVALUATED | REDETECTED, setting("detection", layers=[1, 2])),
     Change(
         "`false_positive_rates`",
-        both(threshold=1) | EVALUATED | DETECTED | JUDGED,
+        both(threshold=1) | EVALUATED | REDETECTED,
         setting("detection", false_positive_rates=[0.1]),
     ),
     Change(
         "`collapse.pfc3`",
-        both(threshold=3) | EVALUATED | DETECTED | JUDGED | {"summary_figures": 1},
+        both(threshold=3) | EVALUATED | REDETECTED | {"summary_figures": 1},
         setting("collapse", pfc3=0.9),
     ),
     Change(
@@ -163,7 +161,7 @@ CHANGES = [
         both(recognition=2, run_figures=2) | SHOWN | JUDGED,
         setting("recognition", tie="summed-similarity"),
     ),
-    Change("a rival detector added", DETECTED | JUDGED, setting("", detectors=["confidence", "energy"])),
+    Change("a rival detector added", REDETECTED, setting("", detectors=["confidence", "energy"])),
     Change("`iterations` of `adaptive`", JUDGED, setting("adaptive", iterations=3)),
     Change("`controls.queries`", both(controls=1) | COMPARED, setting("adaptive.controls", queries=6)),
     Change("`device`, `resident_mb`", {"configuration": 1}, setting("", device="cpu", resident_mb=1)),
@@ -174,7 +172,7 @@ CHANGES = [
     Change("code of attacks/norms.py, which training imports", TRAINED, module="attacks/norms.py", edit=code),
     Change(
         "code of attacks/apgd.py",
-        both(attack=4, attacked_features=4, paths=3, threshold=3, selection=3) | EVALUATED | DETECTED | JUDGED,
+        both(attack=4, attacked_features=4, paths=3, threshold=3, selection=3) | EVALUATED | REDETECTED,
         module="attacks/apgd.py",
         edit=code,
     ),
@@ -182,8 +180,7 @@ CHANGES = [
         "code of paths/similarity.py",
         both(centroids=1, collapse=1, paths=5, threshold=3, selection=3)
         | EVALUATED
-        | DETECTED
-        | JUDGED
+        | REDETECTED
         | {"summary_figures": 1},
         module="paths/similarity.py",
         edit=code,
@@ -360,7 +357,7 @@ def test_a_change_taken_back_before_it_was_used_up_leaves_nothing_stale(complete
     workflow("--until", "train")
     # back, and something else that is far below
     Workflow(tmp_path, EXPERIMENT | {"detection": {"false_positive_rates": [0.1]}})
-    assert jobs(workflow("--dry-run")) == both(threshold=1) | EVALUATED | DETECTED | JUDGED | {"train": 1}
+    assert jobs(workflow("--dry-run")) == both(threshold=1) | EVALUATED | REDETECTED | {"train": 1}
     workflow()
     assert "Nothing to be done" in workflow()
 
