@@ -82,6 +82,7 @@ if EXPERIMENT.adaptive:
         "comparison": "The fair comparison",
         "adaptive": "Every attack on the defences",
         "evasion": "Detection alone",
+        "adaptive_summary": "Over seeds",
     }
     COMPARISON_FIGURES["verdict"] += [f"verdict.{pooling}" for pooling in EXPERIMENT.adaptive_poolings]
     if EXPERIMENT.adaptive.controls:

@@ -357,7 +357,9 @@ class Plan:
     def comparison(self) -> Artefact:
         """The record of the tables of attackers who know the defence, and of rival detectors."""
         inputs = {"checkpoints": self._checkpoints(), "rivals": [metrics for metrics, _ in self._rivals()]}
-        return self._artefact("comparison", "", "tables/comparison.json", {}, **inputs, **self._attacked_defenses())
+        settings = {"groups": self._attack_groups()}
+        inputs |= self._attacked_defenses()
+        return self._artefact("comparison", "", "tables/comparison.json", settings, **inputs)
 
     @once
     def comparison_figures(self) -> Artefact:

@@ -162,3 +162,22 @@ def test_the_plan_groups_attacks_that_differ_in_their_seed_only():
         "b": "a",
     }
     assert Plan(read_experiment(TINY)).tables().settings["groups"] == {"apgd": "apgd"}
+
+
+def test_the_adaptive_summary_has_the_means_of_its_tables():
+    """Two seeds by hand: 0.1 and 0.3 have mean 0.2, and Student's interval is cut to [0, 1]."""
+    where = {"model": "m", "training": "standard", "pooling": "mean", "protocol": "held-out", "attack": "worst case"}
+    rates = {"clean_accuracy": 0.9, "clean_accuracy_low": 0.8, "clean_accuracy_high": 1.0}
+    comparison = pd.DataFrame(
+        {**where, **rates, "method": "feature paths", "threat": "adaptive", "keep": None, "seed": seed,
+         "adversarial_accuracy": value, "adversarial_accuracy_low": 0.0, "adversarial_accuracy_high": 1.0}
+        for seed, value in ((0, 0.1), (1, 0.3))
+    )  # fmt: skip
+    empty = pd.DataFrame(columns=["attack", "seed"])
+    found = summary.adaptive_summary_table(comparison, empty, empty, {"apgd": "apgd"}).set_index("metric")
+    row = found.loc["adversarial_accuracy"]
+    assert (row["n_training_seeds"], row["threat"], row["attack"]) == (2, "adaptive", "worst case")
+    assert row["mean"] == pytest.approx(0.2)
+    assert row["sd"] == pytest.approx(np.sqrt(0.02))
+    assert (row["mean_low"], row["mean_high"]) == (0, 1)
+    assert found.loc["clean_accuracy", "sd"] == 0

@@ -52,6 +52,11 @@ TITLES = {
         "Detection alone: images that fool the network and are not flagged",
         "Per cent of all test images, with 95 % intervals (Wilson). Thresholds saw calibration images only.",
     ),
+    "adaptive_summary": (
+        "Over seeds: attackers who know the defence, and rival detectors",
+        "Mean and standard deviation over training seeds; attack seeds are averaged first. The interval is Student's over "
+        "training seeds, or that of the only run.",
+    ),
     "controls": (
         "Controls for masked gradients",
         "Per cent with 95 % intervals (Wilson). The undefended network was attacked itself. Missed: images that this "

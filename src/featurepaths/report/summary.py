@@ -1,7 +1,7 @@
 """The summary over seeds: attack seeds within training seeds."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -16,7 +16,25 @@ KEYS = ["metric", "model", "training", "method", "detector", "pooling", "attack"
 
 
 def summary_table(recognition: pd.DataFrame, detection: pd.DataFrame, groups: Mapping[str, str]) -> pd.DataFrame:
-    """Return mean and spread over seeds of what the recognition and the detection table show, one row a metric.
+    """Return mean and spread over seeds of what the recognition and the detection table show: see `over_seeds`.
+
+    `recognition` and `detection` are the tables of `featurepaths.report.tables`.
+    """
+    ranked = detection.assign(threshold_method=None)
+    return over_seeds([(recognition, RECOGNITION), (ranked, RANKING), (detection, AT_THRESHOLD)], groups)
+
+
+def adaptive_summary_table(
+    comparison: pd.DataFrame, evasion: pd.DataFrame, detectors: pd.DataFrame, groups: Mapping[str, str]
+) -> pd.DataFrame:
+    """Return the same of what attackers who know the defence left: the tables of `featurepaths.report.comparison`."""
+    ranked = detectors.assign(threshold_method=None)
+    shown = [(comparison, RECOGNITION[:2]), (evasion, ["evasion_rate"]), (ranked, RANKING)]
+    return over_seeds(shown, groups)
+
+
+def over_seeds(tables: Sequence[tuple[pd.DataFrame, Sequence[str]]], groups: Mapping[str, str]) -> pd.DataFrame:
+    """Return mean and spread over seeds of some columns of tables, one row a metric.
 
     Attacks of one group are repetitions that differ in their seed only. They are averaged first, within each training
     seed, because they share its network: `sd` (with n - 1) and the interval are over training seeds.
@@ -27,13 +45,11 @@ def summary_table(recognition: pd.DataFrame, detection: pd.DataFrame, groups: Ma
 
     Parameters
     ----------
-    recognition, detection
-        The tables of `featurepaths.report.tables`, with one row for each training seed and attack.
+    tables
+        Tables with one row for each training seed and attack, and their columns that are metrics.
     groups
-        By attack, the attack that its group is called after.
+        By attack, the attack that its group is called after; others are their own.
     """
-    ranked = detection.assign(threshold_method=None)
-    tables = [(recognition, RECOGNITION), (ranked, RANKING), (detection, AT_THRESHOLD)]
     measured = pd.concat(_one_row_a_metric(table, metric, groups) for table, metrics in tables for metric in metrics)
     rows = [
         {**dict(zip(KEYS, key, strict=True)), **_over_seeds(runs.dropna(subset="value"))}
@@ -44,7 +60,7 @@ def summary_table(recognition: pd.DataFrame, detection: pd.DataFrame, groups: Ma
 
 def _one_row_a_metric(table: pd.DataFrame, metric: str, groups: Mapping[str, str]) -> pd.DataFrame:
     """Return the rows of a table with `metric` as their `value`, `low` and `high`; keys that it lacks are ''."""
-    named = table.assign(metric=metric, repetition=table["attack"], attack=table["attack"].map(groups))
+    named = table.assign(metric=metric, repetition=table["attack"], attack=table["attack"].map(lambda attack: groups.get(attack, attack)))
     bounded = {metric: "value", f"{metric}_low": "low", f"{metric}_high": "high"}
     found = named.reindex(columns=[*KEYS, "seed", "repetition", *bounded]).rename(columns=bounded)
     found[KEYS] = found[KEYS].astype(object).where(found[KEYS].notna(), "")

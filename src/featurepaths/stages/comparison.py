@@ -4,6 +4,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from featurepaths.report import comparison as make
+from featurepaths.report.summary import adaptive_summary_table
 from featurepaths.report.tables import to_html, to_markdown
 from featurepaths.report.verdict import verdict, verdict_page
 from featurepaths.stages import command
@@ -39,6 +40,8 @@ def main(arguments):
             tables["adaptive"] = make.adaptive_table(adaptive)
             tables["comparison"] = make.comparison_table(adaptive, records)
             tables["evasion"] = make.evasion_table(adaptive)
+            shown = [tables[name] for name in ("comparison", "evasion", "detectors")]
+            tables["adaptive_summary"] = adaptive_summary_table(*shown, arguments.settings["groups"])
         if controls:
             tables["controls"] = make.controls_table(controls)
             tables["checks"] = make.checks_table(controls)
@@ -57,7 +60,7 @@ def main(arguments):
 
 
 def parser():
-    made = command.parser(__doc__)
+    made = command.parser(__doc__, "groups: by attack, the first one that differs from it in its seed only")
     some, any_number = {"type": Path, "nargs": "+", "required": True}, {"type": Path, "nargs": "*", "default": []}
     made.add_argument("--checkpoints", **some, help="the checkpoint of every run")
     made.add_argument("--rivals", **some, help="the metrics of all detectors, of every run and pooling")
