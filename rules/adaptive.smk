@@ -36,6 +36,10 @@ rule adaptive:
         f"{FROZEN} {{params.shard}} --adaptive {{output.adaptive}} > {{log}} 2>&1"
 
 
+localrules:
+    worst_case,
+
+
 rule worst_case:
     input:
         unpack(lambda w: inputs(PLAN.worst_case(w.run, w.pooling))),

@@ -21,7 +21,7 @@ import yaml
 from tests.conftest import ROOT, Workflow
 from tests.slurm import cluster
 
-WITH_GPU = {"train", "shards", "extraction"}
+WITH_GPU = {"train", "shards", "extraction", "adaptive", "controls"}
 """Rules and groups of profiles/slurm whose jobs run networks."""
 SMALL = {
     "name": "small",
@@ -116,7 +116,8 @@ def test_the_default_experiment_gives_the_tables_of_a_local_run(tmp_path):
     assert {job.state for job in jobs} == {"COMPLETED"}
     for job in jobs:
         assert job.gpus == (job.kind in WITH_GPU), job
-    expected = {"data": 1, "train": 4, "shards": 4 * 2, "extraction": 4 * (1 + 3), "evaluation": 4 * 2}
+    expected = {"data": 1, "train": 4, "shards": 4 * 2, "extraction": 4 * (1 + 4), "evaluation": 4 * 2}
+    expected |= {"adaptive": 4, "controls": 4}
     assert Counter(job.kind for job in jobs) == expected, "everything else ran here"
 
     # which device each network's job was given, by its log

@@ -10,7 +10,7 @@ import yaml
 from tests.conftest import ROOT, TINY, Workflow, jobs
 
 PROFILE = ROOT / "profiles/slurm"
-HERE = {"tables", "summary_figures", "configuration", "gather_attack"}
+HERE = {"tables", "summary_figures", "configuration", "gather_attack"}  # GRID has no adaptive attacks
 GRID = {
     "name": "grid",
     "seeds": [0],
