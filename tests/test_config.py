@@ -66,7 +66,7 @@ def test_schema_in_the_repository_is_the_models_schema():
         ("models.resnet20.widht", 8, "models.resnet20.widht: unknown key; did you mean 'width'?"),
         ("data.sise", 32, "data.sise: unknown key; did you mean 'size'?"),
         ("training.adversarial.adversary.stp", 1, "did you mean 'step'?"),
-        ("zzz", 1, "zzz: unknown key; known keys are attacks"),
+        ("zzz", 1, "zzz: unknown key; known keys are adaptive, attacks"),
         ("training.standard.epochs", "ten", "training.standard.epochs: input should be a valid integer, not 'ten'"),
         ("training.standard.epochs", True, "training.standard.epochs: input should be a valid integer"),
         ("attacks.apgd.eps", "8/0", "attacks.apgd.eps: '8/0' is not a number or a fraction"),
@@ -241,8 +241,38 @@ def test_decimals_mean_what_is_written():
 
 def test_without_calibration_images_only_the_papers_protocol_is_left():
     config = changed("data.calibration", 0)
-    del config["calibration"]
+    for section in ("calibration", "detectors", "adaptive"):
+        del config[section]
     assert read_experiment(config).protocols == ["paper"]
+
+
+@pytest.mark.parametrize(
+    ("section", "value", "problem"),
+    [
+        ("adaptive", {"attack": "fgsm"}, "adaptive.attack: 'fgsm' is not one of attacks (apgd)"),
+        ("adaptive", {"attack": "apgd", "poolings": ["mean"]}, "adaptive.poolings: 'mean' is not one of features"),
+        ("adaptive", {"attack": "apgd", "objectives": ["evad"]}, "adaptive.objectives.0: input should be 'evade'"),
+        ("adaptive", {"attack": "apgd", "controls": {"multiples": ["x"]}}, "adaptive.controls.multiples.0: 'x' is not"),
+        ("adaptive", {"attack": "apgd", "goals": []}, "adaptive.goals: unknown key"),
+        ("detectors", ["confidance"], "detectors.0: input should be 'confidence'"),
+        ("detectors", ["energy", "energy"], "detectors: names something twice"),
+    ],
+)
+def test_what_is_wrong_with_attackers_who_know_the_defence_is_named(section, value, problem):
+    config = changed(section, value)
+    config["features"] = {"poolings": ["flatten"]}
+    with pytest.raises(FeaturePathsError) as error:
+        read_experiment(config)
+    assert problem in str(error.value)
+
+
+@pytest.mark.parametrize("section", ["detectors", "adaptive"])
+def test_attackers_who_know_the_defence_need_calibration_images(section):
+    config = changed("data.calibration", 0)
+    for other in {"calibration", "detectors", "adaptive"} - {section}:
+        del config[other]
+    with pytest.raises(FeaturePathsError, match=f"{section}: needs calibration images"):
+        read_experiment(config)
 
 
 def test_every_field_is_reachable_from_the_schema_with_its_default_or_requirement():

@@ -9,6 +9,8 @@ STAGES = ["data", "train", "attack", "features", "gather", "centroids", "paths",
           "detection", "recognition", "tables", "run_figures", "summary_figures", "configuration", "detectors",
           "rivals", "adaptive", "worst_case", "controls", "comparison", "comparison_figures"]  # fmt: skip
 
+ATTACKERS = {"attack", "adaptive", "controls"}
+
 
 @pytest.fixture
 def package(tmp_path, monkeypatch):
@@ -36,13 +38,9 @@ def affected(package, module, edit):
 
 
 def test_every_stage_is_listed_here():
-    found = {path.stem for path in (digests.SOURCE / "stages").glob("*.py")} - {
-        "__init__",
-        "command",
-        "dumps",
-        "frozen",
-    }
-    assert found == set(STAGES)
+    shared = {"__init__", "command", "dumps", "frozen"}
+    found = {path.stem for path in (digests.SOURCE / "stages").glob("*.py")}
+    assert found - shared == set(STAGES)
 
 
 @pytest.mark.parametrize(
@@ -61,14 +59,16 @@ def test_comments_docstrings_and_blank_lines_do_not_count(package, edit):
 @pytest.mark.parametrize(
     ("module", "stages"),
     [
-        ("attacks/norms.py", {"train", "attack"}),  # imported by the training adversary and by the attack
-        ("attacks/apgd.py", {"attack"}),
+        ("attacks/norms.py", {"train", *ATTACKERS}),  # imported by the training adversary and by the attacks
+        ("attacks/apgd.py", ATTACKERS),
         ("attacks/zoo.py", {"attack"}),
-        ("networks/resnet.py", {"train", "attack", "features"}),
+        ("adaptive/objectives.py", {"adaptive", "controls"}),
+        ("detection/rivals.py", {"detectors", "rivals", "adaptive", "controls"}),
+        ("networks/resnet.py", {"train", "features", *ATTACKERS}),
         ("paths/similarity.py", {"centroids", "paths", "collapse", "threshold"}),
-        ("paths/aggregate.py", {"threshold", "selection", "detection", "recognition"}),
-        ("report/figures.py", {"run_figures", "summary_figures"}),
-        ("report/page.py", {"tables", "configuration"}),
+        ("paths/aggregate.py", {"threshold", "selection", "detection", "recognition", "adaptive", "controls"}),
+        ("report/figures.py", {"run_figures", "summary_figures", "comparison_figures"}),
+        ("report/page.py", {"tables", "comparison", "configuration"}),
         ("config.py", set()),  # stages get their settings from their rules
         ("plan.py", set()),
         ("storage.py", set(STAGES)),
@@ -104,7 +104,7 @@ def test_the_attack_library_counts_for_attacks_only(monkeypatch):
     forget()
     real = digests.version
     monkeypatch.setattr(digests, "version", lambda name: "0.0" if name == "torchattacks" else real(name))
-    assert {stage for stage in STAGES if digests.code_digest(stage) != before[stage]} == {"attack"}
+    assert {stage for stage in STAGES if digests.code_digest(stage) != before[stage]} == {"attack", "controls"}
     forget()
 
 
@@ -126,7 +126,7 @@ def test_python_versions_agree_on_a_syntax_tree():
 
 
 def test_stages_without_a_network_never_import_torch():
-    with_torch = {"train", "attack", "features"}
+    with_torch = {"train", "features", "detectors", "rivals", *ATTACKERS}
     for stage in set(STAGES) - with_torch:
         waiting, seen = [f"featurepaths.stages.{stage}"], set()
         while waiting:

@@ -4,6 +4,7 @@ import pytest
 
 from featurepaths.detection.metrics import wilson
 from featurepaths.report import comparison, tables
+from featurepaths.report.summary import adaptive_summary_table
 from tests.report import made_up
 
 RUN = made_up.run()
@@ -98,7 +99,7 @@ def test_detectors_oblivious_and_at_themselves():
 
 
 def test_the_same_columns_as_the_detection_table():
-    content = {"n_clean": 200, "n_adversarial": 200, "n_successful": 150,
+    content = {"n_clean": 200, "n_adversarial": 200, "n_successful": 150, "n_unsuccessful": 30,
                "protocols": {"held-out": made_up.measured("", layers=[1])}}  # fmt: skip
     like = tables.detection_table([tables.Evaluation(RUN, "flatten", "x", "apgd", "max-loss", content)])
     table = comparison.detector_table([(RUN, "flatten", made_up.detectors())], FOUND)
@@ -167,6 +168,12 @@ def test_every_table_can_be_shown_to_people():
         "detectors": comparison.detector_table([(RUN, "flatten", made_up.detectors())], FOUND),
         "calibration_matrix": comparison.calibration_matrix_table([(RUN, "flatten", made_up.detectors())]),
         "evasion": comparison.evasion_table(FOUND),
+        "adaptive_summary": adaptive_summary_table(
+            comparison.comparison_table(FOUND, answers(0, 2)),
+            comparison.evasion_table(FOUND),
+            comparison.detector_table([(RUN, "flatten", made_up.detectors())], FOUND),
+            {},
+        ),
         "controls": comparison.controls_table([(RUN, "flatten", made_up.controls())]),
         "checks": comparison.checks_table([(RUN, "flatten", made_up.controls())]),
     }

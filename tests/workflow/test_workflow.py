@@ -20,7 +20,16 @@ from featurepaths.storage import read_origin
 from tests.conftest import TINY, Workflow, jobs
 
 TABLES = ["architecture", "accuracy", "attacks", "combinations", "detection", "recognition", "summary", "collapse"]
-COMPARED = ["detectors", "calibration_matrix", "comparison", "adaptive", "evasion", "adaptive_summary", "controls", "checks"]
+COMPARED = [
+    "detectors",
+    "calibration_matrix",
+    "comparison",
+    "adaptive",
+    "evasion",
+    "adaptive_summary",
+    "controls",
+    "checks",
+]
 KEEPS = ["first-success", "last-success", "max-loss"]
 
 

@@ -8,6 +8,7 @@ of images that the detector has seen is too high. No rival ever sees an adversar
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import ClassVar
 
+import h5py
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -393,6 +394,11 @@ def load(name: str, arrays: Mapping[str, np.ndarray]) -> Rival:
         module, _, buffer = path.rpartition(".")
         rival.get_submodule(module).register_buffer(buffer, torch.from_numpy(np.array(values)))
     return rival
+
+
+def read_rival(group: h5py.Group) -> Rival:
+    """Return a calibrated detector from its group of the detectors' artefact: ``kind`` and what it has ``learned``."""
+    return load(group.attrs["kind"], {name: values[:] for name, values in group["learned"].items()})
 
 
 def cross_fitted_scores(rival: Rival, calibration: Observed, labels: Tensor, folds: int = FOLDS) -> Tensor:

@@ -3,6 +3,7 @@
 from fractions import Fraction
 from math import floor
 
+import h5py
 import numpy as np
 
 from featurepaths.errors import FeaturePathsError
@@ -50,3 +51,9 @@ def at_false_positive_rate(clean_scores: np.ndarray, rate: Fraction) -> float:
 def rate_name(rate: Fraction) -> str:
     """Return what the threshold for a share of false positives is called: ``fpr-5`` for 5/100."""
     return f"fpr-{float(100 * rate):.12g}"
+
+
+def thresholds_in(group: h5py.Group) -> dict[str, float]:
+    """Return the thresholds of a detector by the method that chose them, from its group of the detectors' artefact."""
+    methods = [method.decode() if isinstance(method, bytes) else method for method in group.attrs["threshold_methods"]]
+    return dict(zip(methods, group.attrs["thresholds"].tolist(), strict=True))

@@ -54,8 +54,8 @@ TITLES = {
     ),
     "adaptive_summary": (
         "Over seeds: attackers who know the defence, and rival detectors",
-        "Mean and standard deviation over training seeds; attack seeds are averaged first. The interval is Student's over "
-        "training seeds, or that of the only run.",
+        "Mean and standard deviation over training seeds; attack seeds are averaged first. The interval is Student's "
+        "over training seeds, or that of the only run.",
     ),
     "controls": (
         "Controls for masked gradients",

@@ -60,7 +60,9 @@ def over_seeds(tables: Sequence[tuple[pd.DataFrame, Sequence[str]]], groups: Map
 
 def _one_row_a_metric(table: pd.DataFrame, metric: str, groups: Mapping[str, str]) -> pd.DataFrame:
     """Return the rows of a table with `metric` as their `value`, `low` and `high`; keys that it lacks are ''."""
-    named = table.assign(metric=metric, repetition=table["attack"], attack=table["attack"].map(lambda attack: groups.get(attack, attack)))
+    named = table.assign(
+        metric=metric, repetition=table["attack"], attack=table["attack"].map(lambda attack: groups.get(attack, attack))
+    )
     bounded = {metric: "value", f"{metric}_low": "low", f"{metric}_high": "high"}
     found = named.reindex(columns=[*KEYS, "seed", "repetition", *bounded]).rename(columns=bounded)
     found[KEYS] = found[KEYS].astype(object).where(found[KEYS].notna(), "")

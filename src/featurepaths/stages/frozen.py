@@ -65,6 +65,7 @@ def load_target(arguments: Namespace, device: torch.device) -> tuple[Target, Map
 
     from featurepaths.adaptive.run import Target
     from featurepaths.defense import FeaturePathDefense
+    from featurepaths.detection.rivals import read_rival
     from featurepaths.networks.checkpoint import load_checkpoint
     from featurepaths.networks.precision import resolve_precision
     from featurepaths.paths.network import PathNetwork
@@ -86,22 +87,9 @@ def load_target(arguments: Namespace, device: torch.device) -> tuple[Target, Map
         rough = defense(copy.deepcopy(network), precision).eval()
     with open_hdf5(arguments.detectors) as file:
         detectors = {
-            name: (read_detector(group).to(device).score, float(group.attrs["scale"])) for name, group in file.items()
+            name: (read_rival(group).to(device).score, float(group.attrs["scale"])) for name, group in file.items()
         }
     return Target(exact, rough, detectors), description, precision
-
-
-def read_detector(group: Any) -> Any:
-    """Return a calibrated detector from its group of the detectors' artefact."""
-    from featurepaths.detection.rivals import load
-
-    return load(group.attrs["kind"], {name: values[:] for name, values in group["learned"].items()})
-
-
-def thresholds_of(group: Any) -> dict[str, float]:
-    """Return the thresholds of a calibrated detector by the method that chose them."""
-    methods = [method.decode() if isinstance(method, bytes) else method for method in group.attrs["threshold_methods"]]
-    return dict(zip(methods, group.attrs["thresholds"].tolist(), strict=True))
 
 
 def read_calibration(threshold: Path, selection: Path, tie: str) -> Calibration:

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from featurepaths.detection.metrics import measure
-from featurepaths.detection.thresholds import otsu
+from featurepaths.detection.thresholds import otsu, thresholds_in
 from featurepaths.paths.groups import groups_of
-from featurepaths.stages import command, frozen
+from featurepaths.stages import command
 from featurepaths.stages.dumps import Dump, read_centroids
 from featurepaths.storage import create_hdf5, open_hdf5, read_origin, write_json
 
@@ -20,6 +20,8 @@ CLEAN = "clean"
 
 def main(arguments):
     import torch
+
+    from featurepaths.detection.rivals import read_rival
 
     torch.set_num_threads(arguments.settings["torch_threads"])
     pooling = read_origin(arguments.test).pooling
@@ -35,14 +37,14 @@ def main(arguments):
         )
         found = []
         for name, group in calibrated.items():
-            detector = frozen.read_detector(group)
+            detector = read_rival(group)
             scores = {CLEAN: test.scores(detector)}
             scores |= {attack: dump.scores(detector) for attack, dump in attacked.items()}
             for attack, dump in attacked.items():
                 file[f"{name}/{attack}/clean_score"] = clean_scores_of(scores, test, dump)
                 file[f"{name}/{attack}/adversarial_score"] = scores[attack]
             clean = group["calibration_score"][:]
-            thresholds = frozen.thresholds_of(group)
+            thresholds = thresholds_in(group)
             by_attack = {of: otsu(np.concatenate([clean, dump.scores(detector)])) for of, dump in calibration.items()}
             evaluations = [evaluate(attack, scores, thresholds, test, dump) for attack, dump in attacked.items()]
             matrix = [

@@ -4,8 +4,9 @@ from pathlib import Path
 
 from featurepaths.adaptive.worst_case import count_evaded, count_left, summarise_attacks
 from featurepaths.detection.metrics import measure
+from featurepaths.detection.thresholds import thresholds_in
 from featurepaths.paths.groups import groups_of
-from featurepaths.stages import command, frozen
+from featurepaths.stages import command
 from featurepaths.storage import open_hdf5, read_json, read_origin, write_json
 
 
@@ -30,7 +31,7 @@ def main(arguments):
             "attacks": summarise_attacks(file["attacks"], labels, oblivious),
             "detection": [count_evaded(file, oblivious, *item) for item in thresholds.items()],
             "detectors": [
-                evaluate(name, found, right, labels, frozen.thresholds_of(calibrated[name]))
+                evaluate(name, found, right, labels, thresholds_in(calibrated[name]))
                 for name, found in file["detectors"].items()
             ],
         }
