@@ -61,7 +61,7 @@ def test_comments_docstrings_and_blank_lines_do_not_count(package, edit):
     [
         ("attacks/norms.py", {"train", *ATTACKERS}),  # imported by the training adversary and by the attacks
         ("attacks/apgd.py", ATTACKERS),
-        ("attacks/zoo.py", {"attack"}),
+        ("attacks/zoo.py", {"attack", "controls"}),
         ("adaptive/objectives.py", {"adaptive", "controls"}),
         ("detection/rivals.py", {"detectors", "rivals", "adaptive", "controls"}),
         ("networks/resnet.py", {"train", "features", *ATTACKERS}),

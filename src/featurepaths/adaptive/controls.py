@@ -17,9 +17,9 @@ from torch.nn import functional as F
 from featurepaths.adaptive.corruptions import corruptions
 from featurepaths.adaptive.objectives import TEMPERATURE
 from featurepaths.adaptive.run import Block, Budget, Standing, Target, cascade
+from featurepaths.attacks.zoo import library, own_random_numbers
 from featurepaths.batches import blocks, fill, to_tensor
 from featurepaths.defense import FeaturePathDefense
-from featurepaths.errors import FeaturePathsError
 
 LEVELLED_OFF = 0.02
 """Share of images that the last growth of the budget may still find."""
@@ -251,22 +251,13 @@ def _smallest(eps: float | Tensor) -> float:
 
 def _square(defense: FeaturePathDefense, block: Block, budget: Budget, queries: int) -> Tensor:
     """Return examples of the Square attack (Andriushchenko et al., ECCV 2020) on the defence's own decision."""
-    try:
-        from torchattacks import Square
-    except ImportError as error:
-        raise FeaturePathsError(
-            "The black-box control needs torchattacks: install the lock file, or featurepaths[attacks]."
-        ) from error
     seen = ScoredDecision(defense).eval()
-    devices = [block.clean.device] if block.clean.is_cuda else []
-    with torch.random.fork_rng(devices), torch.no_grad():  # it seeds torch's global generator
-        attack = Square(
+    with own_random_numbers(budget.seed, int(block.indices[0]), block.clean.device) as seed, torch.no_grad():
+        attack = library().Square(
             seen,
             norm={"linf": "Linf", "l2": "L2"}[budget.norm],
             eps=_smallest(budget.eps),
             n_queries=queries,
-            seed=budget.seed + int(block.indices[0]),
+            seed=seed,
         )
-        examples = attack(block.clean, block.labels)
-    defense.eval()
-    return examples
+        return attack(block.clean, block.labels)

@@ -84,7 +84,7 @@ def zoo_blocks(
         with torch.no_grad():
             logits = attacked.network(clean)
         attacked.queries = 0
-        with _own_random_numbers(seed, int(indices[rows.start]), clean.device) as block_seed:
+        with own_random_numbers(seed, int(indices[rows.start]), clean.device) as block_seed:
             attack = build(attacked, method, norm, eps, parameters, seed=block_seed, classes=logits.shape[1])
             found = attack(clean[:count].clone(), target[:count]).detach()
         found = checked(found, clean[:count], method, norm, eps, indices[rows])
@@ -149,7 +149,7 @@ def build(
         arguments[known.radius] = int(eps) if norm == "l0" else eps
     told = {"norm": {"linf": "Linf", "l2": "L2"}.get(norm), "seed": seed, "n_classes": classes}
     arguments |= {name: told[name] for name in known.told}
-    attack = getattr(_library(), known.classes[norm])(network, **arguments)
+    attack = getattr(library(), known.classes[norm])(network, **arguments)
     if method != "deepfool":
         return attack
 
@@ -223,7 +223,7 @@ class _Attacked(nn.Module):
 
 
 @contextmanager
-def _own_random_numbers(seed: int, index: int, device: torch.device) -> Iterator[int]:
+def own_random_numbers(seed: int, index: int, device: torch.device) -> Iterator[int]:
     """Seed torch's and NumPy's global generators, yield the seed, and leave them as they were."""
     own = int(np.random.SeedSequence([seed, index]).generate_state(1)[0])
     state = np.random.get_state()  # noqa: NPY002  torchattacks draws from it
@@ -236,7 +236,8 @@ def _own_random_numbers(seed: int, index: int, device: torch.device) -> Iterator
             np.random.set_state(state)  # noqa: NPY002
 
 
-def _library() -> ModuleType:
+def library() -> ModuleType:
+    """Return torchattacks, or say what to install."""
     try:
         import torchattacks
     except ImportError as error:
