@@ -453,6 +453,9 @@ class Adaptive(Section):
     """So many of the most likely wrong classes are aimed at as well, where untargeted attacks failed."""
     restarts: int = Field(1, ge=1)
     """Random starts of the untargeted attacks; those after the first only where all failed."""
+    only_survivors: bool = False
+    """Whether each search attacks only what the ones before left standing: the same worst case in less time, but what
+    the later ones can do by themselves is not told."""
     iterations: int = Field(20, ge=1)
     step: Positive | None = None
     """Initial step; 2 eps when left out."""

@@ -283,7 +283,17 @@ class Plan:
     @once
     def adaptive(self, run: str, pooling: str) -> Artefact:
         """Every attack on a run's frozen defence."""
-        keys = ("images", "objectives", "losses", "targets", "restarts", "iterations", "step", "precision")
+        keys = (
+            "images",
+            "objectives",
+            "losses",
+            "targets",
+            "restarts",
+            "only_survivors",
+            "iterations",
+            "step",
+            "precision",
+        )
         settings = {key: self.config["adaptive"][key] for key in keys} | self._frozen(run)
         return self._artefact("adaptive", run, f"adaptive/{pooling}.h5", settings, **self._defense(run, pooling))
 

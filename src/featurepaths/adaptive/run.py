@@ -171,12 +171,13 @@ def adaptive_blocks(
     targets: int,
     restarts: int,
     budget: Budget,
+    only_survivors: bool = False,
     device: torch.device | str = "cpu",
 ) -> Iterator[tuple[slice, Mapping[str, np.ndarray]]]:
     """Attack the network, the defence and every detector, each with itself as the target, and count the worst.
 
-    The untargeted searches attack every image. Further restarts and the `targets` most likely wrong classes attack only
-    what still stands: they cannot change the worst case of the others.
+    The untargeted searches attack every image, unless `only_survivors` is set. Further restarts and the `targets` most
+    likely wrong classes attack only what still stands: they cannot change the worst case of the others.
 
     Parameters
     ----------
@@ -221,7 +222,7 @@ def adaptive_blocks(
         for name, goal, loss, rank, restart in _searches(goals, losses, targets, restarts):
             of_the_network = goal == "misclassify"
             left = np.flatnonzero(standing.network if of_the_network else standing.defended)
-            chosen = left if rank or restart else everything
+            chosen = left if rank or restart or only_survivors else everything
             if len(chosen) == 0:
                 records |= _recorded(f"attacks/{name}", block.count, chosen)
                 continue

@@ -49,6 +49,7 @@ def main(arguments):
             losses=settings["losses"],
             targets=settings["targets"],
             restarts=settings["restarts"],
+            only_survivors=settings["only_survivors"],
             budget=frozen.budget_of(settings, description, device),
             device=device,
         )
