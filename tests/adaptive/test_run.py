@@ -30,13 +30,13 @@ def budget(eps, iterations=20):
 GOALS_WITH_GRADIENT = [goal for goal in GOALS if goal != "misvote"]  # the vote of these defences is constant
 
 
-def attack(defense, eps, *, detectors=(), rows=None, targets=1, restarts=2, oblivious=None, goals=GOALS):
+def attack(defense, eps, *, detectors=(), rows=None, targets=1, restarts=2, oblivious=None, goals=GOALS, **options):
     """The records of all attacks, as an artefact holds them."""
     target = Target(defense, defense, dict.fromkeys(detectors, (defense.score, 0.05)))
     labels = np.zeros(COUNT, np.int64)
     found = adaptive_blocks(
         target, halves(COUNT), labels, np.arange(COUNT), oblivious or {}, rows, goals=list(goals), losses=["ce"],
-        targets=targets, restarts=restarts, budget=budget(eps),
+        targets=targets, restarts=restarts, budget=budget(eps), **options,
     )  # fmt: skip
     file = h5py.File(io.BytesIO(), "w")
     file["labels"], file["index"] = labels, np.arange(COUNT)
@@ -76,6 +76,15 @@ def test_further_searches_attack_what_stands_and_only_that():
     fallen = attack(halves_defense(), 1.02 * TO_EVADE)
     found = {attack["name"]: attack for attack in summarise_attacks(fallen["attacks"], fallen["labels"][:], "apgd")}
     assert found["evade.ce.targeted"]["attacked"] == 0
+
+
+@pytest.mark.parametrize("eps", [0.98 * TO_EVADE, 1.02 * TO_EVADE])
+def test_attacking_survivors_only_gives_the_same_worst_case(eps):
+    every, few = (attack(halves_defense(), eps, only_survivors=only) for only in (False, True))
+    for name in ("undefended/adaptive", "defended/adaptive"):
+        np.testing.assert_array_equal(every[name], few[name])
+    attacked = [file["attacks/orthogonal.ce/attacked"][:].sum() for file in (every, few)]
+    assert attacked == [COUNT, COUNT if eps < TO_EVADE else 0]
 
 
 def test_examples_that_were_made_without_knowledge_count_in_the_worst_case():
