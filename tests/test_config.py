@@ -266,6 +266,14 @@ def test_what_is_wrong_with_attackers_who_know_the_defence_is_named(section, val
     assert problem in str(error.value)
 
 
+def test_an_oblivious_attack_is_not_called_like_an_adaptive_one():
+    config = changed("attacks", {"evade": {"eps": "1/10"}})
+    config["calibration"] = {"attack": "evade", "keep": "max-loss"}
+    config["adaptive"] = {"attack": "evade"}
+    with pytest.raises(FeaturePathsError, match="adaptive.attack: 'evade' is what an adaptive attack is called"):
+        read_experiment(config)
+
+
 @pytest.mark.parametrize("section", ["detectors", "adaptive"])
 def test_attackers_who_know_the_defence_need_calibration_images(section):
     config = changed("data.calibration", 0)

@@ -9,7 +9,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from fractions import Fraction
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import (
     AfterValidator,
@@ -547,6 +547,8 @@ class Experiment(Section):
             raise ValueError(f"adaptive.attack: '{name}' is not one of attacks ({', '.join(self.attacks)})")
         if self.attacks[name].method != "apgd":
             raise ValueError(f"adaptive.attack: '{name}' is no AutoPGD attack")
+        if name in (*get_args(Objective), "misclassify"):
+            raise ValueError(f"adaptive.attack: '{name}' is what an adaptive attack is called; call it something else")
         missing = sorted(set(self.adaptive.poolings or []) - set(self.features.poolings))
         if missing:
             raise ValueError(f"adaptive.poolings: '{missing[0]}' is not one of features.poolings")

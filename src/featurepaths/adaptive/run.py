@@ -18,7 +18,6 @@ from featurepaths.paths.observed import Observed
 SEEDS_APART = 2**32
 """Restarts draw their random starts from seeds so far apart: a training's seed is smaller."""
 
-
 BLANK = {
     "network_label": np.int32(-1),
     "label": np.int32(-1),
@@ -231,16 +230,13 @@ def adaptive_blocks(
             found = search(target.attacker(goal, loss, classes), part, budget, restart)
             decision = standing.meet(found.points["max-loss"].adversarial, chosen)
             records |= _recorded(f"attacks/{name}", block.count, chosen, decision, found)
-        yield (
-            rows,
-            records
-            | {
-                "undefended/adaptive": standing.network,
-                "defended/adaptive": standing.defended,
-                "evading_score": standing.evading,
-                "worst/adversarial": standing.worst,
-            },
-        )
+        records |= {
+            "undefended/adaptive": standing.network,
+            "defended/adaptive": standing.defended,
+            "evading_score": standing.evading,
+            "worst/adversarial": standing.worst,
+        }
+        yield rows, records
 
 
 def _searches(
