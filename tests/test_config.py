@@ -270,7 +270,7 @@ def test_an_oblivious_attack_is_not_called_like_an_adaptive_one():
     config = changed("attacks", {"evade": {"eps": "1/10"}})
     config["calibration"] = {"attack": "evade", "keep": "max-loss"}
     config["adaptive"] = {"attack": "evade"}
-    with pytest.raises(FeaturePathsError, match="adaptive.attack: 'evade' is what an adaptive attack is called"):
+    with pytest.raises(FeaturePathsError, match="'evade' is what an adaptive attack is called"):
         read_experiment(config)
 
 
