@@ -27,7 +27,7 @@ TINY = {
     "detectors": ["confidence", "path-density"],
     "adaptive": {
         "attack": "apgd",
-        "images": 100,
+        "images": 64,
         "iterations": 3,
         "losses": ["ce"],
         "targets": 1,
