@@ -116,6 +116,20 @@ def test_a_detector_is_attacked_itself():
     assert count_evaded(file, "apgd", "high", best + 0.01)["adaptive_evaded"] == 0
 
 
+def test_an_oblivious_example_counts_where_it_is_better_than_the_attack_on_a_detector():
+    """Far outside of the ball, but nobody asks: one half scores 1 and is wrong, the other scores more and is right."""
+    given = np.zeros((COUNT, 1, 8, 8), np.float32)
+    given[::2, :, :, 4:] = 0.5  # along the other axis
+    given[1::2, :, :, :4] = 0.5  # along its own
+    eps = 1.03 * TO_FOOL
+    options = {"detectors": ["itself"], "targets": 0, "restarts": 1}
+    file = attack(halves_defense(), eps, oblivious={"apgd.max-loss": given}, **options)
+    alone = attack(halves_defense(), eps, **options)
+    assert file["detectors/itself/score"][::2] == pytest.approx(1)
+    assert (file["detectors/itself/network_label"][:] == 1).all()
+    np.testing.assert_array_equal(file["detectors/itself/score"][1::2], alone["detectors/itself/score"][1::2])
+
+
 def test_shards_find_the_same():
     whole = attack(halves_defense(), 0.4, targets=0, restarts=1, detectors=["itself"])
     second = attack(halves_defense(), 0.4, targets=0, restarts=1, detectors=["itself"], rows=blocks(COUNT, (2, 2)))

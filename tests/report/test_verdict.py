@@ -49,7 +49,9 @@ def test_the_paragraph_has_the_numbers():
     assert "(apgd, L∞, eps 8/255)" in text
     assert "25.0 % [19.5, 31.4] (max-loss) to 60.0 % [53.1, 66.5] (first-success)" in text
     assert "0.0 % [0.0, 1.9] are left" in text
-    assert "over 2 attacks in the same ball, 1 of them oblivious, the others of 20 iterations and 1 restart" in text
+    assert (
+        "over 2 attacks on network and defence and 1 on single detectors, in the same ball, 1 of them oblivious" in text
+    )
     assert "The network alone keeps 1.0 % [0.3, 3.6] under attacks aimed at it" in text
     assert "with feature paths it is 1.0 points less" in text
     assert "5 % false positives (of the test images: 6.0 %) 95.0 % [91.0, 97.3] of the images" in text

@@ -71,10 +71,12 @@ class Target:
         made = [DetectorAttacker(each.paths, *self.detectors[name]) for each in (self.rough, self.exact)]
         return made[0], None if self.rough is self.exact else made[1]
 
-    def detector_score(self, name: str, images: Tensor) -> np.ndarray:
-        """Return the exact score of a detector, float64 [N]."""
+    def detector_score(self, name: str, images: Tensor) -> tuple[np.ndarray, np.ndarray]:
+        """Return the exact score of a detector, float64 [N], and the network's labels [N]."""
         with torch.no_grad():
-            return self.detectors[name][0](self.exact(images)).double().cpu().numpy()
+            seen = self.exact(images)
+            score = self.detectors[name][0](seen).double()
+        return score.cpu().numpy(), seen.logits.argmax(dim=1).cpu().numpy()
 
 
 @dataclass(frozen=True)
@@ -194,7 +196,8 @@ def adaptive_blocks(
     The rows of each block and its records [n]. Of every attack ``attacks/<attack>/``: ``attacked``, ``network_label``,
     ``label``, ``score``, ``loss``, ``first_fooled_step``, ``vanished_steps`` and ``queries``, where ``<attack>`` is the
     name in `oblivious`, ``<goal>.<loss>``, or that with ``.restart<r>`` or ``.target<k>``. Of every detector
-    ``detectors/<name>/``: ``clean_score``, and ``score`` and ``network_label`` of the examples against it. Then, of
+    ``detectors/<name>/``: ``clean_score``, and ``score`` and ``network_label`` of its best example (`_best_scored`), by
+    the attack on itself or an oblivious one. Then, of
     ``undefended`` and ``defended``, ``.../clean`` and ``.../adaptive``: whether the answer is correct, the latter
     whatever the attack; ``clean_score`` and ``clean_label``; ``evading_score``, the best score of any example that the
     network gets wrong; ``worst/adversarial``.
@@ -209,15 +212,18 @@ def adaptive_blocks(
             "undefended/clean": standing.network,
             "defended/clean": standing.defended,
         }
-        for name, examples in oblivious.items():
-            decision = standing.meet(to_tensor(fill(examples[rows]), device), everything)
+        known = {name: to_tensor(fill(examples[rows]), device) for name, examples in oblivious.items()}
+        for name, examples in known.items():
+            decision = standing.meet(examples, everything)
             records |= _recorded(f"attacks/{name}", block.count, everything, decision)
         for name in target.detectors:
             found = search(target.detector_attacker(name), block, budget)
-            examples = found.points["max-loss"].adversarial
-            records[f"detectors/{name}/network_label"] = standing.meet(examples, everything).network_labels
-            for key, shown in (("score", examples), ("clean_score", block.clean)):
-                records[f"detectors/{name}/{key}"] = target.detector_score(name, shown)[: block.count]
+            examples = [found.points["max-loss"].adversarial, *known.values()]
+            standing.meet(examples[0], everything)
+            score, network_label = _best_scored(target, name, examples, standing.labels)
+            records[f"detectors/{name}/score"] = score
+            records[f"detectors/{name}/network_label"] = network_label
+            records[f"detectors/{name}/clean_score"] = target.detector_score(name, block.clean)[0][: block.count]
         for name, goal, loss, rank, restart in _searches(goals, losses, targets, restarts):
             of_the_network = goal == "misclassify"
             left = np.flatnonzero(standing.network if of_the_network else standing.defended)
@@ -237,6 +243,21 @@ def adaptive_blocks(
             "worst/adversarial": standing.worst,
         }
         yield rows, records
+
+
+def _best_scored(
+    target: Target, name: str, examples: Sequence[Tensor], labels: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return a detector's score [n] of each image's best example, and the network's label of it [n].
+
+    An example that the network gets wrong is better than one that it does not; of those the greater score is.
+    """
+    count = len(labels)
+    scores, network_labels = np.stack([target.detector_score(name, each) for each in examples], axis=1)
+    scores, network_labels = scores[:, :count], network_labels[:, :count].astype(np.int64)
+    wrong = network_labels != labels
+    best = np.lexsort((scores, wrong), axis=0)[-1], np.arange(count)
+    return scores[best], network_labels[best]
 
 
 def _searches(

@@ -231,8 +231,9 @@ def _known(case: Case) -> str:
     difference = "the same" if points == 0 else f"{abs(points):.1f} points {'more' if points > 0 else 'less'}"
     return (
         f"When the attacker knows the defence, {defended} are left: the worst case for each image over "
-        f"{counted_noun(len(attacks), 'attack')} in the same ball, {oblivious} of them oblivious, the others of "
-        f"{budget}. The network alone keeps {alone} under attacks aimed at it; with feature paths it is {difference}."
+        f"{counted_noun(len(attacks), 'attack')} on network and defence and {len(content['detectors'])} on single "
+        f"detectors, in the same ball, {oblivious} of them oblivious, the others of {budget}. The network alone keeps "
+        f"{alone} under attacks aimed at it; with feature paths it is {difference}."
     )
 
 

@@ -17,7 +17,7 @@ VERDICT = "verdict"
 def main(arguments):
     inputs = [
         *arguments.checkpoints,
-        *arguments.detectors,
+        *arguments.rivals,
         *arguments.adaptive,
         *arguments.records,
         *arguments.controls,
