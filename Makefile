@@ -1,4 +1,4 @@
-# make run       the experiment of CONFIG and its report      make test   the tests
+# make run       the experiment of CONFIG and its report      make test   the tests; test-faults, test-slurm: long ones
 # make bench     speed and memory, as ratios                  make lock   requirements.lock from pyproject.toml
 # make lint      ruff, snakefmt and Snakemake's own linter
 CONFIG ?= config.yaml
@@ -9,7 +9,7 @@ BIN = $(ENV)/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 NAME = $(shell $(BIN)/python -c 'import sys, yaml; print(yaml.safe_load(open(sys.argv[1]))["name"])' '$(CONFIG)')
 
-.PHONY: run test test-slurm slurm-demo bench lint format readme schema lock clean
+.PHONY: run test test-faults test-slurm slurm-demo bench lint format readme schema lock clean
 .DELETE_ON_ERROR:
 
 run: $(ENV)/ready
@@ -18,7 +18,11 @@ run: $(ENV)/ready
 	@echo "Open results/$(NAME)/report.html; the tables are in results/$(NAME)/tables."
 
 test: $(ENV)/ready
-	$(BIN)/python -m pytest --ignore=tests/slurm
+	$(BIN)/python -m pytest --ignore=tests/slurm --ignore=tests/stages/test_resume.py
+
+# Stages that are killed, and go on.
+test-faults: $(ENV)/ready
+	$(BIN)/python -m pytest tests/stages/test_resume.py
 
 # A SLURM of its own on this machine: needs root, and Debian's slurm-wlm, munge, slurmdbd and mariadb-server.
 slurm-demo: $(ENV)/ready

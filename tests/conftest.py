@@ -28,6 +28,7 @@ TINY = {
     "adaptive": {
         "attack": "apgd",
         "images": 64,
+        "poolings": ["flatten"],
         "iterations": 3,
         "losses": ["ce"],
         "targets": 1,

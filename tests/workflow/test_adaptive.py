@@ -15,7 +15,7 @@ from featurepaths.storage import layers_in
 EPS = 0.1
 
 
-@pytest.fixture(scope="module", params=[("standard", "flatten"), ("adversarial", "mean")])
+@pytest.fixture(scope="module", params=[("standard", "flatten"), ("adversarial", "flatten")])
 def attacked(request, tiny):
     """The folder of a run, its pooling, and the records of all attacks on its defence."""
     training, pooling = request.param

@@ -30,6 +30,17 @@ def test_gathered_artefacts_are_those_of_one_job_to_the_byte(tiny, tmp_path, sha
     assert not list(workflow.results.rglob("*-of-*.h5")), "shards are temporary"
 
 
+def test_adaptive_attacks_in_shards_are_those_of_one_job(tiny, tmp_path):
+    shutil.copytree(tiny.folder / "results", tmp_path / "results")
+    workflow = Workflow(tmp_path, TINY | {"shards": {"attacks": 2}})
+    target = f"results/tiny/{RUN}/adaptive/flatten.h5"
+    whole = (tmp_path / target).read_bytes()
+    (tmp_path / target).unlink()
+    assert jobs(workflow("--dry-run", target)) == {"adaptive": 2, "gather_adaptive": 1}
+    workflow(target)
+    assert (tmp_path / target).read_bytes() == whole
+
+
 def test_the_number_of_shards_starts_nothing(tiny, tmp_path):
     workflow = Workflow(tmp_path, TINY | {"shards": {"attacks": 8, "features": 3}})
     (tmp_path / "results").symlink_to(tiny.folder / "results")

@@ -39,13 +39,13 @@ def test_everything_is_made(tiny):
             assert (tiny.results / f"tables/{table}.{kind}").stat().st_size > 0
     figures = {path.name for path in (tiny.results / "figures").iterdir()}
     for kind in ("png", "svg"):
+        assert {f"verdict.flatten.{kind}", f"curves.flatten.{kind}"} <= figures
         assert {f"training.{kind}", f"collapse.flatten.{kind}", f"collapse.mean.{kind}"} <= figures
         for figure in ("paths", "histogram", "layers", "roc"):
             for training in ("standard", "adversarial"):
                 for pooling in ("flatten", "mean"):
                     assert f"matrix.small-{training}-s0.{pooling}.{kind}" in figures
                     assert f"detectors.small-{training}-s0.{pooling}.{kind}" in figures
-                    assert {f"verdict.{pooling}.{kind}", f"curves.{pooling}.{kind}"} <= figures
                     assert f"{figure}.small-{training}-s0.{pooling}.apgd.{kind}" in figures
     recorded = json.loads((tiny.results / "config.json").read_text())
     assert recorded["configuration"]["attacks"]["apgd"]["eps"] == "1/10"
@@ -287,6 +287,7 @@ def test_the_same_seed_gives_the_same_tables_whatever_the_cores_and_whether_dump
     made = []
     for cores, keep in ((1, True), (3, False)):
         config["features"] = {"poolings": ["mean"], "keep": keep}
+        config["adaptive"]["poolings"] = None
         workflow = Workflow(tmp_path / str(cores), config)
         workflow(cores=cores)
         assert bool(list(workflow.results.glob("*/features/*/*.h5"))) == keep
@@ -355,7 +356,9 @@ def pictures(tmp_path_factory):
             "some": {"eps": "8/255", "iterations": 3, "images": 50, "keep": ["max-loss"]},
             "normalised": {**rough, "eps_units": "normalised", "images": 50, "keep": ["last-success"]},
         },
-    }
+        "adaptive": {"attack": "normalised", "losses": ["ce"], "targets": 0, "iterations": 3, "precision": "bfloat16",
+                     "only_survivors": True, "controls": None},
+    }  # fmt: skip
     del config["training"]["adversarial"]
     config["training"]["standard"]["precision"] = "bfloat16"
     workflow = Workflow(folder, config)
@@ -429,3 +432,23 @@ def test_a_folder_that_is_not_there_is_told_before_any_job(pictures):
     told = pictures("--dry-run", "--config", "data={root: nowhere}", succeeds=False)
     assert "There is no folder nowhere/train" in told
     assert "Traceback" not in told
+
+
+def test_adaptive_attacks_in_bfloat16_and_normalised_units_stay_in_their_ball(pictures):
+    run = pictures.results / "small-standard-s0"
+    _, description = load_checkpoint(run / "checkpoint.safetensors")
+    radius = 8 / 255 * np.array(description["build"]["std"]).reshape(3, 1, 1)
+    with h5py.File(run / "adaptive/mean.h5") as file, h5py.File(pictures.results / "data.h5") as data:
+        assert file.attrs["precision"] == "bfloat16"
+        clean = data["images"][:][file["index"][:]].transpose(0, 3, 1, 2).astype(np.float32) / 255
+        delta = np.abs(file["worst/adversarial"][:] - clean)
+        assert len(delta) == 50
+        assert (delta <= radius + 1e-6).all()
+        network, _ = load_checkpoint(run / "checkpoint.safetensors")
+        with torch.no_grad():
+            labels = network(torch.from_numpy(file["worst/adversarial"][:])).argmax(dim=1).numpy()
+        flagged_or_right = (file["labels"][:] == labels)[file["undefended/adaptive"][:]]
+        assert flagged_or_right.all(), "the network is right on every example of an image that it never got wrong"
+    verdict = (pictures.results / "tables/verdict.md").read_text()
+    assert "The controls for masked gradients were not run." in verdict
+    assert not (pictures.results / "tables/checks.csv").exists()
