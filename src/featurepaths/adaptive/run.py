@@ -11,12 +11,15 @@ from featurepaths.adaptive.objectives import GOALS, Attacker, DetectorAttacker, 
 from featurepaths.attacks.apgd import Search, apgd
 from featurepaths.attacks.norms import random_start
 from featurepaths.attacks.objectives import Objective
-from featurepaths.batches import blocks, fill, to_tensor
+from featurepaths.batches import BLOCK, blocks, fill, to_tensor
 from featurepaths.defense import Decision, FeaturePathDefense
 from featurepaths.paths.observed import Observed
 
 SEEDS_APART = 2**32
 """Restarts draw their random starts from seeds so far apart: a training's seed is smaller."""
+
+FEW = 8
+"""Images that survivors are filled up to, where there are not more of them."""
 
 BLANK = {
     "network_label": np.int32(-1),
@@ -81,7 +84,10 @@ class Target:
 
 @dataclass(frozen=True)
 class Block:
-    """Clean images [64, C, H, W], labels [64] and rows in the data set [64]; the first `count` are there by right."""
+    """Clean images [64, C, H, W], labels [64] and rows in the data set [64]; the first `count` are there by right.
+
+    A block of a few survivors has 8 images. Which it is depends on nothing outside of the block, so that no number does.
+    """
 
     clean: Tensor
     labels: Tensor
@@ -97,8 +103,9 @@ class Block:
         return cls(*on_device, fill(indices), len(labels))
 
     def take(self, rows: np.ndarray) -> "Block":
-        """Return the block of some of its images, filled up again."""
-        filled = fill(rows)
+        """Return the block of some of its images, filled up again: to 8 if they are so few, to save time."""
+        size = FEW if len(rows) <= FEW else BLOCK
+        filled = np.pad(rows, (0, size - len(rows)), mode="edge")
         return Block(self.clean[filled], self.labels[filled], self.indices[filled], len(rows))
 
 
