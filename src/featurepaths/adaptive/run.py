@@ -86,7 +86,7 @@ class Target:
 class Block:
     """Clean images [64, C, H, W], labels [64] and rows in the data set [64]; the first `count` are there by right.
 
-    A block of a few survivors has 8 images. Which it is depends on nothing outside of the block, so that no number does.
+    A block of a few survivors has 8 images: which it is depends on nothing outside of the block.
     """
 
     clean: Tensor
