@@ -90,7 +90,9 @@ def control_blocks(
         records: dict[str, np.ndarray] = {}
         for number, multiple in enumerate(multiples):
             standing = Standing(target.exact, block)
-            cascade(target, standing, pairs, budget.times(multiple))
+            ball = budget.times(multiple)
+            # in a ball of radius 0 nothing moves, so that one step tells as much as many
+            cascade(target, standing, pairs, ball if multiple > 0 else ball.of(1))
             records |= _standing(f"eps/{number}", standing)
         standing = Standing(target.exact, block)
         for number, (iterations, restart) in enumerate(budgets):
