@@ -24,7 +24,7 @@ from featurepaths.defense import FeaturePathDefense
 LEVELLED_OFF = 0.02
 """Share of images that the last growth of the budget may still find."""
 VANISHED = 0.01
-"""Share of the images that an attack may leave with a gradient of zeros: goals saturate, now and then on a tied vote."""
+"""Share of the images that an attack may leave with a gradient of zeros: goals saturate, now and then too early."""
 
 
 class ScoredDecision(nn.Module):
