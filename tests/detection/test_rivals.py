@@ -125,7 +125,7 @@ def test_a_rival_comes_back_from_arrays(name):
 
 
 def test_a_rival_that_does_not_exist():
-    with pytest.raises(FeaturePathsError, match="no detector 'odin'; there are confidence, energy"):
+    with pytest.raises(FeaturePathsError, match="no detector 'odin'; there are feature-paths, confidence"):
         load("odin", {})
 
 
