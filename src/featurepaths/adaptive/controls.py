@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from featurepaths.adaptive.corruptions import corruptions
-from featurepaths.adaptive.objectives import TEMPERATURE
+from featurepaths.adaptive.objectives import soft_vote
 from featurepaths.adaptive.run import Block, Budget, Standing, Target, cascade
 from featurepaths.attacks.zoo import library, own_random_numbers
 from featurepaths.batches import blocks, fill, to_tensor
@@ -38,11 +38,8 @@ class ScoredDecision(nn.Module):
         """Return log-probabilities: the network's, or those of a soft vote where an image is flagged."""
         seen = self.defense(images)
         decision = self.defense.decide(seen)
-        chosen = self.defense.calibration
-        layers = torch.as_tensor(chosen.voting_layers, device=images.device) - 1
-        vote = (seen.similarity[:, layers] / TEMPERATURE).softmax(dim=2).mean(dim=1).clamp_min(1e-12).log()
         flagged = torch.from_numpy(decision.flagged).to(images.device).unsqueeze(1)
-        scores = torch.where(flagged, vote, F.log_softmax(seen.logits, dim=1))
+        scores = torch.where(flagged, soft_vote(self.defense, seen), F.log_softmax(seen.logits, dim=1))
         answers = torch.from_numpy(decision.labels).to(images.device).unsqueeze(1)
         # a hard vote may differ from the soft one: the answer is put just above the rest
         above = torch.maximum(scores.gather(1, answers), scores.amax(dim=1, keepdim=True) + 1e-3)

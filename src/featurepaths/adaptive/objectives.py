@@ -59,6 +59,15 @@ def wrongness(logits: Tensor, labels: Tensor, targets: Tensor | None, loss: str,
     return ratio.clamp_max(MARGIN) if enough else ratio
 
 
+def soft_vote(defense: FeaturePathDefense, seen: Observed) -> Tensor:
+    """Return log-probabilities [N, C] of a vote in which every layer shares its weight out; differentiable."""
+    chosen = defense.calibration
+    layers = torch.as_tensor(chosen.voting_layers, device=seen.similarity.device) - 1
+    weights = torch.as_tensor(chosen.voting_weights).to(seen.similarity)
+    ballots = (seen.similarity[:, layers] / TEMPERATURE).softmax(dim=2)
+    return torch.einsum("nlc,l->nc", ballots, weights).clamp_min(1e-12).log()
+
+
 def misclassify(
     defense: FeaturePathDefense, images: Tensor, seen: Observed, labels: Tensor, targets: Tensor | None, loss: str
 ) -> Tensor:
@@ -78,12 +87,7 @@ def misvote(
     defense: FeaturePathDefense, images: Tensor, seen: Observed, labels: Tensor, targets: Tensor | None, loss: str
 ) -> Tensor:
     """The image is flagged and the vote is wrong; a soft vote stands for the hard one, which has no gradient."""
-    chosen = defense.calibration
-    layers = torch.as_tensor(chosen.voting_layers, device=labels.device) - 1
-    weights = torch.as_tensor(chosen.voting_weights).to(seen.similarity)
-    ballots = (seen.similarity[:, layers] / TEMPERATURE).softmax(dim=2)
-    soft_vote = torch.einsum("nlc,l->nc", ballots, weights).clamp_min(1e-12).log()
-    return wrongness(soft_vote, labels, targets, loss) + _beyond_threshold(defense, seen, -1)
+    return wrongness(soft_vote(defense, seen), labels, targets, loss) + _beyond_threshold(defense, seen, -1)
 
 
 def match_features(

@@ -13,7 +13,8 @@ import numpy as np
 
 from featurepaths.data import Split, class_names_in
 from featurepaths.errors import FeaturePathsError
-from featurepaths.storage import layers_in, open_hdf5, read_json, read_origin
+from featurepaths.stages.dumps import read_centroids
+from featurepaths.storage import open_hdf5, read_json, read_origin
 
 if TYPE_CHECKING:  # torch is imported late, so that --help needs none of it
     import torch
@@ -61,8 +62,6 @@ def load_target(arguments: Namespace, device: torch.device) -> tuple[Target, Map
     FeaturePathsError
         If threshold or voting layers are not held out: an attacker is judged by a defence that never saw its images.
     """
-    import torch
-
     from featurepaths.adaptive.run import Target
     from featurepaths.defense import FeaturePathDefense
     from featurepaths.detection.rivals import read_rival
@@ -73,8 +72,7 @@ def load_target(arguments: Namespace, device: torch.device) -> tuple[Target, Map
     settings = arguments.settings
     network, description = load_checkpoint(arguments.checkpoint, device)
     precision = resolve_precision(settings["precision"], device)
-    with open_hdf5(arguments.centroids) as file:
-        centroids = [torch.from_numpy(file[name][:]).to(device) for name in layers_in(file)]
+    centroids = [each.to(device) for each in read_centroids(arguments.centroids)]
     pooling = read_origin(arguments.centroids).pooling
     layers = [layer["name"] for layer in description["layers"]]
     calibration = read_calibration(arguments.threshold, arguments.selection, settings["tie"])
