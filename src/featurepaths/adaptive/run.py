@@ -18,8 +18,8 @@ from featurepaths.paths.observed import Observed
 SEEDS_APART = 2**32
 """Restarts draw their random starts from seeds so far apart: a training's seed is smaller."""
 
-FEW = 8
-"""Images that survivors are filled up to, where there are not more of them."""
+SIZES = (8, 16, 32, BLOCK)
+"""What survivors are filled up to: the first of them that holds all."""
 
 BLANK = {
     "network_label": np.int32(-1),
@@ -86,7 +86,7 @@ class Target:
 class Block:
     """Clean images [64, C, H, W], labels [64] and rows in the data set [64]; the first `count` are there by right.
 
-    A block of a few survivors has 8 images: which it is depends on nothing outside of the block.
+    A block of fewer survivors has one of the smaller `SIZES`: which it is depends on nothing outside of the block.
     """
 
     clean: Tensor
@@ -103,8 +103,8 @@ class Block:
         return cls(*on_device, fill(indices), len(labels))
 
     def take(self, rows: np.ndarray) -> "Block":
-        """Return the block of some of its images, filled up again: to 8 if they are so few, to save time."""
-        size = FEW if len(rows) <= FEW else BLOCK
+        """Return the block of some of its images, filled up again."""
+        size = next(size for size in SIZES if size >= len(rows))
         filled = np.pad(rows, (0, size - len(rows)), mode="edge")
         return Block(self.clean[filled], self.labels[filled], self.indices[filled], len(rows))
 
