@@ -68,7 +68,12 @@ def _stages(folder: Path, count: int) -> dict[str, tuple[list[int], int]]:
         network = ResNet("resnet18", 10, width)
         build = {"architecture": "resnet18", "classes": 10, "width": width, "mean": [0.0] * 3, "std": [1.0] * 3}
         save_checkpoint(
-            checkpoints[name], network, build, (3, 32, 32), Origin("checkpoint", name, {"data": f"data {count}"})
+            checkpoints[name],
+            network,
+            build,
+            network.layer_names,
+            (3, 32, 32),
+            Origin("checkpoint", name, {"data": f"data {count}"}),
         )
     attack = {"method": "apgd", "norm": "linf", "eps": "8/255", "eps_units": "pixel", "step": None, "iterations": 1,
               "loss": "ce", "keep": ["first-success", "last-success", "max-loss"], "images": None,

@@ -14,13 +14,14 @@ from snakemake.exceptions import WorkflowError
 # The plan and the jobs use this checkout's code, whichever one is installed: their digests have to agree.
 SOURCE = f"{workflow.basedir}/src"
 sys.path.insert(0, SOURCE)
-# glibc is to keep what it has freed: giving tensors back to the system and asking for them again takes an attack an eighth
-# of its time.
+# What is in the user's own PYTHONPATH comes after it. And glibc is to keep what it has freed: giving tensors back to the
+# system and asking for them again takes an attack an eighth of its time.
 KEPT = "MALLOC_MMAP_THRESHOLD_=1073741824 MALLOC_TRIM_THRESHOLD_=2147483648"
-shell.prefix(f"set -euo pipefail; export {KEPT} PYTHONPATH={quote(SOURCE)}; ")
+shell.prefix(f"set -euo pipefail; export {KEPT} PYTHONPATH={quote(SOURCE)}${{PYTHONPATH:+:$PYTHONPATH}}; ")
 
 from featurepaths.config import read_experiment
 from featurepaths.errors import FeaturePathsError
+from featurepaths.factories import factory_digest, weights_digest
 from featurepaths.image_folder import contents_of, remembered_contents
 from featurepaths.needs import DataSize, Estimator
 from featurepaths.plan import Plan
@@ -43,13 +44,19 @@ def look_at(data):
     return DataSize(60000, {"cifar10": 10, "cifar100": 100}[data.source], 32), None
 
 
+def look_at_network(model):
+    """Return digests of what a network that is given is made of."""
+    return {"code": factory_digest(model.factory), "weights": model.checkpoint and weights_digest(model.checkpoint)}
+
+
 try:
     EXPERIMENT = read_experiment(config, " + ".join(map(str, workflow.configfiles)) or "The configuration")
     DATA_SIZE, CONTENTS = look_at(EXPERIMENT.data)
+    GIVEN = {name: look_at_network(EXPERIMENT.given(name)) for name in EXPERIMENT.models if EXPERIMENT.given(name)}
 except FeaturePathsError as error:
     raise WorkflowError(error) from None
 
-PLAN = Plan(EXPERIMENT, CONTENTS)
+PLAN = Plan(EXPERIMENT, CONTENTS, GIVEN)
 ESTIMATOR = Estimator(EXPERIMENT, DATA_SIZE)
 workflow.register_pathvars(results=f"results/{EXPERIMENT.name}", run="<results>/{run}")
 
@@ -72,7 +79,7 @@ OTHER_RULES = {
 
 TABLES = ["architecture", "accuracy", "attacks", "combinations", "detection", "recognition", "summary", "collapse"]
 RUN_FIGURES = ["paths", "histogram", "layers", "roc"]
-SUMMARY_FIGURES = ["training", *(f"collapse.{pooling}" for pooling in PLAN.poolings)]
+SUMMARY_FIGURES = [*(["training"] if PLAN.trained else []), *(f"collapse.{pooling}" for pooling in PLAN.poolings)]
 
 # Tables and figures of rival detectors, and of attackers who know the defence: as much as was asked for.
 COMPARED = {"detectors": "Detectors", "calibration_matrix": "Calibrated on one attack, tested on another"}
@@ -127,6 +134,16 @@ def minutes(needs):
 
 def reading_needs(w):
     return ESTIMATOR.reading()
+
+
+def weights_from(w):
+    """Return where the weights of a network that is given lie, as an option."""
+    model = EXPERIMENT.given(w.run.split("-")[0])
+    return f"--weights {quote(model.checkpoint)}" if model.checkpoint else ""
+
+
+def network_needs(w):
+    return ESTIMATOR.network(w.run)
 
 
 def training_needs(w):

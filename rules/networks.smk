@@ -1,14 +1,14 @@
 """Everything that runs a network: training, attacks, layer features.
 
-Needs `data.h5`.
-Makes `checkpoint.safetensors` and `training.csv` of every run, the adversarial images of every attack, and the feature
+Needs `data.h5`, and the code and weights of networks that are given.
+Makes `checkpoint.safetensors` of every run and `training.csv` of those that are trained here, the adversarial images of every attack, and the feature
 dumps of clean and attacked images. Without a GPU the same jobs run on the CPU.
 """
 
 
 rule train:
     input:
-        unpack(lambda w: inputs(PLAN.train(w.run))),
+        unpack(lambda w: inputs(PLAN.checkpoint(w.run))),
     output:
         checkpoint="<run>/checkpoint.safetensors",
         training="<run>/training.csv",
@@ -16,6 +16,8 @@ rule train:
         "<run>/logs/train.log",
     benchmark:
         "<run>/benchmarks/train.tsv"
+    wildcard_constraints:
+        run="|".join(PLAN.trained) or "none",
     conda:
         "../envs/featurepaths.yaml"
     threads: THREADS
@@ -26,11 +28,36 @@ rule train:
         mem_mb=memory(training_needs),
         runtime=minutes(training_needs),
     params:
-        job=lambda w: PLAN.train(w.run).params,
+        job=lambda w: PLAN.checkpoint(w.run).params,
     shell:
         "python -m featurepaths.stages.train --settings {params.job[settings]:q} --digest {params.job[digest]}"
         " --device {resources.device} --resident-mb {resources.resident_mb} --data {input.data}"
         " --checkpoint {output.checkpoint} --training {output.training} > {log} 2>&1"
+
+
+rule network:
+    input:
+        unpack(lambda w: inputs(PLAN.checkpoint(w.run))),
+    output:
+        checkpoint="<run>/checkpoint.safetensors",
+    log:
+        "<run>/logs/network.log",
+    benchmark:
+        "<run>/benchmarks/network.tsv"
+    wildcard_constraints:
+        run="|".join(run for run in PLAN.runs if run not in PLAN.trained) or "none",
+    conda:
+        "../envs/featurepaths.yaml"
+    threads: THREADS
+    resources:
+        weights=weights_from,
+        mem_mb=memory(network_needs),
+        runtime=minutes(network_needs),
+    params:
+        job=lambda w: PLAN.checkpoint(w.run).params,
+    shell:
+        "python -m featurepaths.stages.network --settings {params.job[settings]:q} --digest {params.job[digest]}"
+        " {resources.weights} --data {input.data} --checkpoint {output.checkpoint} > {log} 2>&1"
 
 
 rule attack:

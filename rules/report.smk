@@ -135,14 +135,18 @@ rule run_figures:
 rule summary_figures:
     input:
         unpack(lambda w: inputs(PLAN.summary_figures())),
-        training=ancient(of_runs("training.csv")),
+        training=[ancient(f"results/{EXPERIMENT.name}/{run}/training.csv") for run in PLAN.trained],
     output:
-        training=report(
-            "<results>/figures/training.png",
-            caption="../captions/training.rst",
-            category="Training and collapse",
-            labels={"figure": "Training curves"},
-        ),
+        training=[
+            report(
+                f"<results>/figures/{figure}.png",
+                caption="../captions/training.rst",
+                category="Training and collapse",
+                labels={"figure": "Training curves"},
+            )
+            for figure in SUMMARY_FIGURES
+            if figure == "training"
+        ],
         collapse=[
             report(
                 f"<results>/figures/collapse.{pooling}.png",
@@ -168,7 +172,7 @@ rule summary_figures:
         job=lambda w: PLAN.summary_figures().params,
     shell:
         "python -m featurepaths.stages.summary_figures --settings {params.job[settings]:q} --digest {params.job[digest]}"
-        " --checkpoints {input.checkpoints} --training {input.training} --collapse {input.collapse}"
+        " --checkpoints {input.checkpoints} --collapse {input.collapse} --training {input.training}"
         " --record {output.record} > {log} 2>&1"
 
 

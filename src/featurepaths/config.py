@@ -29,6 +29,7 @@ from pydantic import (
 
 from featurepaths.attacks.methods import METHODS, Parameter, complete
 from featurepaths.errors import FeaturePathsError
+from featurepaths.factories import FACTORY
 from featurepaths.networks.architectures import layer_count
 
 
@@ -94,6 +95,10 @@ Rival = Literal[
 ]
 
 
+GIVEN = "given"
+"""What stands for the training of a network that was trained elsewhere."""
+
+
 class Section(BaseModel):
     """A part of the configuration; unknown keys are errors."""
 
@@ -154,6 +159,45 @@ class Model(Section):
     """Channels of the first stage; the paper's networks have 64."""
     stem: Literal["conv", "pool"] = "conv"
     """How 32x32 images become 16x16: a 3x3 convolution of stride 2, or one of stride 1 and a max-pool."""
+
+
+class GivenNetwork(Section):
+    """A network of your own, trained already: of torchvision, timm, or your own package."""
+
+    factory: Annotated[str, Field(pattern=FACTORY)]
+    """`package.module:function`, a function (or class) that makes the network: a `torch.nn.Module` that maps images
+    [N, C, H, W] to logits. It is looked for in the working directory first."""
+    arguments: dict[str, Any] = {}
+    """What the function is given, by name."""
+    checkpoint: str | None = None
+    """Its weights: a `.safetensors` file, or a `.pt` or `.pth` file with a state dict, of which no code is executed.
+    null leaves those that the function gives it."""
+    mean: list[Exact] | None = None
+    """What is subtracted from each channel of images in [0, 1] before the network sees them."""
+    std: list[Positive] | None = None
+    """What each channel is divided by then."""
+    size: int | None = Field(None, ge=1)
+    """Height and width that images are resized to first, if the network needs others than the data have."""
+    layers: str | Annotated[list[str], Field(min_length=1), AfterValidator(_distinct)] = "auto"
+    """Modules that are the layers: their names, a pattern such as `layer?.*`, or `auto` for the network's blocks.
+    `featurepaths layers` lists them."""
+
+    @model_validator(mode="after")
+    def _normalisation_is_whole(self):
+        if (self.mean is None) != (self.std is None) or len(self.mean or []) != len(self.std or []):
+            raise ValueError("mean and std: give both, for the same channels, or neither")
+        return self
+
+
+def _kind_of_model(model: Any) -> str:
+    """Return the section that describes a network: a given one has a factory."""
+    given = "factory" in model if isinstance(model, Mapping) else isinstance(model, GivenNetwork)
+    return "GivenNetwork" if given else "Model"
+
+
+AnyModel = Annotated[
+    Annotated[Model, Tag("Model")] | Annotated[GivenNetwork, Tag("GivenNetwork")], Discriminator(_kind_of_model)
+]
 
 
 class Adversary(Section):
@@ -482,9 +526,9 @@ class Experiment(Section):
     shards: Shards = Shards()
     """How many jobs share an attack or an extraction; changes no result."""
     data: Annotated[Digits | Cifar | Folder, Field(discriminator="source")]
-    models: Annotated[dict[Name, Model], Field(min_length=1)]
-    training: Annotated[dict[Name, Training], Field(min_length=1)]
-    """Every model is trained in each of these ways."""
+    models: Annotated[dict[Name, AnyModel], Field(min_length=1)]
+    training: dict[Name, Training] = {}
+    """Every model is trained in each of these ways, but those that are given; needed where there are others."""
     attacks: Annotated[dict[Name, AnyAttack], Field(min_length=1)]
     calibration: CalibrationAttack | None = None
     """Needed unless `data.calibration` is 0."""
@@ -505,6 +549,7 @@ class Experiment(Section):
 
     @model_validator(mode="after")
     def _parts_fit_together(self):
+        self._check_training()
         self._check_calibration()
         for section in ("detection", "recognition"):
             self._check_layers(f"{section}.layers", getattr(self, section).layers)
@@ -522,6 +567,20 @@ class Experiment(Section):
     def rivals_are_tested(self) -> bool:
         """Whether detectors stand beside one another: where rivals are named, or are attacked with the defence."""
         return bool(self.detectors) or self.adaptive is not None
+
+    def given(self, model: str) -> GivenNetwork | None:
+        """Return the description of a model that is given, None of one that is trained here."""
+        found = self.models[model]
+        return found if isinstance(found, GivenNetwork) else None
+
+    def _check_training(self) -> None:
+        trained = [name for name in self.models if self.given(name) is None]
+        if trained and not self.training:
+            raise ValueError(f"training: missing; say how models.{trained[0]} is trained")
+        if self.training and not trained:
+            raise ValueError("training: all models are given; leave it out")
+        if GIVEN in self.training and len(trained) < len(self.models):
+            raise ValueError(f"training.{GIVEN}: that is what the models that are given are called; name it otherwise")
 
     def _check_calibration(self) -> None:
         if self.data.calibration == 0:
@@ -555,6 +614,8 @@ class Experiment(Section):
 
     def _check_layers(self, key: str, layers: str | list[int]) -> None:
         for name, model in self.models.items():
+            if self.given(name):  # its layers are not known yet
+                continue
             count = layer_count(model.architecture)
             if layers != "auto" and layers[-1] > count:
                 raise ValueError(f"{key}: there is no layer {layers[-1]}; models.{name} has {count} layers")

@@ -90,6 +90,20 @@ def factory_digest(text: str) -> str:
     return _hash(files)
 
 
+def weights_digest(path: str) -> str:
+    """Return a digest of the contents of a file of weights.
+
+    Raises
+    ------
+    FeaturePathsError
+        If there is no such file.
+    """
+    if not Path(path).is_file():
+        raise FeaturePathsError(f"There is no checkpoint {path}.")
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:20]
+
+
 def _find(text: str) -> ModuleSpec:
     """Return the specification of the top-level package, or module, of a factory whose module is there.
 

@@ -7,7 +7,7 @@ it is a careful guess. A job that needs more is ended by its cluster, and a retr
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from featurepaths.config import AnyAttack, Experiment, Model
+from featurepaths.config import AnyAttack, AnyModel, Experiment, GivenNetwork
 from featurepaths.networks.architectures import BLOCKS
 
 PASSES_PER_SECOND = {False: 80.0, True: 1600.0}
@@ -19,6 +19,10 @@ TORCH_MB = 3000
 """A process with torch and CUDA before it does anything."""
 PASS_MB = 6
 """One image, forward and backward, through a network of width 64 at 32x32."""
+GIVEN_TIMES = 2
+"""A network that is given, as nobody knows it: twice what the paper's network of width 64 needs, as a ResNet-50."""
+GIVEN_LAYERS, GIVEN_LAYER = 16, 8192
+"""Likewise: its layers, and the values of each one at 32x32; of a ResNet-50 at 224x224, 16 and 7,000."""
 ONE_BY_ONE = {"deepfool", "onepixel"}
 """Attacks whose images pass through the network one by one, or a few candidates of one."""
 SLOWER_ALONE = {False: 2, True: 20}
@@ -58,6 +62,10 @@ class Estimator:
     def reading(self) -> Needs:
         """Reading the data set."""
         return self._needs(2000, self.data.images * (self.data.pixels / 32) ** 2 / 500)
+
+    def network(self, run: str) -> Needs:
+        """Building a network that is given, and running it once."""
+        return self._needs(2 * TORCH_MB + PASS_MB * self._activations(self._model(run)), 0)
 
     def training(self, run: str, gpu: bool) -> Needs:
         """Training a run."""
@@ -130,23 +138,28 @@ class Estimator:
         model = self._model(run)
         return self._needs(TORCH_MB + 64 * PASS_MB * self._activations(model), self._seconds(model, steps, gpu))
 
-    def _model(self, run: str) -> Model:
+    def _model(self, run: str) -> AnyModel:
         return self.experiment.models[run.split("-")[0]]
 
-    def _activations(self, model: Model) -> float:
+    def _activations(self, model: AnyModel) -> float:
         """Values of all layers, relative to width 64 at 32x32."""
+        if isinstance(model, GivenNetwork):
+            return GIVEN_TIMES * ((model.size or self.data.pixels) / 32) ** 2
         return model.width / 64 * (self.data.pixels / 32) ** 2
 
-    def _layers(self, model: Model) -> list[float]:
+    def _layers(self, model: AnyModel) -> list[float]:
         """Values of each layer's flattened feature."""
+        if isinstance(model, GivenNetwork):
+            return [GIVEN_LAYER * ((model.size or self.data.pixels) / 32) ** 2] * GIVEN_LAYERS
         return [
             model.width * 2**stage * (self.data.pixels / 2 ** (stage + 1)) ** 2
             for stage, blocks in enumerate(BLOCKS[model.architecture])
             for _ in range(blocks)
         ]
 
-    def _seconds(self, model: Model, passes: float, gpu: bool) -> float:
-        return passes * self._activations(model) * model.width / 64 / PASSES_PER_SECOND[gpu]
+    def _seconds(self, model: AnyModel, passes: float, gpu: bool) -> float:
+        width = 64 if isinstance(model, GivenNetwork) else model.width
+        return passes * self._activations(model) * width / 64 / PASSES_PER_SECOND[gpu]
 
     @staticmethod
     def _needs(mb: float, seconds: float) -> Needs:

@@ -13,7 +13,7 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
-from featurepaths.config import Experiment
+from featurepaths.config import GIVEN, Experiment
 from featurepaths.digests import artefact_digest, digest_of
 from featurepaths.errors import FeaturePathsError
 from featurepaths.storage import read_origin
@@ -96,20 +96,25 @@ class Plan:
         The configuration.
     contents
         A digest of the images of a folder, where the data are one.
+    given
+        By model that is given, digests of its ``code`` and ``weights``.
     """
 
-    def __init__(self, experiment: Experiment, contents: str | None = None):
+    def __init__(
+        self,
+        experiment: Experiment,
+        contents: str | None = None,
+        given: Mapping[str, Mapping[str, str | None]] | None = None,
+    ):
         self.experiment = experiment
         self.contents = contents
+        self.given = given or {}
         self.config = experiment.model_dump(mode="json")
         self.results = Path("results", experiment.name)
         self.poolings = sorted(experiment.features.poolings)
         self.splits = ["train", "calibration", "test"] if "held-out" in experiment.protocols else ["train", "test"]
         self.runs = [
-            f"{model}-{training}-s{seed}"
-            for model in experiment.models
-            for training in experiment.training
-            for seed in sorted(experiment.seeds)
+            f"{model}-{training}-s{seed}" for model in experiment.models for training, seed in self._trainings(model)
         ]
         self.attacked = [attacked for attack in experiment.attacks for attacked in self.kept(attack)]
 
@@ -117,9 +122,10 @@ class Plan:
         """Return ``<attack>.<keep>`` of every stopping rule that an attack keeps."""
         return [f"{attack}.{keep}" for keep in self._keeps(attack)]
 
-    def epochs(self, run: str) -> int:
-        """Return how many epochs a run trains."""
-        return self.experiment.training[self._parts(run)[1]].epochs
+    @property
+    def trained(self) -> list[str]:
+        """The runs whose networks are trained here."""
+        return [run for run in self.runs if self.experiment.given(self._parts(run)[0]) is None]
 
     def calibration_images(self, calibration: str) -> tuple[str, str]:
         """Return the names of the clean and of the attacked images that a calibration sees."""
@@ -142,9 +148,13 @@ class Plan:
         return self._artefact("data", "", "data.h5", settings)
 
     @once
-    def train(self, run: str) -> Artefact:
-        """A run's checkpoint."""
+    def checkpoint(self, run: str) -> Artefact:
+        """A run's network, trained or given."""
         model, training, seed = self._parts(run)
+        if self.experiment.given(model):
+            described = {key: value for key, value in self.config["models"][model].items() if key != "checkpoint"}
+            settings = {**described, **self.given[model], "seed": seed, "torch_threads": self.config["torch_threads"]}
+            return self._artefact("network", run, "checkpoint.safetensors", settings, data=[self.data()])
         settings = {
             "model": self.config["models"][model],
             "training": self.config["training"][training],
@@ -158,14 +168,14 @@ class Plan:
         """An attack on a run's network."""
         settings = self.config["attacks"][attack] | {"keep": self._keeps(attack)}
         settings |= {"seed": settings["seed"] + self._parts(run)[2], "torch_threads": self.config["torch_threads"]}
-        inputs = {"checkpoint": [self.train(run)], "data": [self.data()]}
+        inputs = {"checkpoint": [self.checkpoint(run)], "data": [self.data()]}
         return self._artefact("attack", run, f"attacks/{split}.{attack}.h5", settings, **inputs)
 
     @once
     def features(self, run: str, pooling: str, images: str) -> Artefact:
         """Layer features of some images."""
         settings = {"torch_threads": self.config["torch_threads"]}
-        inputs = {"checkpoint": [self.train(run)]}
+        inputs = {"checkpoint": [self.checkpoint(run)]}
         if images in self.splits:
             inputs["data"] = [self.data()]
         else:
@@ -258,7 +268,7 @@ class Plan:
         }
         clean, attacked = self.calibration_images("held-out")
         inputs = {
-            "checkpoint": [self.train(run)],
+            "checkpoint": [self.checkpoint(run)],
             "centroids": [self.centroids(run, pooling)],
             "threshold": [self.threshold(run, pooling, "held-out")],
             "train": [self.features(run, pooling, "train")],
@@ -391,6 +401,13 @@ class Plan:
         settings = {"configuration": self.config, "results": digest_of("configuration", {}, results)}
         return self._artefact("configuration", "", "config.json", settings)
 
+    def _trainings(self, model: str) -> list[tuple[str, int]]:
+        """Return the trainings of a model and their seeds: one, of the first seed, where it is given."""
+        seeds = sorted(self.experiment.seeds)
+        if self.experiment.given(model):
+            return [(GIVEN, seeds[0])]
+        return [(training, seed) for training in self.experiment.training for seed in seeds]
+
     def _frozen(self, run: str) -> dict[str, Any]:
         """Return the settings of a frozen defence and of the ball that it is attacked in."""
         attack = self.config["attacks"][self.experiment.adaptive.attack]
@@ -404,7 +421,7 @@ class Plan:
     def _defense(self, run: str, pooling: str) -> dict[str, list[Artefact]]:
         """Return what a frozen defence is read from, and the oblivious attack whose images are attacked."""
         return {
-            "checkpoint": [self.train(run)],
+            "checkpoint": [self.checkpoint(run)],
             "data": [self.data()],
             "centroids": [self.centroids(run, pooling)],
             "threshold": [self.threshold(run, pooling, "held-out")],
@@ -445,7 +462,7 @@ class Plan:
         return metrics, records
 
     def _checkpoints(self) -> list[Artefact]:
-        return [self.train(run) for run in self.runs]
+        return [self.checkpoint(run) for run in self.runs]
 
     def _collapse(self) -> list[Artefact]:
         return [self.collapse(*one) for one in self._runs_and_poolings()]

@@ -60,7 +60,9 @@ def checkpoint(tmp_path):
     with torch.no_grad():
         made(torch.rand(8, 3, 32, 32))  # moves the running statistics
     path = tmp_path / "checkpoint.safetensors"
-    save_checkpoint(path, made, build, (3, 32, 32), Origin("checkpoint", "k", {"data": "d"}), device="cpu")
+    save_checkpoint(
+        path, made, build, made.layer_names, (3, 32, 32), Origin("checkpoint", "k", {"data": "d"}), device="cpu"
+    )
     return path, made.eval()
 
 
@@ -93,7 +95,10 @@ def test_a_foreign_safetensors_file_is_named(tmp_path):
 
 def test_weights_that_do_not_fit_are_named(tmp_path):
     build = {"architecture": "resnet18", "classes": 7, "width": 4}
-    save_checkpoint(tmp_path / "a.safetensors", ResNet(**build), {**build, "width": 8}, (3, 32, 32), Origin("c", "k"))
+    made = ResNet(**build)
+    save_checkpoint(
+        tmp_path / "a.safetensors", made, {**build, "width": 8}, made.layer_names, (3, 32, 32), Origin("c", "k")
+    )
     with pytest.raises(FeaturePathsError, match="does not fit the network"):
         load_checkpoint(tmp_path / "a.safetensors")
 
@@ -102,6 +107,6 @@ def test_a_weight_that_is_not_finite_is_named(tmp_path):
     build = {"architecture": "resnet18", "classes": 7, "width": 4}
     made = ResNet(**build)
     made.classifier.bias.data[3] = float("nan")
-    save_checkpoint(tmp_path / "a.safetensors", made, build, (3, 32, 32), Origin("c", "k"))
+    save_checkpoint(tmp_path / "a.safetensors", made, build, made.layer_names, (3, 32, 32), Origin("c", "k"))
     with pytest.raises(FeaturePathsError, match=r"not a finite number, in classifier\.bias"):
         load_checkpoint(tmp_path / "a.safetensors")

@@ -38,7 +38,7 @@ def state_files(folder):
 def test_sigkill_at_three_moments_changes_no_bit(tiny, tmp_path, training, precision):
     config = copy.deepcopy(TINY)
     config["training"][training].update(epochs=8, augment="crop-flip", precision=precision)
-    params = Plan(read_experiment(config)).train(f"small-{training}-s0").params
+    params = Plan(read_experiment(config)).checkpoint(f"small-{training}-s0").params
     data = tiny.results / "data.h5"
     undisturbed, killed = tmp_path / "undisturbed", tmp_path / "killed"
     whole = start(undisturbed, data, params)
@@ -70,14 +70,14 @@ def test_the_state_of_another_configuration_is_not_taken_up(tiny, tmp_path):
     config = copy.deepcopy(TINY)
     config["training"]["standard"].update(epochs=8)
     data = tiny.results / "data.h5"
-    running = start(tmp_path, data, Plan(read_experiment(config)).train("small-standard-s0").params)
+    running = start(tmp_path, data, Plan(read_experiment(config)).checkpoint("small-standard-s0").params)
     while not state_files(tmp_path):
         assert running.poll() is None
         time.sleep(0.01)
     running.kill()
     running.wait()
     config["training"]["standard"].update(epochs=1, learning_rate=0.01)
-    other = start(tmp_path, data, Plan(read_experiment(config)).train("small-standard-s0").params)
+    other = start(tmp_path, data, Plan(read_experiment(config)).checkpoint("small-standard-s0").params)
     assert "resumed" not in other.communicate()[0]
     assert other.returncode == 0
     assert not state_files(tmp_path)

@@ -1,7 +1,7 @@
 """Checkpoints: weights in safetensors, what is needed to build the network again in their metadata."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -12,40 +12,55 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from featurepaths.errors import FeaturePathsError
+from featurepaths.networks.given import Given
 from featurepaths.networks.resnet import ResNet
 from featurepaths.networks.tap import layer_shapes
 from featurepaths.storage import Origin, atomic, read_checkpoint_metadata
 
 
+def build_network(build: Mapping[str, Any]) -> nn.Module:
+    """Return the network that `build` describes: the arguments of `Given`, or else of `ResNet`."""
+    return Given(**build) if "factory" in build else ResNet(**build)
+
+
 def save_checkpoint(
-    path: Path, network: ResNet, build: Mapping[str, Any], image_shape: tuple[int, ...], origin: Origin, **notes: Any
+    path: Path,
+    network: nn.Module,
+    build: Mapping[str, Any],
+    layers: Sequence[str],
+    image_shape: tuple[int, ...],
+    origin: Origin,
+    **notes: Any,
 ) -> None:
     """Write the network's weights, with its architecture, layers and size counted from the network itself.
 
     Parameters
     ----------
     build
-        The arguments `ResNet` was built with.
+        What it was built from: see `build_network`.
+    layers
+        Names of the modules that are its layers.
     image_shape
         Channels, height and width of an input image.
     notes
         Anything else worth recording, such as the device.
     """
-    shapes = layer_shapes(network, network.layer_names, image_shape)
+    shapes = layer_shapes(network, layers, image_shape)
     metadata = {
         "build": dict(build),
         "image_shape": list(image_shape),
-        "layers": [{"name": name, "shape": shape} for name, shape in zip(network.layer_names, shapes, strict=True)],
+        "layers": [{"name": name, "shape": shape} for name, shape in zip(layers, shapes, strict=True)],
         "parameters": sum(parameter.numel() for parameter in network.parameters()),
         **notes,
         "origin": asdict(origin),
     }
-    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
+    # clones, because safetensors refuses weights that are shared
+    weights = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in network.state_dict().items()}
     with atomic(path) as temporary:
         save_file(weights, temporary, metadata={"featurepaths": json.dumps(metadata)})
 
 
-def load_checkpoint(path: Path, device: torch.device | str = "cpu") -> tuple[ResNet, dict[str, Any]]:
+def load_checkpoint(path: Path, device: torch.device | str = "cpu") -> tuple[nn.Module, dict[str, Any]]:
     """Build the network of a checkpoint, in evaluation mode, and return it with the checkpoint's metadata.
 
     Its weights want no gradients: an attack's backward pass then neither keeps nor computes what only they need.
@@ -56,7 +71,7 @@ def load_checkpoint(path: Path, device: torch.device | str = "cpu") -> tuple[Res
         If the file is missing or damaged, does not fit its own architecture, or holds a weight that is not finite.
     """
     metadata = read_checkpoint_metadata(path)
-    network = ResNet(**metadata["build"])
+    network = build_network(metadata["build"])
     try:
         network.load_state_dict(load_file(path))
     except (RuntimeError, SafetensorError) as error:

@@ -9,6 +9,8 @@ from torch import Tensor, nn
 def forward_intermediates(network: nn.Module, images: Tensor, layers: Sequence[str]) -> tuple[Tensor, list[Tensor]]:
     """Run `network` once and return its logits and the outputs of the modules named `layers`, in that order.
 
+    Outputs are given as [N, d, ...], features first: see `features_first`.
+
     Raises
     ------
     AttributeError
@@ -28,7 +30,21 @@ def forward_intermediates(network: nn.Module, images: Tensor, layers: Sequence[s
     finally:
         for handle in handles:
             handle.remove()
-    return logits, [found[name] for name in layers]
+    is_square = images.shape[-2] == images.shape[-1]
+    return logits, [features_first(found[name], is_square) for name in layers]
+
+
+def features_first(output: Tensor, of_square_images: bool) -> Tensor:
+    """Return a layer's output as [N, d], [N, d, T] or [N, d, H, W].
+
+    Tokens are [N, T, d] in every network. Maps are [N, d, H, W] but in a few transformers: of square images a map is
+    square too, so that [N, H, H, d] can be told.
+    """
+    if output.dim() == 3:
+        return output.movedim(2, 1)
+    if output.dim() == 4 and of_square_images and output.shape[1] == output.shape[2] != output.shape[3]:
+        return output.movedim(3, 1)
+    return output
 
 
 def layer_shapes(network: nn.Module, layers: Sequence[str], image_shape: Sequence[int]) -> list[tuple[int, ...]]:

@@ -14,9 +14,10 @@ from featurepaths.networks.tap import forward_intermediates
 
 POOLINGS = {
     "flatten": lambda output: output.flatten(1),
-    "mean": lambda output: output.mean(dim=(2, 3)),
+    "mean": lambda output: output.mean(dim=tuple(range(2, output.dim()))) if output.dim() > 2 else output,
 }
-"""From a layer's output [N, C, H, W] to its feature [N, d]: every value (the paper's), or each channel's average."""
+"""From a layer's output [N, d, ...] to its feature: every value (the paper's), or each channel's average over all
+places, or tokens."""
 
 
 def extract_blocks(

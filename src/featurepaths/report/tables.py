@@ -22,7 +22,7 @@ GROUP_COUNTS = ["n_successful", "n_unsuccessful"]
 
 @dataclass(frozen=True)
 class Run:
-    """One trained network: its name in the configuration, how it was trained, its seed, what its checkpoint says."""
+    """One network: its name in the configuration, how it was trained or that it was given, its seed, its checkpoint."""
 
     model: str
     training: str
@@ -30,9 +30,9 @@ class Run:
     checkpoint: Mapping[str, Any]
 
     @property
-    def architecture(self) -> str:
-        """Which of the paper's networks it is."""
-        return self.checkpoint["build"]["architecture"]
+    def architecture(self) -> str | None:
+        """Which of the paper's networks it is, if it is one."""
+        return self.checkpoint["build"].get("architecture")
 
     @property
     def labels(self) -> dict[str, Any]:

@@ -34,6 +34,10 @@ class Settings(dict):
         except (ValueError, ZeroDivisionError):
             raise FeaturePathsError(f"--settings: {key} is no number, but '{self[key]}'.") from None
 
+    def numbers(self, key: str) -> list[float] | None:
+        """Return a list of such numbers, or None where it is null."""
+        return None if self[key] is None else [float(Fraction(value)) for value in self[key]]
+
 
 def fractions(weights: str | list[str]) -> str | list[float]:
     """Return weights written as fractions as floats; ``equal`` stays."""

@@ -20,9 +20,11 @@ def main(arguments):
     for pooling, runs in collapse.items():
         title = f"Collapse by layer, on the training images ({pooling} features)"
         figures.save(figures.collapse_by_layer(runs, threshold), title, folder / f"collapse.{pooling}")
-    tables = {path.parent.name: read_columns(path) for path in arguments.training}
-    figures.save(figures.training_curves(tables), "Training", folder / "training")
-    names = ["training", *(f"collapse.{pooling}" for pooling in collapse)]
+    names = [f"collapse.{pooling}" for pooling in collapse]
+    if arguments.training:
+        tables = {path.parent.name: read_columns(path) for path in arguments.training}
+        figures.save(figures.training_curves(tables), "Training", folder / "training")
+        names.append("training")
     command.write_record(arguments.record, digest, (f"{name}.{kind}" for name in names for kind in figures.KINDS))
 
 
@@ -37,8 +39,10 @@ def parser():
     made = command.parser(__doc__, "pfc3, from which on a layer counts as collapsed")
     files = {"type": Path, "nargs": "+", "required": True}
     made.add_argument("--checkpoints", **files, help="the checkpoint of every run")
-    made.add_argument("--training", **files, help="the table of epochs of every run")
     made.add_argument("--collapse", **files, help="the collapse metrics of every run and pooling")
+    made.add_argument(
+        "--training", type=Path, nargs="*", default=[], help="the table of epochs of every run trained here"
+    )
     made.add_argument(
         "--record", type=Path, required=True, help="the record to write; the figures are written beside it"
     )

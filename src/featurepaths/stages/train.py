@@ -69,7 +69,9 @@ def main(arguments):
         "memory_format": str(memory_format(precision, device)).removeprefix("torch."),
         "adversarial": adversary is not None,
     }
-    save_checkpoint(arguments.checkpoint, network, build, (channels, height, width), origin, **notes)
+    save_checkpoint(
+        arguments.checkpoint, network, build, network.layer_names, (channels, height, width), origin, **notes
+    )
     for left in resume.parent.glob(f".*{arguments.checkpoint.stem}.*.resume"):
         left.unlink()
 
