@@ -334,8 +334,8 @@ def test_what_was_whole_when_snakemake_was_killed_is_kept_and_the_rest_is_made(c
     marks.mkdir(parents=True)
     for end in ("json", "h5"):
         name = f"results/two/small-standard-s0/detection/mean/rivals.{end}"
-        (marks / base64.b64encode(name.encode()).decode()).touch()
-    assert jobs(workflow("--dry-run")) == {"tables": 1, "comparison": 1}
+        (marks / base64.b64encode(name.encode()).decode()).write_text('{"external_jobid": null}')
+    assert jobs(workflow("--dry-run")) == {"tables": 1, "comparison": 1, "configuration": 1}
     by_name = ["results/two/tables/tables.json", "results/two/tables/comparison.json"]
     assert jobs(workflow("--dry-run", *by_name)) == {"tables": 1, "comparison": 1}
 
