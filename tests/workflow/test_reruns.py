@@ -4,6 +4,7 @@ Each change is made to an experiment that is complete, and a dry run of Snakemak
 they start are the table in the README, which `make readme` writes.
 """
 
+import base64
 import copy
 import functools
 import os
@@ -323,6 +324,20 @@ def test_what_was_never_made_is_made_although_something_is_out_of_date(complete,
     assert jobs(workflow("--dry-run", "--until", "centroids")) == {"train": 1, "features": 2, "centroids": 2}
     csv = "results/two/tables/accuracy.csv"
     assert jobs(workflow("--dry-run", csv))["tables"] == 1
+
+
+def test_what_was_whole_when_snakemake_was_killed_is_kept_and_the_rest_is_made(complete, tmp_path):
+    """Snakemake forgets what is missing below a file that it had no time to call complete."""
+    workflow = copied(complete, tmp_path)
+    shutil.rmtree(workflow.results / "tables")
+    marks = tmp_path / ".snakemake/incomplete"
+    marks.mkdir(parents=True)
+    for end in ("json", "h5"):
+        name = f"results/two/small-standard-s0/detection/mean/rivals.{end}"
+        (marks / base64.b64encode(name.encode()).decode()).write_text('{"external_jobid": null}')
+    assert jobs(workflow("--dry-run")) == {"tables": 1, "comparison": 1, "configuration": 1}
+    by_name = ["results/two/tables/tables.json", "results/two/tables/comparison.json"]
+    assert jobs(workflow("--dry-run", *by_name)) == {"tables": 1, "comparison": 1}
 
 
 def test_what_is_missing_is_made_beside_what_is_damaged(complete, tmp_path):
