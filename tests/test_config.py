@@ -202,6 +202,40 @@ def test_a_defence_can_be_calibrated_on_an_attack_of_the_zoo():
     assert "calibration.keep: 'max-loss' is not one of attacks.f.keep" in message(config)
 
 
+GIVEN = {"factory": "torchvision.models:resnet18", "arguments": {"num_classes": 10}, "layers": ["layer1", "layer2"]}
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"factry": "a:b"}, "models.mine.factry: unknown key; did you mean 'factory'?"),
+        ({"factory": "timm"}, "models.mine.factory: should be package.module:function, not 'timm'"),
+        ({"mean": [0, 0, 0]}, "models.mine: mean and std: give both, for the same channels, or neither"),
+        ({"mean": [0.5], "std": [0]}, "models.mine.std.0: should be greater than 0"),
+        ({"layers": []}, "models.mine.layers: list should have at least 1 item"),
+        ({"layers": ["a", "a"]}, "models.mine.layers: names something twice"),
+        ({"layers": 3}, "models.mine.layers: input should be a valid string, not 3"),
+        ({"arguments": {1: 2}}, "models.mine.arguments.1: input should be a valid string, not 1"),
+    ],
+)
+def test_what_is_wrong_with_a_network_that_is_given_is_named(changes, expected):
+    config = copy.deepcopy(DEFAULT)
+    config["models"]["mine"] = GIVEN | changes
+    found = message(config)
+    assert found.splitlines()[1:] == [f"  {expected}"] or expected in found
+
+
+def test_networks_that_are_given_need_no_training_and_others_do():
+    config = {key: value for key, value in DEFAULT.items() if key != "training"} | {"models": {"mine": GIVEN}}
+    assert read_experiment(config).given("mine").layers == ["layer1", "layer2"]
+    assert "training: missing; say how models.resnet20 is trained" in message(
+        config | {"models": {"mine": GIVEN, **DEFAULT["models"]}}
+    )
+    assert "all models are given" in message(config | {"training": DEFAULT["training"]})
+    both = {"models": {"mine": GIVEN, **DEFAULT["models"]}, "training": {"given": {}}}
+    assert "training.given: that is what the models that are given are called" in message(config | both)
+
+
 def test_all_problems_are_told_at_once():
     config = changed("attacks.apgd.eps", "x")
     config["seeds"] = 3

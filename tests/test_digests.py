@@ -5,7 +5,7 @@ import pytest
 
 from featurepaths import digests
 
-STAGES = ["data", "train", "attack", "features", "gather", "centroids", "paths", "collapse", "threshold", "selection",
+STAGES = ["data", "train", "network", "attack", "features", "gather", "centroids", "paths", "collapse", "threshold", "selection",
           "detection", "recognition", "tables", "run_figures", "summary_figures", "configuration", "detectors",
           "rivals", "adaptive", "worst_case", "controls", "comparison", "comparison_figures"]  # fmt: skip
 
@@ -64,7 +64,7 @@ def test_comments_docstrings_and_blank_lines_do_not_count(package, edit):
         ("attacks/zoo.py", {"attack", "controls"}),
         ("adaptive/objectives.py", {"adaptive", "controls"}),
         ("detection/rivals.py", {"detectors", "rivals", "adaptive", "controls"}),
-        ("networks/resnet.py", {"train", "features", *ATTACKERS}),
+        ("networks/resnet.py", {"train", "network", "features", *ATTACKERS}),
         ("paths/similarity.py", {"centroids", "paths", "collapse", "threshold"}),
         ("paths/aggregate.py", {"threshold", "selection", "detection", "recognition", "adaptive", "controls"}),
         ("report/figures.py", {"run_figures", "summary_figures", "comparison_figures"}),
@@ -126,7 +126,7 @@ def test_python_versions_agree_on_a_syntax_tree():
 
 
 def test_stages_without_a_network_never_import_torch():
-    with_torch = {"train", "features", "detectors", "rivals", *ATTACKERS}
+    with_torch = {"train", "network", "features", "detectors", "rivals", *ATTACKERS}
     for stage in set(STAGES) - with_torch:
         waiting, seen = [f"featurepaths.stages.{stage}"], set()
         while waiting:

@@ -47,3 +47,26 @@ def test_the_papers_numbers_stand_beside_autopgd_only():
     config = yaml.safe_load((ROOT / "configs/cifar10-paper.yaml").read_text())
     config["attacks"]["other"] = {"method": "pgd", "eps": "8/255"}
     assert Plan(read_experiment(config)).tables().settings["paper_attacks"] == ["apgd"]
+
+
+def given(code="c", weights=None, seeds=(0,), **changes):
+    model = {"factory": "torchvision.models:resnet18", "checkpoint": weights and "a.pt", **changes}
+    config = copy.deepcopy(TINY) | {"models": {"mine": model, **TINY["models"]}, "seeds": list(seeds)}
+    return Plan(read_experiment(config), given={"mine": {"code": code, "weights": weights}})
+
+
+def test_a_network_that_is_given_makes_one_run():
+    plan = given(seeds=[3, 1])
+    assert plan.runs == ["mine-given-s1", *(f"small-{how}-s{seed}" for how in TINY["training"] for seed in (1, 3))]
+    assert plan.trained == plan.runs[1:]
+    assert plan.checkpoint("mine-given-s1").stage == "network"
+    assert plan.checkpoint("small-standard-s1").stage == "train"
+
+
+def test_its_code_weights_and_description_count_and_where_its_weights_lie_does_not():
+    def digest(**changes):
+        return given(**changes).checkpoint("mine-given-s0").digest
+
+    assert digest(weights="w") == digest(weights="w", checkpoint="elsewhere.pt")
+    different = [digest(), digest(weights="w"), digest(code="d"), digest(layers="layer?"), digest(size=64)]
+    assert len(set(different)) == len(different)

@@ -161,10 +161,20 @@ class Model(Section):
     """How 32x32 images become 16x16: a 3x3 convolution of stride 2, or one of stride 1 and a max-pool."""
 
 
+def _names_a_function(text: str) -> str:
+    if not re.fullmatch(FACTORY, text):
+        raise ValueError(f"should be package.module:function, not '{text}'")
+    return text
+
+
+Modules = Annotated[list[str], Field(min_length=1), AfterValidator(_distinct)]
+"""Names of modules of a network."""
+
+
 class GivenNetwork(Section):
     """A network of your own, trained already: of torchvision, timm, or your own package."""
 
-    factory: Annotated[str, Field(pattern=FACTORY)]
+    factory: Annotated[str, AfterValidator(_names_a_function)]
     """`package.module:function`, a function (or class) that makes the network: a `torch.nn.Module` that maps images
     [N, C, H, W] to logits. It is looked for in the working directory first."""
     arguments: dict[str, Any] = {}
@@ -178,7 +188,10 @@ class GivenNetwork(Section):
     """What each channel is divided by then."""
     size: int | None = Field(None, ge=1)
     """Height and width that images are resized to first, if the network needs others than the data have."""
-    layers: str | Annotated[list[str], Field(min_length=1), AfterValidator(_distinct)] = "auto"
+    layers: Annotated[
+        Annotated[str, Tag("text")] | Annotated[Modules, Tag("list")],
+        Discriminator(lambda layers: "list" if isinstance(layers, list) else "text"),
+    ] = "auto"
     """Modules that are the layers: their names, a pattern such as `layer?.*`, or `auto` for the network's blocks.
     `featurepaths layers` lists them."""
 

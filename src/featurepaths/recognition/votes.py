@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from featurepaths.paths.aggregate import aggregate
+from featurepaths.paths.aggregate import aggregate, chosen_layers
 
 TIES = ("last-layer", "summed-similarity")
 
@@ -29,7 +29,7 @@ def vote(similarity: np.ndarray, layers: Sequence[int], weights: np.ndarray, tie
         ``summed-similarity``: the one with the greatest weighted similarity, eq. (3), over the voting layers.
     """
     classes = similarity.shape[2]
-    votes = nearest_classes(similarity)[:, np.asarray(layers) - 1]
+    votes = chosen_layers(nearest_classes(similarity), layers)
     ballots = votes[:, :, None] == np.arange(classes)
     score = np.einsum("nlc,l->nc", ballots.astype(np.float64), weights)
     winners = score >= score.max(axis=1, keepdims=True) - 1e-9  # sums of the same weights may differ in the last bits

@@ -1,0 +1,160 @@
+"""Networks that users bring, as the stage takes them."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from featurepaths.data import write_splits
+from featurepaths.factories import factory_digest, weights_digest
+from featurepaths.networks.checkpoint import load_checkpoint
+from featurepaths.storage import Origin
+
+FACTORIES = """
+import torch
+import torchvision
+from torch import nn
+
+
+def transformer(num_classes):
+    return torchvision.models.VisionTransformer(16, 8, 3, 2, 16, 32, num_classes=num_classes)
+
+
+def text(num_classes):
+    return "a network"
+
+
+def broken(num_classes):
+    return 1 / 0
+
+
+class Noisy(nn.Module):
+    def __init__(self, num_classes):
+        super().__init__()
+        self.inner = transformer(num_classes)
+
+    def forward(self, images):
+        return self.inner(images) + torch.rand(1)
+"""
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A folder with a module of factories and a data set of three classes, 16x16."""
+    random = np.random.default_rng(0)
+    parts = {
+        part: (random.integers(256, size=(12, 16, 16, 3), dtype=np.uint8), np.arange(12) % 3)
+        for part in ("train", "test")
+    }
+    write_splits(tmp_path / "data.h5", parts, ["a", "b", "c"], 0.25, 0, Origin("data", "k"), "noise")
+    (tmp_path / "ours.py").write_text(FACTORIES)
+    return tmp_path
+
+
+@pytest.fixture
+def take(folder, monkeypatch):
+    """Run the stage in the folder and return its process."""
+    monkeypatch.chdir(folder)
+
+    def run(name="transformer", weights=None, **changed):
+        factory = f"ours:{name}"
+        settings = {
+            **{"factory": factory, "arguments": {"num_classes": 3}, "mean": None, "std": None, "size": None},
+            **{"layers": "auto", "code": factory_digest(factory), "seed": 5, "torch_threads": 1},
+            **{"weights": weights and weights_digest(weights), **changed},
+        }
+        command = [sys.executable, "-m", "featurepaths.stages.network", "--settings", json.dumps(settings)]
+        command += ["--data", "data.h5", "--checkpoint", "run/checkpoint.safetensors"]
+        command += ["--weights", str(weights)] if weights else []
+        return subprocess.run(command, capture_output=True, text=True, check=False)
+
+    return run
+
+
+def made(folder):
+    sys.path.insert(0, str(folder))
+    try:
+        return load_checkpoint(Path("run/checkpoint.safetensors"))
+    finally:
+        sys.path.remove(str(folder))
+        sys.modules.pop("ours")
+
+
+def test_a_checkpoint_answers_as_the_network_that_was_given(folder, take):
+    torch.manual_seed(1)
+    module = {}
+    exec(FACTORIES, module)
+    own = module["transformer"](3).eval()
+    torch.save({"state_dict": {f"module.{name}": value for name, value in own.state_dict().items()}}, "own.pt")
+    done = take(weights="own.pt", mean=["0.5", "1/4", "0.1"], std=["1/2", "0.5", "2"])
+    assert done.returncode == 0, done.stderr
+    network, description = made(folder)
+    images = torch.rand(4, 3, 16, 16)
+    mean, std = torch.tensor([0.5, 0.25, 0.1]), torch.tensor([0.5, 0.5, 2])
+    with torch.no_grad():
+        expected = own((images - mean.view(3, 1, 1)) / std.view(3, 1, 1))
+        assert torch.equal(network(images), expected)
+    assert [layer["shape"] for layer in description["layers"]] == [[16, 5]] * 3
+
+
+def test_images_are_resized_within_the_network(folder, take):
+    assert take(size=16).returncode == 0
+    plain, _ = made(folder)
+    big = torch.rand(2, 3, 40, 40)
+    resized = torch.nn.functional.interpolate(big, (16, 16), mode="bilinear", antialias=True)
+    with torch.no_grad():
+        assert torch.equal(plain(big), plain(resized))
+
+
+def test_the_weights_of_the_constructor_are_drawn_by_the_seed(folder, take):
+    assert take().returncode == 0
+    first, _ = made(folder)
+    assert take().returncode == 0
+    second, _ = made(folder)
+    assert take(seed=6).returncode == 0
+    third, _ = made(folder)
+    of_seed_5 = dict(second.named_parameters())
+    assert all(torch.equal(value, of_seed_5[name]) for name, value in first.named_parameters())
+    assert not torch.equal(third.network.conv_proj.weight, first.network.conv_proj.weight)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"name": "text"}, "makes a str, not a torch.nn.Module"),
+        ({"name": "broken"}, "ZeroDivisionError: division by zero"),
+        ({"name": "Noisy"}, "answers the same images differently"),
+        ({"arguments": {"num_classes": 4}}, "gives 4 logits, and the data have 3 classes"),
+        ({"arguments": {"classes": 3}}, "unexpected keyword argument"),
+        ({"layers": ["encoder.ln", "nose"]}, "no module 'nose'"),
+        ({"mean": ["0"], "std": ["1"]}, "the images have 3 channels, not 1"),
+        ({"size": 18}, "cannot take images of 3x18x18"),
+        ({"code": "0" * 20}, "changed meanwhile"),
+    ],
+)
+def test_what_cannot_be_taken_is_told_and_nothing_is_left(folder, take, options, said):
+    done = take(**options)
+    assert done.returncode == 1
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (folder / "run").exists() or list((folder / "run").iterdir()) == []
+
+
+def test_weights_of_another_network_or_with_nan_are_told(folder, take):
+    module = {}
+    exec(FACTORIES, module)
+    torch.save(module["transformer"](4).state_dict(), "other.pt")
+    done = take(weights="other.pt")
+    assert done.returncode == 1
+    assert "other.pt does not fit the network:" in done.stderr
+    assert "of another shape: heads.head.weight [4, 16] instead of [3, 16]" in done.stderr
+    weights = module["transformer"](3).state_dict()
+    weights["class_token"][0, 0, 0] = torch.nan
+    torch.save(weights, "nan.pt")
+    done = take(weights="nan.pt")
+    assert done.returncode == 1
+    assert "nan.pt: a weight is not a finite number, in network.class_token" in done.stderr
