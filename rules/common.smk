@@ -17,7 +17,7 @@ sys.path.insert(0, SOURCE)
 # What is in the user's own PYTHONPATH comes after it. And glibc is to keep what it has freed: giving tensors back to the
 # system and asking for them again takes an attack an eighth of its time.
 KEPT = "MALLOC_MMAP_THRESHOLD_=1073741824 MALLOC_TRIM_THRESHOLD_=2147483648"
-shell.prefix(f"set -euo pipefail; export {KEPT} PYTHONPATH={quote(SOURCE)}${{PYTHONPATH:+:$PYTHONPATH}}; ")
+shell.prefix(f"set -euo pipefail; export {KEPT} PYTHONPATH={quote(SOURCE)}${{{{PYTHONPATH:+:$PYTHONPATH}}}}; ")
 
 from featurepaths.config import read_experiment
 from featurepaths.errors import FeaturePathsError

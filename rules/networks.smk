@@ -10,8 +10,8 @@ rule train:
     input:
         unpack(lambda w: inputs(PLAN.checkpoint(w.run))),
     output:
-        checkpoint="<run>/checkpoint.safetensors",
-        training="<run>/training.csv",
+        checkpoint="<results>/{run}/checkpoint.safetensors",  # where constraints of the rule reach the wildcard
+        training="<results>/{run}/training.csv",
     log:
         "<run>/logs/train.log",
     benchmark:
@@ -39,7 +39,7 @@ rule network:
     input:
         unpack(lambda w: inputs(PLAN.checkpoint(w.run))),
     output:
-        checkpoint="<run>/checkpoint.safetensors",
+        checkpoint="<results>/{run}/checkpoint.safetensors",
     log:
         "<run>/logs/network.log",
     benchmark:
