@@ -14,11 +14,16 @@ from snakemake.exceptions import WorkflowError
 # The plan and the jobs use this checkout's code, whichever one is installed: their digests have to agree.
 SOURCE = f"{workflow.basedir}/src"
 sys.path.insert(0, SOURCE)
-shell.prefix(f"set -euo pipefail; export PYTHONPATH={quote(SOURCE)}; ")
+# Jobs find a user's own modules as Snakemake does.
+shell.prefix(f"set -euo pipefail; export PYTHONPATH={quote(SOURCE)}${{{{PYTHONPATH:+:$PYTHONPATH}}}}; ")
 
+from featurepaths.arrays import contents_of_arrays
+from featurepaths.attacks.files import digests_of_attacks
 from featurepaths.config import read_experiment
+from featurepaths.contents import Contents, last_look
 from featurepaths.errors import FeaturePathsError
-from featurepaths.image_folder import contents_of, remembered_contents
+from featurepaths.factories import factory_digest
+from featurepaths.image_folder import contents_of
 from featurepaths.needs import DataSize, Estimator
 from featurepaths.plan import Plan
 
@@ -29,24 +34,49 @@ def shards(count):
 
 
 def look_at(data):
-    """Return the size of a data set and, of a folder of images, a digest of its contents."""
+    """Return the size of a data set and a digest of its contents, or of the code that makes it, where it has one."""
+    match data.source:
+        case "folder" | "arrays":
+            found = look_at_images(data, Path(f".snakemake/images.{EXPERIMENT.name}.json"))
+            return DataSize(found.images, found.classes, data.size or found.pixels), found.digest
+        case "digits":
+            return DataSize(1797, 10, data.size), None
+        case "factory":
+            return DataSize(pixels=data.size or DataSize.pixels), factory_digest(data.factory)
+        case "torchvision":
+            return DataSize(pixels=data.size or DataSize.pixels), None
+        case "cifar10" | "cifar100":
+            return DataSize(classes={"cifar10": 10, "cifar100": 100}[data.source]), None
+
+
+def look_at_images(data, memory):
+    """Return what is in the files of a data set."""
+    # the jobs of a cluster need not look at all files again
+    if not workflow.is_main_process and (found := last_look(memory)):
+        return Contents(**found)
     if data.source == "folder":
-        memory = Path(f".snakemake/images.{EXPERIMENT.name}.json")
-        # the jobs of a cluster need not look at all files again
-        found = (contents_of if workflow.is_main_process else remembered_contents)(data.root, memory)
-        return DataSize(found.images, found.classes, data.size or found.pixels), found.digest
-    if data.source == "digits":
-        return DataSize(1797, 10, data.size), None
-    return DataSize(60000, {"cifar10": 10, "cifar100": 100}[data.source], 32), None
+        return contents_of(data.root, memory)
+    files = {"train": data.train, "test": data.test}
+    return contents_of_arrays(files, data.keys.model_dump(), data.layout, data.size, data.class_names, memory)
+
+
+def look_at_attacks(attacks):
+    """Return the digests of adversarial images that were made elsewhere, by attack and split."""
+    memory = Path(f".snakemake/attacks.{EXPERIMENT.name}.json")
+    files = {name: attack.files for name, attack in attacks.items() if attack.method == "files"}
+    if not files:
+        return {}
+    return (not workflow.is_main_process and last_look(memory)) or digests_of_attacks(files, memory)
 
 
 try:
     EXPERIMENT = read_experiment(config, " + ".join(map(str, workflow.configfiles)) or "The configuration")
     DATA_SIZE, CONTENTS = look_at(EXPERIMENT.data)
+    MADE = look_at_attacks(EXPERIMENT.attacks)
 except FeaturePathsError as error:
     raise WorkflowError(error) from None
 
-PLAN = Plan(EXPERIMENT, CONTENTS)
+PLAN = Plan(EXPERIMENT, CONTENTS, MADE)
 ESTIMATOR = Estimator(EXPERIMENT, DATA_SIZE)
 workflow.register_pathvars(results=f"results/{EXPERIMENT.name}", run="<results>/{run}")
 
@@ -96,11 +126,19 @@ GPU_HERE = which("nvidia-smi") is not None
 ATTACK_SHARDS = shards(EXPERIMENT.shards.attacks)
 FEATURE_SHARDS = shards(EXPERIMENT.shards.features)
 
-DATA_FROM = ""
-if EXPERIMENT.data.source == "folder":
-    DATA_FROM = f"--root {quote(EXPERIMENT.data.root)} --title {quote(EXPERIMENT.data.title)}"
-elif EXPERIMENT.data.source != "digits":
-    DATA_FROM = f"--root {quote(EXPERIMENT.data.root)}" + " --download" * EXPERIMENT.data.download
+PLACES = ("train", "test", "title") if EXPERIMENT.data.source == "arrays" else ("root", "title")
+DATA_FROM = " ".join(
+    f"--{place} {quote(value)}" for place in PLACES if (value := getattr(EXPERIMENT.data, place, None)) is not None
+)
+if getattr(EXPERIMENT.data, "download", False):
+    DATA_FROM += " --download"
+
+
+def adversarial_from(w):
+    """Return where the adversarial images of an attack are read from, if they were made elsewhere."""
+    attack = EXPERIMENT.attacks[w.attack]
+    file = attack.files.get(w.split) if attack.method == "files" else None
+    return f"--file {quote(file)}" if file else ""
 
 
 def gpu(w):

@@ -21,6 +21,8 @@ from featurepaths.storage import read_origin
 once = lru_cache(maxsize=None)
 NOT_OF_THE_DATA = ("root", "download", "title", "stands_for")
 """What the configuration says of a data set beside what is in it."""
+WITH_CONTENTS = ("folder", "arrays", "factory")
+"""The sources whose contents, or code, have a digest."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,12 +97,20 @@ class Plan:
     experiment
         The configuration.
     contents
-        A digest of the images of a folder, where the data are one.
+        A digest of the images, where they lie in files of one's own, or of the code that makes them.
+    made
+        Digests of adversarial images that were made elsewhere, by attack and split.
     """
 
-    def __init__(self, experiment: Experiment, contents: str | None = None):
+    def __init__(
+        self,
+        experiment: Experiment,
+        contents: str | None = None,
+        made: Mapping[str, Mapping[str, str]] | None = None,
+    ):
         self.experiment = experiment
         self.contents = contents
+        self.made = made or {}
         self.config = experiment.model_dump(mode="json")
         self.results = Path("results", experiment.name)
         self.poolings = sorted(experiment.features.poolings)
@@ -136,8 +146,9 @@ class Plan:
     def data(self) -> Artefact:
         """The data set; where it lies does not count."""
         data = self.config["data"]
-        settings = {key: value for key, value in data.items() if key not in NOT_OF_THE_DATA}
-        if data["source"] == "folder":
+        left_out = (*NOT_OF_THE_DATA, "train", "test") if data["source"] == "arrays" else NOT_OF_THE_DATA
+        settings = {key: value for key, value in data.items() if key not in left_out}
+        if data["source"] in WITH_CONTENTS:
             settings["contents"] = self.contents
         return self._artefact("data", "", "data.h5", settings)
 
@@ -156,8 +167,12 @@ class Plan:
     @once
     def attack(self, run: str, split: str, attack: str) -> Artefact:
         """An attack on a run's network."""
-        settings = self.config["attacks"][attack] | {"keep": self._keeps(attack)}
-        settings |= {"seed": settings["seed"] + self._parts(run)[2], "torch_threads": self.config["torch_threads"]}
+        settings = self.config["attacks"][attack] | {"torch_threads": self.config["torch_threads"]}
+        if settings["method"] == "files":
+            settings["contents"] = self.made.get(attack, {}).get(split)
+            settings = {key: settings[key] for key in ("method", "norm", "eps", "contents", "torch_threads")}
+        else:
+            settings |= {"keep": self._keeps(attack), "seed": settings["seed"] + self._parts(run)[2]}
         inputs = {"checkpoint": [self.train(run)], "data": [self.data()]}
         return self._artefact("attack", run, f"attacks/{split}.{attack}.h5", settings, **inputs)
 
@@ -273,7 +288,11 @@ class Plan:
         inputs = {
             "detectors": [self.detectors(run, pooling)],
             "centroids": [self.centroids(run, pooling)],
-            "calibration": [self.features(run, pooling, f"calibration.{name}") for name in self.attacked],
+            "calibration": [
+                self.features(run, pooling, f"calibration.{attacked}")
+                for attack in self.experiment.calibrated
+                for attacked in self.kept(attack)
+            ],
             "test": [self.features(run, pooling, "test")],
             "adversarial": [self.features(run, pooling, f"test.{name}") for name in self.attacked],
         }
