@@ -21,9 +21,8 @@ shell.prefix(f"set -euo pipefail; export {KEPT} PYTHONPATH={quote(SOURCE)}${{{{P
 
 from featurepaths.config import read_experiment
 from featurepaths.errors import FeaturePathsError
-from featurepaths.factories import factory_digest, weights_digest
-from featurepaths.image_folder import contents_of, remembered_contents
-from featurepaths.needs import DataSize, Estimator
+from featurepaths.needs import Estimator
+from featurepaths.outside import look_outside
 from featurepaths.plan import Plan
 
 
@@ -32,32 +31,15 @@ def shards(count):
     return [f"{number}-of-{count}" for number in range(1, count + 1)] if count > 1 else []
 
 
-def look_at(data):
-    """Return the size of a data set and, of a folder of images, a digest of its contents."""
-    if data.source == "folder":
-        memory = Path(f".snakemake/images.{EXPERIMENT.name}.json")
-        # the jobs of a cluster need not look at all files again
-        found = (contents_of if workflow.is_main_process else remembered_contents)(data.root, memory)
-        return DataSize(found.images, found.classes, data.size or found.pixels), found.digest
-    if data.source == "digits":
-        return DataSize(1797, 10, data.size), None
-    return DataSize(60000, {"cifar10": 10, "cifar100": 100}[data.source], 32), None
-
-
-def look_at_network(model):
-    """Return digests of what a network that is given is made of."""
-    return {"code": factory_digest(model.factory), "weights": model.checkpoint and weights_digest(model.checkpoint)}
-
-
 try:
     EXPERIMENT = read_experiment(config, " + ".join(map(str, workflow.configfiles)) or "The configuration")
-    DATA_SIZE, CONTENTS = look_at(EXPERIMENT.data)
-    GIVEN = {name: look_at_network(EXPERIMENT.given(name)) for name in EXPERIMENT.models if EXPERIMENT.given(name)}
+    # the jobs of a cluster need not look at all files again
+    OUTSIDE = look_outside(EXPERIMENT, again=workflow.is_main_process)
 except FeaturePathsError as error:
     raise WorkflowError(error) from None
 
-PLAN = Plan(EXPERIMENT, CONTENTS, GIVEN)
-ESTIMATOR = Estimator(EXPERIMENT, DATA_SIZE)
+PLAN = Plan(EXPERIMENT, OUTSIDE)
+ESTIMATOR = Estimator(EXPERIMENT, OUTSIDE.size)
 workflow.register_pathvars(results=f"results/{EXPERIMENT.name}", run="<results>/{run}")
 
 # What is out of date: see `inputs`. The marks are files of the past, so that no clock matters, until something is.
@@ -106,11 +88,19 @@ GPU_HERE = which("nvidia-smi") is not None
 ATTACK_SHARDS = shards(EXPERIMENT.shards.attacks)
 FEATURE_SHARDS = shards(EXPERIMENT.shards.features)
 
-DATA_FROM = ""
-if EXPERIMENT.data.source == "folder":
-    DATA_FROM = f"--root {quote(EXPERIMENT.data.root)} --title {quote(EXPERIMENT.data.title)}"
-elif EXPERIMENT.data.source != "digits":
-    DATA_FROM = f"--root {quote(EXPERIMENT.data.root)}" + " --download" * EXPERIMENT.data.download
+PLACES = ("train", "test", "title") if EXPERIMENT.data.source == "arrays" else ("root", "title")
+DATA_FROM = " ".join(
+    f"--{place} {quote(value)}" for place in PLACES if (value := getattr(EXPERIMENT.data, place, None)) is not None
+)
+if getattr(EXPERIMENT.data, "download", False):
+    DATA_FROM += " --download"
+
+
+def adversarial_from(w):
+    """Return where the adversarial images of an attack are read from, if they were made elsewhere."""
+    attack = EXPERIMENT.attacks[w.attack]
+    file = attack.files.get(w.split) if attack.method == "files" else None
+    return f"--file {quote(file)}" if file else ""
 
 
 def gpu(w):

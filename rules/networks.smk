@@ -75,6 +75,7 @@ rule attack:
     resources:
         gpu=gpu,
         device=EXPERIMENT.device,
+        source=adversarial_from,
         mem_mb=memory(attack_needs),
         runtime=minutes(attack_needs),
     params:
@@ -83,7 +84,7 @@ rule attack:
     shell:
         "python -m featurepaths.stages.attack --settings {params.job[settings]:q} --digest {params.job[digest]}"
         " --device {resources.device} --data {input.data} --split {wildcards.split} --checkpoint {input.checkpoint}"
-        " {params.shard} --adversarial {output.adversarial} > {log} 2>&1"
+        " {resources.source} {params.shard} --adversarial {output.adversarial} > {log} 2>&1"
 
 
 rule features:

@@ -75,7 +75,7 @@ def test_schema_in_the_repository_is_the_models_schema():
         (
             "attacks.apgd.method",
             "pgdd",
-            "attacks.apgd.method: should be one of apgd, fgsm, pgd, mifgsm, deepfool, cw, ",
+            "attacks.apgd.method: should be one of apgd, files, fgsm, pgd, mifgsm, deepfool, ",
         ),
         ("attacks.apgd.method", "pgdd", "autoattack, not 'pgdd'; did you mean 'pgd'?"),
         ("attacks.apgd.seed", -1, "attacks.apgd.seed: input should be greater than or equal to 0, not -1"),
@@ -234,6 +234,71 @@ def test_networks_that_are_given_need_no_training_and_others_do():
     assert "all models are given" in message(config | {"training": DEFAULT["training"]})
     both = {"models": {"mine": GIVEN, **DEFAULT["models"]}, "training": {"given": {}}}
     assert "training.given: that is what the models that are given are called" in message(config | both)
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        ({"source": "arrays", "train": "a.npz"}, "data.test: missing"),
+        ({"source": "arrays", "train": "a.npz", "tset": "a.npz"}, "data.tset: unknown key; did you mean 'test'?"),
+        ({"source": "arrays", "train": "a", "test": "a", "keys": {"images": "x"}}, "data.keys.images: unknown key"),
+        (
+            {"source": "arrays", "train": "a", "test": "a", "layout": "CHW"},
+            "data.layout: input should be 'NHWC' or 'NCHW'",
+        ),
+        (
+            {"source": "arrays", "train": "a", "test": "a", "class_names": ["x"]},
+            "data.class_names: list should have at ",
+        ),
+        ({"source": "torchvision", "dataset": "SVNH", "root": "."}, "training and a test part; did you mean 'SVHN'?"),
+        ({"source": "torchvision", "dataset": "Kitti", "root": "."}, "; known are CIFAR10, CIFAR100, CLEVRClassificat"),
+        ({"source": "torchvision", "dataset": "SVHN"}, "data: root is missing: the folder that holds the files"),
+        (
+            {"source": "torchvision", "dataset": "SVHN", "root": ".", "size": 8},
+            "data.size: input should be greater than",
+        ),
+        ({"source": "factory", "factory": "module.make"}, "data.factory: should be package.module:function"),
+        (
+            {"source": "factory", "factory": "a:b", "arguments": {"n": object()}},
+            "data.arguments.n: input was not a valid",
+        ),
+    ],
+)
+def test_what_is_wrong_with_data_of_ones_own_is_named(data, expected):
+    assert expected in message(changed("data", data))
+
+
+def test_data_of_ones_own():
+    config = changed("data", {"source": "arrays", "train": "a.npz", "test": "a.npz", "class_names": ["cat", "dog"]})
+    data = read_experiment(config).data
+    assert (data.keys.train_images, data.layout, data.calibration) == (None, None, Fraction(1, 10))
+    config["data"] = {"source": "torchvision", "dataset": "FakeData", "train": {"size": 9}, "arguments": {"a": [1, 2]}}
+    assert read_experiment(config).model_dump(mode="json")["data"]["arguments"] == {"a": [1, 2]}
+    config["data"] = {"source": "factory", "factory": "mine.data:make", "arguments": {"deep": {"er": None}}}
+    assert read_experiment(config).data.arguments == {"deep": {"er": None}}
+
+
+def test_adversarial_images_made_elsewhere():
+    config = changed("attacks", {**DEFAULT["attacks"], "x": {"method": "files", "test": "a.npz", "eps": "8/255"}})
+    attack = read_experiment(config).attacks["x"]
+    assert (attack.norm, attack.eps, attack.keep, attack.files) == (
+        "linf",
+        Fraction(8, 255),
+        ["returned"],
+        {"test": "a.npz"},
+    )
+    assert read_experiment(config).calibrated == ["apgd"]
+    config["calibration"] = {"attack": "x", "keep": "returned"}
+    assert "calibration.attack: attacks.x has no calibration file, which would hold" in message(config)
+    config["attacks"]["x"]["calibration"] = "b.npz"
+    assert read_experiment(config).calibrated == ["apgd", "x"]
+    assert read_experiment(config).attacks["x"].files == {"test": "a.npz", "calibration": "b.npz"}
+    config["adaptive"]["attack"] = "x"
+    assert "adaptive.attack: 'x' is no AutoPGD attack" in message(config)
+    config["attacks"]["x"] = {"method": "files", "zzz": 3}
+    told = message(config)
+    assert "attacks.x.test: missing" in told
+    assert "attacks.x.zzz: unknown key; known keys are calibration, eps, keep, method, norm, test" in told
 
 
 def test_all_problems_are_told_at_once():

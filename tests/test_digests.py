@@ -5,9 +5,9 @@ import pytest
 
 from featurepaths import digests
 
-STAGES = ["data", "train", "network", "attack", "features", "gather", "centroids", "paths", "collapse", "threshold", "selection",
-          "detection", "recognition", "tables", "run_figures", "summary_figures", "configuration", "detectors",
-          "rivals", "adaptive", "worst_case", "controls", "comparison", "comparison_figures"]  # fmt: skip
+STAGES = ["data", "train", "network", "attack", "features", "gather", "centroids", "paths", "collapse", "threshold",
+          "selection", "detection", "recognition", "tables", "run_figures", "summary_figures", "configuration",
+          "detectors", "rivals", "adaptive", "worst_case", "controls", "comparison", "comparison_figures"]  # fmt: skip
 
 ATTACKERS = {"attack", "adaptive", "controls"}
 

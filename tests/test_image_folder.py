@@ -3,15 +3,16 @@ import os
 import shutil
 import time
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from featurepaths import contents
+from featurepaths.contents import Contents, last_look
 from featurepaths.data import open_split, write_splits
 from featurepaths.errors import FeaturePathsError
-from featurepaths.image_folder import contents_of, load_folder, remembered_contents
+from featurepaths.image_folder import contents_of, load_folder
 from featurepaths.storage import Origin
 
 
@@ -181,10 +182,10 @@ def test_images_that_did_not_change_are_not_read_again(folder, tmp_path, monkeyp
     monkeypatch.setattr(time, "time_ns", lambda: now() + 10**11)  # nothing was changed just now
     memory = tmp_path / "memory.json"
     digest = contents_of(folder, memory)
-    assert digest == contents_of(folder) == remembered_contents(folder, memory)
+    assert digest == contents_of(folder) == Contents(**last_look(memory))
     read = []
-    real = Path.read_bytes
-    monkeypatch.setattr(Path, "read_bytes", lambda path: read.append(path.name) or real(path))
+    real = contents.digest_of_file
+    monkeypatch.setattr(contents, "digest_of_file", lambda path: read.append(path.name) or real(path))
     assert contents_of(folder, memory) == digest
     assert read == []
     image = folder / "train/cat/0.png"
@@ -193,10 +194,11 @@ def test_images_that_did_not_change_are_not_read_again(folder, tmp_path, monkeyp
     assert read == ["0.png"], "touched: it is read, and is the same"
     Image.new("RGB", (32, 32), "red").save(image)
     assert contents_of(folder, memory) != digest
-    assert remembered_contents(folder, memory) == contents_of(folder)
+    assert Contents(**last_look(memory)) == contents_of(folder)
     for spoiled in ("half a fi", "[]", "{}"):
         memory.write_text(spoiled)
-        assert contents_of(folder, memory) == remembered_contents(folder, tmp_path / "none") == contents_of(folder)
+        assert last_look(memory) is None
+        assert contents_of(folder, memory) == contents_of(folder)
 
 
 def test_images_changed_just_now_are_read_again(folder, tmp_path):
@@ -204,7 +206,7 @@ def test_images_changed_just_now_are_read_again(folder, tmp_path):
     contents_of(folder, memory)
     assert json.loads(memory.read_text())["files"] == {}
     Image.new("RGB", (8, 8), "red").save(folder / "train/cat/0.png")
-    assert contents_of(folder, memory) == remembered_contents(folder, memory) == contents_of(folder)
+    assert contents_of(folder, memory) == Contents(**last_look(memory)) == contents_of(folder)
 
 
 def test_a_folder_becomes_an_artefact(folder, pool, tmp_path):

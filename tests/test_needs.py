@@ -80,6 +80,12 @@ def test_every_attack_of_the_zoo_has_an_estimate(method):
     assert slow > fast >= 0
 
 
+def test_adversarial_images_of_files_pass_through_the_network_once():
+    made = estimator(attacks={**TINY["attacks"], "x": {"method": "files", "test": "x.npz"}})
+    minutes = made.attack("resnet18-standard-s0", "x", gpu=False).minutes - 10
+    assert minutes == pytest.approx(3 * 60000 / 80 / 60, abs=1)
+
+
 def test_layers_are_those_of_the_network():
     """73,728 and 61,440 values an image, flattened (DESIGN: the paper's networks)."""
     experiment = estimator()

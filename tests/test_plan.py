@@ -1,4 +1,4 @@
-"""What the plan tells an attack's jobs."""
+"""What the plan tells the jobs of attacks and data."""
 
 import copy
 
@@ -6,6 +6,7 @@ import pytest
 import yaml
 
 from featurepaths.config import read_experiment
+from featurepaths.outside import Outside
 from featurepaths.plan import Plan
 from tests.conftest import ROOT, TINY
 
@@ -52,7 +53,7 @@ def test_the_papers_numbers_stand_beside_autopgd_only():
 def given(code="c", weights=None, seeds=(0,), **changes):
     model = {"factory": "torchvision.models:resnet18", "checkpoint": weights and "a.pt", **changes}
     config = copy.deepcopy(TINY) | {"models": {"mine": model, **TINY["models"]}, "seeds": list(seeds)}
-    return Plan(read_experiment(config), given={"mine": {"code": code, "weights": weights}})
+    return Plan(read_experiment(config), Outside(networks={"mine": {"code": code, "weights": weights}}))
 
 
 def test_a_network_that_is_given_makes_one_run():
@@ -70,3 +71,55 @@ def test_its_code_weights_and_description_count_and_where_its_weights_lie_does_n
     assert digest(weights="w") == digest(weights="w", checkpoint="elsewhere.pt")
     different = [digest(), digest(weights="w"), digest(code="d"), digest(layers="layer?"), digest(size=64)]
     assert len(set(different)) == len(different)
+
+
+FILES = {"method": "files", "test": "test.npz", "eps": "8/255"}
+
+
+def test_of_images_made_elsewhere_contents_count_and_not_their_place():
+    def settings(split, **changes):
+        experiment = plan_of({"x": {**FILES, "calibration": "calibration.npz", **changes}}, seeds=[3]).experiment
+        outside = Outside(attacks={"x": {"test": "abc", "calibration": "def"}})
+        return Plan(experiment, outside).attack("small-standard-s3", split, "x").settings
+
+    expected = {"method": "files", "norm": "linf", "eps": "8/255", "contents": "abc", "torch_threads": 1}
+    assert settings("test") == settings("test", test="elsewhere.npz") == expected
+    assert settings("calibration") == {**expected, "contents": "def"}
+
+
+def test_nothing_asks_for_calibration_examples_that_are_not_there():
+    plan = plan_of({"x": FILES, "y": {**FILES, "calibration": "y.npz"}})
+    rivals, _ = plan.rivals("small-standard-s0", "mean")
+    calibration, adversarial = ([one.path.stem.partition(".")[2] for one in rivals.inputs[name]]
+                                for name in ("calibration", "adversarial"))  # fmt: skip
+    own = [f"apgd.{keep}" for keep in sorted(TINY["attacks"]["apgd"]["keep"])]
+    assert calibration == [*own, "y.returned"]
+    assert adversarial == [*own, "x.returned", "y.returned"]
+
+
+def data_settings(contents="abc", **data):
+    return Plan(read_experiment({**copy.deepcopy(TINY), "data": data}), Outside(data=contents)).data().settings
+
+
+def test_of_arrays_contents_count_and_not_their_place():
+    arrays = {"source": "arrays", "train": "a.npz", "test": "a.npz"}
+    assert data_settings(**arrays) == {
+        "source": "arrays", "keys": dict.fromkeys(["train_images", "train_labels", "test_images", "test_labels"]),
+        "layout": None, "size": None, "class_names": None, "calibration": "1/10", "seed": 0, "contents": "abc",
+    }  # fmt: skip
+    assert data_settings(**arrays, title="mine", stands_for="cifar10") == data_settings(**arrays)
+    assert data_settings(**{**arrays, "test": "b.npz"}) == data_settings(**arrays)
+    assert data_settings("def", **arrays) != data_settings(**arrays)
+
+
+def test_of_torchvisions_data_the_parts_count_and_not_their_place():
+    fake = {"source": "torchvision", "dataset": "FakeData", "test": {"size": 4}}
+    assert data_settings(**fake, root="here", download=True) == data_settings(**fake)
+    assert data_settings(**fake)["test"] == {"size": 4}
+    assert "contents" not in data_settings(**fake)
+
+
+def test_of_a_factory_the_code_counts():
+    made = {"source": "factory", "factory": "mine:make", "arguments": {"n": 3}}
+    assert data_settings(**made)["contents"] == "abc"
+    assert data_settings(**made)["arguments"] == {"n": 3}

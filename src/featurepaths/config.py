@@ -18,6 +18,7 @@ from pydantic import (
     ConfigDict,
     Discriminator,
     Field,
+    JsonValue,
     PlainSerializer,
     Tag,
     ValidationError,
@@ -28,6 +29,7 @@ from pydantic import (
 )
 
 from featurepaths.attacks.methods import METHODS, Parameter, complete
+from featurepaths.datasets import TORCHVISION
 from featurepaths.errors import FeaturePathsError
 from featurepaths.factories import FACTORY
 from featurepaths.networks.architectures import layer_count
@@ -63,6 +65,19 @@ def _descending(values: list) -> list:
     return sorted(values, reverse=True)
 
 
+def _meant(given: Any, known: Iterable[str]) -> str:
+    """Return a question about what was meant, to end a message with, if something is close."""
+    close = difflib.get_close_matches(str(given), list(known), n=1)
+    return f"; did you mean '{close[0]}'?" if close else ""
+
+
+def _known_dataset(name: Any) -> Any:
+    if name not in TORCHVISION:
+        more = _meant(name, TORCHVISION) or f"; known are {', '.join(TORCHVISION)}"
+        raise ValueError(f"'{name}' is no data set of torchvision with a training and a test part{more}")
+    return name
+
+
 NUMBER = {"anyOf": [{"type": "number"}, {"type": "string", "pattern": r"^\s*[0-9.eE+-]+\s*(/\s*[0-9]+\s*)?$"}]}
 Exact = Annotated[Fraction, BeforeValidator(_exact), PlainSerializer(str), WithJsonSchema(NUMBER)]
 Positive = Annotated[Exact, AfterValidator(_positive)]
@@ -71,6 +86,8 @@ Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_]*$", max_length=60
 Layers = Annotated[
     list[Annotated[int, Field(ge=1)]], Field(min_length=1), AfterValidator(_distinct), AfterValidator(sorted)
 ]
+Arguments = dict[str, Annotated[JsonValue, WithJsonSchema({})]]
+"""What a function is given, by name."""
 Weights = Literal["equal"] | list[Exact]
 Rates = Annotated[
     list[Annotated[Exact, Field(gt=0, lt=1)]],
@@ -97,6 +114,16 @@ Rival = Literal[
 
 GIVEN = "given"
 """What stands for the training of a network that was trained elsewhere."""
+
+
+def _names_a_function(text: str) -> str:
+    if not re.fullmatch(FACTORY, text):
+        raise ValueError(f"should be package.module:function, not '{text}'")
+    return text
+
+
+Function = Annotated[str, AfterValidator(_names_a_function)]
+"""The name of a function of the user's."""
 
 
 class Section(BaseModel):
@@ -151,6 +178,94 @@ class Folder(Section):
     """Decides which image falls in which split."""
 
 
+class ArrayKeys(Section):
+    """What the arrays are called in their files, where they are not called so, or `images` and `labels`."""
+
+    train_images: str | None = None
+    train_labels: str | None = None
+    test_images: str | None = None
+    test_labels: str | None = None
+
+
+class Arrays(Section):
+    """Images and labels in NumPy's npz or in HDF5."""
+
+    source: Literal["arrays"]
+    train: str
+    """File of the training images: uint8, or floats in [0, 1] that are multiples of 1/255; and of their labels, whole
+    numbers from 0."""
+    test: str
+    """File of the test images and labels; the same one if it holds `train_images`, `train_labels`, `test_images` and
+    `test_labels`."""
+    keys: ArrayKeys = ArrayKeys()
+    layout: Literal["NHWC", "NCHW"] | None = None
+    """Order of the axes; null takes the one of length 1 or 3 for the channels. Images without channels are grey."""
+    size: int | None = Field(None, ge=32)
+    """Height and width that the middle square of each image is resized to; null leaves them as they are."""
+    class_names: Annotated[list[str], Field(min_length=2)] | None = None
+    """Names of the classes 0, 1, ...; null for their numbers."""
+    title: str = "arrays"
+    """What the images are, to be stored with them; changes no number."""
+    stands_for: Literal["cifar10"] | None = None
+    """Data set whose published numbers are shown beside the results."""
+    calibration: Annotated[Exact, Field(ge=0, lt=1)] = Fraction(1, 10)
+    """Share of the training images that become the calibration split; 0 leaves only the `paper` protocol."""
+    seed: int = Field(0, ge=0, lt=2**32)
+    """Decides which image falls in which split."""
+
+
+class Torchvision(Section):
+    """A data set that torchvision reads; its files are taken for what torchvision takes them for."""
+
+    source: Literal["torchvision"]
+    dataset: Annotated[Literal[tuple(TORCHVISION)], BeforeValidator(_known_dataset)]
+    """Its class in `torchvision.datasets`."""
+    root: Annotated[str | None, Field(validate_default=True)] = None
+    """Folder that holds (or, with `download`, will hold) its files."""
+    download: bool = False
+    """Whether torchvision may download it."""
+    arguments: Arguments = {}
+    """What else the class is given, such as `split: letters` of EMNIST."""
+    train: Arguments = {}
+    """What it is given for the training images alone, such as `split: trainval`."""
+    test: Arguments = {}
+    """What it is given for the test images alone."""
+    size: int | None = Field(None, ge=32)
+    """Height and width that the middle square of each image is resized to; null takes images that are all alike."""
+    calibration: Annotated[Exact, Field(ge=0, lt=1)] = Fraction(1, 10)
+    """Share of the training images that become the calibration split; 0 leaves only the `paper` protocol."""
+    seed: int = Field(0, ge=0, lt=2**32)
+    """Decides which image falls in which split."""
+
+    @field_validator("root")
+    @classmethod
+    def _root_is_there(cls, root: str | None, info: ValidationInfo) -> str | None:
+        if root is None and info.data.get("dataset") != "FakeData":
+            raise ValueError("root is missing: the folder that holds the files")
+        return root
+
+
+class Factory(Section):
+    """What a function of one's own makes."""
+
+    source: Literal["factory"]
+    factory: Function
+    """The function, as `package.module:function`, found in the working directory or where Python looks: it returns
+    (train, test, class_names). See docs/own-data.md."""
+    arguments: Arguments = {}
+    """What it is given, by name."""
+    layout: Literal["NHWC", "NCHW"] | None = None
+    """Order of the axes of arrays; null takes the one of length 1 or 3 for the channels."""
+    size: int | None = Field(None, ge=32)
+    """Height and width that the middle square of each image is resized to; null takes images that are all alike."""
+    stands_for: Literal["cifar10"] | None = None
+    """Data set whose published numbers are shown beside the results."""
+    calibration: Annotated[Exact, Field(ge=0, lt=1)] = Fraction(1, 10)
+    """Share of the training images that become the calibration split; 0 leaves only the `paper` protocol."""
+    seed: int = Field(0, ge=0, lt=2**32)
+    """Decides which image falls in which split."""
+
+
 class Model(Section):
     """A network of the paper's Table 1."""
 
@@ -161,12 +276,6 @@ class Model(Section):
     """How 32x32 images become 16x16: a 3x3 convolution of stride 2, or one of stride 1 and a max-pool."""
 
 
-def _names_a_function(text: str) -> str:
-    if not re.fullmatch(FACTORY, text):
-        raise ValueError(f"should be package.module:function, not '{text}'")
-    return text
-
-
 Modules = Annotated[list[str], Field(min_length=1), AfterValidator(_distinct)]
 """Names of modules of a network."""
 
@@ -174,7 +283,7 @@ Modules = Annotated[list[str], Field(min_length=1), AfterValidator(_distinct)]
 class GivenNetwork(Section):
     """A network of your own, trained already: of torchvision, timm, or your own package."""
 
-    factory: Annotated[str, AfterValidator(_names_a_function)]
+    factory: Function
     """`package.module:function`, a function (or class) that makes the network: a `torch.nn.Module` that maps images
     [N, C, H, W] to logits. It is looked for in the working directory first."""
     arguments: dict[str, Any] = {}
@@ -290,15 +399,9 @@ class Attack(Section):
 
 def _known_method(method: Any) -> Any:
     if method not in METHODS:
-        known = ["apgd", *METHODS]
+        known = ["apgd", "files", *METHODS]
         raise ValueError(f"should be one of {', '.join(known)}, not '{method}'{_meant(method, known)}")
     return method
-
-
-def _meant(given: Any, known: Iterable[str]) -> str:
-    """Return a question about what was meant, to end a message with, if something is close."""
-    close = difflib.get_close_matches(str(given), list(known), n=1)
-    return f"; did you mean '{close[0]}'?" if close else ""
 
 
 def _parameter(name: str, parameter: Parameter, value: Any) -> bool | int | str:
@@ -386,14 +489,44 @@ class ZooAttack(Section):
         return complete(method, read, info.data["eps"])
 
 
+class FilesAttack(Section):
+    """Adversarial images that were made elsewhere, in place of an attack."""
+
+    method: Literal["files"]
+    test: str
+    """npz or HDF5 file with `adversarial` images, uint8 or floats in [0, 1], and `index`: the position, from 0, in the
+    test split of the image that each was made from. See docs/own-data.md."""
+    calibration: str | None = None
+    """The same of the calibration split, to calibrate on these images."""
+    norm: Literal["linf", "l2", "l1", "l0"] = "linf"
+    """What distances are measured in. L0 counts pixels."""
+    eps: Positive | None = None
+    """Radius in that norm, in pixel values of [0, 1], or in pixels for L0, which no image may leave but by rounding;
+    null for any."""
+    keep: Annotated[list[Literal["returned"]], Field(min_length=1, max_length=1)] = ["returned"]
+    """The images themselves are evaluated."""
+
+    @property
+    def files(self) -> dict[str, str]:
+        """The files that there are, by split."""
+        return {"test": self.test} | ({"calibration": self.calibration} if self.calibration else {})
+
+    @property
+    def images(self) -> None:
+        """How many images it is limited to, as other attacks may be: all that the files hold count."""
+
+
 def _section_of(attack: Any) -> str:
     """Return the section that describes an attack: AutoPGD's unless another method is named."""
     method = attack.get("method", "apgd") if isinstance(attack, Mapping) else getattr(attack, "method", "apgd")
-    return "Attack" if method == "apgd" else "ZooAttack"
+    return {"apgd": "Attack", "files": "FilesAttack"}.get(method, "ZooAttack")
 
 
 AnyAttack = Annotated[
-    Annotated[Attack, Tag("Attack")] | Annotated[ZooAttack, Tag("ZooAttack")], Discriminator(_section_of)
+    Annotated[Attack, Tag("Attack")]
+    | Annotated[FilesAttack, Tag("FilesAttack")]
+    | Annotated[ZooAttack, Tag("ZooAttack")],
+    Discriminator(_section_of),
 ]
 
 
@@ -538,7 +671,7 @@ class Experiment(Section):
     results."""
     shards: Shards = Shards()
     """How many jobs share an attack or an extraction; changes no result."""
-    data: Annotated[Digits | Cifar | Folder, Field(discriminator="source")]
+    data: Annotated[Digits | Cifar | Folder | Arrays | Torchvision | Factory, Field(discriminator="source")]
     models: Annotated[dict[Name, AnyModel], Field(min_length=1)]
     training: dict[Name, Training] = {}
     """Every model is trained in each of these ways, but those that are given; needed where there are others."""
@@ -577,6 +710,13 @@ class Experiment(Section):
         return [] if self.adaptive is None else sorted(self.adaptive.poolings or self.features.poolings)
 
     @property
+    def calibrated(self) -> list[str]:
+        """The attacks with examples of calibration images: all but those of files that have only others."""
+        return [
+            name for name, attack in self.attacks.items() if attack.method != "files" or attack.calibration is not None
+        ]
+
+    @property
     def rivals_are_tested(self) -> bool:
         """Whether detectors stand beside one another: where rivals are named, or are attacked with the defence."""
         return bool(self.detectors) or self.adaptive is not None
@@ -607,6 +747,11 @@ class Experiment(Section):
             raise ValueError(f"calibration.attack: '{name}' is not one of attacks ({', '.join(self.attacks)})")
         if keep not in self.attacks[name].keep:
             raise ValueError(f"calibration.keep: '{keep}' is not one of attacks.{name}.keep")
+        if name not in self.calibrated:
+            raise ValueError(
+                f"calibration.attack: attacks.{name} has no calibration file, which would hold adversarial examples of "
+                "calibration images"
+            )
 
     def _check_adaptive(self) -> None:
         for key, given in (("detectors", bool(self.detectors)), ("adaptive", self.adaptive is not None)):
@@ -665,11 +810,13 @@ USE = "write it into a file for --configfile"
 def _describe(problem: Mapping[str, Any], config: Mapping[str, Any]) -> str:
     # a union's alternatives stand in the location too: keep what is a key or an index of the configuration
     location, here = [], config
-    for part in problem["loc"]:
+    # the one of the data may be called like a key
+    parts = problem["loc"][:1] + problem["loc"][2:] if problem["loc"][:1] == ("data",) else problem["loc"]
+    for part in parts:
         if (isinstance(here, Mapping) and part in here) or (isinstance(here, list) and isinstance(part, int)):
             here = here[part]
             location.append(str(part))
-        elif problem["type"] == "missing" and part == problem["loc"][-1]:
+        elif problem["type"] == "missing" and part == parts[-1]:
             location.append(str(part))
     key = ".".join(location)
     given = problem["input"]

@@ -38,7 +38,7 @@ def load_factory(text: str) -> Callable[..., Any]:
     try:
         module = importlib.import_module(name)
     except Exception as error:
-        raise FeaturePathsError(f"{text} cannot be imported: {_told(error)}.") from error
+        raise FeaturePathsError(f"{text} cannot be imported: {told(error)}.") from error
     if not hasattr(module, attribute):
         close = difflib.get_close_matches(attribute, dir(module), n=1)
         meant = f" Did you mean '{close[0]}'?" if close else ""
@@ -61,7 +61,7 @@ def call_factory(text: str, arguments: Mapping[str, Any]) -> Any:
     try:
         return factory(**arguments)
     except Exception as error:
-        raise FeaturePathsError(f"{text} failed: {_told(error)}.") from error
+        raise FeaturePathsError(f"{text} failed: {told(error)}.") from error
 
 
 def factory_digest(text: str) -> str:
@@ -90,20 +90,6 @@ def factory_digest(text: str) -> str:
     return _hash(files)
 
 
-def weights_digest(path: str) -> str:
-    """Return a digest of the contents of a file of weights.
-
-    Raises
-    ------
-    FeaturePathsError
-        If there is no such file.
-    """
-    if not Path(path).is_file():
-        raise FeaturePathsError(f"There is no checkpoint {path}.")
-    with Path(path).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:20]
-
-
 def _find(text: str) -> ModuleSpec:
     """Return the specification of the top-level package, or module, of a factory whose module is there.
 
@@ -116,7 +102,8 @@ def _find(text: str) -> ModuleSpec:
     name = top
     for part in rest:
         name = f"{name}.{part}"
-        found = found and PathFinder.find_spec(name, found.submodule_search_locations or [])
+        # by its last name: by its whole one, the packages that it lies in would have to be imported
+        found = found and PathFinder.find_spec(part, list(found.submodule_search_locations or []))
     if package is None or found is None or not (package.has_location or package.submodule_search_locations):
         raise FeaturePathsError(
             f"{text}: there is no module '{name}', neither in the working directory ({Path.cwd()}) nor where Python "
@@ -125,7 +112,7 @@ def _find(text: str) -> ModuleSpec:
     return package
 
 
-def _told(error: Exception) -> str:
+def told(error: Exception) -> str:
     """Return what an error of somebody else's code says, and where it was raised."""
     *_, innermost = traceback.extract_tb(error.__traceback__)
     return f"{type(error).__name__}: {error} ({innermost.filename}, line {innermost.lineno})"

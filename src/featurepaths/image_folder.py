@@ -1,8 +1,6 @@
 """A folder of images as a data set: ``train/<class>/*`` and ``test/<class>/*``."""
 
-import hashlib
-import json
-import time
+from collections.abc import Mapping
 from concurrent.futures import Executor
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -12,16 +10,13 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageOps
 
+from featurepaths.contents import Contents, digest_of_names, look_at_files
 from featurepaths.errors import FeaturePathsError
-from featurepaths.progress import progress
-from featurepaths.storage import atomic
 
 PARTS = ("train", "test")
 SUFFIXES = {".png", ".jpg", ".jpeg"}
 NAMED = 10  # how many files an error names
 PIECE = 128  # images that a process reads at a time
-NOTHING: dict[str, Any] = {"contents": None, "files": {}}
-"""What is remembered of a folder that was never looked at."""
 UNREADABLE = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
 """What Pillow raises for broken images."""
 
@@ -84,17 +79,6 @@ def load_folder(
     return parts, class_names
 
 
-@dataclass(frozen=True)
-class Contents:
-    """A digest of the names and contents of all images of a folder, how many they are, and of how many classes."""
-
-    digest: str
-    images: int
-    classes: int
-    pixels: int
-    """Height of the first one."""
-
-
 def contents_of(root: Path | str, memory: Path | None = None) -> Contents:
     """Look at all images of a folder.
 
@@ -103,8 +87,7 @@ def contents_of(root: Path | str, memory: Path | None = None) -> Contents:
     root
         See `load_folder`.
     memory
-        A JSON file that this function keeps. Images that it knows, with the size and times of last change that they
-        have now, are not read again.
+        See `featurepaths.contents.look_at_files`.
 
     Raises
     ------
@@ -114,52 +97,13 @@ def contents_of(root: Path | str, memory: Path | None = None) -> Contents:
     root = Path(root)
     parts = {part: _classes(root / part) for part in PARTS}
     files = [file for part in PARTS for _, images in sorted(parts[part].items()) for file in images]
-    remembered = _recall(memory) if memory else NOTHING
-    known = remembered["files"]
-    # what was changed just now may change once more without another time stamp: it is read again the next time
-    settled = time.time_ns() - 2 * 10**9
-    stamps = {file.relative_to(root).as_posix(): _stamp_of(file) for file in files}
-    digests = {name: known[name][-1] for name, stamp in stamps.items() if known.get(name, [])[:-1] == stamp}
-    unknown = [name for name in stamps if name not in digests]
-    for name in progress(unknown, f"reading {root}", len(unknown), "images"):
-        digests[name] = _digest_of(root / name)
-    digest = hashlib.sha256(json.dumps(digests, sort_keys=True).encode()).hexdigest()[:20]
-    contents = Contents(digest, len(files), len(parts["train"]), _shape_of(files[0], None)[0])
-    now = {name: [*stamp, digests[name]] for name, stamp in stamps.items() if max(stamp[1:]) < settled}
-    if memory and (found := {"contents": asdict(contents), "files": now}) != remembered:
-        with atomic(memory) as temporary:
-            temporary.write_text(json.dumps(found), encoding="utf-8")
-    return contents
 
+    def summary(digests: Mapping[str, str]) -> dict[str, Any]:
+        pixels = _shape_of(files[0], None)[0]
+        return asdict(Contents(digest_of_names(digests), len(files), len(parts["train"]), pixels))
 
-def remembered_contents(root: Path | str, memory: Path) -> Contents:
-    """Return what `contents_of` found the last time, without looking at the folder if it can be helped."""
-    found = _recall(memory)["contents"]
-    return Contents(**found) if found else contents_of(root)
-
-
-def _recall(memory: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(memory.read_text(encoding="utf-8"))
-    except (OSError, ValueError):  # not there, or not whole
-        return NOTHING
-    return found if isinstance(found, dict) and found.keys() == NOTHING.keys() else NOTHING
-
-
-def _stamp_of(file: Path) -> list[int]:
-    """Return a file's size and the times of its last changes."""
-    try:
-        state = file.stat()
-    except OSError as error:
-        raise FeaturePathsError(f"{file} cannot be read ({error.strerror}).") from error
-    return [state.st_size, state.st_mtime_ns, state.st_ctime_ns]
-
-
-def _digest_of(file: Path) -> str:
-    try:
-        return hashlib.sha256(file.read_bytes()).hexdigest()[:20]
-    except OSError as error:
-        raise FeaturePathsError(f"{file} cannot be read ({error.strerror}).") from error
+    named = {file.relative_to(root).as_posix(): file for file in files}
+    return Contents(**look_at_files(named, summary, root, memory))
 
 
 def _read_images(shape: tuple[int, int, int], resize: bool, files: list[Path]) -> tuple[np.ndarray, list[str]]:

@@ -38,11 +38,14 @@ class Needs(NamedTuple):
 
 @dataclass(frozen=True)
 class DataSize:
-    """How many images a data set has, of how many classes, and their height and width."""
+    """How many images a data set has, of how many classes, and their height and width.
 
-    images: int
-    classes: int
-    pixels: int
+    Of a data set that is only known once it is read, those of CIFAR-100 are the default.
+    """
+
+    images: int = 60000
+    classes: int = 100
+    pixels: int = 32
 
 
 class Estimator:
@@ -170,6 +173,8 @@ def passes_of(attack: AnyAttack, classes: int) -> float:
     """Return how often an image passes through the network, forward and backward, in an attack; forward is half."""
     if attack.method == "apgd":
         return attack.iterations + 2
+    if attack.method == "files":  # the clean image and the adversarial one, forward
+        return 1
     given = attack.parameters
     match attack.method:
         case "fgsm":

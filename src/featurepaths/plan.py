@@ -16,11 +16,14 @@ from typing import Any
 from featurepaths.config import GIVEN, Experiment
 from featurepaths.digests import artefact_digest, digest_of
 from featurepaths.errors import FeaturePathsError
+from featurepaths.outside import Outside
 from featurepaths.storage import read_origin
 
 once = lru_cache(maxsize=None)
 NOT_OF_THE_DATA = ("root", "download", "title", "stands_for")
 """What the configuration says of a data set beside what is in it."""
+WITH_CONTENTS = ("folder", "arrays", "factory")
+"""The sources whose contents, or code, have a digest."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,21 +97,13 @@ class Plan:
     ----------
     experiment
         The configuration.
-    contents
-        A digest of the images of a folder, where the data are one.
-    given
-        By model that is given, digests of its ``code`` and ``weights``.
+    outside
+        What it takes from outside.
     """
 
-    def __init__(
-        self,
-        experiment: Experiment,
-        contents: str | None = None,
-        given: Mapping[str, Mapping[str, str | None]] | None = None,
-    ):
+    def __init__(self, experiment: Experiment, outside: Outside | None = None):
         self.experiment = experiment
-        self.contents = contents
-        self.given = given or {}
+        self.outside = outside or Outside()
         self.config = experiment.model_dump(mode="json")
         self.results = Path("results", experiment.name)
         self.poolings = sorted(experiment.features.poolings)
@@ -142,9 +137,10 @@ class Plan:
     def data(self) -> Artefact:
         """The data set; where it lies does not count."""
         data = self.config["data"]
-        settings = {key: value for key, value in data.items() if key not in NOT_OF_THE_DATA}
-        if data["source"] == "folder":
-            settings["contents"] = self.contents
+        left_out = (*NOT_OF_THE_DATA, "train", "test") if data["source"] == "arrays" else NOT_OF_THE_DATA
+        settings = {key: value for key, value in data.items() if key not in left_out}
+        if data["source"] in WITH_CONTENTS:
+            settings["contents"] = self.outside.data
         return self._artefact("data", "", "data.h5", settings)
 
     @once
@@ -153,7 +149,12 @@ class Plan:
         model, training, seed = self._parts(run)
         if self.experiment.given(model):
             described = {key: value for key, value in self.config["models"][model].items() if key != "checkpoint"}
-            settings = {**described, **self.given[model], "seed": seed, "torch_threads": self.config["torch_threads"]}
+            settings = {
+                **described,
+                **self.outside.networks[model],
+                "seed": seed,
+                "torch_threads": self.config["torch_threads"],
+            }
             return self._artefact("network", run, "checkpoint.safetensors", settings, data=[self.data()])
         settings = {
             "model": self.config["models"][model],
@@ -166,8 +167,12 @@ class Plan:
     @once
     def attack(self, run: str, split: str, attack: str) -> Artefact:
         """An attack on a run's network."""
-        settings = self.config["attacks"][attack] | {"keep": self._keeps(attack)}
-        settings |= {"seed": settings["seed"] + self._parts(run)[2], "torch_threads": self.config["torch_threads"]}
+        settings = self.config["attacks"][attack] | {"torch_threads": self.config["torch_threads"]}
+        if settings["method"] == "files":
+            settings["contents"] = self.outside.attacks.get(attack, {}).get(split)
+            settings = {key: settings[key] for key in ("method", "norm", "eps", "contents", "torch_threads")}
+        else:
+            settings |= {"keep": self._keeps(attack), "seed": settings["seed"] + self._parts(run)[2]}
         inputs = {"checkpoint": [self.checkpoint(run)], "data": [self.data()]}
         return self._artefact("attack", run, f"attacks/{split}.{attack}.h5", settings, **inputs)
 
@@ -283,7 +288,11 @@ class Plan:
         inputs = {
             "detectors": [self.detectors(run, pooling)],
             "centroids": [self.centroids(run, pooling)],
-            "calibration": [self.features(run, pooling, f"calibration.{name}") for name in self.attacked],
+            "calibration": [
+                self.features(run, pooling, f"calibration.{attacked}")
+                for attack in self.experiment.calibrated
+                for attacked in self.kept(attack)
+            ],
             "test": [self.features(run, pooling, "test")],
             "adversarial": [self.features(run, pooling, f"test.{name}") for name in self.attacked],
         }

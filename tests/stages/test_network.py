@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 import torch
 
+from featurepaths.contents import digest_of_file
 from featurepaths.data import write_splits
-from featurepaths.factories import factory_digest, weights_digest
+from featurepaths.factories import factory_digest
 from featurepaths.networks.checkpoint import load_checkpoint
 from featurepaths.storage import Origin
 
@@ -65,7 +66,7 @@ def take(folder, monkeypatch):
         settings = {
             **{"factory": factory, "arguments": {"num_classes": 3}, "mean": None, "std": None, "size": None},
             **{"layers": "auto", "code": factory_digest(factory), "seed": 5, "torch_threads": 1},
-            **{"weights": weights and weights_digest(weights), **changed},
+            **{"weights": weights and digest_of_file(Path(weights)), **changed},
         }
         command = [sys.executable, "-m", "featurepaths.stages.network", "--settings", json.dumps(settings)]
         command += ["--data", "data.h5", "--checkpoint", "run/checkpoint.safetensors"]

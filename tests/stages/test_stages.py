@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -141,6 +142,26 @@ def test_a_folder_that_changed_meanwhile_is_refused(tmp_path):
     progress, _, done.stderr = done.stderr.partition("\n")
     assert progress.startswith("reading ")
     refused(done, "changed meanwhile")
+
+
+def test_arrays_and_code_that_changed_meanwhile_are_refused(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for part in ("train", "test"):
+        np.savez(f"{part}.npz", images=np.zeros((4, 8, 8), np.uint8), labels=np.arange(4) % 2)
+    (tmp_path / "own_data.py").write_text("raise SystemExit")
+    before = set(tmp_path.iterdir())
+    common = {"size": None, "layout": None, "calibration": 0, "seed": 0, "contents": "of before"}
+    settings = {"source": "arrays", "keys": {}, "class_names": None, **common}
+    files = ["--train", "train.npz", "--test", "test.npz"]
+    done = stage("data", "--settings", json.dumps(settings), *files, "--data", "data.h5")
+    progress, _, done.stderr = done.stderr.partition("\n")
+    assert progress.startswith("reading train.npz and test.npz")
+    refused(done, "train.npz or test.npz changed meanwhile")
+    refused(stage("data", "--settings", json.dumps(settings), "--data", "data.h5"), "source: arrays needs --train")
+    settings = {"source": "factory", "factory": "own_data:make", "arguments": {}, **common}
+    done = stage("data", "--settings", json.dumps(settings), "--data", "data.h5")
+    refused(done, "The code of own_data:make changed meanwhile")
+    assert set(tmp_path.iterdir()) == before
 
 
 def test_an_attack_is_named_after_its_split(tiny, run, tmp_path):

@@ -1,10 +1,13 @@
-"""The attack stage with an attack of torchattacks, by hand."""
+"""The attack stage with an attack of torchattacks, and with images that were made elsewhere, by hand."""
 
 import json
 
 import h5py
+import numpy as np
 import pytest
 
+from featurepaths.contents import digest_of_file
+from featurepaths.data import open_split
 from featurepaths.digests import digest_of
 from featurepaths.storage import read_origin
 from tests.stages.test_stages import refused, stage
@@ -38,22 +41,31 @@ def attack(inputs, path, *more, **changes):
     return stage("attack", *inputs, "--settings", json.dumps(SETTINGS | changes), "--adversarial", path, *more)
 
 
-def test_shards_gathered_are_the_same_file_as_one_job_makes(inputs, tmp_path):
-    done = attack(inputs, tmp_path / "whole/test.x.h5")
-    assert done.returncode == 0, done.stderr
-    assert "under attack" in done.stdout
-    assert "vanished" not in done.stdout, "nobody knows"
-    shards = [tmp_path / f"parts/test.x/{number}-of-2.h5" for number in (1, 2)]
-    for shard in shards:
-        done = attack(inputs, shard, "--shard", shard.stem)
+def made_in_shards(inputs, folder, settings, *more):
+    """Return an attack's artefact that was gathered from two shards, and is the same file as one job makes."""
+
+    def run(path, *options):
+        done = stage("attack", *inputs, "--settings", json.dumps(settings), "--adversarial", path, *more, *options)
         assert done.returncode == 0, done.stderr
-    gathered = tmp_path / "parts/test.x.h5"
+        return done.stdout
+
+    told = run(folder / "whole/test.x.h5")
+    assert "under attack" in told
+    assert "vanished" not in told, "nobody knows"
+    shards = [folder / f"parts/test.x/{number}-of-2.h5" for number in (1, 2)]
+    for shard in shards:
+        run(shard, "--shard", shard.stem)
+    gathered = folder / "parts/test.x.h5"
     sources = [read_origin(path).digest for path in (inputs[3], inputs[1])]
     done = stage("gather", "--shards", *shards, "--artefacts", gathered, "--digest",
-                 digest_of("attack", SETTINGS, sources))  # fmt: skip
+                 digest_of("attack", settings, sources))  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert gathered.read_bytes() == (tmp_path / "whole/test.x.h5").read_bytes()
-    with h5py.File(gathered) as file:
+    assert gathered.read_bytes() == (folder / "whole/test.x.h5").read_bytes()
+    return gathered
+
+
+def test_shards_gathered_are_the_same_file_as_one_job_makes(inputs, tmp_path):
+    with h5py.File(made_in_shards(inputs, tmp_path, SETTINGS)) as file:
         assert file.attrs["precision"] == "float32"
         assert file["returned/adversarial"].shape == (70, 3, 32, 32)
         assert file["returned/norm"][:].max() <= 1.5 * 1.0001 + 1e-6
@@ -65,3 +77,43 @@ def test_what_the_library_cannot_do_is_refused_in_one_line(inputs, tmp_path):
     done.stderr = done.stderr[done.stderr.index("Error: ") :]  # after the progress bar
     refused(done, "Attack method pgd has no parameter stpes")
     assert not (tmp_path / "test.x.h5").exists()
+
+
+@pytest.fixture(scope="module")
+def theirs(inputs, tmp_path_factory):
+    """A file with noisy versions of the first 70 test images, in reverse order, and the settings that ask for it."""
+    with open_split(inputs[1], "test") as data:
+        images = data[:70] / 255
+    noise = np.random.default_rng(0).uniform(-0.2, 0.2, images.shape)
+    path = tmp_path_factory.mktemp("theirs") / "theirs.npz"
+    np.savez(path, adversarial=(images + noise).clip(0, 1)[::-1], index=np.arange(70)[::-1])
+    return path, {"method": "files", "norm": "linf", "eps": "1/5", "contents": digest_of_file(path), "torch_threads": 1}
+
+
+def test_images_made_elsewhere_in_shards(inputs, theirs, tmp_path):
+    path, settings = theirs
+    with h5py.File(made_in_shards(inputs, tmp_path, settings, "--file", path)) as file, np.load(path) as made:
+        expected = made["adversarial"][::-1].transpose(0, 3, 1, 2).astype(np.float32)
+        np.testing.assert_allclose(file["returned/adversarial"][:], expected, atol=1e-6)
+        with open_split(inputs[1], "test") as data:
+            assert (file["index"][:] == data.indices[:70]).all()
+            assert (file["labels"][:] == data.labels[:70]).all()
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"contents": "of before"}, "theirs.npz changed meanwhile"),
+        ({"eps": "1/10"}, "perturbation of 70 images (0, 1, 2, 3, 4, 5, 6, 7, 8, 9, ...) is greater than eps"),
+    ],
+)
+def test_images_made_elsewhere_that_are_not_those_asked_for(inputs, theirs, tmp_path, changes, expected):
+    path, settings = theirs
+    options = ["--settings", json.dumps(settings | changes), "--file", path]
+    refused(stage("attack", *inputs, *options, "--adversarial", tmp_path / "test.x.h5"), expected)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_images_made_elsewhere_have_to_be_named(inputs, theirs, tmp_path):
+    done = stage("attack", *inputs, "--settings", json.dumps(theirs[1]), "--adversarial", tmp_path / "test.x.h5")
+    refused(done, "method: files needs --file")

@@ -16,17 +16,16 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from featurepaths.attacks.files import ROUNDING
 from featurepaths.attacks.methods import METHODS, complete
 from featurepaths.attacks.norms import size
-from featurepaths.attacks.objectives import misclassify
+from featurepaths.attacks.objectives import Objective, misclassify
 from featurepaths.batches import blocks, fill, to_tensor
 from featurepaths.data import Split
 from featurepaths.errors import FeaturePathsError
 
 KEEP = "returned"
 """The stopping rule of all these attacks: what the library returns."""
-ROUNDING = 1e-6
-"""How far values may be rounded out of [0, 1], and perturbations out of the ball."""
 
 
 def zoo_blocks(
@@ -82,28 +81,42 @@ def zoo_blocks(
         clean = to_tensor(fill(images[rows]), device)
         target = torch.from_numpy(fill(labels[rows])).to(device)
         with torch.no_grad():
-            logits = attacked.network(clean)
+            classes = attacked.network(clean[:1]).shape[1]
         attacked.queries = 0
         with own_random_numbers(seed, int(indices[rows.start]), clean.device) as block_seed:
-            attack = build(attacked, method, norm, eps, parameters, seed=block_seed, classes=logits.shape[1])
+            attack = build(attacked, method, norm, eps, parameters, seed=block_seed, classes=classes)
             found = attack(clean[:count].clone(), target[:count]).detach()
         found = checked(found, clean[:count], method, norm, eps, indices[rows])
         adversarial = torch.cat([found, clean[count:]])
-        with torch.no_grad():
-            loss, fooled = judge(adversarial, target)
-        clean_correct = logits.argmax(dim=1) == target
-        queries = -(-attacked.queries // count)
-        records = {
-            "clean_correct": clean_correct,
-            "success": clean_correct & fooled,
-            "first_fooled_step": torch.full_like(target, -1, dtype=torch.int32),
-            "vanished_steps": torch.zeros_like(target, dtype=torch.int32),
-            "queries": torch.full_like(target, queries, dtype=torch.int32),
-            f"{KEEP}/adversarial": adversarial,
-            f"{KEEP}/loss": loss,
-            f"{KEEP}/norm": distance(adversarial - clean, norm),
-        }
+        records = judged(judge, clean, adversarial, target, norm, queries=-(-attacked.queries // count))
         yield rows, {name: values[:count].cpu().numpy() for name, values in records.items()}
+
+
+def judged(
+    judge: Objective, clean: Tensor, adversarial: Tensor, labels: Tensor, norm: str, queries: int
+) -> dict[str, Tensor]:
+    """Return the records of a block of images that somebody else attacked, by name: see `zoo_blocks`.
+
+    Parameters
+    ----------
+    judge
+        Gives the loss, and says whether an image [N, C, H, W] with its label [N] fools the network.
+    norm, queries
+        What distances are measured in; how many queries each image took.
+    """
+    with torch.no_grad():
+        _, wrong = judge(clean, labels)
+        loss, fooled = judge(adversarial, labels)
+    return {
+        "clean_correct": ~wrong,
+        "success": ~wrong & fooled,
+        "first_fooled_step": torch.full_like(labels, -1, dtype=torch.int32),
+        "vanished_steps": torch.zeros_like(labels, dtype=torch.int32),
+        "queries": torch.full_like(labels, queries, dtype=torch.int32),
+        f"{KEEP}/adversarial": adversarial,
+        f"{KEEP}/loss": loss,
+        f"{KEEP}/norm": distance(adversarial - clean, norm),
+    }
 
 
 def build(

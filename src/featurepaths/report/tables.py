@@ -188,9 +188,9 @@ def attack_table(found: Iterable[tuple[Run, str, Mapping[str, Any]]]) -> pd.Data
 
     `gradient_vanished` is the share of images whose gradient was zero in every pixel at some step; the loss and the
     norm are means over images of the adversarial examples that a stopping rule keeps. Neither steps nor gradients are
-    known of attacks whose library only returns an example.
+    known of attacks whose library only returns an example, nor queries of images that were made elsewhere.
     """
-    return pd.DataFrame(
+    table = pd.DataFrame(
         {
             **run.labels,
             "attack": attack,
@@ -209,6 +209,8 @@ def attack_table(found: Iterable[tuple[Run, str, Mapping[str, Any]]]) -> pd.Data
         for run, attack, records in found
         for keep in records["keeps"]
     )
+    table["queries"] = table["queries"].astype("Int64").mask(table["queries"] < 0)
+    return table
 
 
 def _mean_step(records: Mapping[str, Any]) -> float:

@@ -1,13 +1,18 @@
 """Attack: checkpoint and data.h5 -> adversarial images of one split, one group a stopping rule.
 
+Adversarial images of a file may stand in for an attack: then they are measured and judged.
+
 Killed and started again, it goes on from the blocks that it saves every 45 seconds beside the artefact.
 """
 
 import copy
-from contextlib import closing
+from contextlib import ExitStack, closing
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+from featurepaths.attacks.files import open_adversarial
+from featurepaths.contents import digest_of_file
 from featurepaths.data import open_split
 from featurepaths.errors import FeaturePathsError
 from featurepaths.stages import command
@@ -32,16 +37,20 @@ def main(arguments):
     origin = command.origin_of("attack", arguments, name, inputs)
     device = use_device(arguments.device, settings["torch_threads"])
     network, description = load_checkpoint(arguments.checkpoint, device)
+    from_file = settings["method"] == "files"
+    precision = "float32"
     if settings["method"] == "apgd":
         search, precision = autopgd(settings, network, description, device)
-    else:
-        search, precision = zoo(settings, network, device), "float32"
+    elif not from_file:
+        search = zoo(settings, network, device)
     # Not an output of the rule, so that Snakemake leaves it when the job is killed. It belongs to this arithmetic only.
     saved = folder_of(arguments.adversarial, f"{origin.digest}.{device_name(device).replace(' ', '-')}.{precision}")
-    with (
-        open_split(arguments.data, arguments.split, settings["images"]) as data,
-        create_hdf5(arguments.adversarial, origin) as file,
-    ):
+    with ExitStack() as stack:
+        limit = None if from_file else settings["images"]
+        data = stack.enter_context(open_split(arguments.data, arguments.split, limit))
+        if from_file:
+            data, search = made_elsewhere(settings, arguments, network, data, device, stack)
+        file = stack.enter_context(create_hdf5(arguments.adversarial, origin))
         attack = partial(search, data, data.labels, data.indices)
         mine = blocks(len(data), arguments.shard or (1, 1))
         file.attrs["device"] = device_name(device)
@@ -101,6 +110,21 @@ def zoo(settings, network, device):
     )
 
 
+def made_elsewhere(settings, arguments, network, data, device, stack):
+    """Return the images that those of a file were made from, and their judgement as `zoo` returns an attack."""
+    from featurepaths.attacks.made_elsewhere import made_blocks
+
+    if arguments.file is None:
+        raise FeaturePathsError("method: files needs --file.")
+    made = stack.enter_context(open_adversarial(arguments.file))
+    if settings["contents"] != digest_of_file(arguments.file):
+        raise FeaturePathsError(f"{arguments.file} changed meanwhile. Run snakemake again.")
+    made.check(data.shape, arguments.split)
+    chosen = replace(data, labels=data.labels[made.positions], indices=data.indices[made.positions])
+    judge = partial(made_blocks, network, made=made, norm=settings["norm"], eps=settings.number("eps"), device=device)
+    return chosen, judge
+
+
 def tell(file):
     """Print what the attack did."""
     if len(file["labels"]) == 0:
@@ -108,18 +132,22 @@ def tell(file):
         return
     correct, fooled = file["clean_correct"][:].mean(), file["success"][:].mean()
     print(f"{len(file['labels'])} images: {correct:.2%} correct when clean, {correct - fooled:.2%} under attack")
-    if "returned" not in file:  # torchattacks does not tell
+    if "returned" not in file:  # of others this is not known
         vanished = (file["vanished_steps"][:] > 0).mean()
         print(f"The gradient vanished at some step on {vanished:.2%} of them.")
 
 
 def parser():
-    made = command.parser(__doc__, "as in the configuration's attacks; and seed, torch_threads")
+    made = command.parser(
+        __doc__,
+        "as in the configuration's attacks; and seed, torch_threads; of files norm, eps, contents, torch_threads",
+    )
     command.add_device(made)
     command.add_shard(made)
     made.add_argument("--data", type=Path, required=True, help="data.h5")
     made.add_argument("--split", choices=["train", "calibration", "test"], required=True, help="which images to attack")
     made.add_argument("--checkpoint", type=Path, required=True, help="the network's checkpoint")
+    made.add_argument("--file", type=Path, help="npz or HDF5 file of adversarial images, for method: files")
     made.add_argument("--adversarial", type=Path, required=True, help="the artefact to write")
     return made
 

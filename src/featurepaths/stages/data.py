@@ -1,44 +1,82 @@
 """Data: a data set -> data.h5, its images cut into training, calibration and test splits."""
 
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 
+from featurepaths.arrays import contents_of_arrays, open_parts
 from featurepaths.data import write_splits
+from featurepaths.datasets import load_made, load_torchvision
 from featurepaths.errors import FeaturePathsError
+from featurepaths.factories import factory_digest
 from featurepaths.image_folder import contents_of, load_folder
 from featurepaths.sources import PROVENANCE, load_cifar, load_digits
 from featurepaths.stages import command
+
+READ_FROM = {"arrays": ("train", "test"), "cifar10": ("root",), "cifar100": ("root",), "folder": ("root",)}
+"""The options that say where a data set lies."""
 
 
 def main(arguments):
     settings = arguments.settings
     source = settings["source"]
-    if source != "digits" and arguments.root is None:
-        raise FeaturePathsError(f"source: {source} needs --root.")
-    if source == "folder" and settings["contents"] != contents_of(arguments.root).digest:
-        raise FeaturePathsError(f"The images in {arguments.root} changed meanwhile. Run snakemake again.")
+    for option in READ_FROM.get(source, ()):
+        if getattr(arguments, option) is None:
+            raise FeaturePathsError(f"source: {source} needs --{option}.")
     origin = command.origin_of("data", arguments, "data", [])
     cut = settings.number("calibration"), settings["seed"]
-    with ProcessPoolExecutor(arguments.threads) as pool:
-        match source:
-            case "digits":
-                parts, class_names = load_digits(settings["size"], settings.number("test"), settings["seed"])
-            case "folder":
-                parts, class_names = load_folder(arguments.root, settings["size"], pool)
-            case _:
-                parts, class_names = load_cifar(source, arguments.root, arguments.download)
-        provenance = arguments.title if source == "folder" else PROVENANCE[source]
+    with ExitStack() as stack:
+        parts, class_names, provenance = load(settings, arguments, stack)
         sizes = write_splits(arguments.data, parts, class_names, *cut, origin, provenance)
     print(f"{provenance}: " + ", ".join(f"{size} {split}" for split, size in sizes.items()))
 
 
+def load(settings, arguments, stack):
+    """Return training and test images and labels, the names of the classes, and where the images come from."""
+    match settings["source"]:
+        case "digits":
+            found = load_digits(settings["size"], settings.number("test"), settings["seed"])
+        case "folder":
+            unchanged(settings, contents_of(arguments.root).digest, f"The images in {arguments.root}")
+            pool = stack.enter_context(ProcessPoolExecutor(arguments.threads))
+            return *load_folder(arguments.root, settings["size"], pool), arguments.title
+        case "arrays":
+            files = {"train": arguments.train, "test": arguments.test}
+            options = [files, *(settings[key] for key in ("keys", "layout", "size", "class_names"))]
+            unchanged(settings, contents_of_arrays(*options).digest, f"{arguments.train} or {arguments.test}")
+            return *stack.enter_context(open_parts(*options)), arguments.title
+        case "torchvision":
+            given = {part: {**settings["arguments"], **settings[part]} for part in ("train", "test")}
+            dataset, where = settings["dataset"], (arguments.root, arguments.download)
+            found = load_torchvision(dataset, *where, given, settings["size"], arguments.data.parent)
+            return *found, f"{dataset}, read by torchvision"
+        case "factory":
+            factory = settings["factory"]
+            unchanged(settings, factory_digest(factory), f"The code of {factory}")
+            options = [settings[key] for key in ("arguments", "layout", "size")]
+            return *load_made(factory, *options, arguments.data.parent), factory
+        case source:
+            found = load_cifar(source, arguments.root, arguments.download)
+    return *found, PROVENANCE[settings["source"]]
+
+
+def unchanged(settings, digest, what):
+    """Raise FeaturePathsError if the contents are not those that the settings ask for."""
+    if settings["contents"] != digest:
+        raise FeaturePathsError(f"{what} changed meanwhile. Run snakemake again.")
+
+
 def parser():
     made = command.parser(
-        __doc__, "source, calibration, seed; of digits also size and test; of a folder size and contents"
+        __doc__,
+        "source, calibration, seed; contents, a digest of the images or of the code that makes them; and what the "
+        "configuration's data hold but for where they lie",
     )
     made.add_argument("--root", help="folder of a data set that is read from files")
     made.add_argument("--download", action="store_true", help="let torchvision download it")
-    made.add_argument("--title", default="image folder", help="what the images of a folder are")
+    made.add_argument("--train", help="npz or HDF5 file with training images and labels")
+    made.add_argument("--test", help="npz or HDF5 file with test images and labels")
+    made.add_argument("--title", default="images", help="what images from files are")
     made.add_argument("--threads", type=int, default=1, help="how many processes read the images of a folder")
     made.add_argument("--data", type=Path, required=True, help="the artefact to write")
     return made

@@ -6,9 +6,10 @@ from the checkpoint.
 
 from pathlib import Path
 
+from featurepaths.contents import digest_of_file
 from featurepaths.data import open_split
 from featurepaths.errors import FeaturePathsError
-from featurepaths.factories import factory_digest, weights_digest
+from featurepaths.factories import factory_digest
 from featurepaths.stages import command
 
 
@@ -22,7 +23,7 @@ def main(arguments):
 
     settings = arguments.settings
     origin = command.origin_of("network", arguments, "checkpoint", [arguments.data])
-    found = factory_digest(settings["factory"]), arguments.weights and weights_digest(arguments.weights)
+    found = factory_digest(settings["factory"]), arguments.weights and digest_of_file(arguments.weights)
     if found != (settings["code"], settings["weights"]):
         raise FeaturePathsError("The network's code or weights changed meanwhile. Run snakemake again.")
     use_device("cpu", settings["torch_threads"])

@@ -1,0 +1,463 @@
+"""Images and labels in arrays: NumPy's npz, HDF5, or in memory.
+
+Files are read by rows, so that their size does not matter, and nothing in them is run: npz files are read without
+pickles, and of HDF5 files only what lies in the file itself.
+"""
+
+import zipfile
+import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass
+from math import prod
+from pathlib import Path
+from typing import IO, Any, Protocol
+
+import h5py
+import numpy as np
+from PIL import Image, ImageOps
+
+from featurepaths.contents import Contents, digest_of_names, look_at_files
+from featurepaths.data import ImageRows, Parts
+from featurepaths.errors import FeaturePathsError
+
+PARTS = ("train", "test")
+LEVEL_TOLERANCE = 0.1
+"""How far, in 1/255, a float may lie from a level of uint8: float16 rounds by less."""
+GREATEST_COMPRESSION = 1100
+"""Deflate, which npz and HDF5 use, makes nothing smaller by more than 1032 times."""
+BYTES_AT_A_TIME = 2**26
+UNREADABLE = (
+    OSError,
+    ValueError,
+    EOFError,
+    KeyError,
+    RuntimeError,
+    NotImplementedError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+"""What h5py and zipfile raise for files that are not whole, or that they cannot read."""
+
+
+class Rows(Protocol):
+    """An array that is there, or read when ascending row numbers ask for it."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype
+
+    def __getitem__(self, rows: np.ndarray) -> np.ndarray: ...
+
+
+@dataclass(frozen=True)
+class FileRows:
+    """An array in a file; `name` says which one, for errors."""
+
+    name: str
+    source: Rows
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the whole array."""
+        return tuple(self.source.shape)
+
+    @property
+    def dtype(self) -> np.dtype:
+        """Type of its values."""
+        return self.source.dtype
+
+    def __getitem__(self, rows: np.ndarray) -> np.ndarray:
+        try:
+            return self.source[_run(rows)]
+        except UNREADABLE as error:
+            raise FeaturePathsError(f"{self.name} cannot be read ({error}).") from error
+
+
+@contextmanager
+def open_arrays(path: Path | str) -> Iterator[Mapping[str, Any]]:
+    """Open an npz or HDF5 file, and give what it holds by name, to be passed to `array_in`.
+
+    Raises
+    ------
+    FeaturePathsError
+        If it is no such file.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FeaturePathsError(f"There is no file {path}.")
+    with ExitStack() as stack:
+        try:
+            if zipfile.is_zipfile(path):
+                opened = stack.enter_context(zipfile.ZipFile(path))
+            else:
+                opened = stack.enter_context(h5py.File(path, "r"))
+        except UNREADABLE as error:
+            raise FeaturePathsError(f"{path} is neither an npz nor an HDF5 file that can be read ({error}).") from error
+        yield opened
+
+
+def array_in(opened: zipfile.ZipFile | h5py.File, names: tuple[str, ...]) -> FileRows:
+    """Return the first of the arrays called `names` that an open file holds; `names` may be paths in HDF5.
+
+    Raises
+    ------
+    FeaturePathsError
+        If it holds none of them; if the array is one of objects, lies in another file, or cannot be whole.
+    """
+    try:
+        held = _names_in(opened)
+    except UNREADABLE as error:
+        raise FeaturePathsError(f"{opened.filename} cannot be read ({error}).") from error
+    for name in names:
+        if name in held:
+            array = FileRows(f"'{name}' in {opened.filename}", _open(opened, name))
+            if array.dtype.kind not in "biuf":
+                raise FeaturePathsError(f"{array.name} holds {array.dtype}; it should hold numbers.")
+            return array
+    raise FeaturePathsError(
+        f"{opened.filename} has no array {' or '.join(map(repr, names))}; it has {', '.join(sorted(held)) or 'none'}."
+    )
+
+
+def layout_of(shape: tuple[int, ...], layout: str | None, name: str) -> str:
+    """Return how images of this shape lie in memory: ``NHW``, ``NHWC`` or ``NCHW``.
+
+    Four axes are read as `layout` says; where it is None, the channels are the axis of length 1 or 3.
+
+    Raises
+    ------
+    FeaturePathsError
+        If that cannot be told.
+    """
+    if len(shape) == 3:
+        return "NHW"
+    if len(shape) != 4:
+        raise FeaturePathsError(f"{name} has shape {shape}; images are [N, H, W], [N, H, W, C] or [N, C, H, W].")
+    if layout:
+        return layout
+    first, last = shape[1] in (1, 3), shape[3] in (1, 3)
+    if first == last:
+        why = "both axis 1 and axis 3" if first else "neither axis 1 nor axis 3"
+        raise FeaturePathsError(f"{name} has shape {shape}, where {why} could be 1 or 3 channels: set layout.")
+    return "NCHW" if first else "NHWC"
+
+
+def channels_last(images: np.ndarray, layout: str) -> np.ndarray:
+    """Return images of a `layout` as [N, H, W, C]."""
+    if layout == "NHW":
+        return images[..., None]
+    return images.transpose(0, 2, 3, 1) if layout == "NCHW" else images
+
+
+def as_levels(values: np.ndarray, name: str, rows: np.ndarray) -> np.ndarray:
+    """Return images [n, ...] as uint8, if nothing is lost by it.
+
+    Integers have to lie in 0 to 255; floats are multiples of 1/255 in [0, 1], but for rounding (`LEVEL_TOLERANCE`).
+
+    Parameters
+    ----------
+    name, rows
+        What these images are, and which ones [n], for errors.
+
+    Raises
+    ------
+    FeaturePathsError
+        Naming the first image that has other values.
+    """
+
+    def refuse(wrong: np.ndarray, problem: str) -> None:
+        found = wrong.reshape(len(values), -1).any(axis=1)
+        if found.any():
+            row = int(np.flatnonzero(found)[0])
+            value = values[row][wrong[row]].flat[0]
+            raise FeaturePathsError(f"{name} holds {value} in image {rows[row]}: {problem}")
+
+    if values.dtype == np.uint8:
+        return values
+    if values.dtype.kind in "iu":
+        refuse((values < 0) | (values > 255), "whole numbers should be levels from 0 to 255.")
+        return values.astype(np.uint8)
+    if values.dtype.kind != "f":
+        raise FeaturePathsError(f"{name} holds {values.dtype}; images are uint8, or floats in [0, 1].")
+    with np.errstate(over="ignore"):
+        levels = values.astype(np.float64) * 255
+    refuse(~np.isfinite(levels), "it should be finite.")
+    nearest = np.rint(levels)
+    outside = "floats should lie in [0, 1]. Undo what normalised the images, and divide levels of 0 to 255 by 255."
+    refuse((nearest < 0) | (nearest > 255), outside)
+    between = (
+        "it lies between the 256 levels that are kept of an image, so that its attacks would be measured from another "
+        "one. Round the images yourself: np.round(images * 255).astype(np.uint8)."
+    )
+    refuse(np.abs(levels - nearest) > LEVEL_TOLERANCE, between)
+    return nearest.astype(np.uint8)
+
+
+@dataclass(frozen=True)
+class ArrayImages:
+    """Images as uint8 [N, H, W, C], from rows of an array of any type and layout.
+
+    With a `size` the middle square of each image is resized to it, bilinearly, where it has another one.
+    """
+
+    rows: Rows
+    layout: str
+    size: int | None
+    name: str
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of all images, [N, H, W, C]."""
+        count, height, width, channels = self._shape
+        return (count, self.size, self.size, channels) if self.size else (count, height, width, channels)
+
+    @property
+    def _shape(self) -> tuple[int, ...]:
+        """The shape before they are resized."""
+        count, *one = self.rows.shape
+        if self.layout == "NHW":
+            return count, *one, 1
+        return (count, *one[1:], one[0]) if self.layout == "NCHW" else (count, *one)
+
+    def __getitem__(self, rows: np.ndarray) -> np.ndarray:
+        at_once = max(1, BYTES_AT_A_TIME // (8 * prod(self._shape[1:])))
+        pieces = [rows[start : start + at_once] for start in range(0, len(rows), at_once)]
+        return np.concatenate([self._read(piece) for piece in pieces])
+
+    def _read(self, rows: np.ndarray) -> np.ndarray:
+        levels = as_levels(channels_last(self.rows[rows], self.layout), self.name, rows)
+        if self.size is None or self._shape[1:3] == (self.size, self.size):
+            return levels
+        return np.stack([resized(image, self.size) for image in levels])
+
+
+def resized(image: np.ndarray, size: int) -> np.ndarray:
+    """Return the middle square of an image, uint8 [H, W, C], resized bilinearly to [size, size, C]."""
+    # Pillow knows grey pictures without an axis of channels, and no others than those of 1 or 3
+    picture = Image.fromarray(np.ascontiguousarray(image[..., 0] if image.shape[2] == 1 else image))
+    fitted = ImageOps.fit(picture, (size, size), Image.Resampling.BILINEAR)
+    return np.asarray(fitted).reshape(size, size, -1)
+
+
+def images_of(rows: Rows, name: str, layout: str | None = None, size: int | None = None) -> ArrayImages:
+    """Return the images of an array that is called `name` in errors; see `layout_of` and `ArrayImages`.
+
+    Raises
+    ------
+    FeaturePathsError
+        If it has no images, or they have no pixels, or cannot be resized.
+    """
+    images = ArrayImages(rows, layout_of(tuple(rows.shape), layout, name), size, name)
+    if 0 in images.shape:
+        raise FeaturePathsError(f"{name} has shape {tuple(rows.shape)}: there is nothing in it.")
+    if size and images.shape[3] not in (1, 3):
+        raise FeaturePathsError(f"{name} has {images.shape[3]} channels; only images of 1 or 3 can be resized.")
+    return images
+
+
+def labels_of(rows: Rows, images: ArrayImages, name: str) -> np.ndarray:
+    """Return the labels [N] of images, from whole numbers [N] or [N, 1].
+
+    Raises
+    ------
+    FeaturePathsError
+        If they are others, or not as many as the images.
+    """
+    shape = tuple(rows.shape)
+    if shape not in ((images.shape[0],), (images.shape[0], 1)):
+        one_hot = " Take the argmax of what is one-hot." if len(shape) == 2 else ""
+        raise FeaturePathsError(f"{name} has shape {shape}, with {images.shape[0]} images: one label each.{one_hot}")
+    if rows.dtype.kind not in "iu":
+        raise FeaturePathsError(f"{name} holds {rows.dtype}; labels are whole numbers from 0: labels.astype(int).")
+    labels = rows[np.arange(shape[0])].reshape(-1)
+    for extreme in (labels.min(), labels.max()):
+        if not 0 <= extreme < 2**31:
+            raise FeaturePathsError(f"{name} holds {extreme}; number the classes from 0.")
+    return labels.astype(np.int64)
+
+
+def names_of(labels: Mapping[str, np.ndarray], class_names: list[str] | None) -> list[str]:
+    """Return the names of all classes: `class_names`, or their numbers.
+
+    Raises
+    ------
+    FeaturePathsError
+        If there are labels without a name.
+    """
+    count = 1 + max(int(found.max()) for found in labels.values())
+    if class_names is None:
+        if count > sum(map(len, labels.values())):
+            raise FeaturePathsError(f"A label is {count - 1}, and there are fewer images: number the classes from 0.")
+        return [str(number) for number in range(count)]
+    if count > len(class_names):
+        raise FeaturePathsError(f"A label is {count - 1}, but class_names has only {len(class_names)} (from 0).")
+    return class_names
+
+
+@contextmanager
+def open_parts(
+    files: Mapping[str, Path | str],
+    keys: Mapping[str, str | None],
+    layout: str | None,
+    size: int | None,
+    class_names: list[str] | None,
+) -> Iterator[tuple[Parts, list[str]]]:
+    """Open the images and labels of the training and the test part, and the names of the classes.
+
+    Labels are read now, images later.
+
+    Parameters
+    ----------
+    files
+        The file of each part; both may be the same.
+    keys
+        What ``<part>_images`` and ``<part>_labels`` are called in their file. Where that is None or left out they are
+        called so, or ``images`` and ``labels``.
+    layout, size
+        See `layout_of` and `ArrayImages`.
+    class_names
+        Their numbers if None.
+
+    Raises
+    ------
+    FeaturePathsError
+        If something is missing, or is not what it should be; values of images are looked at when they are read.
+    """
+    with ExitStack() as stack:
+        opened = {part: stack.enter_context(open_arrays(files[part])) for part in PARTS}
+        found = {}
+        for part in PARTS:
+            for what in ("images", "labels"):
+                key = f"{part}_{what}"
+                found[key] = array_in(opened[part], (keys[key],) if keys.get(key) else (key, what))
+        if found["train_images"].name == found["test_images"].name:
+            raise FeaturePathsError(f"{found['train_images'].name} would be both the training and the test images.")
+        parts = {}
+        for part in PARTS:
+            images, labels = found[f"{part}_images"], found[f"{part}_labels"]
+            of_part = images_of(images, images.name, layout, size)
+            parts[part] = of_part, labels_of(labels, of_part, labels.name)
+        same_shape(parts)
+        yield parts, names_of({part: labels for part, (_, labels) in parts.items()}, class_names)
+
+
+def same_shape(parts: Mapping[str, tuple[ImageRows, np.ndarray]]) -> None:
+    """Raise FeaturePathsError if training and test images [N, H, W, C] are not alike."""
+    train, test = (parts[part][0].shape[1:] for part in PARTS)
+    if train != test:
+        raise FeaturePathsError(f"Training images are {_by(train)}, test images {_by(test)}; set data.size.")
+
+
+def contents_of_arrays(
+    files: Mapping[str, Path | str],
+    keys: Mapping[str, str | None],
+    layout: str | None,
+    size: int | None,
+    class_names: list[str] | None,
+    memory: Path | None = None,
+) -> Contents:
+    """Look at the files of `open_parts`, with the same arguments; `memory` is that of `contents.look_at_files`.
+
+    Raises
+    ------
+    FeaturePathsError
+        As `open_parts` does.
+    """
+    with open_parts(files, keys, layout, size, class_names) as (parts, names):
+        images = sum(len(labels) for _, labels in parts.values())
+        pixels = parts["train"][0].shape[1]
+
+    def summary(digests: Mapping[str, str]) -> dict[str, Any]:
+        digest = digest_of_names({part: digests[str(files[part])] for part in PARTS})
+        return asdict(Contents(digest, images, len(names), pixels))
+
+    by_path = {str(file): Path(file) for file in files.values()}
+    return Contents(**look_at_files(by_path, summary, " and ".join(by_path), memory))
+
+
+@dataclass(frozen=True)
+class _Member:
+    """An array in an npz file, read from its compressed stream."""
+
+    stream: IO[bytes]
+    start: int
+    shape: tuple[int, ...]
+    dtype: np.dtype
+
+    def __getitem__(self, rows: slice | np.ndarray) -> np.ndarray:
+        if isinstance(rows, slice):
+            return self._read(rows.start, rows.stop - rows.start)
+        return np.concatenate([self._read(int(row), 1) for row in rows])
+
+    def _read(self, first: int, count: int) -> np.ndarray:
+        of_one = self.dtype.itemsize * prod(self.shape[1:])
+        self.stream.seek(self.start + first * of_one)
+        content = self.stream.read(count * of_one)
+        if len(content) < count * of_one:
+            raise EOFError("it ends too early")
+        return np.frombuffer(content, self.dtype).reshape(count, *self.shape[1:])
+
+
+def _run(rows: np.ndarray) -> slice | np.ndarray:
+    """Return adjacent rows as a slice, which is faster to read."""
+    if len(rows) and rows[-1] - rows[0] == len(rows) - 1:
+        return slice(int(rows[0]), int(rows[-1]) + 1)
+    return rows
+
+
+def _names_in(opened: zipfile.ZipFile | h5py.File) -> set[str]:
+    """Return the names of all arrays of a file, without following a link."""
+    if isinstance(opened, zipfile.ZipFile):
+        return {name.removesuffix(".npy") for name in opened.namelist() if name.endswith(".npy")}
+    names = set()
+    opened.visititems_links(lambda name, link: names.add(name))
+    return names
+
+
+def _open(opened: zipfile.ZipFile | h5py.File, name: str) -> Rows:
+    where = f"'{name}' in {opened.filename}"
+    try:
+        return _open_member(opened, name) if isinstance(opened, zipfile.ZipFile) else _open_dataset(opened, name)
+    except UNREADABLE as error:
+        raise FeaturePathsError(f"{where} cannot be read ({error}).") from error
+
+
+def _open_member(opened: zipfile.ZipFile, name: str) -> _Member:
+    member = opened.getinfo(f"{name}.npy")
+    stream = opened.open(member)
+    version = np.lib.format.read_magic(stream)
+    readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+    if version not in readers:
+        raise ValueError(f"its format {version} is not that of plain numbers")
+    shape, fortran, dtype = readers[version](stream)
+    if dtype.hasobject:
+        raise ValueError("it holds pickled objects, which are not loaded because they may run anything")
+    if fortran and len(shape) > 1:
+        raise ValueError("it is stored by columns; store np.ascontiguousarray of it")
+    _must_be_whole(member.file_size - stream.tell(), member.compress_size, shape, dtype)
+    return _Member(stream, stream.tell(), shape, dtype)
+
+
+def _open_dataset(opened: h5py.File, name: str) -> h5py.Dataset:
+    found: Any = opened
+    for part in name.split("/"):
+        if not isinstance(found.get(part, getlink=True), h5py.HardLink):
+            raise ValueError("it is a link; what counts has to lie in the file itself")
+        found = found[part]
+    if not isinstance(found, h5py.Dataset) or found.shape is None or found.shape == ():
+        raise ValueError("it is no array")
+    if found.external or found.is_virtual:
+        raise ValueError("its values lie in another file; they have to lie in this one")
+    _must_be_whole(found.nbytes, found.id.get_storage_size(), found.shape, found.dtype)
+    return found
+
+
+def _must_be_whole(there: int, stored: int, shape: tuple[int, ...], dtype: np.dtype) -> None:
+    """Raise ValueError if an array of this shape is not `there`, or is more than `stored` bytes can hold."""
+    needed = dtype.itemsize * prod(map(int, shape))
+    if there != needed or needed > GREATEST_COMPRESSION * stored:
+        raise ValueError(f"its shape {tuple(shape)} is more than the file holds")
+
+
+def _by(shape: tuple[int, ...]) -> str:
+    return "x".join(map(str, shape))
