@@ -365,11 +365,11 @@ def contents_of_arrays(
     """
     with open_parts(files, keys, layout, size, class_names) as (parts, names):
         images = sum(len(labels) for _, labels in parts.values())
-        pixels = parts["train"][0].shape[1]
+        _, pixels, _, channels = parts["train"][0].shape
 
     def summary(digests: Mapping[str, str]) -> dict[str, Any]:
         digest = digest_of_names({part: digests[str(files[part])] for part in PARTS})
-        return asdict(Contents(digest, images, len(names), pixels))
+        return asdict(Contents(digest, images, len(names), pixels, channels))
 
     by_path = {str(file): Path(file) for file in files.values()}
     return Contents(**look_at_files(by_path, summary, " and ".join(by_path), memory))

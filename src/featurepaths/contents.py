@@ -25,6 +25,7 @@ class Contents:
     classes: int
     pixels: int
     """Height of the first one."""
+    channels: int = 3
 
 
 def look_at_files(

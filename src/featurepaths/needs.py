@@ -38,7 +38,7 @@ class Needs(NamedTuple):
 
 @dataclass(frozen=True)
 class DataSize:
-    """How many images a data set has, of how many classes, and their height and width.
+    """How many images a data set has, of how many classes, their height and width, and their channels.
 
     Of a data set that is only known once it is read, those of CIFAR-100 are the default.
     """
@@ -46,6 +46,7 @@ class DataSize:
     images: int = 60000
     classes: int = 100
     pixels: int = 32
+    channels: int = 3
 
 
 class Estimator:

@@ -49,7 +49,7 @@ def _data(experiment: Experiment, again: bool) -> tuple[DataSize, str | None]:
     match data.source:
         case "folder" | "arrays":
             found = _images(data, FOLDER / f"images.{experiment.name}.json", again)
-            return DataSize(found.images, found.classes, data.size or found.pixels), found.digest
+            return DataSize(found.images, found.classes, data.size or found.pixels, found.channels), found.digest
         case "digits":
             return DataSize(1797, 10, data.size), None
         case "factory":

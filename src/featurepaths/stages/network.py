@@ -14,12 +14,9 @@ from featurepaths.stages import command
 
 
 def main(arguments):
-    import torch
-
     from featurepaths.devices import use_device
-    from featurepaths.networks.checkpoint import build_network, check_finite, save_checkpoint
-    from featurepaths.networks.layers import find_layers
-    from featurepaths.networks.weights import fit_weights, read_weights
+    from featurepaths.networks.checkpoint import save_checkpoint
+    from featurepaths.networks.take import take_network
 
     settings = arguments.settings
     origin = command.origin_of("network", arguments, "checkpoint", [arguments.data])
@@ -30,50 +27,16 @@ def main(arguments):
     with open_split(arguments.data, "train") as data:
         _, height, width, channels = data.shape
         classes = len(data.class_names)
-    size = settings["size"]
-    if size is not None and height != width:
-        raise FeaturePathsError(f"size: the images are {height}x{width}; make them square in `data` (size).")
     build = {
         **{key: settings[key] for key in ("factory", "arguments", "size")},
         "mean": settings.numbers("mean") or [0.0] * channels,
         "std": settings.numbers("std") or [1.0] * channels,
     }
-    if len(build["mean"]) != channels:
-        raise FeaturePathsError(f"mean and std: the images have {channels} channels, not {len(build['mean'])}.")
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(settings["seed"])
-        network = build_network(build)
-    if arguments.weights:
-        fit_weights(network.network, read_weights(arguments.weights), arguments.weights)
-    check_finite(network, f"{arguments.weights or settings['factory']}: a weight is not a finite number, in")
-    seen = (channels, *((size, size) if size else (height, width)))
-    layers = find_layers(network.eval().network, settings["layers"], seen)
-    try_out(network, (channels, height, width), classes)
-    layers = [f"network.{name}" for name in layers]
+    image_shape = channels, height, width
+    network, layers = take_network(build, arguments.weights, settings["layers"], image_shape, classes, settings["seed"])
     notes = {"device": "cpu", "precision": "float32", "adversarial": False}
-    save_checkpoint(arguments.checkpoint, network, build, layers, (channels, height, width), origin, **notes)
+    save_checkpoint(arguments.checkpoint, network, build, layers, image_shape, origin, **notes)
     print(f"{settings['factory']}: layers {', '.join(layers)}")
-
-
-def try_out(network, image_shape, classes):
-    """Raise FeaturePathsError unless each image gets a logit for every class, and the same ones again."""
-    import torch
-
-    images = torch.rand(2, *image_shape, generator=torch.Generator().manual_seed(0))
-    with torch.no_grad():
-        logits, again = network(images), network(images)
-    if not isinstance(logits, torch.Tensor) or logits.dim() != 2:
-        given = f"shape {tuple(logits.shape)}" if isinstance(logits, torch.Tensor) else type(logits).__name__
-        raise FeaturePathsError(f"The network should give logits [N, classes], not {given}.")
-    if logits.shape[1] != classes:
-        raise FeaturePathsError(
-            f"The network gives {logits.shape[1]} logits, and the data have {classes} classes: in their order, one "
-            "each. Most functions take num_classes among their arguments."
-        )
-    if not torch.equal(logits, again):
-        raise FeaturePathsError(
-            "The network answers the same images differently each time: no figure could be trusted."
-        )
 
 
 def parser():

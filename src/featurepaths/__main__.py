@@ -1,0 +1,5 @@
+"""`python -m featurepaths`."""
+
+from featurepaths.cli import main
+
+main()
