@@ -1,7 +1,7 @@
 """Networks that users bring, as the stage takes them."""
 
 import json
-import subprocess
+import re
 import sys
 from pathlib import Path
 
@@ -11,8 +11,10 @@ import torch
 
 from featurepaths.contents import digest_of_file
 from featurepaths.data import write_splits
+from featurepaths.errors import FeaturePathsError
 from featurepaths.factories import factory_digest
 from featurepaths.networks.checkpoint import load_checkpoint
+from featurepaths.stages import network
 from featurepaths.storage import Origin
 
 FACTORIES = """
@@ -58,8 +60,9 @@ def folder(tmp_path):
 
 @pytest.fixture
 def take(folder, monkeypatch):
-    """Run the stage in the folder and return its process."""
+    """Return the stage as a function; modules of the folder are forgotten in the end."""
     monkeypatch.chdir(folder)
+    monkeypatch.setattr(sys, "path", list(sys.path))
 
     def run(name="transformer", weights=None, **changed):
         factory = f"ours:{name}"
@@ -68,21 +71,15 @@ def take(folder, monkeypatch):
             **{"layers": "auto", "code": factory_digest(factory), "seed": 5, "torch_threads": 1},
             **{"weights": weights and digest_of_file(Path(weights)), **changed},
         }
-        command = [sys.executable, "-m", "featurepaths.stages.network", "--settings", json.dumps(settings)]
-        command += ["--data", "data.h5", "--checkpoint", "run/checkpoint.safetensors"]
-        command += ["--weights", str(weights)] if weights else []
-        return subprocess.run(command, capture_output=True, text=True, check=False)
+        words = ["--settings", json.dumps(settings), "--data", "data.h5", "--checkpoint", "run/checkpoint.safetensors"]
+        network.main(network.parser().parse_args([*words, *(["--weights", weights] if weights else [])]))
 
-    return run
+    yield run
+    sys.modules.pop("ours", None)
 
 
-def made(folder):
-    sys.path.insert(0, str(folder))
-    try:
-        return load_checkpoint(Path("run/checkpoint.safetensors"))
-    finally:
-        sys.path.remove(str(folder))
-        sys.modules.pop("ours")
+def made():
+    return load_checkpoint(Path("run/checkpoint.safetensors"))
 
 
 def test_a_checkpoint_answers_as_the_network_that_was_given(folder, take):
@@ -91,20 +88,19 @@ def test_a_checkpoint_answers_as_the_network_that_was_given(folder, take):
     exec(FACTORIES, module)
     own = module["transformer"](3).eval()
     torch.save({"state_dict": {f"module.{name}": value for name, value in own.state_dict().items()}}, "own.pt")
-    done = take(weights="own.pt", mean=["0.5", "1/4", "0.1"], std=["1/2", "0.5", "2"])
-    assert done.returncode == 0, done.stderr
-    network, description = made(folder)
+    take(weights="own.pt", mean=["0.5", "1/4", "0.1"], std=["1/2", "0.5", "2"])
+    taken, description = made()
     images = torch.rand(4, 3, 16, 16)
     mean, std = torch.tensor([0.5, 0.25, 0.1]), torch.tensor([0.5, 0.5, 2])
     with torch.no_grad():
         expected = own((images - mean.view(3, 1, 1)) / std.view(3, 1, 1))
-        assert torch.equal(network(images), expected)
+        assert torch.equal(taken(images), expected)
     assert [layer["shape"] for layer in description["layers"]] == [[16, 5]] * 3
 
 
 def test_images_are_resized_within_the_network(folder, take):
-    assert take(size=16).returncode == 0
-    plain, _ = made(folder)
+    take(size=16)
+    plain, _ = made()
     big = torch.rand(2, 3, 40, 40)
     resized = torch.nn.functional.interpolate(big, (16, 16), mode="bilinear", antialias=True)
     with torch.no_grad():
@@ -112,12 +108,12 @@ def test_images_are_resized_within_the_network(folder, take):
 
 
 def test_the_weights_of_the_constructor_are_drawn_by_the_seed(folder, take):
-    assert take().returncode == 0
-    first, _ = made(folder)
-    assert take().returncode == 0
-    second, _ = made(folder)
-    assert take(seed=6).returncode == 0
-    third, _ = made(folder)
+    take()
+    first, _ = made()
+    take()
+    second, _ = made()
+    take(seed=6)
+    third, _ = made()
     of_seed_5 = dict(second.named_parameters())
     assert all(torch.equal(value, of_seed_5[name]) for name, value in first.named_parameters())
     assert not torch.equal(third.network.conv_proj.weight, first.network.conv_proj.weight)
@@ -138,10 +134,8 @@ def test_the_weights_of_the_constructor_are_drawn_by_the_seed(folder, take):
     ],
 )
 def test_what_cannot_be_taken_is_told_and_nothing_is_left(folder, take, options, said):
-    done = take(**options)
-    assert done.returncode == 1
-    assert said in done.stderr
-    assert "Traceback" not in done.stderr
+    with pytest.raises(FeaturePathsError, match=re.escape(said)):
+        take(**options)
     assert not (folder / "run").exists() or list((folder / "run").iterdir()) == []
 
 
@@ -149,13 +143,11 @@ def test_weights_of_another_network_or_with_nan_are_told(folder, take):
     module = {}
     exec(FACTORIES, module)
     torch.save(module["transformer"](4).state_dict(), "other.pt")
-    done = take(weights="other.pt")
-    assert done.returncode == 1
-    assert "other.pt does not fit the network:" in done.stderr
-    assert "of another shape: heads.head.weight [4, 16] instead of [3, 16]" in done.stderr
+    with pytest.raises(FeaturePathsError, match="other.pt does not fit the network:") as caught:
+        take(weights="other.pt")
+    assert "of another shape: heads.head.weight [4, 16] instead of [3, 16]" in str(caught.value)
     weights = module["transformer"](3).state_dict()
     weights["class_token"][0, 0, 0] = torch.nan
     torch.save(weights, "nan.pt")
-    done = take(weights="nan.pt")
-    assert done.returncode == 1
-    assert "nan.pt: a weight is not a finite number, in network.class_token" in done.stderr
+    with pytest.raises(FeaturePathsError, match="nan.pt: a weight is not a finite number, in network.class_token"):
+        take(weights="nan.pt")
