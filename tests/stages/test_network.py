@@ -143,11 +143,11 @@ def test_weights_of_another_network_or_with_nan_are_told(folder, take):
     module = {}
     exec(FACTORIES, module)
     torch.save(module["transformer"](4).state_dict(), "other.pt")
-    with pytest.raises(FeaturePathsError, match="other.pt does not fit the network:") as caught:
+    with pytest.raises(FeaturePathsError, match=r"other\.pt does not fit the network:") as caught:
         take(weights="other.pt")
     assert "of another shape: heads.head.weight [4, 16] instead of [3, 16]" in str(caught.value)
     weights = module["transformer"](3).state_dict()
     weights["class_token"][0, 0, 0] = torch.nan
     torch.save(weights, "nan.pt")
-    with pytest.raises(FeaturePathsError, match="nan.pt: a weight is not a finite number, in network.class_token"):
+    with pytest.raises(FeaturePathsError, match=r"nan\.pt: a weight is not a finite number, in network\.class_token"):
         take(weights="nan.pt")
