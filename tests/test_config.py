@@ -223,6 +223,11 @@ def test_a_defence_can_be_calibrated_on_an_attack_of_the_zoo():
             {"source": "torchvision", "dataset": "SVHN", "root": ".", "size": 8},
             "data.size: input should be greater than",
         ),
+        ({"source": "torchvision", "dataset": "FakeData"}, "data: the training and the test images would be the same"),
+        (
+            {"source": "torchvision", "dataset": "SVHN", "root": ".", "arguments": {"split": "extra"}},
+            "would be the same, those of {'split': 'extra'}; say in train and test what tells them apart",
+        ),
         ({"source": "factory", "factory": "module.make"}, "data.factory: string should match pattern"),
         (
             {"source": "factory", "factory": "a:b", "arguments": {"n": object()}},

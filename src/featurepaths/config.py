@@ -230,6 +230,19 @@ class Torchvision(Section):
             raise ValueError("root is missing: the folder that holds the files")
         return root
 
+    @model_validator(mode="after")
+    def _parts_differ(self):
+        train, test = (
+            {**defaults, **self.arguments, **own}
+            for defaults, own in zip(TORCHVISION[self.dataset], (self.train, self.test), strict=True)
+        )
+        if train == test:
+            raise ValueError(
+                f"the training and the test images would be the same, those of {train}; say in train and test what "
+                "tells them apart"
+            )
+        return self
+
 
 class Factory(Section):
     """What a function of one's own makes."""
