@@ -78,6 +78,7 @@ def test_schema_in_the_repository_is_the_models_schema():
             "attacks.apgd.method: should be one of apgd, files, fgsm, pgd, mifgsm, deepfool, ",
         ),
         ("attacks.apgd.method", "pgdd", "autoattack, not 'pgdd'; did you mean 'pgd'?"),
+        ("attacks.apgd.method", ["pgd"], "attacks.apgd.method: should be one of apgd, files, "),
         ("attacks.apgd.seed", -1, "attacks.apgd.seed: input should be greater than or equal to 0, not -1"),
         ("attacks.apgd.norm", "l1", "attacks.apgd.norm: input should be 'linf' or 'l2', not 'l1'"),
         ("attacks.apgd.keep", ["best"], "attacks.apgd.keep.0"),
@@ -218,6 +219,7 @@ def test_a_defence_can_be_calibrated_on_an_attack_of_the_zoo():
         ),
         ({"source": "torchvision", "dataset": "SVNH", "root": "."}, "training and a test part; did you mean 'SVHN'?"),
         ({"source": "torchvision", "dataset": "Kitti", "root": "."}, "; known are CIFAR10, CIFAR100, CLEVRClassificat"),
+        ({"source": "torchvision", "dataset": ["SVHN"], "root": "."}, "data.dataset: '['SVHN']' is no data set of"),
         ({"source": "torchvision", "dataset": "SVHN"}, "data: root is missing: the folder that holds the files"),
         (
             {"source": "torchvision", "dataset": "SVHN", "root": ".", "size": 8},
