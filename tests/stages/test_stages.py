@@ -145,9 +145,16 @@ def test_a_folder_that_changed_meanwhile_is_refused(tmp_path):
 
 
 def test_a_data_set_of_torchvision(tmp_path):
-    settings = {"source": "torchvision", "dataset": "FakeData", "arguments": {"image_size": [3, 40, 50], "num_classes": 2}, "size": 32,
-                "train": {"size": 60}, "test": {"size": 40, "random_offset": 60}, "calibration": "1/5",
-                "seed": 0}  # fmt: skip
+    settings = {
+        "source": "torchvision",
+        "dataset": "FakeData",
+        "arguments": {"image_size": [3, 40, 50], "num_classes": 2},
+        "train": {"size": 60},
+        "test": {"size": 40, "random_offset": 60},
+        "size": 32,
+        "calibration": "1/5",
+        "seed": 0,
+    }
     done = stage("data", "--settings", json.dumps(settings), "--data", tmp_path / "made/data.h5")
     assert done.returncode == 0, done.stderr
     assert done.stdout == "FakeData, read by torchvision: 48 train, 12 calibration, 40 test\n"
