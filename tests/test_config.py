@@ -78,6 +78,7 @@ def test_schema_in_the_repository_is_the_models_schema():
             "attacks.apgd.method: should be one of apgd, files, fgsm, pgd, mifgsm, deepfool, ",
         ),
         ("attacks.apgd.method", "pgdd", "autoattack, not 'pgdd'; did you mean 'pgd'?"),
+        ("attacks.apgd.method", ["pgd"], "attacks.apgd.method: should be one of apgd, files, "),
         ("attacks.apgd.seed", -1, "attacks.apgd.seed: input should be greater than or equal to 0, not -1"),
         ("attacks.apgd.norm", "l1", "attacks.apgd.norm: input should be 'linf' or 'l2', not 'l1'"),
         ("attacks.apgd.keep", ["best"], "attacks.apgd.keep.0"),
@@ -252,10 +253,16 @@ def test_networks_that_are_given_need_no_training_and_others_do():
         ),
         ({"source": "torchvision", "dataset": "SVNH", "root": "."}, "training and a test part; did you mean 'SVHN'?"),
         ({"source": "torchvision", "dataset": "Kitti", "root": "."}, "; known are CIFAR10, CIFAR100, CLEVRClassificat"),
+        ({"source": "torchvision", "dataset": ["SVHN"], "root": "."}, "data.dataset: '['SVHN']' is no data set of"),
         ({"source": "torchvision", "dataset": "SVHN"}, "data: root is missing: the folder that holds the files"),
         (
             {"source": "torchvision", "dataset": "SVHN", "root": ".", "size": 8},
             "data.size: input should be greater than",
+        ),
+        ({"source": "torchvision", "dataset": "FakeData"}, "data: the training and the test images would be the same"),
+        (
+            {"source": "torchvision", "dataset": "SVHN", "root": ".", "arguments": {"split": "extra"}},
+            "would be the same, those of {'split': 'extra'}; say in train and test what tells them apart",
         ),
         ({"source": "factory", "factory": "module.make"}, "data.factory: should be package.module:function"),
         (

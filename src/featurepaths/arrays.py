@@ -74,8 +74,8 @@ class FileRows:
 
 
 @contextmanager
-def open_arrays(path: Path | str) -> Iterator[Mapping[str, Any]]:
-    """Open an npz or HDF5 file, and give what it holds by name, to be passed to `array_in`.
+def open_arrays(path: Path | str) -> Iterator[zipfile.ZipFile | h5py.File]:
+    """Open an npz or HDF5 file, to be passed to `array_in`.
 
     Raises
     ------

@@ -72,7 +72,7 @@ def _meant(given: Any, known: Iterable[str]) -> str:
 
 
 def _known_dataset(name: Any) -> Any:
-    if name not in TORCHVISION:
+    if str(name) not in TORCHVISION:
         more = _meant(name, TORCHVISION) or f"; known are {', '.join(TORCHVISION)}"
         raise ValueError(f"'{name}' is no data set of torchvision with a training and a test part{more}")
     return name
@@ -244,6 +244,19 @@ class Torchvision(Section):
             raise ValueError("root is missing: the folder that holds the files")
         return root
 
+    @model_validator(mode="after")
+    def _parts_differ(self):
+        train, test = (
+            {**defaults, **self.arguments, **own}
+            for defaults, own in zip(TORCHVISION[self.dataset], (self.train, self.test), strict=True)
+        )
+        if train == test:
+            raise ValueError(
+                f"the training and the test images would be the same, those of {train}; say in train and test what "
+                "tells them apart"
+            )
+        return self
+
 
 class Factory(Section):
     """What a function of one's own makes."""
@@ -398,7 +411,7 @@ class Attack(Section):
 
 
 def _known_method(method: Any) -> Any:
-    if method not in METHODS:
+    if str(method) not in METHODS:
         known = ["apgd", "files", *METHODS]
         raise ValueError(f"should be one of {', '.join(known)}, not '{method}'{_meant(method, known)}")
     return method
@@ -509,7 +522,8 @@ class FilesAttack(Section):
     @property
     def files(self) -> dict[str, str]:
         """The files that there are, by split."""
-        return {"test": self.test} | ({"calibration": self.calibration} if self.calibration else {})
+        named = {"test": self.test, "calibration": self.calibration}
+        return {split: file for split, file in named.items() if file is not None}
 
     @property
     def images(self) -> None:
@@ -519,7 +533,9 @@ class FilesAttack(Section):
 def _section_of(attack: Any) -> str:
     """Return the section that describes an attack: AutoPGD's unless another method is named."""
     method = attack.get("method", "apgd") if isinstance(attack, Mapping) else getattr(attack, "method", "apgd")
-    return {"apgd": "Attack", "files": "FilesAttack"}.get(method, "ZooAttack")
+    if method == "files":
+        return "FilesAttack"
+    return "Attack" if method == "apgd" else "ZooAttack"
 
 
 AnyAttack = Annotated[

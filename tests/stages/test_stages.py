@@ -144,6 +144,26 @@ def test_a_folder_that_changed_meanwhile_is_refused(tmp_path):
     refused(done, "changed meanwhile")
 
 
+def test_a_data_set_of_torchvision(tmp_path):
+    settings = {
+        "source": "torchvision",
+        "dataset": "FakeData",
+        "arguments": {"image_size": [3, 40, 50], "num_classes": 2},
+        "train": {"size": 60},
+        "test": {"size": 40, "random_offset": 60},
+        "size": 32,
+        "calibration": "1/5",
+        "seed": 0,
+    }
+    done = stage("data", "--settings", json.dumps(settings), "--data", tmp_path / "made/data.h5")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "FakeData, read by torchvision: 48 train, 12 calibration, 40 test\n"
+    assert [path.name for path in (tmp_path / "made").iterdir()] == ["data.h5"]
+    settings["dataset"] = "SVHN"
+    done = stage("data", "--settings", json.dumps(settings), "--data", tmp_path / "made/data.h5", "--root", tmp_path)
+    refused(done, "torchvision's SVHN cannot be opened with", "unexpected keyword argument")
+
+
 def test_arrays_and_code_that_changed_meanwhile_are_refused(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for part in ("train", "test"):
