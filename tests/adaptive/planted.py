@@ -7,8 +7,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from featurepaths.defense import Calibration, FeaturePathDefense
-from featurepaths.paths.network import PathNetwork
+from featurepaths.calibration import Calibration
+from featurepaths.defense import FeaturePathDefense
 
 LENGTH, ANGLE = 0.6, math.radians(10)
 FLAGGED_FROM, FLAGGED_TO = math.radians(20), math.radians(70)
@@ -37,11 +37,9 @@ class Plane(nn.Module):
 
 def defense(network, voting_layers):
     """The score reads the first layer, the pixels; the second layer always votes for class 0."""
-    paths = PathNetwork(network, ["pixels", "constant"], [CENTROIDS, CENTROIDS], "flatten")
     weights = np.full(len(voting_layers), 1 / len(voting_layers))
-    return FeaturePathDefense(
-        paths, Calibration([1], np.ones(1), math.cos(FLAGGED_FROM), voting_layers, weights)
-    ).eval()
+    calibration = Calibration([1], np.ones(1), math.cos(FLAGGED_FROM), voting_layers, weights)
+    return FeaturePathDefense(network, ["pixels", "constant"]).freeze([CENTROIDS, CENTROIDS], calibration)
 
 
 def images(count=3):
@@ -70,8 +68,9 @@ class Halves(nn.Module):
 
 def halves_defense(levels=None):
     """The defence of `defense`, for images of two halves."""
-    paths = PathNetwork(Halves(levels), ["plane.pixels", "plane.constant"], [CENTROIDS, CENTROIDS], "flatten")
-    return FeaturePathDefense(paths, Calibration([1], np.ones(1), math.cos(FLAGGED_FROM), [2], np.ones(1))).eval()
+    calibration = Calibration([1], np.ones(1), math.cos(FLAGGED_FROM), [2], np.ones(1))
+    made = FeaturePathDefense(Halves(levels), ["plane.pixels", "plane.constant"])
+    return made.freeze([CENTROIDS, CENTROIDS], calibration)
 
 
 def halves(count):

@@ -58,11 +58,11 @@ def test_the_network_alone_falls_at_its_own_boundary():
 def test_the_best_score_of_a_wrong_image_is_found(eps):
     """The farthest angle within the ball gives the greatest cosine to the other axis."""
     planted = defense(Plane(), [2])
-    found = attack(DetectorAttacker(planted.paths, planted.score, 0.05), eps, iterations=200)
+    found = attack(DetectorAttacker(planted.observe, planted.score_of, 0.05), eps, iterations=200)
     best = math.sin(ANGLE + math.asin(eps / LENGTH))
     assert found.fooled.all()
     with torch.no_grad():
-        score = planted.score(planted(found.adversarial))
+        score = planted.score(found.adversarial)
     assert (score <= best + 1e-6).all()
     assert score.numpy() == pytest.approx(best, abs=0.01)
 
@@ -71,7 +71,7 @@ def test_an_image_fools_when_the_whole_decision_is_wrong():
     planted = defense(Plane(), [2])
     angles = torch.deg2rad(torch.tensor([10.0, 50.0, 80.0]))
     some = (LENGTH * torch.stack([angles.cos(), angles.sin()], dim=1)).view(3, 1, 1, 2)
-    decision = planted.decide(planted(some))
+    decision = planted.decide(planted.observe(some))
     assert decision.network_labels.tolist() == [0, 1, 1]
     assert decision.flagged.tolist() == [False, True, False]
     assert decision.voted.tolist() == [0, 0, 0]
@@ -119,12 +119,12 @@ def test_steps_for_one_condition_only_and_orthogonal_to_the_other(goal):
         label = torch.zeros(1, dtype=torch.long)
         loss, _ = Attacker(planted, GOALS[goal], "ce")(some, label)
         (step,) = torch.autograd.grad(loss.sum(), some)
-        seen = planted(some)
-        missing = ((planted.score(seen) - planted.calibration.threshold) / 0.05).clamp_max(0.1)
+        seen = planted.observe(some)
+        missing = ((planted.score_of(seen) - planted.calibration.threshold) / 0.05).clamp_max(0.1)
         assert loss.item() == pytest.approx((wrongness(seen.logits, label, None, "ce") + missing).item())
         parts = {
             "wrong": wrongness(seen.logits, label, None, "ce", enough=False),
-            "above": planted.score(seen),
+            "above": planted.score_of(seen),
         }
         own = torch.autograd.grad(parts.pop(part).sum(), some, retain_graph=True)[0].flatten()
         other = torch.autograd.grad(next(iter(parts.values())).sum(), some)[0].flatten()

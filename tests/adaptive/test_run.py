@@ -32,7 +32,7 @@ GOALS_WITH_GRADIENT = [goal for goal in GOALS if goal != "misvote"]  # the vote 
 
 def attack(defense, eps, *, detectors=(), rows=None, targets=1, restarts=2, oblivious=None, goals=GOALS, **options):
     """The records of all attacks, as an artefact holds them."""
-    target = Target(defense, defense, dict.fromkeys(detectors, (defense.score, 0.05)))
+    target = Target(defense, defense, dict.fromkeys(detectors, (defense.score_of, 0.05)))
     labels = np.zeros(COUNT, np.int64)
     found = adaptive_blocks(
         target, halves(COUNT), labels, np.arange(COUNT), oblivious or {}, rows, goals=list(goals), losses=["ce"],

@@ -11,11 +11,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import Tensor
 
 from featurepaths.adaptive.corruptions import corruptions
-from featurepaths.adaptive.objectives import soft_vote
 from featurepaths.adaptive.run import Block, Budget, Standing, Target, cascade
 from featurepaths.attacks.zoo import library, own_random_numbers
 from featurepaths.batches import blocks, fill, to_tensor
@@ -25,26 +23,6 @@ LEVELLED_OFF = 0.02
 """Share of images that the last growth of the budget may still find."""
 VANISHED = 0.01
 """Share of the images that an attack may leave with a gradient of zeros: goals saturate, now and then too early."""
-
-
-class ScoredDecision(nn.Module):
-    """The defence as a black box sees it: scores [N, C] of images, whose greatest is the class that it answers."""
-
-    def __init__(self, defense: FeaturePathDefense):
-        super().__init__()
-        self.defense = defense
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Return log-probabilities: the network's, or those of a soft vote where an image is flagged."""
-        seen = self.defense(images)
-        decision = self.defense.decide(seen)
-        flagged = torch.from_numpy(decision.flagged).to(images.device).unsqueeze(1)
-        scores = torch.where(flagged, soft_vote(self.defense, seen), F.log_softmax(seen.logits, dim=1))
-        answers = torch.from_numpy(decision.labels).to(images.device).unsqueeze(1)
-        # a hard vote may differ from the soft one: the answer is put just above the rest
-        above = torch.maximum(scores.gather(1, answers), scores.amax(dim=1, keepdim=True) + 1e-3)
-        agrees = scores.argmax(dim=1, keepdim=True) == answers
-        return torch.where(agrees, scores, scores.scatter(1, answers, above))
 
 
 def control_blocks(
@@ -110,7 +88,7 @@ def control_blocks(
         changed |= corruptions(_smallest(budget.eps), budget.norm, budget.seed)
         for (name, level), change in changed.items():
             with torch.no_grad():
-                decision = target.exact.decide(target.exact(change(block.clean, block.indices)))
+                decision = target.exact.decide(target.exact.observe(change(block.clean, block.indices)))
             true = block.labels.cpu().numpy()
             found = {
                 "flagged": decision.flagged,
@@ -251,11 +229,10 @@ def _smallest(eps: float | Tensor) -> float:
 
 
 def _square(defense: FeaturePathDefense, block: Block, budget: Budget, queries: int) -> Tensor:
-    """Return examples of the Square attack (Andriushchenko et al., ECCV 2020) on the defence's own decision."""
-    seen = ScoredDecision(defense).eval()
+    """Return examples of the Square attack (Andriushchenko et al., ECCV 2020) on what the whole method answers."""
     with own_random_numbers(budget.seed, int(block.indices[0]), block.clean.device) as seed, torch.no_grad():
         attack = library().Square(
-            seen,
+            defense.as_recogniser(),
             norm={"linf": "Linf", "l2": "L2"}[budget.norm],
             eps=_smallest(budget.eps),
             n_queries=queries,

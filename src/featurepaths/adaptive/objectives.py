@@ -18,11 +18,9 @@ from torch import Tensor
 from featurepaths.attacks.objectives import dlr
 from featurepaths.defense import FeaturePathDefense
 from featurepaths.errors import FeaturePathsError
-from featurepaths.paths.network import PathNetwork
 from featurepaths.paths.observed import Observed
+from featurepaths.recognition.soft_vote import TEMPERATURE, soft_vote
 
-TEMPERATURE = 0.05
-"""Similarities and scores in [-1, 1] are divided by it where they stand for logits."""
 MARGIN = 0.1
 """How far beyond its threshold a condition counts as surely met."""
 
@@ -59,13 +57,9 @@ def wrongness(logits: Tensor, labels: Tensor, targets: Tensor | None, loss: str,
     return ratio.clamp_max(MARGIN) if enough else ratio
 
 
-def soft_vote(defense: FeaturePathDefense, seen: Observed) -> Tensor:
-    """Return log-probabilities [N, C] of a vote in which every layer shares its weight out; differentiable."""
-    chosen = defense.calibration
-    layers = torch.as_tensor(chosen.voting_layers, device=seen.similarity.device) - 1
-    weights = torch.as_tensor(chosen.voting_weights).to(seen.similarity)
-    ballots = (seen.similarity[:, layers] / TEMPERATURE).softmax(dim=2)
-    return torch.einsum("nlc,l->nc", ballots, weights).clamp_min(1e-12).log()
+def voted(defense: FeaturePathDefense, seen: Observed) -> Tensor:
+    """Return log-probabilities [N, C] of the defence's vote, made soft."""
+    return soft_vote(seen.similarity, defense.calibration.voting_layers, defense.calibration.voting_weights)
 
 
 def misclassify(
@@ -87,7 +81,7 @@ def misvote(
     defense: FeaturePathDefense, images: Tensor, seen: Observed, labels: Tensor, targets: Tensor | None, loss: str
 ) -> Tensor:
     """The image is flagged and the vote is wrong; a soft vote stands for the hard one, which has no gradient."""
-    return wrongness(soft_vote(defense, seen), labels, targets, loss) + _beyond_threshold(defense, seen, -1)
+    return wrongness(voted(defense, seen), labels, targets, loss) + _beyond_threshold(defense, seen, -1)
 
 
 def match_features(
@@ -136,7 +130,7 @@ class Attacker:
 
     def __call__(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Return the loss [N] and whether what is attacked answers wrongly [N]."""
-        seen = self.defense(images)
+        seen = self.defense.observe(images)
         decision = self.defense.decide(seen)
         answers = decision.network_labels if self.goal is misclassify else decision.labels
         fooled = torch.from_numpy(answers).to(labels.device) != labels
@@ -152,21 +146,21 @@ class DetectorAttacker:
 
     Parameters
     ----------
-    paths
-        The network.
+    observe
+        What the network shows of images.
     score
         The detector's score, [N], of what the network shows; low when adversarial.
     scale
         What counts as one unit of the score, such as its standard deviation over clean images.
     """
 
-    paths: PathNetwork
+    observe: Callable[[Tensor], Observed]
     score: Callable[[Observed], Tensor]
     scale: float
 
     def __call__(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Return the loss [N] and whether the network is wrong [N]."""
-        seen = self.paths(images)
+        seen = self.observe(images)
         own = seen.logits.gather(1, _column(labels)).squeeze(1)
         best_other = seen.logits.scatter(1, _column(labels), -torch.inf).amax(dim=1)
         missing = (best_other - own - MARGIN).clamp_max(0)
@@ -175,7 +169,7 @@ class DetectorAttacker:
 
 def _beyond_threshold(defense: FeaturePathDefense, seen: Observed, side: int) -> Tensor:
     """Return how far scores are above the threshold (side 1) or below it (-1), [N]; it saturates like `wrongness`."""
-    return (side * (defense.score(seen) - defense.calibration.threshold) / TEMPERATURE).clamp_max(MARGIN)
+    return (side * (defense.score_of(seen) - defense.calibration.threshold) / TEMPERATURE).clamp_max(MARGIN)
 
 
 def _alternating(
@@ -199,7 +193,7 @@ def _alternating(
     wrong = wrongness(seen.logits, labels, targets, loss, enough=False)
     to_wrong, to_above = (
         torch.autograd.grad(part.sum(), images, retain_graph=True)[0].flatten(1)
-        for part in (wrong, defense.score(seen))
+        for part in (wrong, defense.score_of(seen))
     )
     fooled = (seen.logits.detach().argmax(dim=1) != labels).unsqueeze(1)
     step, other = torch.where(fooled, to_above, to_wrong), torch.where(fooled, to_wrong, to_above)

@@ -71,13 +71,13 @@ class Target:
 
     def detector_attacker(self, name: str) -> tuple[Objective, Objective | None]:
         """Return the objective against a detector alone, and its judge if it needs one."""
-        made = [DetectorAttacker(each.paths, *self.detectors[name]) for each in (self.rough, self.exact)]
+        made = [DetectorAttacker(each.observe, *self.detectors[name]) for each in (self.rough, self.exact)]
         return made[0], None if self.rough is self.exact else made[1]
 
     def detector_score(self, name: str, images: Tensor) -> tuple[np.ndarray, np.ndarray]:
         """Return the exact score of a detector, float64 [N], and the network's labels [N]."""
         with torch.no_grad():
-            seen = self.exact(images)
+            seen = self.exact.observe(images)
             score = self.detectors[name][0](seen).double()
         return score.cpu().numpy(), seen.logits.argmax(dim=1).cpu().numpy()
 
@@ -130,7 +130,7 @@ class Standing:
     def meet(self, examples: Tensor, rows: np.ndarray) -> Decision:
         """Let the defence answer examples [64, ...] of the images `rows` of the block, and return what it says."""
         with torch.no_grad():
-            decision = self.defense.decide(self.defense(examples))
+            decision = self.defense.decide(self.defense.observe(examples))
         decision = Decision(*(values[: len(rows)] for values in decision))
         labels = self.labels[rows]
         found = examples[: len(rows)].cpu().numpy()
@@ -285,7 +285,7 @@ def _searches(
 def _likely_classes(defense: FeaturePathDefense, block: Block, rank: int) -> Tensor:
     """Return the wrong class that the network finds most likely for each clean image, or the second such, ...: [64]."""
     with torch.no_grad():
-        logits = defense.paths.logits(block.clean)
+        logits = defense.logits(block.clean)
     wrong = logits.scatter(1, block.labels.unsqueeze(1), -torch.inf)
     return wrong.argsort(dim=1, descending=True, stable=True)[:, rank - 1]
 

@@ -1,10 +1,13 @@
 """What a network shows of images, as tensors: logits, features and feature paths (eq. 2), differentiable."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
+
+from featurepaths.storage import layers_in, open_hdf5
 
 
 class Observed(NamedTuple):
@@ -30,6 +33,12 @@ def observe(logits: Tensor, features: list[Tensor], centroids: Sequence[Tensor])
     """
     by_layer = [_cosine(feature, found) for feature, found in zip(features, centroids, strict=True)]
     return Observed(logits, features, torch.stack(by_layer, dim=1))
+
+
+def read_centroids(path: Path) -> list[Tensor]:
+    """Return the centroids [C, d_l] of every layer, from their artefact."""
+    with open_hdf5(path) as file:
+        return [torch.from_numpy(file[name][:]) for name in layers_in(file)]
 
 
 def unit(vectors: Tensor) -> Tensor:

@@ -8,7 +8,12 @@ from featurepaths.recognition.votes import nearest_classes
 
 def layer_accuracy(paths: FeaturePaths) -> np.ndarray:
     """Return the accuracy of each layer's nearest centroid alone: [L]."""
-    return (paths.of_each(nearest_classes) == paths.labels[:, None]).mean(axis=0)
+    return accuracy_of_votes(paths.of_each(nearest_classes), paths.labels)
+
+
+def accuracy_of_votes(votes: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Return the share of images whose class, `labels` [N], each layer votes for, by votes [N, L]: [L]."""
+    return (votes == labels[:, None]).mean(axis=0)
 
 
 def best_layers(adversarial_accuracy: np.ndarray, count: int) -> list[int]:

@@ -11,16 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from featurepaths.calibration import read_calibration
 from featurepaths.data import Split, class_names_in
 from featurepaths.errors import FeaturePathsError
-from featurepaths.stages.dumps import read_centroids
-from featurepaths.storage import open_hdf5, read_json, read_origin
+from featurepaths.storage import open_hdf5, read_origin
 
 if TYPE_CHECKING:  # torch is imported late, so that --help needs none of it
     import torch
 
     from featurepaths.adaptive.run import Budget, Target
-    from featurepaths.defense import Calibration
 
 INPUTS = ("checkpoint", "data", "centroids", "threshold", "selection", "detectors", "attack")
 """The arguments that `add_arguments` adds: files, in this order."""
@@ -67,7 +66,7 @@ def load_target(arguments: Namespace, device: torch.device) -> tuple[Target, Map
     from featurepaths.detection.rivals import read_rival
     from featurepaths.networks.checkpoint import load_checkpoint
     from featurepaths.networks.precision import resolve_precision
-    from featurepaths.paths.network import PathNetwork
+    from featurepaths.paths.observed import read_centroids
 
     settings = arguments.settings
     network, description = load_checkpoint(arguments.checkpoint, device)
@@ -78,34 +77,17 @@ def load_target(arguments: Namespace, device: torch.device) -> tuple[Target, Map
     calibration = read_calibration(arguments.threshold, arguments.selection, settings["tie"])
 
     def defense(its_network: torch.nn.Module, its_precision: str) -> FeaturePathDefense:
-        return FeaturePathDefense(PathNetwork(its_network, layers, centroids, pooling, its_precision), calibration)
+        made = FeaturePathDefense(its_network, layers, pooling, precision=its_precision)
+        return made.freeze(centroids, calibration)
 
-    exact = rough = defense(network, "float32").eval()
+    exact = rough = defense(network, "float32")
     if precision != "float32":  # a copy, because it lays the weights out anew
-        rough = defense(copy.deepcopy(network), precision).eval()
+        rough = defense(copy.deepcopy(network), precision)
     with open_hdf5(arguments.detectors) as file:
         detectors = {
             name: (read_rival(group).to(device).score, float(group.attrs["scale"])) for name, group in file.items()
         }
     return Target(exact, rough, detectors), description, precision
-
-
-def read_calibration(threshold: Path, selection: Path, tie: str) -> Calibration:
-    """Return what a defence was calibrated to, from its artefacts."""
-    from featurepaths.defense import Calibration
-
-    detector, voters = read_json(threshold), read_json(selection)
-    for path, found in ((threshold, detector), (selection, voters)):
-        if found["protocol"] != "held-out":
-            raise FeaturePathsError(f"{path} is of protocol {found['protocol']}; an adaptive attack needs held-out.")
-    return Calibration(
-        layers=detector["layers"],
-        weights=np.array(detector["weights"]),
-        threshold=detector["thresholds"]["otsu"],
-        voting_layers=voters["layers"],
-        voting_weights=np.array(voters["weights"]),
-        tie=tie,
-    )
 
 
 def budget_of(settings: Any, description: Mapping[str, Any], device: torch.device) -> Budget:

@@ -1,0 +1,104 @@
+"""A network together with the layers that are read: from images to features in one differentiable pass."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from featurepaths.errors import FeaturePathsError
+from featurepaths.networks.precision import InPrecision
+from featurepaths.networks.tap import forward_intermediates
+from featurepaths.paths.features import POOLINGS
+
+
+class Encoder(nn.Module):
+    """Maps images [N, C, H, W] in [0, 1] to the pooled features of a network's layers.
+
+    Parameters
+    ----------
+    network
+        The classifier: logits [N, classes]. Where `precision` is not ``float32`` it is laid out anew: give a copy.
+    layers
+        Names of the modules whose outputs are the layers, in order.
+    pooling
+        A name of `featurepaths.paths.features.POOLINGS`.
+    precision
+        ``float32`` or ``bfloat16``: how the network's pass is computed. Features are always float32.
+
+    Raises
+    ------
+    FeaturePathsError
+        If there is no layer, or no module, of such a name, one is named twice, or there is no such pooling.
+    """
+
+    def __init__(self, network: nn.Module, layers: Sequence[str], pooling: str, precision: str = "float32"):
+        super().__init__()
+        known = dict(network.named_modules())
+        if isinstance(layers, str) or not layers or len(set(layers)) < len(layers):
+            raise FeaturePathsError(f"layers is a list of the names of one or more different modules, not {layers!r}.")
+        if missing := [name for name in layers if not name or name not in known]:
+            raise FeaturePathsError(
+                f"The network has no module {missing[0]!r}. Its named_modules() are: {', '.join(filter(None, known))}."
+            )
+        if pooling not in POOLINGS:
+            raise FeaturePathsError(f"There is no pooling {pooling!r}; there are {', '.join(POOLINGS)}.")
+        self.network = InPrecision(network, precision)
+        self.layers = list(layers)
+        self.pooling = pooling
+        self.widths: list[int] | None = None
+        """How many values the feature of each layer has; known after the first images."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return the features of all layers side by side, [N, D]: the one tensor that pytorch-ood's detectors take."""
+        return torch.cat(self.features(images)[1], dim=1)
+
+    def features(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Run the network once and return its logits [N, classes] and each layer's pooled feature [N, d], in float32.
+
+        Raises
+        ------
+        FeaturePathsError
+            If a layer does not run, or gives something else than one tensor of every image that can be pooled.
+        """
+        try:
+            logits, outputs = forward_intermediates(self.network, images, [f"network.{name}" for name in self.layers])
+        except KeyError as error:
+            name = str(error.args[0]).removeprefix("network.")
+            raise FeaturePathsError(f"Layer {name} does not run when the network does: name another.") from error
+        found = [self._pool(name, output, len(images)) for name, output in zip(self.layers, outputs, strict=True)]
+        self.widths = [feature.shape[1] for feature in found]
+        return logits, found
+
+    def split(self, features: Tensor | Sequence[Tensor]) -> list[Tensor]:
+        """Return features by layer, [N, d] each, from what `forward` or `features` gives.
+
+        Raises
+        ------
+        FeaturePathsError
+            If they are not of as many layers or values.
+        """
+        if not isinstance(features, Tensor):
+            parts = list(features)
+        elif len(self.layers) == 1:
+            parts = [features]
+        elif self.widths is None:
+            raise FeaturePathsError("How wide each layer is is not known yet: give features as a list, one a layer.")
+        else:
+            parts = list(features.split(self.widths, dim=1)) if features.shape[1] == sum(self.widths) else []
+        widths = [part.shape[1] for part in parts]
+        if len(parts) != len(self.layers) or self.widths not in (None, widths):
+            raise FeaturePathsError(
+                f"These features are not those of the {len(self.layers)} layers {', '.join(self.layers)} with pooling "
+                f"{self.pooling}" + (f", of {self.widths} values." if self.widths else ".")
+            )
+        return parts
+
+    def _pool(self, name: str, output: object, count: int) -> Tensor:
+        if not isinstance(output, Tensor):
+            raise FeaturePathsError(f"Layer {name} gives a {type(output).__name__}, not a tensor: name another.")
+        if output.ndim < 2 or len(output) != count or (self.pooling == "mean" and output.ndim != 4):
+            raise FeaturePathsError(
+                f"Layer {name} gives a tensor of shape {list(output.shape)} for {count} images, which pooling "
+                f"{self.pooling} cannot use: name another layer{' or use flatten' * (self.pooling == 'mean')}."
+            )
+        return POOLINGS[self.pooling](output.float())
