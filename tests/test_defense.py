@@ -322,7 +322,6 @@ def test_layers_and_poolings_that_are_none_are_told(layers, pooling, message):
     [
         ("unused", "flatten", "unused does not run"),
         ("pair", "flatten", "pair gives a tuple"),
-        ("dropout", "mean", r"dropout gives a tensor of shape \[20, 3\].* or use flatten"),
     ],
 )
 def test_layers_that_give_something_odd_are_told(layer, pooling, message):

@@ -3,11 +3,11 @@
 from importlib import import_module
 from typing import Any
 
-_PUBLIC = {"FeaturePathDefense": "defense", "FeaturePathsError": "errors"}
+_PUBLIC = {"FeaturePathDefense": "defense", "FeaturePathsError": "errors", "find_layers": "networks.layers"}
 """Public names by their modules: imported when asked for, and named in strings, because the digest of a stage's code
 covers all that this module imports. `__init__.pyi` is what type checkers read."""
 
-__all__ = ["FeaturePathDefense", "FeaturePathsError"]
+__all__ = ["FeaturePathDefense", "FeaturePathsError", "find_layers"]
 
 
 def __getattr__(name: str) -> Any:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from featurepaths.errors import FeaturePathsError
+from featurepaths.networks.tap import as_tensor
 
 CONTAINERS = (nn.Sequential, nn.ModuleList)
 """What blocks are held in. A subclass does something of its own: it is a block."""
@@ -118,14 +119,7 @@ def _try_out(network: nn.Module, names: Sequence[str], image_shape: Sequence[int
         if order.count(name) != 1:
             raise FeaturePathsError(f"Module '{name}' runs {order.count(name)} times in a pass; a layer runs once.")
     for name, output, version in ran:
-        if not isinstance(output, Tensor):
-            raise FeaturePathsError(f"Module '{name}' gives a {type(output).__name__}; a layer gives a tensor.")
-        if not 2 <= output.dim() <= 4 or len(output) != 2:
-            shape = list(output.shape)
-            raise FeaturePathsError(
-                f"Module '{name}' gives {shape} for 2 images; a layer gives [N, d], tokens [N, T, d] or maps "
-                "[N, d, H, W]."
-            )
+        output = as_tensor(name, output, 2)
         if output._version != version:
             raise FeaturePathsError(
                 f"What module '{name}' gives is changed in place by what follows. Take that as the layer instead."

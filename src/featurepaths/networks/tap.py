@@ -5,6 +5,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from featurepaths.errors import FeaturePathsError
+
+WRAPPED = "network."
+"""What our wrappers put before a module's name."""
+
 
 def forward_intermediates(network: nn.Module, images: Tensor, layers: Sequence[str]) -> tuple[Tensor, list[Tensor]]:
     """Run `network` once and return its logits and the outputs of the modules named `layers`, in that order.
@@ -15,11 +20,13 @@ def forward_intermediates(network: nn.Module, images: Tensor, layers: Sequence[s
     ------
     AttributeError
         If the network has no module of such a name.
+    FeaturePathsError
+        If a module does not run, or does not give a tensor with a feature for each image.
     """
-    found: dict[str, Tensor] = {}
+    found: dict[str, object] = {}
 
     def keep(name: str):
-        def hook(module: nn.Module, inputs: tuple, output: Tensor) -> None:
+        def hook(module: nn.Module, inputs: tuple, output: object) -> None:
             found[name] = output
 
         return hook
@@ -30,8 +37,35 @@ def forward_intermediates(network: nn.Module, images: Tensor, layers: Sequence[s
     finally:
         for handle in handles:
             handle.remove()
+    if missing := [name for name in layers if name not in found]:
+        raise FeaturePathsError(f"Layer {called(missing[0])} does not run when the network does: name another.")
     is_square = images.shape[-2] == images.shape[-1]
-    return logits, [features_first(found[name], is_square) for name in layers]
+    return logits, [features_first(as_tensor(name, found[name], len(images)), is_square) for name in layers]
+
+
+def called(name: str) -> str:
+    """Return what users call a module that may stand in wrappers of ours."""
+    while name.startswith(WRAPPED):
+        name = name.removeprefix(WRAPPED)
+    return name
+
+
+def as_tensor(name: str, output: object, count: int) -> Tensor:
+    """Return what the module `name` gave for `count` images, if that can be a layer's output.
+
+    Raises
+    ------
+    FeaturePathsError
+        If it is no tensor, or not [N, d], tokens [N, T, d] or maps [N, d, H, W].
+    """
+    if not isinstance(output, Tensor):
+        raise FeaturePathsError(f"Layer {called(name)} gives a {type(output).__name__}, not a tensor: name another.")
+    if not 2 <= output.dim() <= 4 or len(output) != count:
+        raise FeaturePathsError(
+            f"Layer {called(name)} gives {list(output.shape)} for {count} images, not [N, d], tokens [N, T, d] or maps "
+            "[N, d, H, W]: name another."
+        )
+    return output
 
 
 def features_first(output: Tensor, of_square_images: bool) -> Tensor:

@@ -58,14 +58,10 @@ class Encoder(nn.Module):
         Raises
         ------
         FeaturePathsError
-            If a layer does not run, or gives something else than one tensor of every image that can be pooled.
+            If a layer does not run, or does not give a tensor with a feature for each image.
         """
-        try:
-            logits, outputs = forward_intermediates(self.network, images, [f"network.{name}" for name in self.layers])
-        except KeyError as error:
-            name = str(error.args[0]).removeprefix("network.")
-            raise FeaturePathsError(f"Layer {name} does not run when the network does: name another.") from error
-        found = [self._pool(name, output, len(images)) for name, output in zip(self.layers, outputs, strict=True)]
+        logits, outputs = forward_intermediates(self.network, images, [f"network.{name}" for name in self.layers])
+        found = [POOLINGS[self.pooling](output.float()) for output in outputs]
         self.widths = [feature.shape[1] for feature in found]
         return logits, found
 
@@ -92,13 +88,3 @@ class Encoder(nn.Module):
                 f"{self.pooling}" + (f", of {self.widths} values." if self.widths else ".")
             )
         return parts
-
-    def _pool(self, name: str, output: object, count: int) -> Tensor:
-        if not isinstance(output, Tensor):
-            raise FeaturePathsError(f"Layer {name} gives a {type(output).__name__}, not a tensor: name another.")
-        if output.ndim < 2 or len(output) != count or (self.pooling == "mean" and output.ndim != 4):
-            raise FeaturePathsError(
-                f"Layer {name} gives a tensor of shape {list(output.shape)} for {count} images, which pooling "
-                f"{self.pooling} cannot use: name another layer{' or use flatten' * (self.pooling == 'mean')}."
-            )
-        return POOLINGS[self.pooling](output.float())
