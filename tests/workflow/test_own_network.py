@@ -1,0 +1,113 @@
+"""A network of one's own through Snakemake: taken as it is, attacked and defended as any other."""
+
+import shutil
+
+import h5py
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+import torchvision
+
+from tests.conftest import Workflow, jobs
+
+NETS = """
+import torchvision
+
+
+def transformer(layers):
+    return torchvision.models.VisionTransformer(32, 8, layers, 2, 16, 32, num_classes=10)
+"""
+EXPERIMENT = {
+    "name": "own",
+    "seeds": [4],
+    "data": {"source": "digits", "test": 0.1, "calibration": 0.1},
+    "models": {
+        "vit": {
+            "factory": "nets:transformer",
+            "arguments": {"layers": 4},
+            "checkpoint": "vit.pth",
+            "mean": [0.3, 0.3, 0.3],
+            "std": [0.4, 0.4, 0.4],
+        }
+    },
+    "attacks": {"apgd": {"eps": "1/20", "iterations": 2, "keep": ["max-loss"]}},
+    "calibration": {"attack": "apgd", "keep": "max-loss"},
+    "features": {"poolings": ["mean"]},
+    "detectors": ["confidence"],
+    "adaptive": {"attack": "apgd", "images": 20, "iterations": 2, "losses": ["ce"], "targets": 0, "controls": None},
+}
+
+
+def network(seed=0):
+    torch.manual_seed(seed)
+    made = torchvision.models.VisionTransformer(32, 8, 4, 2, 16, 32, num_classes=10).eval()
+    torch.nn.init.normal_(made.heads.head.weight)  # torchvision's are zeros
+    return made
+
+
+@pytest.fixture(scope="module")
+def own(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("own")
+    (folder / "nets.py").write_text(NETS)
+    weights = {f"module.{name}": value for name, value in network().state_dict().items()}
+    torch.save({"epoch": 1, "state_dict": weights}, folder / "vit.pth")
+    workflow = Workflow(folder, EXPERIMENT)
+    workflow()
+    return workflow
+
+
+def copied(own, folder):
+    """Return the experiment in another folder, with the results of `own`, which are not touched."""
+    for name in ("nets.py", "vit.pth"):
+        shutil.copy(own.folder / name, folder)
+    (folder / "results").symlink_to(own.folder / "results")
+    return Workflow(folder, EXPERIMENT)
+
+
+def test_every_table_is_there_and_no_training(own):
+    names = {path.stem for path in (own.results / "tables").glob("*.csv")}
+    assert {"accuracy", "architecture", "comparison", "detection", "evasion", "recognition", "summary"} <= names
+    assert not (own.results / "vit-given-s4/training.csv").exists()
+    assert not (own.results / "figures/training.png").exists()
+    accuracy = pd.read_csv(own.results / "tables/accuracy.csv")
+    assert set(accuracy["training"]) == {"given"}
+    assert set(accuracy["model"]) == {"vit"}
+    (row,) = pd.read_csv(own.results / "tables/architecture.csv").to_dict("records")
+    assert (row["intermediate_dim"], row["blocks"]) == ("16×17", 4)
+
+
+def test_what_is_measured_is_the_network_that_was_given(own):
+    with h5py.File(own.results / "data.h5") as file:
+        rows = np.flatnonzero(file["split"][:] == b"test")
+        images, labels = file["images"][rows], file["labels"][rows]
+    pixels = torch.from_numpy(images).permute(0, 3, 1, 2) / 255
+    taps = []
+    given = network()
+    for block in given.encoder.layers:
+        block.register_forward_hook(lambda module, inputs, output: taps.append(output))
+    with torch.no_grad():
+        logits = given((pixels - 0.3) / 0.4)
+    accuracy = pd.read_csv(own.results / "tables/accuracy.csv")
+    undefended = accuracy[accuracy["method"] == "undefended"].iloc[0]
+    assert undefended["clean_accuracy"] == pytest.approx((logits.argmax(dim=1).numpy() == labels).mean())
+    with h5py.File(own.results / "vit-given-s4/features/mean/test.h5") as file:
+        for number, tokens in enumerate(taps, start=1):
+            np.testing.assert_allclose(file[f"layer{number}"][:], tokens.mean(dim=1).numpy(), rtol=2e-3, atol=2e-3)
+
+
+def test_nothing_is_made_again_until_code_or_weights_change(own, tmp_path):
+    workflow = copied(own, tmp_path)
+    assert "Nothing to be done" in workflow("--dry-run")
+    whole = jobs(workflow("--dry-run", "--forceall"))
+    but_data = {rule: count for rule, count in whole.items() if rule != "data"}
+    (tmp_path / "nets.py").write_text(NETS + "\n\nMORE = 1\n")
+    assert jobs(workflow("--dry-run")) == but_data
+    (tmp_path / "nets.py").write_text(NETS)
+    assert "Nothing to be done" in workflow("--dry-run")
+    torch.save(network(1).state_dict(), tmp_path / "vit.pth")
+    assert jobs(workflow("--dry-run")) == but_data
+    (tmp_path / "vit.pth").unlink()
+    told = workflow("--dry-run", succeeds=False)
+    assert "vit.pth cannot be read (No such file or directory)" in told
+    assert "Traceback" not in told
