@@ -98,7 +98,8 @@ def test_everything_is_whole_numbers():
     made = estimator()
     run = "resnet20-standard-s0"
     needs = [made.reading(), made.training(run, True), made.attack(run, "apgd", False), made.features(run, True),
-             made.over_features(run), made.over_paths()]  # fmt: skip
+             made.over_features(run), made.over_paths(), made.detectors(run, False),
+             made.streamed_classes(run, True), made.streamed_paths(run, False)]  # fmt: skip
     for one in needs:
         assert isinstance(one, Needs)
         assert all(isinstance(value, int) and value > 0 for value in one)

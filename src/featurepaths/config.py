@@ -357,8 +357,17 @@ class Features(Section):
         "mean",
     ]
     """`flatten` takes every value of a layer (the paper's reading), `mean` the average of each channel."""
-    keep: bool = True
-    """Whether feature dumps, by far the largest artefacts, stay on disk once nothing needs them any more."""
+    storage: Literal["keep", "temporary", "stream"] = "keep"
+    """Where features are between the stages. `keep` dumps them to disk, by far the largest artefacts; `temporary`
+    removes a dump once nothing needs it any more; `stream` dumps nothing: networks run again wherever features are
+    needed, at the same results but for float16's rounding."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _keep_has_another_name(cls, given: Any) -> Any:
+        if isinstance(given, Mapping) and "keep" in given:
+            raise ValueError("keep is called storage now; write storage: keep, or storage: temporary for keep: false")
+        return given
 
 
 class Collapsed(Section):
