@@ -62,7 +62,7 @@ def _stages(folder: Path, count: int) -> dict[str, tuple[list[int], int]]:
     common = ["--settings", json.dumps({"torch_threads": 1}), "--device", "cpu"]
     found = {}
     checkpoints = {}
-    for name, width in (("narrow", 4), ("wide", 64)):
+    for name, width in (("narrow", 4), ("middle", 16), ("wide", 64)):
         # the attack writes many bytes an image whatever the network, so a narrow one will do
         checkpoints[name] = folder / name / "checkpoint.safetensors"
         network = ResNet("resnet18", 10, width)
@@ -78,6 +78,14 @@ def _stages(folder: Path, count: int) -> dict[str, tuple[list[int], int]]:
                  "--checkpoint", checkpoints["narrow"], "--adversarial", adversarial)  # fmt: skip
     image = pixels[0].nbytes
     found["attack"] = peak, image + adversarial.stat().st_size // count
+    made, images = ["--checkpoint", checkpoints["middle"]], folder / "streamed/paths/flatten/train.h5"
+    centres = folder / "streamed/centroids/flatten.h5"
+    size = image + 2 * sum(2 * 16 * 2**stage * (16 // 2**stage) ** 2 for stage in range(4))  # what a dump would hold
+    collapse = folder / "streamed/collapse/flatten.json"
+    peak = _peak("streamed_classes", *common, *made, "--data", data, "--centroids", centres, "--collapse", collapse)
+    found["class means and collapse metrics, streamed"] = peak, size
+    peak = _peak("streamed_paths", *common, *made, "--images", data, "--centroids", centres, "--paths", images)
+    found["similarities, streamed"] = peak, size
     for pooling in ("mean", "flatten"):
         dump = folder / "features" / pooling / "train.h5"
         peak = _peak("features", *common, "--checkpoint", checkpoints["wide"], "--data", data, "--features", dump,

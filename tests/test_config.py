@@ -72,7 +72,7 @@ def test_schema_in_the_repository_is_the_models_schema():
         ("attacks.apgd.eps", "8/0", "attacks.apgd.eps: '8/0' is not a number or a fraction"),
         ("attacks.apgd.eps", 0, "attacks.apgd.eps: should be greater than 0"),
         ("features.storage", "dump", "features.storage: input should be 'keep', 'temporary' or 'stream', not 'dump'"),
-        ("features.keep", False, "features: keep is called storage now; write storage: keep, or storage: temporary for "),
+        ("features.keep", False, "features: keep is called storage now; write storage: keep, or storage: temporary"),
         ("attacks.apgd.eps", None, "attacks.apgd.eps: missing"),
         (
             "attacks.apgd.method",

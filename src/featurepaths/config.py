@@ -346,7 +346,8 @@ class Shards(Section):
     attacks: int = Field(1, ge=1)
     """Jobs that each attack is split into."""
     features: int = Field(1, ge=1)
-    """Jobs that each extraction of features is split into; one passes through the network once, an attack 40 times."""
+    """Jobs that each extraction of features is split into, or, where features are streamed, the feature paths of some
+    images; one passes through the network once, an attack 40 times."""
 
 
 class Features(Section):

@@ -357,7 +357,8 @@ def test_temporary_dumps_are_not_missed(complete, tmp_path):
     workflow = copied(complete, tmp_path)
     for path in workflow.results.glob("*/features/*/*.h5"):
         path.unlink()
-    Workflow(tmp_path, EXPERIMENT | {"features": {"poolings": ["mean"], "storage": "temporary"}, "recognition": {"layers": [1]}})
+    temporary = {"poolings": ["mean"], "storage": "temporary"}
+    Workflow(tmp_path, EXPERIMENT | {"features": temporary, "recognition": {"layers": [1]}})
     assert jobs(workflow("--dry-run")) == both(selection=3, recognition=2, run_figures=2) | SHOWN | JUDGED
 
 
