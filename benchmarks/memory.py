@@ -78,14 +78,14 @@ def _stages(folder: Path, count: int) -> dict[str, tuple[list[int], int]]:
                  "--checkpoint", checkpoints["narrow"], "--adversarial", adversarial)  # fmt: skip
     image = pixels[0].nbytes
     found["attack"] = peak, image + adversarial.stat().st_size // count
-    made, images = ["--checkpoint", checkpoints["middle"]], folder / "streamed/paths/flatten/train.h5"
-    centres = folder / "streamed/centroids/flatten.h5"
-    size = image + 2 * sum(2 * 16 * 2**stage * (16 // 2**stage) ** 2 for stage in range(4))  # what a dump would hold
-    collapse = folder / "streamed/collapse/flatten.json"
-    peak = _peak("streamed_classes", *common, *made, "--data", data, "--centroids", centres, "--collapse", collapse)
-    found["class means and collapse metrics, streamed"] = peak, size
-    peak = _peak("streamed_paths", *common, *made, "--images", data, "--centroids", centres, "--paths", images)
-    found["similarities, streamed"] = peak, size
+    streamed = [*common, "--checkpoint", checkpoints["middle"]]
+    centres, paths, collapse = (folder / "streamed" / name for name in ("flatten.h5", "train.h5", "flatten.json"))
+    for name, stage, *arguments in (
+        ("classes", "streamed_classes", "--data", data, "--centroids", centres, "--collapse", collapse),
+        ("similarities", "streamed_paths", "--images", data, "--centroids", centres, "--paths", paths),
+    ):
+        size = image + 2 * 15_360  # what a dump of this network's flattened features would hold
+        found[f"{name}, streamed"] = _peak(stage, *streamed, *arguments), size
     for pooling in ("mean", "flatten"):
         dump = folder / "features" / pooling / "train.h5"
         peak = _peak("features", *common, "--checkpoint", checkpoints["wide"], "--data", data, "--features", dump,
