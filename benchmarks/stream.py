@@ -19,8 +19,11 @@ from torchvision.models import resnet50
 
 from featurepaths.batches import blocks, fill, to_tensor
 from featurepaths.collapse import CollapseMeter
+from featurepaths.detection.rivals import Mahalanobis, NearestNeighbours, learn
 from featurepaths.paths.similarity import ClassSums, centroids_of, similarity_of
 from featurepaths.paths.stream import FeatureStream
+from featurepaths.stages.images import Images
+from featurepaths.stages.shown import Network, Stream
 
 CLASSES = 10
 PIXELS = 224
@@ -71,6 +74,12 @@ def measure(count: int, folder: Path) -> list[dict[str, object]]:
             meters.clear()
             compared = {key: _Similarity(centroids[key.name][:]) for key in keys}
             found.append(_measured("similarities", count, lambda: _read(stream, compared, labels)))  # noqa: B023
+        shown = Stream(
+            Network(network, layers, "flatten", "cpu"),
+            Images(pixels, labels, np.arange(count)),
+            [torch.from_numpy(centroids[f"layer{number}"][:]) for number in range(1, len(layers) + 1)],
+        )
+        found.append(_measured("detectors that learn", count, lambda: _learn(shown)))
         centroids.close()
     sizes = {path.name: path.stat().st_size for path in folder.iterdir()}
     print(f"{len(layers)} layers, {values} values an image: {2 * values / 1e6:.1f} MB in float16; {count} images")
@@ -96,6 +105,11 @@ def _bare(network: nn.Module, pixels: h5py.Dataset) -> None:
 def _read(stream: FeatureStream, gatherers: dict, labels: np.ndarray) -> None:
     for _ in stream.read(gatherers, lambda key, rows, features: gatherers[key].add(features, labels[rows])):
         pass
+
+
+def _learn(shown: Stream) -> None:
+    rivals = [Mahalanobis(), NearestNeighbours()]
+    learn(rivals, shown, [width for width, number in ((256, 3), (512, 4), (1024, 6), (2048, 3)) for _ in range(number)])
 
 
 def _measured(what: str, count: int, call: Callable[[], object]) -> dict[str, object]:

@@ -60,9 +60,10 @@ class CollapseMeter:
         size = max(CHUNK_VALUES // features.shape[1], 1)  # copies in float64 are large
         for start in range(0, len(labels), size):
             some, of = features[start : start + size].astype(np.float64), labels[start : start + size]
-            self.within += float((((some - self.means[of]) @ self.whitening.T) ** 2).sum())
             # |h - m_c|^2 without |h|^2, which is the same for every class
-            self.nearest += int(((self.squared_means - 2 * some @ self.means.T).argmin(axis=1) == of).sum())
+            self.nearest += int(((self.squared_means - 2 * (some @ self.means.T)).argmin(axis=1) == of).sum())
+            some -= self.means[of]
+            self.within += float(((some @ self.whitening.T) ** 2).sum())
 
     def result(self) -> Collapse:
         """Return the metrics of the images taken in."""

@@ -255,7 +255,7 @@ def table():
     """Return the changes and what they start as a table in Markdown."""
     lines = [f"| Changed | runs again | of {TOTAL} jobs |", "|---|---|---|"]
     for change in CHANGES:
-        rules = [rule for rule in ("data", *RUN, *STREAMED, *ENDS) if rule in change.jobs]
+        rules = [rule for rule in ("data", *STREAMED, *RUN, *ENDS) if rule in change.jobs]
         shown = ", ".join(rules).replace("_", " ") or "nothing"
         shown = {len(EVERYTHING): "everything", len(TRAINED): "everything but data"}.get(len(rules), shown)
         lines.append(f"| {change.what} | {shown} | {sum(change.jobs.values())} |")
