@@ -59,7 +59,7 @@ def artefacts_of(artefact):
 
 
 def storing(storage, poolings=("flatten", "mean")):
-    return plan_of({}, features={"storage": storage, "poolings": list(poolings)})
+    return plan_of({}, features={"storage": storage, "poolings": list(poolings)}, adaptive=None)
 
 
 def test_a_stream_makes_the_same_artefacts_as_dumps_but_for_the_dumps():

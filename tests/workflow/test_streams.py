@@ -71,7 +71,7 @@ def test_collapse_metrics_are_those_of_dumps(streamed, pooling):
     for one, other in zip(found, expected, strict=True):
         assert one["pfc1"] == pytest.approx(other["pfc1"], rel=1e-3)
         assert one["pfc2"] == pytest.approx(other["pfc2"], rel=1e-3)
-        assert one["pfc3"] == pytest.approx(other["pfc3"], abs=2e-3)
+        assert one["pfc3"] == pytest.approx(other["pfc3"], abs=5e-3)
 
 
 @pytest.mark.parametrize("pooling", POOLINGS)

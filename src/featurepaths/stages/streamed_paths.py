@@ -7,7 +7,7 @@ import numpy as np
 from featurepaths.errors import FeaturePathsError
 from featurepaths.stages import command
 from featurepaths.stages.images import open_images, parts_by_name
-from featurepaths.storage import create_hdf5, open_hdf5, read_origin
+from featurepaths.storage import RowWriter, create_hdf5, open_hdf5, read_origin
 
 
 def main(arguments):
@@ -38,19 +38,20 @@ def main(arguments):
         stream = FeatureStream(network, layers, images.pixels, [pooling], device, mine)
         first, last = extent(mine).start, extent(mine).stop
         file.attrs["device"] = device_name(device)
-        # in the order in which a gathered artefact has them
-        file["labels"], file["index"] = images.labels[first:last], images.index[first:last]
-        logits = file.create_dataset("logits", (last - first, stream.classes), np.float32)
-        similarity = file.create_dataset("similarity", (last - first, len(layers), stream.classes), np.float32)
+        write = RowWriter(file, extent(mine), {"labels": images.labels, "index": images.index})
+        # a row first, as in a gathered artefact, because the layers of one may come in several passes
+        row = np.zeros((min(last - first, 1), len(layers), stream.classes), np.float32)
+        write(slice(first, first + len(row)), {"logits": row[:, 0], "similarity": row})
         for keys in stream.passes():
             found = {key: centroids[key.name][:] for key in keys}
 
             def see(key, rows, features, found=found):
-                similarity[rows.start - first : rows.stop - first, key.layer - 1] = similarity_of(features, found[key])
+                part = slice(rows.start - first, rows.stop - first)
+                file["similarity"][part, key.layer - 1] = similarity_of(features, found[key])
 
             read = stream.read(keys, see)
-            for rows, of_block in progress(read, f"paths of {whole.stem}", len(mine), "blocks of 64"):
-                logits[rows.start - first : rows.stop - first] = of_block
+            for rows, logits in progress(read, f"paths of {whole.stem}", len(mine), "blocks of 64"):
+                write(rows, {"logits": logits})
     if arguments.shard is None:
         command.remove_shards(arguments.paths)
 
