@@ -7,8 +7,10 @@ from featurepaths import digests
 
 STAGES = ["data", "train", "network", "attack", "features", "gather", "centroids", "paths", "collapse", "threshold",
           "selection", "detection", "recognition", "tables", "run_figures", "summary_figures", "configuration",
-          "detectors", "rivals", "adaptive", "worst_case", "controls", "comparison", "comparison_figures"]  # fmt: skip
+          "detectors", "rivals", "adaptive", "worst_case", "controls", "comparison", "comparison_figures",
+          "streamed_classes", "streamed_paths"]  # fmt: skip
 
+STREAMED = {"streamed_classes", "streamed_paths"}
 ATTACKERS = {"attack", "adaptive", "controls"}
 
 
@@ -38,7 +40,7 @@ def affected(package, module, edit):
 
 
 def test_every_stage_is_listed_here():
-    shared = {"__init__", "command", "dumps", "frozen"}
+    shared = {"__init__", "command", "frozen", "images", "shown"}
     found = {path.stem for path in (digests.SOURCE / "stages").glob("*.py")}
     assert found - shared == set(STAGES)
 
@@ -64,9 +66,9 @@ def test_comments_docstrings_and_blank_lines_do_not_count(package, edit):
         ("attacks/zoo.py", {"attack", "controls"}),
         ("adaptive/objectives.py", {"adaptive", "controls"}),
         ("detection/rivals.py", {"detectors", "rivals", "adaptive", "controls"}),
-        ("networks/resnet.py", {"train", "network", "features", *ATTACKERS}),
-        ("paths/similarity.py", {"centroids", "paths", "collapse", "threshold", "adaptive", "controls"}),
-        ("collapse.py", {"collapse", "threshold", "adaptive", "controls"}),
+        ("networks/resnet.py", {"train", "network", "features", "detectors", "rivals", *STREAMED, *ATTACKERS}),
+        ("paths/similarity.py", {"centroids", "paths", "collapse", "threshold", "adaptive", "controls", *STREAMED}),
+        ("collapse.py", {"collapse", "threshold", "adaptive", "controls", "streamed_classes"}),
         ("defense.py", {"adaptive", "controls"}),  # which the package itself names, but only in a string
         ("views.py", {"adaptive", "controls"}),
         ("paths/aggregate.py", {"threshold", "selection", "detection", "recognition", "adaptive", "controls"}),
@@ -129,7 +131,7 @@ def test_python_versions_agree_on_a_syntax_tree():
 
 
 def test_stages_without_a_network_never_import_torch():
-    with_torch = {"train", "network", "features", "detectors", "rivals", *ATTACKERS}
+    with_torch = {"train", "network", "features", "detectors", "rivals", *STREAMED, *ATTACKERS}
     for stage in set(STAGES) - with_torch:
         waiting, seen = [f"featurepaths.stages.{stage}"], set()
         while waiting:

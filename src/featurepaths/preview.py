@@ -126,7 +126,7 @@ def disk_space(experiment: Experiment, size: DataSize, found: Mapping[str, Seque
     FeaturePathsError
         If they need more.
     """
-    if getattr(experiment.features, "storage", "") == "stream":
+    if experiment.features.storage == "stream":
         return "features are streamed: nothing is dumped"
     needed = sum(dump_bytes(experiment, size, model, layers) for model, layers in found.items())
     free = shutil.disk_usage(Path.cwd()).free

@@ -13,7 +13,7 @@ from sklearn.neighbors import NearestNeighbors
 
 from featurepaths.detection import density, rivals
 from featurepaths.detection.density import Density
-from featurepaths.detection.rivals import RIVALS, PathDensity, Transport, cross_fitted_scores, load, save
+from featurepaths.detection.rivals import RIVALS, PathDensity, Transport, cross_fitted_scores, learn, load, save
 from featurepaths.errors import FeaturePathsError
 from featurepaths.paths.observed import Observed, observe
 
@@ -509,8 +509,8 @@ def test_a_label_that_no_calibration_image_has_is_scored():
 
 def cross_fitted(name, train, calibration, labels, **options):
     rival = RIVALS[name]()
-    rival.learn(train, CHANNELS)
-    return cross_fitted_scores(rival, calibration, labels, **options)
+    learn([rival], train, CHANNELS)
+    return cross_fitted_scores(rival, rival.evidence(calibration), labels, **options)
 
 
 @pytest.mark.parametrize("name", RIVALS)

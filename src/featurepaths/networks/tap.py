@@ -1,6 +1,6 @@
 """Reading the output of any named layer of any network during a forward pass."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +14,19 @@ WRAPPED = "network."
 def forward_intermediates(network: nn.Module, images: Tensor, layers: Sequence[str]) -> tuple[Tensor, list[Tensor]]:
     """Run `network` once and return its logits and the outputs of the modules named `layers`, in that order.
 
-    Outputs are given as [N, d, ...], features first: see `features_first`.
+    Outputs and errors are those of `forward_seeing`.
+    """
+    found: dict[str, Tensor] = {}
+    logits = forward_seeing(network, images, layers, found.__setitem__)
+    return logits, [found[name] for name in layers]
+
+
+def forward_seeing(
+    network: nn.Module, images: Tensor, layers: Sequence[str], see: Callable[[str, Tensor], None]
+) -> Tensor:
+    """Run `network` once and return its logits; call `see` with a layer's name and output whenever it has one.
+
+    What `see` does not keep is free for the layers that follow. Outputs are given features first: see `features_first`.
 
     Raises
     ------
@@ -23,24 +35,25 @@ def forward_intermediates(network: nn.Module, images: Tensor, layers: Sequence[s
     FeaturePathsError
         If a module does not run, or does not give a tensor with a feature for each image.
     """
-    found: dict[str, object] = {}
+    is_square = images.shape[-2] == images.shape[-1]
+    left = set(layers)
 
-    def keep(name: str):
+    def hook_of(name: str):
         def hook(module: nn.Module, inputs: tuple, output: object) -> None:
-            found[name] = output
+            see(name, features_first(as_tensor(name, output, len(images)), is_square))
+            left.discard(name)
 
         return hook
 
-    handles = [network.get_submodule(name).register_forward_hook(keep(name)) for name in layers]
+    handles = [network.get_submodule(name).register_forward_hook(hook_of(name)) for name in layers]
     try:
         logits = network(images)
     finally:
         for handle in handles:
             handle.remove()
-    if missing := [name for name in layers if name not in found]:
-        raise FeaturePathsError(f"Layer {called(missing[0])} does not run when the network does: name another.")
-    is_square = images.shape[-2] == images.shape[-1]
-    return logits, [features_first(as_tensor(name, found[name], len(images)), is_square) for name in layers]
+    if left:
+        raise FeaturePathsError(f"Layer {called(min(left))} does not run when the network does: name another.")
+    return logits
 
 
 def called(name: str) -> str:
