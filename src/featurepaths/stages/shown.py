@@ -89,7 +89,7 @@ class Stream(Shown):
         self.network, self.pixels = network, images.pixels
 
     def __iter__(self):
-        """Run the network, a block of 64 images at a time."""
+        """Run the network, a block of 64 images at a time; the features of one are gone when the next one comes."""
         import torch
 
         from featurepaths.paths.features import POOLINGS, run_blocks
@@ -105,6 +105,7 @@ class Stream(Shown):
             in_order = [features.pop(name) for name in layers]
             seen = observe(torch.from_numpy(logits).to(device), in_order, self.centroids)
             yield seen, torch.from_numpy(self.labels[rows]).to(device)
+            in_order.clear()  # the caller may still hold `seen`
 
 
 class Network(NamedTuple):
