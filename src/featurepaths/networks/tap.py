@@ -33,15 +33,17 @@ def forward_seeing(
     AttributeError
         If the network has no module of such a name.
     FeaturePathsError
-        If a module does not run, or does not give a tensor with a feature for each image.
+        If a module does not run just once, or does not give a tensor with a feature for each image.
     """
     is_square = images.shape[-2] == images.shape[-1]
     left = set(layers)
 
     def hook_of(name: str):
         def hook(module: nn.Module, inputs: tuple, output: object) -> None:
+            if name not in left:
+                raise FeaturePathsError(f"Layer {called(name)} runs more than once in a pass: name another.")
+            left.remove(name)
             see(name, features_first(as_tensor(name, output, len(images)), is_square))
-            left.discard(name)
 
         return hook
 
