@@ -48,7 +48,7 @@ format: $(ENV)/ready
 	$(BIN)/snakefmt Snakefile rules
 
 docs: $(ENV)/ready
-	$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet docs site
+	$(BIN)/python -m sphinx --fresh-env --fail-on-warning --keep-going --quiet docs site
 	@echo "Open site/index.html."
 
 readme: $(ENV)/ready
