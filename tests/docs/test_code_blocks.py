@@ -1,12 +1,15 @@
 """What the pages show: Python runs, configurations are valid, commands name what is there.
 
 A page that says ``<!-- needs: results/digits -->`` finds a finished experiment there: the tiny one, under the names of
-the default one. ``<!-- skip: next -->`` leaves the next block out.
+the default one. ``<!-- skip: next -->`` leaves the next block out, ``<!-- skip: next if(..., reason="...") -->`` where
+that holds.
 """
 
 import re
 import shlex
+from contextlib import suppress
 from importlib.util import find_spec
+from unittest import SkipTest
 
 import pytest
 import yaml
@@ -29,6 +32,10 @@ OF_NAMES = ("models", "training", "attacks")
 """Sections that an example adds to, as its own entries stand beside those of the configuration it is put into."""
 
 
+RUN_ELSEWHERE = {"own-data.md": "tests/workflow/test_own_data.py"}
+"""Pages whose Python needs an experiment between its blocks, and the tests that run them."""
+
+
 def pages_with(block):
     return [pytest.param(page, id=name_of(page)) for page in PAGES if block in page.read_text()]
 
@@ -44,12 +51,16 @@ def digits(tiny, tmp_path):
 
 @pytest.mark.parametrize("page", pages_with("```python"))
 def test_python_runs(page, request, tmp_path, monkeypatch):
+    if page.name in RUN_ELSEWHERE:
+        assert page.name in (ROOT / RUN_ELSEWHERE[page.name]).read_text()
+        return
     if "<!-- needs: results/digits -->" in page.read_text():
         request.getfixturevalue("digits")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MPLBACKEND", "agg")
     for example in Document.parse(str(page), SkipParser(), PythonCodeBlockParser()).examples():
-        example.evaluate()
+        with suppress(SkipTest):
+            example.evaluate()
 
 
 def check_configuration(example):
