@@ -38,7 +38,7 @@ def list_modules(app, page, source) -> None:
         return
     for path in sorted(SOURCES.glob("featurepaths/**/*.py")):
         parts = path.relative_to(SOURCES).with_suffix("").parts
-        if parts[1] not in NOT_FOR_CALLERS and parts[-1] != "__init__":
+        if parts[1] not in NOT_FOR_CALLERS and not parts[-1].startswith("__"):
             source[0] += f"\n## {'.'.join(parts[1:])}\n\n```{{eval-rst}}\n.. automodule:: {'.'.join(parts)}\n```\n"
 
 
