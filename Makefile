@@ -1,6 +1,6 @@
 # make run       the experiment of CONFIG and its report      make test   the tests; test-faults, test-slurm: long ones
 # make bench     speed and memory, as ratios                  make lock   requirements.lock from pyproject.toml
-# make lint      ruff, snakefmt and Snakemake's own linter
+# make lint      ruff, snakefmt and Snakemake's own linter    make docs   the site, from docs/
 CONFIG ?= config.yaml
 PYTHON ?= python3
 ENV = .venv
@@ -9,7 +9,7 @@ BIN = $(ENV)/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 NAME = $(shell $(BIN)/python -c 'import sys, yaml; print(yaml.safe_load(open(sys.argv[1]))["name"])' '$(CONFIG)')
 
-.PHONY: run test test-faults test-slurm slurm-demo bench lint format readme schema lock clean
+.PHONY: run test test-faults test-slurm slurm-demo bench lint format docs readme schema lock clean
 .DELETE_ON_ERROR:
 
 run: $(ENV)/ready
@@ -47,6 +47,10 @@ format: $(ENV)/ready
 	$(BIN)/ruff format .
 	$(BIN)/snakefmt Snakefile rules
 
+docs: $(ENV)/ready
+	$(BIN)/python -m sphinx --fresh-env --fail-on-warning --keep-going --quiet docs site
+	@echo "Open site/index.html."
+
 readme: $(ENV)/ready
 	$(BIN)/python -m tests.workflow.test_reruns README.md
 
@@ -67,7 +71,7 @@ $(ENV)/ready: requirements.lock
 # uv writes one lock for every platform; make lock UPGRADE=--upgrade takes newer versions. The override lets torchattacks
 # live beside Snakemake: see pyproject.toml.
 lock:
-	echo 'requests>=2.32' | uv pip compile pyproject.toml --extra attacks --extra bench --extra slurm --extra dev --override /dev/stdin \
+	echo 'requests>=2.32' | uv pip compile pyproject.toml --all-extras --override /dev/stdin \
 		--universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --quiet $(UPGRADE) \
 		--custom-compile-command 'make lock' --output-file requirements.lock
 

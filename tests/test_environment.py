@@ -1,16 +1,22 @@
 """The lock, the environments and the public commands fit together."""
 
 import re
+import shutil
 import subprocess
 import sys
+import tomllib
+import zipfile
+from email.parser import Parser
 from pathlib import Path
 
 import pytest
 import yaml
+from packaging.requirements import Requirement
 
 from tests.test_digests import STAGES
 
 ROOT = Path(__file__).parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
 
 def locked():
@@ -30,12 +36,87 @@ def test_the_lock_is_exact_and_names_no_index():
     assert "--index" not in text
 
 
-def test_the_conda_environment_has_the_locked_versions():
-    environment = yaml.safe_load((ROOT / "envs/featurepaths.yaml").read_text())
-    pins = dict(entry.split("==") for entry in environment["dependencies"][-1]["pip"])
-    text = (ROOT / "requirements.lock").read_text()
-    for name, version in pins.items():
-        assert re.search(rf"^{name}=={re.escape(version)}\b", text, flags=re.MULTILINE), name
+def locked_for(python):
+    """The locked versions for Linux and a version of Python, by name."""
+    lines = re.findall(r"^([a-z0-9.-]+==[^\\\n]+)", locked()[1], flags=re.MULTILINE)
+    platform = {"python_version": python, "python_full_version": f"{python}.0", "sys_platform": "linux",
+                "platform_machine": "x86_64", "implementation_name": "cpython",
+                "platform_python_implementation": "CPython"}  # fmt: skip
+    found = [Requirement(line) for line in lines]
+    return {
+        each.name: next(iter(each.specifier)).version
+        for each in found
+        if each.marker is None or each.marker.evaluate(platform)
+    }
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "envs").glob("*.yaml")), ids=lambda path: path.name)
+def test_conda_environments_have_the_locked_versions(path):
+    *others, pip = yaml.safe_load(path.read_text())["dependencies"]
+    (python,) = (entry.removeprefix("python=") for entry in others if entry.startswith("python="))
+    pins = dict(entry.split("==") for entry in pip["pip"])
+    versions = locked_for(python)
+    assert pins == {name: versions.get(name) for name in pins}
+
+
+@pytest.mark.parametrize("python", ["3.11", "3.12", "3.13"])
+def test_the_lock_has_all_that_the_package_asks_for(python):
+    extras = [name for names in PROJECT["optional-dependencies"].values() for name in names]
+    versions = locked_for(python)
+    for asked in map(Requirement, [*PROJECT["dependencies"], *extras]):
+        assert versions[asked.name.lower()] in asked.specifier, asked.name
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    """The wheel that `pip install .` makes of the files that git knows or would know."""
+    folder = tmp_path_factory.mktemp("wheel")
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, folder)
+    for name in ("src", "tests", "benchmarks", "docs"):
+        ignored = shutil.ignore_patterns("__pycache__", "*.egg-info")
+        shutil.copytree(ROOT / name, folder / name, ignore=ignored)
+    build = f"import os; os.chdir({str(folder)!r}); from setuptools import build_meta as b; b.build_wheel('dist')"
+    done = subprocess.run([sys.executable, "-c", build], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    (path,) = (folder / "dist").glob("*.whl")
+    with zipfile.ZipFile(path) as file:
+        yield file
+
+
+def test_the_wheel_has_the_library_and_nothing_else(wheel):
+    information = f"featurepaths-{PROJECT['version']}.dist-info/"
+    library = {name for name in wheel.namelist() if not name.startswith(information)}
+    sources = (ROOT / "src").rglob("featurepaths/**/*")
+    there = {str(path.relative_to(ROOT / "src")) for path in sources if path.suffix == ".py" or path.name == "py.typed"}
+    assert library == there
+    assert f"{information}licenses/LICENSE" in wheel.namelist()
+
+
+def test_the_wheel_asks_for_what_the_project_asks_for(wheel):
+    (name,) = (name for name in wheel.namelist() if name.endswith(".dist-info/METADATA"))
+    metadata = Parser().parsestr(wheel.read(name).decode())
+    asked = [each for each in metadata.get_all("Requires-Dist") if "extra ==" not in each]
+    assert {str(Requirement(each)) for each in asked} == {str(Requirement(each)) for each in PROJECT["dependencies"]}
+    assert metadata["Requires-Python"].replace(" ", "") in ("<3.14,>=3.11", ">=3.11,<3.14")
+    assert metadata["License-Expression"] == "MIT"
+
+
+def test_the_citation_file_says_what_there_is_to_cite():
+    """The keys that the Citation File Format 1.2.0 asks for, and the package's own version and licence."""
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert {"cff-version", "message", "title", "authors"} <= citation.keys()
+    assert (citation["cff-version"], citation["type"]) == ("1.2.0", "software")
+    assert citation["title"] == PROJECT["name"]
+    assert citation["version"] == PROJECT["version"]
+    assert citation["license"] == PROJECT["license"]
+    (paper,) = citation["references"]
+    assert {"type", "title", "authors"} <= paper.keys()
+    readme = " ".join((ROOT / "README.md").read_text().split())
+    assert paper["title"] in readme
+    assert "CITATION.cff" in readme
+    for author in paper["authors"]:
+        assert f"{author['given-names']} {author['family-names']}" in readme
 
 
 @pytest.mark.parametrize("stage", STAGES)
