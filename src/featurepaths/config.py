@@ -315,7 +315,7 @@ class GivenNetwork(Section):
         Discriminator(lambda layers: "list" if isinstance(layers, list) else "text"),
     ] = "auto"
     """Modules that are the layers: their names, a pattern such as `layer?.*`, or `auto` for the network's blocks.
-    `featurepaths layers` lists them."""
+    `featurepaths layers <config>` lists them."""
 
     @model_validator(mode="after")
     def _normalisation_is_whole(self):
