@@ -76,4 +76,4 @@ lock:
 		--custom-compile-command 'make lock' --output-file requirements.lock
 
 clean:
-	rm -rf results .snakemake
+	rm -rf results site .snakemake
