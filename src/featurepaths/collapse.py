@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from featurepaths.paths.similarity import Rows, chunks, class_means
+from featurepaths.paths.similarity import CHUNK_VALUES, Rows, chunks, class_means
 
 
 @dataclass(frozen=True)
@@ -44,8 +44,9 @@ class CollapseMeter:
     def __init__(self, means: np.ndarray, counts: np.ndarray):
         classes = len(means)
         self.means = means
-        self.centred = means - counts @ means / counts.sum()
-        _, singular, directions = np.linalg.svd(self.centred / np.sqrt(classes), full_matrices=False)
+        centred = means - counts @ means / counts.sum()
+        self.pfc2 = _distance_to_simplex(centred)
+        _, singular, directions = np.linalg.svd(centred / np.sqrt(classes), full_matrices=False)
         rank = min(classes - 1, int((singular > singular.max() * max(means.shape) * np.finfo(float).eps).sum()))
         # projecting on the directions divided by the singular values turns tr(S_W S_B^+) into a mean squared length
         self.whitening = directions[:rank] / singular[:rank, None]
@@ -55,16 +56,19 @@ class CollapseMeter:
 
     def add(self, features: np.ndarray, labels: np.ndarray) -> None:
         """Take in features [n, d] of images of the classes `labels` [n]."""
-        features = features.astype(np.float64)
-        self.within += float((((features - self.means[labels]) @ self.whitening.T) ** 2).sum())
-        # |h - m_c|^2 without |h|^2, which is the same for every class
-        self.nearest += int(((self.squared_means - 2 * features @ self.means.T).argmin(axis=1) == labels).sum())
         self.count += len(labels)
+        size = max(CHUNK_VALUES // features.shape[1], 1)  # copies in float64 are large
+        for start in range(0, len(labels), size):
+            some, of = features[start : start + size].astype(np.float64), labels[start : start + size]
+            # |h - m_c|^2 without |h|^2, which is the same for every class
+            self.nearest += int(((self.squared_means - 2 * (some @ self.means.T)).argmin(axis=1) == of).sum())
+            some -= self.means[of]
+            self.within += float(((some @ self.whitening.T) ** 2).sum())
 
     def result(self) -> Collapse:
         """Return the metrics of the images taken in."""
         pfc1 = self.within / self.count / len(self.means) if len(self.whitening) > 0 else None
-        return Collapse(pfc1, _distance_to_simplex(self.centred), self.nearest / self.count)
+        return Collapse(pfc1, self.pfc2, self.nearest / self.count)
 
 
 def measure_collapse(features: Rows, labels: np.ndarray, classes: int) -> Collapse:

@@ -41,6 +41,8 @@ MIDDLE_LAYERS = (2, 3, 4)
 ROWS = 512
 """Cached features that are read at a time."""
 KIND = "featurepaths-defense"
+NUMBERS = ("layers", "weights", "voting_layers", "voting_weights")
+"""Fields of a calibration that are lists of numbers in a file."""
 
 Batches = Iterable[tuple[Tensor, Tensor]]
 """A loader: images [n, C, H, W] in [0, 1] and labels [n], batch by batch."""
@@ -185,7 +187,7 @@ class FeaturePathDefense(nn.Module):
             If a class has no image, features are not finite, images lie outside of [0, 1], or the loader can be read
             only once and has to be read twice.
         """
-        if detection_layers == "auto" and isinstance(loader, Iterator):
+        if _is_auto(detection_layers) and isinstance(loader, Iterator):
             raise FeaturePathsError(
                 "detection_layers: auto reads the loader twice, and this one ends after one reading. Give one that "
                 "starts anew, such as a DataLoader, or name the layers."
@@ -266,22 +268,18 @@ class FeaturePathDefense(nn.Module):
             raise FeaturePathsError(f"fpr is a share of the clean images, at least 0 and below 1, not {fpr}.")
         if tie not in TIES:
             raise FeaturePathsError(f"tie is one of {', '.join(TIES)}, not {tie!r}.")
-        if voting_layers != "auto":
-            self._numbers(voting_layers, "voting_layers")
+        named = None if _is_auto(voting_layers) else self._numbers(voting_layers, "voting_layers")
         scores, _, _ = self._answers(clean, "clean")
-        chosen = [layer for layer in MIDDLE_LAYERS if layer <= len(self.layers)] or [1]
         if adversarial is None:
             threshold = at_false_positive_rate(scores, rate)
+            chosen = [layer for layer in MIDDLE_LAYERS if layer <= len(self.layers)] or [1]
         else:
             adversarial_scores, votes, labels = self._answers(adversarial, "adversarial")
             threshold = otsu(np.concatenate([scores, adversarial_scores]))
             chosen = best_layers(accuracy_of_votes(votes, labels), VOTERS)
-        chosen = chosen if voting_layers == "auto" else list(voting_layers)
-        voting_weights = self._weights(voting_weights, chosen, "voting_weights")
-        detector = self.detector
-        self._calibration = Calibration(
-            detector.layers, detector.weights.cpu().numpy(), threshold, chosen, voting_weights, tie
-        )
+        voters = named or chosen
+        of_voters = _weights(voting_weights, voters, "voting_weights")
+        self._calibration = Calibration(*self._detection(), threshold, voters, of_voters, tie)
         return self
 
     def freeze(self, centroids: Sequence[Tensor], calibration: Calibration) -> Self:
@@ -376,7 +374,7 @@ class FeaturePathDefense(nn.Module):
             If the defence is not calibrated, or the file cannot be written.
         """
         calibration = asdict(self.calibration)
-        calibration |= {name: calibration[name].tolist() for name in ("weights", "voting_weights")}
+        calibration |= {name: np.asarray(calibration[name]).tolist() for name in NUMBERS}
         metadata = {
             "kind": KIND,
             "format": 1,
@@ -460,8 +458,9 @@ class FeaturePathDefense(nn.Module):
         weights: str | Sequence[float],
     ) -> Self:
         """Learn from what `batches()` yields: number of classes, features by layer, labels."""
-        if detection_layers != "auto":
-            self._weights(weights, self._numbers(detection_layers, "detection_layers"), "weights")
+        named = None if _is_auto(detection_layers) else self._numbers(detection_layers, "detection_layers")
+        if named is not None:
+            _weights(weights, named, "weights")  # whether they are right can be told before the work
         sums: list[ClassSums] = []
         for classes, features, labels in batches():
             if labels.max() >= classes:
@@ -475,7 +474,7 @@ class FeaturePathDefense(nn.Module):
         if not sums:
             raise FeaturePathsError("The loader gives no image to fit to.")
         means = [found.means() for found in sums]
-        if detection_layers == "auto":
+        if named is None:
             meters = [CollapseMeter(mean, found.counts) for mean, found in zip(means, sums, strict=True)]
             for _, features, labels in batches():
                 for meter, values in zip(meters, self._arrays(features), strict=True):
@@ -485,9 +484,9 @@ class FeaturePathDefense(nn.Module):
                     f"The loader gave {first} images, and {again} when it was read again. detection_layers: auto needs "
                     "one that gives the same twice."
                 )
-            detection_layers = layers_before_collapse([meter.result().pfc3 for meter in meters], COLLAPSED)
+            named = layers_before_collapse([meter.result().pfc3 for meter in meters], COLLAPSED)
         centroids = [torch.from_numpy(centroids_of(mean)).to(self.device) for mean in means]
-        self._take(centroids, detection_layers, self._weights(weights, detection_layers, "weights"))
+        self._take(centroids, named, _weights(weights, named, "weights"))
         return self
 
     def _take(self, centroids: Sequence[Tensor], layers: Sequence[int], weights: np.ndarray) -> None:
@@ -526,7 +525,7 @@ class FeaturePathDefense(nn.Module):
             except (TypeError, ValueError) as error:
                 raise FeaturePathsError("A loader gives pairs of images [n, C, H, W] and labels [n].") from error
             labels = torch.as_tensor(labels).cpu()
-            if not isinstance(images, Tensor) or images.ndim != 4 or len(images) != len(labels):
+            if not isinstance(images, Tensor) or images.ndim != 4 or labels.shape != images.shape[:1]:
                 raise FeaturePathsError("A loader gives pairs of images [n, C, H, W] and labels [n].")
             images, labels = images[labels >= 0], labels[labels >= 0].numpy()
             if len(images) == 0:
@@ -541,7 +540,7 @@ class FeaturePathDefense(nn.Module):
     @torch.no_grad()
     def _answers(self, loader: Batches, what: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return S_max [N], every layer's vote [N, L] and the labels [N] of a loader's images."""
-        layers, weights = self.detector.layers, self.detector.weights.cpu().numpy()
+        layers, weights = self._detection()
         found = []
         for images, labels in self._checked(loader):
             similarity = self.paths(images).cpu().numpy()
@@ -551,24 +550,31 @@ class FeaturePathDefense(nn.Module):
         scores, votes, labels = (np.concatenate(values) for values in zip(*found, strict=True))
         return scores, votes, labels
 
+    def _detection(self) -> tuple[list[int], np.ndarray]:
+        """Return the layers that are scored, and their weights."""
+        return list(self.detector.layers or ()), self.detector.get_buffer("weights").cpu().numpy()
+
     def _numbers(self, layers: str | Sequence[int], what: str) -> list[int]:
         """Return numbers of layers, if that is what they are."""
-        if (
-            isinstance(layers, str)
-            or not layers
-            or not all(layer in range(1, len(self.layers) + 1) for layer in layers)
-        ):
+        allowed = range(1, len(self.layers) + 1)
+        if isinstance(layers, str) or len(layers) == 0 or not all(layer in allowed for layer in layers):
             raise FeaturePathsError(f"{what} is auto, or numbers from 1 to {len(self.layers)}, not {layers!r}.")
         if list(layers) != sorted(set(layers)):
             raise FeaturePathsError(f"{what} are different layers in ascending order, not {layers!r}.")
-        return list(layers)
+        return [int(layer) for layer in layers]
 
-    @staticmethod
-    def _weights(weights: str | Sequence[float], layers: Sequence[int], what: str) -> np.ndarray:
-        found = weights_of(weights, len(layers))
-        if len(found) != len(layers) or (found < 0).any() or not np.isclose(found.sum(), 1):
-            raise FeaturePathsError(f"{what} is equal, or one weight for each of the layers {layers}, which sum to 1.")
-        return found
+
+def _is_auto(layers: str | Sequence[int]) -> bool:
+    return isinstance(layers, str) and layers == "auto"
+
+
+def _weights(weights: str | Sequence[float], layers: Sequence[int], what: str) -> np.ndarray:
+    """Return the weights of layers, if that is what they are."""
+    if weights == "equal" if isinstance(weights, str) else len(weights) == len(layers):
+        found = weights_of(weights if isinstance(weights, str) else list(weights), len(layers))
+        if (found >= 0).all() and np.isclose(found.sum(), 1):
+            return found
+    raise FeaturePathsError(f"{what} is equal, or one weight for each of the layers {list(layers)}, which sum to 1.")
 
 
 def _read_tie(path: Path) -> str:

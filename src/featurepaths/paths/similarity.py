@@ -40,10 +40,12 @@ class ClassSums:
 
     def add(self, features: np.ndarray, labels: np.ndarray) -> None:
         """Add features, float32 [n, d], of images of the classes `labels` [n]."""
-        classes = len(self.counts)
-        membership = np.equal.outer(np.arange(classes), labels)
-        self.sums += membership.astype(np.float32) @ features
-        self.counts += np.bincount(labels, minlength=classes)
+        counts = np.bincount(labels, minlength=len(self.counts))
+        self.counts += counts
+        # all classes, unless most have no image here: then their rows are left alone
+        present = np.flatnonzero(counts) if len(labels) < len(counts) / 2 else slice(None)
+        membership = np.equal.outer(np.arange(len(counts))[present], labels)
+        self.sums[present] += membership.astype(np.float32) @ features
 
     def means(self) -> np.ndarray:
         """Return the mean feature of each class, float64 [classes, d].
@@ -89,12 +91,17 @@ def centroids_of(means: np.ndarray) -> np.ndarray:
 
 
 def similarities(features: Rows, layer_centroids: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
-    """Yield the cosine similarity of features [N, d] to centroids [C, d], eq. (2): some rows, and float32 [n, C].
+    """Yield the cosine similarity of features [N, d] to centroids [C, d], eq. (2): some rows, and float32 [n, C]."""
+    for rows, chunk in chunks(features):
+        yield rows, similarity_of(chunk, layer_centroids)
+
+
+def similarity_of(features: np.ndarray, layer_centroids: np.ndarray) -> np.ndarray:
+    """Return the cosine similarity of features, float32 [n, d], to centroids [C, d], eq. (2): float32 [n, C].
 
     The feature is normalised too. A zero feature has similarity 0 to every class.
     """
-    for rows, chunk in chunks(features):
-        length = np.sqrt(np.vecdot(chunk, chunk))[:, None]
-        product = chunk @ layer_centroids.T
-        cosine = np.divide(product, length, out=np.zeros_like(product), where=length > 0)
-        yield rows, np.clip(cosine, -1, 1)
+    length = np.sqrt(np.vecdot(features, features))[:, None]
+    product = features @ layer_centroids.T
+    cosine = np.divide(product, length, out=np.zeros_like(product), where=length > 0)
+    return np.clip(cosine, -1, 1)

@@ -12,7 +12,7 @@ import numpy as np
 
 from featurepaths.detection.thresholds import at_false_positive_rate, otsu, rate_name
 from featurepaths.stages import command
-from featurepaths.stages.dumps import Dump
+from featurepaths.stages.dumps import Dump, read_centroids
 from featurepaths.storage import create_hdf5, open_hdf5, read_checkpoint_metadata, read_json, read_origin
 
 
@@ -20,7 +20,6 @@ def main(arguments):
     import torch
 
     from featurepaths.detection.rivals import cross_fitted_scores, save
-    from featurepaths.paths.observed import read_centroids
 
     settings = arguments.settings
     torch.set_num_threads(settings["torch_threads"])

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from featurepaths.storage import layers_in
+from featurepaths.storage import layers_in, open_hdf5
 
 CHUNK = 512
 """Images whose features are in memory at a time, but for the clean calibration images: they are there together."""
@@ -42,3 +42,11 @@ class Dump:
     def _pieces(self, name):
         for start in range(0, len(self.labels), CHUNK):
             yield self.file[name][start : start + CHUNK]
+
+
+def read_centroids(path):
+    """Return the centroids [classes, d] of every layer."""
+    import torch
+
+    with open_hdf5(path) as file:
+        return [torch.from_numpy(file[name][:]) for name in layers_in(file)]

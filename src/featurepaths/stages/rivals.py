@@ -12,7 +12,7 @@ from featurepaths.detection.metrics import measure
 from featurepaths.detection.thresholds import otsu, thresholds_in
 from featurepaths.paths.groups import groups_of
 from featurepaths.stages import command
-from featurepaths.stages.dumps import Dump
+from featurepaths.stages.dumps import Dump, read_centroids
 from featurepaths.storage import create_hdf5, open_hdf5, read_origin, write_json
 
 CLEAN = "clean"
@@ -22,7 +22,6 @@ def main(arguments):
     import torch
 
     from featurepaths.detection.rivals import read_rival
-    from featurepaths.paths.observed import read_centroids
 
     torch.set_num_threads(arguments.settings["torch_threads"])
     pooling = read_origin(arguments.test).pooling
