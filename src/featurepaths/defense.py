@@ -29,7 +29,7 @@ from featurepaths.paths.observed import Observed, observe, read_centroids
 from featurepaths.paths.similarity import ClassSums, centroids_of
 from featurepaths.recognition.selection import accuracy_of_votes, best_layers
 from featurepaths.recognition.votes import TIES, nearest_classes, recognise, vote
-from featurepaths.storage import atomic, descend, read_checkpoint_metadata, read_origin
+from featurepaths.storage import atomic, descend, read_checkpoint_metadata
 from featurepaths.views import DetectorView, RecogniserView
 
 COLLAPSED = 0.99
@@ -381,9 +381,11 @@ class FeaturePathDefense(nn.Module):
             "layers": self.layers,
             "pooling": self.pooling,
             "calibration": calibration,
-            "weights": _digest(self.encoder),
+            "model": _digest(self.encoder),
         }
-        tensors = {f"layer{number}": each.detach().cpu() for number, each in enumerate(self.centroids, start=1)}
+        tensors = {
+            f"layer{number}": each.detach().cpu().contiguous() for number, each in enumerate(self.centroids, start=1)
+        }
         with atomic(Path(path)) as temporary:
             save_file(tensors, temporary, metadata={"featurepaths": json.dumps(metadata)})
 
@@ -400,7 +402,7 @@ class FeaturePathDefense(nn.Module):
         if metadata.get("kind") != KIND or metadata.get("format") != 1:
             raise FeaturePathsError(f"{path} is no defence that this version saved.")
         defense = cls(model, metadata["layers"], metadata["pooling"])
-        if _digest(defense.encoder) != metadata["weights"]:
+        if _digest(defense.encoder) != metadata["model"]:
             raise FeaturePathsError(f"{path} was saved with a model of other weights: load that one, or fit again.")
         try:
             tensors = load_file(path, device=str(defense.device))
@@ -447,7 +449,7 @@ class FeaturePathDefense(nn.Module):
         calibration = read_calibration(files["threshold"], files["selection"], tie, threshold_method)
         centroids = [each.to(device) for each in read_centroids(files["centroids"])]
         layers = [layer["name"] for layer in description["layers"]]
-        return cls(network, layers, read_origin(files["centroids"]).pooling).freeze(centroids, calibration)
+        return cls(network, layers, pooling).freeze(centroids, calibration)
 
     # Steps of the above
 
@@ -493,7 +495,7 @@ class FeaturePathDefense(nn.Module):
         if len(centroids) != len(self.layers):
             raise FeaturePathsError(f"There are centroids of {len(centroids)} layers, not of {len(self.layers)}.")
         self._centroids = nn.ParameterList([nn.Parameter(each, requires_grad=False) for each in centroids])
-        self._detector = SMax(layers, weights).to(centroids[0].device)
+        self._detector = SMax(layers, weights.tolist()).to(centroids[0].device)
         self._calibration = None
         self.encoder.widths = [each.shape[1] for each in centroids]
 
@@ -527,7 +529,7 @@ class FeaturePathDefense(nn.Module):
             labels = torch.as_tensor(labels).cpu()
             if not isinstance(images, Tensor) or images.ndim != 4 or labels.shape != images.shape[:1]:
                 raise FeaturePathsError("A loader gives pairs of images [n, C, H, W] and labels [n].")
-            images, labels = images[labels >= 0], labels[labels >= 0].numpy()
+            images, known = images[labels >= 0], labels[labels >= 0].numpy()
             if len(images) == 0:
                 continue
             if not images.is_floating_point() or not (images.min() >= -1e-6 and images.max() <= 1 + 1e-6):
@@ -535,7 +537,7 @@ class FeaturePathDefense(nn.Module):
                     "Images have to be floating-point numbers in [0, 1]. Normalisation belongs into the model, as its "
                     "first layer: attacks have to see pixels."
                 )
-            yield images.to(self.device), labels
+            yield images.to(self.device), known
 
     @torch.no_grad()
     def _answers(self, loader: Batches, what: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
