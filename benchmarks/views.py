@@ -18,6 +18,7 @@ from art.estimators.classification import PyTorchClassifier
 from torch import Tensor, nn
 
 from featurepaths import FeaturePathDefense
+from featurepaths.batches import to_tensor
 from featurepaths.storage import open_hdf5, read_json
 
 STEPS = 20
@@ -38,7 +39,7 @@ def main() -> None:
     chosen = slice(0, arguments.images)
     with open_hdf5(records.with_suffix(".h5")) as file, open_hdf5(arguments.run.parent / "data.h5") as data:
         labels = torch.from_numpy(file["labels"][chosen]).to(device)
-        images = torch.from_numpy(data["images"][file["index"][chosen]]).to(device).permute(0, 3, 1, 2).float() / 255
+        images = to_tensor(data["images"][file["index"][chosen]], device)
         own = ~file["defended/adaptive"][chosen], file["evading_score"][chosen] >= defense.calibration.threshold
     rows = {"clean images": counted(defense, images, labels)}
     rows["the workflow's attacks, together"] = own

@@ -219,7 +219,8 @@ def test_a_defence_stays_in_evaluation_mode():
 
 @pytest.mark.parametrize("pooling", ["flatten", "mean"])
 def test_a_defence_comes_back_from_its_file(pooling, tmp_path):
-    defense = fitted(pooling, detection_layers=[1, 2], weights=[0.5, 0.5]).calibrate(loader(1), tie="summed-similarity")
+    defense = fitted(pooling, detection_layers=np.array([1, 2]), weights=np.array([0.5, 0.5]))
+    defense.calibrate(loader(1), tie="summed-similarity")
     defense.save(tmp_path / "defense.safetensors")
     read = FeaturePathDefense.load(tmp_path / "defense.safetensors", Layered())
     some, _ = images(5)
@@ -279,6 +280,8 @@ def broken(name):
             return [some]
         case "too few labels":
             return [(some, labels[:-1])]
+        case "one-hot labels":
+            return [(some, nn.functional.one_hot(labels))]
         case "too many classes":
             return [(some, labels + 1)]
 
@@ -294,6 +297,7 @@ def broken(name):
         ("bytes", r"in \[0, 1\]"),
         ("images alone", "pairs of images"),
         ("too few labels", "pairs of images"),
+        ("one-hot labels", "pairs of images"),
         ("too many classes", "label 3"),
     ],
 )
@@ -310,6 +314,7 @@ def test_what_is_wrong_with_a_loader_is_told(name, message):
         ("blurred", "flatten", "names of one or more"),
         (["blurred", "blurred"], "flatten", "different modules"),
         (["blurred"], "median", "no pooling 'median'"),
+        ([""], "flatten", "no module ''"),
     ],
 )
 def test_layers_and_poolings_that_are_none_are_told(layers, pooling, message):
@@ -372,6 +377,7 @@ def test_what_has_to_come_first_is_told():
         ({"voting_layers": [3, 1]}, "ascending"),
         ({"voting_layers": "all"}, "numbers from 1 to 3"),
         ({"voting_layers": [1, 2], "voting_weights": [1.0]}, "sum to 1"),
+        ({"voting_weights": "unequal"}, "sum to 1"),
         ({"tie": "first"}, "tie is one of"),
     ],
 )
@@ -397,6 +403,11 @@ def test_a_loader_that_ends_or_changes_cannot_find_the_layers():
 def test_images_of_another_size_are_told():
     with pytest.raises(FeaturePathsError, match="Layer blurred gives 9 values, and its centroids have 6"):
         fitted().paths(torch.rand(4, 1, 3, 3))
+
+
+def test_a_model_without_parameters_is_told():
+    with pytest.raises(FeaturePathsError, match="no parameters"):
+        FeaturePathDefense(nn.Sequential(nn.Flatten()), ["0"])
 
 
 def test_centroids_of_other_layers_are_told():

@@ -57,24 +57,30 @@ def test_views_of_a_network_answer_what_the_defence_answers(network_defense):
     torch.testing.assert_close(detected[:, :10], made.logits(some))
 
 
+def units(similarity):
+    """The units that margins of scores and votes are measured in: similarities [..., C] of one layer."""
+    spread = similarity.detach().double().std(dim=-1, keepdim=True)
+    return 0.2 * spread, 0.6 * spread
+
+
 def test_the_recogniser_is_the_mixture_of_network_and_soft_vote():
     planted, some = defense(Plane(), [1]), planted_images()
-    _, soft = planted.as_recogniser().logits_and_soft(some)
     seen = planted.observe(some)
     similarity = seen.similarity[:, 0].double()
-    kept = torch.sigmoid((similarity.amax(dim=1) - np.cos(FLAGGED_FROM)) / 0.05).unsqueeze(1)
-    voted = (similarity / 0.05).softmax(dim=1)
-    expected = kept * seen.logits.double().softmax(dim=1) + (1 - kept) * voted
-    torch.testing.assert_close(soft.exp().double(), expected, rtol=1e-3, atol=1e-6)
+    of_score, of_vote = units(similarity)
+    kept = torch.sigmoid((similarity.amax(dim=1, keepdim=True) - np.cos(FLAGGED_FROM)) / of_score)
+    expected = kept * seen.logits.double().softmax(dim=1) + (1 - kept) * (similarity / of_vote).softmax(dim=1)
+    torch.testing.assert_close(planted.as_recogniser().soft(seen).exp().double(), expected, rtol=1e-3, atol=1e-5)
 
 
 def test_lifting_an_answer_leaves_the_gradients():
     planted = defense(Plane(always_right=True), [1])
     some = planted_images().requires_grad_()
-    logits, soft = planted.as_recogniser().logits_and_soft(some)
+    view = planted.as_recogniser()
+    logits, soft = view(some), view.soft(planted.observe(some))
     assert (logits.argmax(dim=1) != soft.argmax(dim=1)).any(), "some answers have to be lifted"
     assert ((logits != soft).sum(dim=1) <= 1).all()
-    lifted, plain = (torch.autograd.grad(each.sum(), some, retain_graph=True)[0] for each in (logits, soft))
+    lifted, plain = (torch.autograd.grad(each.sum(), some)[0] for each in (logits, soft))
     assert torch.equal(lifted, plain)
 
 
@@ -90,14 +96,13 @@ def test_every_image_has_a_gradient(network_defense, view):
         assert (found.flatten(1).abs().amax(dim=1) > 0).all()
 
 
-def test_the_score_has_a_gradient_through_either_view(network_defense):
-    """With a network that is the same everywhere, only the score moves the last logit, and the weight of the vote."""
-    made, some = network_defense
-    part = some[:20].clone().requires_grad_()
-    towards = torch.autograd.grad(made.score(part).sum(), part, retain_graph=True)[0].flatten(1)
-    logits = made.as_detector()(part)
-    found = torch.autograd.grad((logits.amax(dim=1) * 0 + logits[:, :10].amax(dim=1) - logits[:, 10]).sum(), part)[0]
-    torch.testing.assert_close(found.flatten(1) * 0.05, towards.float(), rtol=1e-3, atol=1e-4)
+def test_the_score_moves_the_logit_of_the_detector():
+    planted, some = defense(Plane(), [1]), planted_images().requires_grad_()
+    towards = torch.autograd.grad(planted.score(some).sum(), some)[0]
+    logits = planted.as_detector()(some)
+    (found,) = torch.autograd.grad((logits[:, :CLASSES].amax(dim=1) - logits[:, CLASSES]).sum(), some)
+    of_score, _ = units(planted.paths(some)[:, 0])
+    torch.testing.assert_close(found.double() * of_score.view(-1, 1, 1, 1), towards.double(), rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.parametrize("tie", TIES)
@@ -107,7 +112,7 @@ def test_the_soft_vote_mostly_names_the_class_that_the_hard_one_does(tie):
     signal = 0.15 * generator.normal(size=(2000, 1, 10))
     similarity = np.clip(0.6 + signal + 0.07 * generator.normal(size=(2000, 3, 10)), -1, 1).astype(np.float32)
     weights = np.full(3, 1 / 3)
-    soft = soft_vote(torch.from_numpy(similarity), [1, 2, 3], weights)
+    soft = soft_vote(torch.from_numpy(similarity), [1, 2, 3], weights, units(torch.from_numpy(similarity))[1].float())
     torch.testing.assert_close(soft.exp().sum(dim=1), torch.ones(2000))
     hard = vote(similarity, [1, 2, 3], weights, tie)
     unanimous = (similarity.argmax(axis=2) == hard[:, None]).all(axis=1)

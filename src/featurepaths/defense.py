@@ -29,7 +29,7 @@ from featurepaths.paths.observed import Observed, observe, read_centroids
 from featurepaths.paths.similarity import ClassSums, centroids_of
 from featurepaths.recognition.selection import accuracy_of_votes, best_layers
 from featurepaths.recognition.votes import TIES, nearest_classes, recognise, vote
-from featurepaths.storage import atomic, descend, read_checkpoint_metadata, read_origin
+from featurepaths.storage import atomic, descend, read_checkpoint_metadata
 from featurepaths.views import DetectorView, RecogniserView
 
 COLLAPSED = 0.99
@@ -41,6 +41,8 @@ MIDDLE_LAYERS = (2, 3, 4)
 ROWS = 512
 """Cached features that are read at a time."""
 KIND = "featurepaths-defense"
+NUMBERS = ("layers", "weights", "voting_layers", "voting_weights")
+"""Fields of a calibration that are lists of numbers in a file."""
 
 Batches = Iterable[tuple[Tensor, Tensor]]
 """A loader: images [n, C, H, W] in [0, 1] and labels [n], batch by batch."""
@@ -185,7 +187,7 @@ class FeaturePathDefense(nn.Module):
             If a class has no image, features are not finite, images lie outside of [0, 1], or the loader can be read
             only once and has to be read twice.
         """
-        if detection_layers == "auto" and isinstance(loader, Iterator):
+        if _is_auto(detection_layers) and isinstance(loader, Iterator):
             raise FeaturePathsError(
                 "detection_layers: auto reads the loader twice, and this one ends after one reading. Give one that "
                 "starts anew, such as a DataLoader, or name the layers."
@@ -266,22 +268,18 @@ class FeaturePathDefense(nn.Module):
             raise FeaturePathsError(f"fpr is a share of the clean images, at least 0 and below 1, not {fpr}.")
         if tie not in TIES:
             raise FeaturePathsError(f"tie is one of {', '.join(TIES)}, not {tie!r}.")
-        if voting_layers != "auto":
-            self._numbers(voting_layers, "voting_layers")
+        named = None if _is_auto(voting_layers) else self._numbers(voting_layers, "voting_layers")
         scores, _, _ = self._answers(clean, "clean")
-        chosen = [layer for layer in MIDDLE_LAYERS if layer <= len(self.layers)] or [1]
         if adversarial is None:
             threshold = at_false_positive_rate(scores, rate)
+            chosen = [layer for layer in MIDDLE_LAYERS if layer <= len(self.layers)] or [1]
         else:
             adversarial_scores, votes, labels = self._answers(adversarial, "adversarial")
             threshold = otsu(np.concatenate([scores, adversarial_scores]))
             chosen = best_layers(accuracy_of_votes(votes, labels), VOTERS)
-        chosen = chosen if voting_layers == "auto" else list(voting_layers)
-        voting_weights = self._weights(voting_weights, chosen, "voting_weights")
-        detector = self.detector
-        self._calibration = Calibration(
-            detector.layers, detector.weights.cpu().numpy(), threshold, chosen, voting_weights, tie
-        )
+        voters = named or chosen
+        of_voters = _weights(voting_weights, voters, "voting_weights")
+        self._calibration = Calibration(*self._detection(), threshold, voters, of_voters, tie)
         return self
 
     def freeze(self, centroids: Sequence[Tensor], calibration: Calibration) -> Self:
@@ -376,16 +374,18 @@ class FeaturePathDefense(nn.Module):
             If the defence is not calibrated, or the file cannot be written.
         """
         calibration = asdict(self.calibration)
-        calibration |= {name: calibration[name].tolist() for name in ("weights", "voting_weights")}
+        calibration |= {name: np.asarray(calibration[name]).tolist() for name in NUMBERS}
         metadata = {
             "kind": KIND,
             "format": 1,
             "layers": self.layers,
             "pooling": self.pooling,
             "calibration": calibration,
-            "weights": _digest(self.encoder),
+            "model": _digest(self.encoder),
         }
-        tensors = {f"layer{number}": each.detach().cpu() for number, each in enumerate(self.centroids, start=1)}
+        tensors = {
+            f"layer{number}": each.detach().cpu().contiguous() for number, each in enumerate(self.centroids, start=1)
+        }
         with atomic(Path(path)) as temporary:
             save_file(tensors, temporary, metadata={"featurepaths": json.dumps(metadata)})
 
@@ -402,7 +402,7 @@ class FeaturePathDefense(nn.Module):
         if metadata.get("kind") != KIND or metadata.get("format") != 1:
             raise FeaturePathsError(f"{path} is no defence that this version saved.")
         defense = cls(model, metadata["layers"], metadata["pooling"])
-        if _digest(defense.encoder) != metadata["weights"]:
+        if _digest(defense.encoder) != metadata["model"]:
             raise FeaturePathsError(f"{path} was saved with a model of other weights: load that one, or fit again.")
         try:
             tensors = load_file(path, device=str(defense.device))
@@ -449,7 +449,7 @@ class FeaturePathDefense(nn.Module):
         calibration = read_calibration(files["threshold"], files["selection"], tie, threshold_method)
         centroids = [each.to(device) for each in read_centroids(files["centroids"])]
         layers = [layer["name"] for layer in description["layers"]]
-        return cls(network, layers, read_origin(files["centroids"]).pooling).freeze(centroids, calibration)
+        return cls(network, layers, pooling).freeze(centroids, calibration)
 
     # Steps of the above
 
@@ -460,8 +460,9 @@ class FeaturePathDefense(nn.Module):
         weights: str | Sequence[float],
     ) -> Self:
         """Learn from what `batches()` yields: number of classes, features by layer, labels."""
-        if detection_layers != "auto":
-            self._weights(weights, self._numbers(detection_layers, "detection_layers"), "weights")
+        named = None if _is_auto(detection_layers) else self._numbers(detection_layers, "detection_layers")
+        if named is not None:
+            _weights(weights, named, "weights")  # whether they are right can be told before the work
         sums: list[ClassSums] = []
         for classes, features, labels in batches():
             if labels.max() >= classes:
@@ -475,7 +476,7 @@ class FeaturePathDefense(nn.Module):
         if not sums:
             raise FeaturePathsError("The loader gives no image to fit to.")
         means = [found.means() for found in sums]
-        if detection_layers == "auto":
+        if named is None:
             meters = [CollapseMeter(mean, found.counts) for mean, found in zip(means, sums, strict=True)]
             for _, features, labels in batches():
                 for meter, values in zip(meters, self._arrays(features), strict=True):
@@ -485,16 +486,16 @@ class FeaturePathDefense(nn.Module):
                     f"The loader gave {first} images, and {again} when it was read again. detection_layers: auto needs "
                     "one that gives the same twice."
                 )
-            detection_layers = layers_before_collapse([meter.result().pfc3 for meter in meters], COLLAPSED)
+            named = layers_before_collapse([meter.result().pfc3 for meter in meters], COLLAPSED)
         centroids = [torch.from_numpy(centroids_of(mean)).to(self.device) for mean in means]
-        self._take(centroids, detection_layers, self._weights(weights, detection_layers, "weights"))
+        self._take(centroids, named, _weights(weights, named, "weights"))
         return self
 
     def _take(self, centroids: Sequence[Tensor], layers: Sequence[int], weights: np.ndarray) -> None:
         if len(centroids) != len(self.layers):
             raise FeaturePathsError(f"There are centroids of {len(centroids)} layers, not of {len(self.layers)}.")
         self._centroids = nn.ParameterList([nn.Parameter(each, requires_grad=False) for each in centroids])
-        self._detector = SMax(layers, weights).to(centroids[0].device)
+        self._detector = SMax(layers, weights.tolist()).to(centroids[0].device)
         self._calibration = None
         self.encoder.widths = [each.shape[1] for each in centroids]
 
@@ -526,9 +527,9 @@ class FeaturePathDefense(nn.Module):
             except (TypeError, ValueError) as error:
                 raise FeaturePathsError("A loader gives pairs of images [n, C, H, W] and labels [n].") from error
             labels = torch.as_tensor(labels).cpu()
-            if not isinstance(images, Tensor) or images.ndim != 4 or len(images) != len(labels):
+            if not isinstance(images, Tensor) or images.ndim != 4 or labels.shape != images.shape[:1]:
                 raise FeaturePathsError("A loader gives pairs of images [n, C, H, W] and labels [n].")
-            images, labels = images[labels >= 0], labels[labels >= 0].numpy()
+            images, known = images[labels >= 0], labels[labels >= 0].numpy()
             if len(images) == 0:
                 continue
             if not images.is_floating_point() or not (images.min() >= -1e-6 and images.max() <= 1 + 1e-6):
@@ -536,12 +537,12 @@ class FeaturePathDefense(nn.Module):
                     "Images have to be floating-point numbers in [0, 1]. Normalisation belongs into the model, as its "
                     "first layer: attacks have to see pixels."
                 )
-            yield images.to(self.device), labels
+            yield images.to(self.device), known
 
     @torch.no_grad()
     def _answers(self, loader: Batches, what: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return S_max [N], every layer's vote [N, L] and the labels [N] of a loader's images."""
-        layers, weights = self.detector.layers, self.detector.weights.cpu().numpy()
+        layers, weights = self._detection()
         found = []
         for images, labels in self._checked(loader):
             similarity = self.paths(images).cpu().numpy()
@@ -551,24 +552,31 @@ class FeaturePathDefense(nn.Module):
         scores, votes, labels = (np.concatenate(values) for values in zip(*found, strict=True))
         return scores, votes, labels
 
+    def _detection(self) -> tuple[list[int], np.ndarray]:
+        """Return the layers that are scored, and their weights."""
+        return list(self.detector.layers or ()), self.detector.get_buffer("weights").cpu().numpy()
+
     def _numbers(self, layers: str | Sequence[int], what: str) -> list[int]:
         """Return numbers of layers, if that is what they are."""
-        if (
-            isinstance(layers, str)
-            or not layers
-            or not all(layer in range(1, len(self.layers) + 1) for layer in layers)
-        ):
+        allowed = range(1, len(self.layers) + 1)
+        if isinstance(layers, str) or len(layers) == 0 or not all(layer in allowed for layer in layers):
             raise FeaturePathsError(f"{what} is auto, or numbers from 1 to {len(self.layers)}, not {layers!r}.")
         if list(layers) != sorted(set(layers)):
             raise FeaturePathsError(f"{what} are different layers in ascending order, not {layers!r}.")
-        return list(layers)
+        return [int(layer) for layer in layers]
 
-    @staticmethod
-    def _weights(weights: str | Sequence[float], layers: Sequence[int], what: str) -> np.ndarray:
-        found = weights_of(weights, len(layers))
-        if len(found) != len(layers) or (found < 0).any() or not np.isclose(found.sum(), 1):
-            raise FeaturePathsError(f"{what} is equal, or one weight for each of the layers {layers}, which sum to 1.")
-        return found
+
+def _is_auto(layers: str | Sequence[int]) -> bool:
+    return isinstance(layers, str) and layers == "auto"
+
+
+def _weights(weights: str | Sequence[float], layers: Sequence[int], what: str) -> np.ndarray:
+    """Return the weights of layers, if that is what they are."""
+    if weights == "equal" if isinstance(weights, str) else len(weights) == len(layers):
+        found = weights_of(weights if isinstance(weights, str) else list(weights), len(layers))
+        if (found >= 0).all() and np.isclose(found.sum(), 1):
+            return found
+    raise FeaturePathsError(f"{what} is equal, or one weight for each of the layers {list(layers)}, which sum to 1.")
 
 
 def _read_tie(path: Path) -> str:

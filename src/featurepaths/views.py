@@ -8,11 +8,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from featurepaths.recognition.soft_vote import TEMPERATURE, soft_vote
+from featurepaths.paths.observed import Observed
+from featurepaths.recognition.soft_vote import soft_vote
 
 if TYPE_CHECKING:
     from featurepaths.defense import FeaturePathDefense
 
+VOTE, GATE = 0.6, 0.2
+"""Temperatures of the vote and of the threshold, in standard deviations of an image's similarities to the classes: how
+far these lie apart depends on pooling and layer. Libraries' attacks reached most with about these."""
 ABOVE = 1e-3
 """How far an answer is put above the rest, relative to the greatest logit (at least to 1)."""
 
@@ -20,10 +24,10 @@ ABOVE = 1e-3
 class RecogniserView(nn.Module):
     r"""Logits [N, C] whose greatest is the label of the whole method, differentiable in everything that decides it.
 
-    With p the network's probabilities, v those of the soft vote and :math:`g = \sigma((S_{max} - t) / T)`, t being the
-    threshold and T the `TEMPERATURE`, they are :math:`\log(g p + (1 - g) v)`. Near the threshold, and where the hard
-    vote is close, that may name another class than the method does; then a constant lifts the method's above the rest.
-    An example that a library says fools this view therefore fools the method, and the gradient is that of the formula.
+    With p the network's probabilities, v those of the soft vote and :math:`g = \sigma(m)`, m being how far the score
+    lies above the threshold in units of `GATE`, they are :math:`\log(g p + (1 - g) v)`. Near the threshold, and where
+    the hard vote is close, that may name another class than the method does; then a constant lifts the method's above
+    the rest. So whatever a library reports of this view is what the method answers, and the gradient is the formula's.
     """
 
     def __init__(self, defense: FeaturePathDefense):
@@ -32,22 +36,21 @@ class RecogniserView(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Return the logits of images [N, C, H, W] in [0, 1]."""
-        return self.logits_and_soft(images)[0]
-
-    def logits_and_soft(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the logits, and what they were before any answer was lifted."""
         seen = self.defense.observe(images)
+        labels = torch.from_numpy(self.defense.decide(seen).labels).to(seen.logits.device)
+        return _lifted(self.soft(seen), labels)
+
+    def soft(self, seen: Observed) -> Tensor:
+        """Return the logits of the formula, before any answer is lifted."""
         chosen = self.defense.calibration
-        margin = ((self.defense.score_of(seen) - chosen.threshold) / TEMPERATURE).to(seen.logits).unsqueeze(1)
+        margin = _margin(self.defense, seen).unsqueeze(1)
+        votes = soft_vote(seen.similarity, chosen.voting_layers, chosen.voting_weights, VOTE * _spread(seen.similarity))
         kept = F.logsigmoid(margin) + F.log_softmax(seen.logits, dim=1)
-        voted = F.logsigmoid(-margin) + soft_vote(seen.similarity, chosen.voting_layers, chosen.voting_weights)
-        soft = torch.logaddexp(kept, voted)
-        labels = torch.from_numpy(self.defense.decide(seen).labels).to(soft.device)
-        return _lifted(soft, labels), soft
+        return torch.logaddexp(kept, F.logsigmoid(-margin) + votes)
 
 
 class DetectorView(nn.Module):
-    r"""Logits [N, C + 1]: the network's z, and for "adversarial" :math:`\max_c z_c + (t - S_{max}) / T`.
+    r"""Logits [N, C + 1]: the network's z, and for "adversarial" :math:`\max_c z_c - m`, m as in `RecogniserView`.
 
     The last is the greatest where the image is flagged. (Carlini and Wagner, AISec 2017, join classifier and detector
     likewise, by a product.) An untargeted attack takes being flagged for success: let attacks aim at a class, or let
@@ -61,13 +64,25 @@ class DetectorView(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Return the logits of images [N, C, H, W] in [0, 1]."""
         seen = self.defense.observe(images)
-        margin = ((self.defense.score_of(seen) - self.defense.calibration.threshold) / TEMPERATURE).to(seen.logits)
-        adversarial = seen.logits.amax(dim=1) - margin
-        decision = self.defense.decide(seen)
-        flagged = torch.from_numpy(decision.flagged).to(seen.logits.device)
+        adversarial = seen.logits.amax(dim=1) - _margin(self.defense, seen)
+        flagged = torch.from_numpy(self.defense.decide(seen).flagged).to(seen.logits.device)
         answers = torch.where(flagged, seen.logits.shape[1], seen.logits.argmax(dim=1))
-        # rounding alone can make the two disagree, at the threshold
+        # only rounding, at the threshold, can make the two disagree
         return _lifted(torch.cat([seen.logits, adversarial.unsqueeze(1)], dim=1), answers)
+
+
+def _margin(defense: FeaturePathDefense, seen: Observed) -> Tensor:
+    """Return how far each image's score lies above the threshold, in units of `GATE`: [N]."""
+    chosen = defense.calibration
+    weights = torch.as_tensor(chosen.weights).to(seen.similarity).unsqueeze(1)
+    aggregated = (seen.similarity[:, torch.as_tensor(chosen.layers) - 1] * weights).sum(dim=1)
+    margin = (defense.score_of(seen) - chosen.threshold).to(aggregated)
+    return margin / (GATE * _spread(aggregated).squeeze(1))
+
+
+def _spread(similarity: Tensor) -> Tensor:
+    """Return the standard deviation over classes, [..., C] to [..., 1]: a unit, which attackers gain nothing from."""
+    return similarity.detach().std(dim=-1, keepdim=True).clamp_min(1e-6)
 
 
 def _lifted(logits: Tensor, answers: Tensor) -> Tensor:

@@ -18,6 +18,7 @@ from snakemake.cli import get_argument_parser
 from sybil.document import Document
 from sybil.parsers.markdown import CodeBlockParser, PythonCodeBlockParser, SkipParser
 
+from featurepaths import cli
 from featurepaths.config import Experiment, read_experiment
 from tests.docs.pages import PAGES, ROOT, name_of
 
@@ -25,6 +26,7 @@ MAKEFILE = (ROOT / "Makefile").read_text()
 TARGETS = {*re.findall(r"^([a-z-]+):", MAKEFILE, re.M), ".venv/ready"}
 VARIABLES = set(re.findall(r"\$\(([A-Z]+)\)", MAKEFILE))
 OPTIONS = {option for action in get_argument_parser()._actions for option in action.option_strings}
+COMMANDS = {function.__name__ for function in (cli.show, cli.layers, cli.check)}
 YOURS = {"adaptive.yaml", "mine.yaml", "three-seeds.yaml"}
 """Files that readers write."""
 DEFAULT = yaml.safe_load((ROOT / "config.yaml").read_text())
@@ -89,7 +91,7 @@ def commands_in(page):
             for line in text.replace("\\\n", " ").splitlines():
                 for command in re.split(r"&&|\||;", line):
                     words = command.split()
-                    if words and words[0] in ("make", "snakemake", "python"):
+                    if words and words[0] in ("make", "snakemake", "python", "featurepaths"):
                         yield shlex.split(command, comments=True)
 
 
@@ -106,6 +108,8 @@ def wrong_words(words):
             there = option in OPTIONS or option.startswith(f"--{executor}-")
         elif program == "python" and before == "-m":
             there = find_spec(word) is not None
+        elif program == before == "featurepaths":
+            there = word in COMMANDS
         file = value or word
         if re.fullmatch(r"[\w./-]+\.(yaml|py|md)", file):
             there = there and (file in YOURS or (ROOT / file).exists())
@@ -127,5 +131,6 @@ def test_a_command_that_names_nothing_is_noticed():
         ("snakemake --cores all --dryrn", "--dryrn"),
         ("snakemake --configfile configs/none.yaml", "configs/none.yaml"),
         ("python -m featurepaths.stages.attck --help", "featurepaths.stages.attck"),
+        ("featurepaths shwo results/mine", "shwo"),
     ]:
         assert list(wrong_words(command.split())) == [word]

@@ -10,12 +10,11 @@ import torch
 
 from featurepaths import FeaturePathDefense, FeaturePathsError
 from featurepaths.networks.checkpoint import load_checkpoint
-from featurepaths.recognition.soft_vote import soft_vote
 from featurepaths.storage import layers_in
 
 KEEP = "max-loss"
-FLOAT16 = 2e-3
-"""How far similarities and scores may be moved by the rounding of features to float16."""
+FLOAT16 = 2**-11
+"""How far rounding features to float16 may move similarities, scores and thresholds: as far as one number below 1."""
 
 
 @pytest.fixture(scope="module", params=[("standard", "flatten"), ("standard", "mean"), ("adversarial", "flatten")])
@@ -97,7 +96,7 @@ def test_clean_images_alone_give_the_workflows_threshold(run):
 
 
 def test_it_answers_as_the_workflow_counted(run, defense):
-    """Labels and flags are equal, but for images so near the threshold that rounding decides; those are few."""
+    """Labels and flags are equal. An image that is nearer to the threshold than rounding is left out; there are few."""
     folder, pooling, images = run
     threshold, _, answers = stored(run)
     for name, (score, labels) in answers.items():
@@ -110,23 +109,22 @@ def test_it_answers_as_the_workflow_counted(run, defense):
         surely = np.abs(score - threshold["thresholds"]["otsu"]) > FLOAT16
         assert surely.mean() > 0.9
         assert (found.flagged.numpy() == flagged)[surely].all()
-        assert (found.label.numpy() == labels)[surely].mean() >= 1 - 1 / len(labels)  # one vote may be that close
+        assert (found.label.numpy() != labels)[surely].sum() <= 1  # a vote may be as close
 
 
-def test_views_answer_as_it_does_and_the_soft_vote_mostly_does(run):
+def test_views_answer_as_it_does_and_soft_answers_mostly_do(run):
     folder, pooling, images = run
     defense = FeaturePathDefense.from_run(folder, pooling)
     for name in ("test", f"test.apgd.{KEEP}"):
         some = images[name][0]
+        view, predicted = defense.as_recogniser(), defense.predict(some)
         with torch.no_grad():
-            predicted, seen = defense.predict(some), defense.observe(some)
-            assert torch.equal(defense.as_recogniser()(some).argmax(dim=1), predicted.label)
+            assert torch.equal(view(some).argmax(dim=1), predicted.label)
             assert torch.equal(defense.as_detector()(some).argmax(dim=1) == 10, predicted.flagged)
-        chosen = defense.calibration
-        soft = soft_vote(seen.similarity, chosen.voting_layers, chosen.voting_weights).argmax(dim=1)
-        agreement = (soft.numpy() == defense.decide(seen).voted).mean()
-        print(f"{folder.name}, {pooling}, {name}: the soft vote names the hard one's class for {agreement:.1%}")
-        assert agreement > 0.75
+            soft = view.soft(defense.observe(some)).argmax(dim=1)
+        agreement = (soft == predicted.label).float().mean()
+        print(f"{folder.name}, {pooling}, {name}: {agreement:.1%} of the soft answers are the method's")
+        assert agreement > 0.7
 
 
 def test_files_of_different_runs_are_refused(tiny, tmp_path):

@@ -28,7 +28,8 @@ class Encoder(nn.Module):
     Raises
     ------
     FeaturePathsError
-        If there is no layer, or no module, of such a name, one is named twice, or there is no such pooling.
+        If there is no layer, or no module, of such a name, one is named twice, there is no such pooling, or the network
+        has no parameters.
     """
 
     def __init__(self, network: nn.Module, layers: Sequence[str], pooling: str, precision: str = "float32"):
@@ -42,6 +43,8 @@ class Encoder(nn.Module):
             )
         if pooling not in POOLINGS:
             raise FeaturePathsError(f"There is no pooling {pooling!r}; there are {', '.join(POOLINGS)}.")
+        if next(network.parameters(), None) is None:
+            raise FeaturePathsError("The network has no parameters, which would tell the device that it is on.")
         self.network = InPrecision(network, precision)
         self.layers = list(layers)
         self.pooling = pooling
