@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from featurepaths.detection.thresholds import at_false_positive_rate, otsu, rate_name
+from featurepaths.errors import FeaturePathsError
 from featurepaths.stages import command
 from featurepaths.stages.shown import open_shown, prepare
 from featurepaths.storage import create_hdf5, read_checkpoint_metadata, read_json, read_origin
@@ -51,7 +52,10 @@ def main(arguments):
         adversarial_scores = adversarial.scored_by(detectors).scores
         for name, detector in detectors.items():
             clean = clean_scores[name]
-            thresholds = {"otsu": otsu(np.concatenate([clean, adversarial_scores[name]]))}
+            try:
+                thresholds = {"otsu": otsu(np.concatenate([clean, adversarial_scores[name]]))}
+            except FeaturePathsError as error:
+                raise FeaturePathsError(f"Detector {name}: {error}") from error
             thresholds |= {rate_name(rate): at_false_positive_rate(clean, rate) for rate in rates}
             group = file.create_group(name)
             learned = group.create_group("learned")

@@ -7,6 +7,8 @@ from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 
+import numpy as np
+
 from featurepaths.errors import FeaturePathsError
 from featurepaths.stages import command
 from featurepaths.stages.images import open_images
@@ -14,11 +16,9 @@ from featurepaths.storage import create_hdf5, write_json
 
 
 def main(arguments):
-    from featurepaths.collapse import CollapseMeter
     from featurepaths.devices import device_name, use_device
     from featurepaths.networks.checkpoint import load_checkpoint
     from featurepaths.paths.features import POOLINGS
-    from featurepaths.paths.similarity import ClassSums, centroids_of
     from featurepaths.paths.stream import FeatureStream
 
     outputs = {kind: {path.stem: path for path in getattr(arguments, kind)} for kind in ("centroids", "collapse")}
@@ -45,23 +45,31 @@ def main(arguments):
         }
         pixels, labels, _ = stack.enter_context(open_images(arguments.data, "train"))
         stream = FeatureStream(network, layers, pixels, poolings, device)
-        for keys in stream.passes():
-            sums = {key: ClassSums(stream.classes, stream.widths[key]) for key in keys}
-            gather(stream, sums, labels, "class means")
-            meters = {}
-            for key in keys:
-                of_classes = sums.pop(key)
-                means = of_classes.means()
-                files[key.pooling][key.name] = centroids_of(means)
-                meters[key] = CollapseMeter(means, of_classes.counts)
-            gather(stream, meters, labels, "collapse metrics")
-            collapse |= {key: asdict(meter.result()) for key, meter in meters.items()}
         for file in files.values():
-            file["counts"] = of_classes.counts
+            file["counts"] = np.bincount(labels, minlength=stream.classes)
             file.attrs["device"] = device_name(device)
+        for keys in stream.passes():
+            collapse |= measure(stream, keys, labels, files)
     for pooling, path in outputs["collapse"].items():
         measured = [{"layer": key.layer, **found} for key, found in sorted(collapse.items()) if key.pooling == pooling]
         write_json(path, {"layers": measured}, origins["collapse", pooling])
+
+
+def measure(stream, keys, labels, files):
+    """Write the centroids of some layers, and return their collapse metrics."""
+    from featurepaths.collapse import CollapseMeter
+    from featurepaths.paths.similarity import ClassSums, centroids_of
+
+    sums = {key: ClassSums(stream.classes, stream.widths[key]) for key in keys}
+    gather(stream, sums, labels, "class means")
+    meters = {}
+    for key in keys:
+        of_classes = sums.pop(key)
+        means = of_classes.means()
+        files[key.pooling][key.name] = centroids_of(means)
+        meters[key] = CollapseMeter(means, of_classes.counts)
+    gather(stream, meters, labels, "collapse metrics")
+    return {key: asdict(meter.result()) for key, meter in meters.items()}
 
 
 def gather(stream, gatherers, labels, what):
