@@ -18,7 +18,7 @@ run: $(ENV)/ready
 	@echo "Open results/$(NAME)/report.html; the tables are in results/$(NAME)/tables."
 
 test: $(ENV)/ready
-	$(BIN)/python -m pytest --ignore=tests/slurm --ignore=tests/stages/test_resume.py
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --ignore=tests/slurm --ignore=tests/stages/test_resume.py
 
 # Stages that are killed, and go on.
 test-faults: $(ENV)/ready

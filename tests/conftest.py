@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from filelock import FileLock
 
 ROOT = Path(__file__).parents[1]
 
@@ -70,7 +71,14 @@ def jobs(text):
 
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory):
-    """The results of a tiny experiment with everything in it. Tests read them and leave them as they are."""
-    workflow = Workflow(tmp_path_factory.mktemp("tiny"), TINY)
-    workflow()
+    """The results of a tiny experiment with everything in it. Tests read them and leave them as they are.
+
+    The first of several processes that run tests makes them, and the others wait.
+    """
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "tiny"
+    with FileLock(f"{folder}.lock"):
+        workflow = Workflow(folder, TINY)
+        if not (workflow.results / "config.json").exists():
+            workflow()
     return workflow
