@@ -561,6 +561,38 @@ def test_training_images_are_read_once_for_all_folds():
         assert train.reads == reads
 
 
+def test_rivals_that_learn_together_learn_the_same_in_one_pass():
+    class Counted:
+        reads = 0
+
+        def __iter__(self):
+            self.reads += 1
+            return iter(chunked(*images(1, 300)))
+
+    train, together = Counted(), [RIVALS[name]() for name in RIVALS]
+    learn(together, train, CHANNELS)
+    assert train.reads == 1
+    calibration, seen = images(2, 60)[0], images(3, 40)[0]
+    for rival in together:
+        rival.calibrate(rival.evidence(calibration))
+        alone = RIVALS[rival.name]()
+        alone.fit(chunked(*images(1, 300)), calibration, CHANNELS)
+        assert torch.equal(rival.score(seen), alone.score(seen))
+    learn([RIVALS["energy"](), RIVALS["transport"]()], train, CHANNELS)
+    assert train.reads == 1, "nobody learns from them"
+
+
+@pytest.mark.parametrize("name", RIVALS)
+def test_evidence_is_small_and_all_that_a_score_depends_on(name):
+    rival = fitted(name, positions=40)
+    seen, labels = images(3, 40, positions=40)
+    parts = [rival.evidence(part) for part, _ in chunked(seen, labels, 7)]
+    evidence = rivals.Evidence(*map(torch.cat, zip(*parts, strict=True)))
+    assert evidence.statistics.shape[1] <= 3 * len(CHANNELS)
+    torch.testing.assert_close(rival.score_of(evidence), rival.score(seen), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(rival.score_of(evidence.take(slice(5, 9))), rival.score(seen)[5:9], rtol=1e-5, atol=1e-5)
+
+
 def test_fewer_images_than_folds():
     with pytest.raises(FeaturePathsError, match="4 calibration images cannot be cut into 5"):
         cross_fitted("confidence", [], *images(2, 4))
