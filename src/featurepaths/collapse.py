@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from featurepaths.paths.similarity import Rows, chunks, class_means
+from featurepaths.paths.similarity import CHUNK_VALUES, Rows, chunks, class_means
 
 
 @dataclass(frozen=True)
@@ -26,35 +26,63 @@ class Collapse:
     pfc3: float
 
 
-def measure_collapse(features: Rows, labels: np.ndarray, classes: int) -> Collapse:
-    """Measure one layer's features [N, d] in two passes over them, without any d x d matrix.
+class CollapseMeter:
+    """Measures one layer, some rows at a time, once its class means are known; there is no d x d matrix.
 
     With class means m_c, global mean m and M the columns m_c - m: S_W is the mean over images of
     (h - m_c)(h - m_c)^T, S_B the mean over classes of (m_c - m)(m_c - m)^T. S_B^+ is taken on its C - 1 leading
     directions, from the thin singular value decomposition of M / sqrt(C).
+
+    Parameters
+    ----------
+    means
+        Mean feature of each class, float64 [C, d].
+    counts
+        How many images it is the mean of [C].
+    """
+
+    def __init__(self, means: np.ndarray, counts: np.ndarray):
+        classes = len(means)
+        self.means = means
+        centred = means - counts @ means / counts.sum()
+        self.pfc2 = _distance_to_simplex(centred)
+        _, singular, directions = np.linalg.svd(centred / np.sqrt(classes), full_matrices=False)
+        rank = min(classes - 1, int((singular > singular.max() * max(means.shape) * np.finfo(float).eps).sum()))
+        # projecting on the directions divided by the singular values turns tr(S_W S_B^+) into a mean squared length
+        self.whitening = directions[:rank] / singular[:rank, None]
+        self.squared_means = (means**2).sum(axis=1)
+        self.within = 0.0
+        self.nearest = self.count = 0
+
+    def add(self, features: np.ndarray, labels: np.ndarray) -> None:
+        """Take in features [n, d] of images of the classes `labels` [n]."""
+        self.count += len(labels)
+        size = max(CHUNK_VALUES // features.shape[1], 1)  # copies in float64 are large
+        for start in range(0, len(labels), size):
+            some, of = features[start : start + size].astype(np.float64), labels[start : start + size]
+            # |h - m_c|^2 without |h|^2, which is the same for every class
+            self.nearest += int(((self.squared_means - 2 * (some @ self.means.T)).argmin(axis=1) == of).sum())
+            some -= self.means[of]
+            self.within += float(((some @ self.whitening.T) ** 2).sum())
+
+    def result(self) -> Collapse:
+        """Return the metrics of the images taken in."""
+        pfc1 = self.within / self.count / len(self.means) if len(self.whitening) > 0 else None
+        return Collapse(pfc1, self.pfc2, self.nearest / self.count)
+
+
+def measure_collapse(features: Rows, labels: np.ndarray, classes: int) -> Collapse:
+    """Measure one layer's features [N, d] in two passes over them.
 
     Raises
     ------
     FeaturePathsError
         If a class has no image.
     """
-    means = class_means(features, labels, classes)
-    counts = np.bincount(labels, minlength=classes)
-    centred = means - counts @ means / counts.sum()
-    _, singular, directions = np.linalg.svd(centred / np.sqrt(classes), full_matrices=False)
-    rank = min(classes - 1, int((singular > singular.max() * max(centred.shape) * np.finfo(float).eps).sum()))
-    # projecting on the directions divided by the singular values turns tr(S_W S_B^+) into a mean squared length
-    whitening = directions[:rank] / singular[:rank, None]
-    squared_means = (means**2).sum(axis=1)
-    within = 0.0
-    nearest = 0
+    meter = CollapseMeter(class_means(features, labels, classes), np.bincount(labels, minlength=classes))
     for rows, chunk in chunks(features):
-        chunk = chunk.astype(np.float64)
-        within += float((((chunk - means[labels[rows]]) @ whitening.T) ** 2).sum())
-        # |h - m_c|^2 without |h|^2, which is the same for every class
-        nearest += int(((squared_means - 2 * chunk @ means.T).argmin(axis=1) == labels[rows]).sum())
-    pfc1 = within / len(labels) / classes if rank > 0 else None
-    return Collapse(pfc1, _distance_to_simplex(centred), nearest / len(labels))
+        meter.add(chunk, labels[rows])
+    return meter.result()
 
 
 def _distance_to_simplex(centred: np.ndarray) -> float:

@@ -31,6 +31,35 @@ def chunks(features: Rows) -> Iterator[tuple[slice, np.ndarray]]:
         yield rows, features[rows].astype(np.float32)
 
 
+class ClassSums:
+    """Sums of one layer's features by class, taken in some rows at a time: no more than them is in memory."""
+
+    def __init__(self, classes: int, width: int):
+        self.sums = np.zeros((classes, width))
+        self.counts = np.zeros(classes, np.int64)
+
+    def add(self, features: np.ndarray, labels: np.ndarray) -> None:
+        """Add features, float32 [n, d], of images of the classes `labels` [n]."""
+        counts = np.bincount(labels, minlength=len(self.counts))
+        self.counts += counts
+        # all classes, unless most have no image here: then their rows are left alone
+        present = np.flatnonzero(counts) if len(labels) < len(counts) / 2 else slice(None)
+        membership = np.equal.outer(np.arange(len(counts))[present], labels)
+        self.sums[present] += membership.astype(np.float32) @ features
+
+    def means(self) -> np.ndarray:
+        """Return the mean feature of each class, float64 [classes, d].
+
+        Raises
+        ------
+        FeaturePathsError
+            If a class has no image.
+        """
+        if (self.counts == 0).any():
+            raise FeaturePathsError(f"Class {int(np.argmin(self.counts))} has no image to take a mean of.")
+        return self.sums / self.counts[:, None]
+
+
 def class_means(features: Rows, labels: np.ndarray, classes: int) -> np.ndarray:
     """Return the mean feature of each class, float64 [classes, d].
 
@@ -39,14 +68,10 @@ def class_means(features: Rows, labels: np.ndarray, classes: int) -> np.ndarray:
     FeaturePathsError
         If a class has no image.
     """
-    counts = np.bincount(labels, minlength=classes)
-    if (counts == 0).any():
-        raise FeaturePathsError(f"Class {int(np.argmin(counts))} has no image to take a mean of.")
-    sums = np.zeros((classes, features.shape[1]))
+    found = ClassSums(classes, features.shape[1])
     for rows, chunk in chunks(features):
-        membership = np.equal.outer(np.arange(classes), labels[rows])
-        sums += membership.astype(np.float32) @ chunk
-    return sums / counts[:, None]
+        found.add(chunk, labels[rows])
+    return found.means()
 
 
 def normalise(vectors: np.ndarray) -> np.ndarray:
@@ -57,16 +82,26 @@ def normalise(vectors: np.ndarray) -> np.ndarray:
 
 def centroids(features: Rows, labels: np.ndarray, classes: int) -> np.ndarray:
     """Return the class centroids of one layer, eq. (1): unit vectors, float32 [classes, d]."""
-    return normalise(class_means(features, labels, classes)).astype(np.float32)
+    return centroids_of(class_means(features, labels, classes))
+
+
+def centroids_of(means: np.ndarray) -> np.ndarray:
+    """Return the centroids of one layer with class means [classes, d]: unit vectors, float32 [classes, d]."""
+    return normalise(means).astype(np.float32)
 
 
 def similarities(features: Rows, layer_centroids: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
-    """Yield the cosine similarity of features [N, d] to centroids [C, d], eq. (2): some rows, and float32 [n, C].
+    """Yield the cosine similarity of features [N, d] to centroids [C, d], eq. (2): some rows, and float32 [n, C]."""
+    for rows, chunk in chunks(features):
+        yield rows, similarity_of(chunk, layer_centroids)
+
+
+def similarity_of(features: np.ndarray, layer_centroids: np.ndarray) -> np.ndarray:
+    """Return the cosine similarity of features, float32 [n, d], to centroids [C, d], eq. (2): float32 [n, C].
 
     The feature is normalised too. A zero feature has similarity 0 to every class.
     """
-    for rows, chunk in chunks(features):
-        length = np.sqrt(np.vecdot(chunk, chunk))[:, None]
-        product = chunk @ layer_centroids.T
-        cosine = np.divide(product, length, out=np.zeros_like(product), where=length > 0)
-        yield rows, np.clip(cosine, -1, 1)
+    length = np.sqrt(np.vecdot(features, features))[:, None]
+    product = features @ layer_centroids.T
+    cosine = np.divide(product, length, out=np.zeros_like(product), where=length > 0)
+    return np.clip(cosine, -1, 1)
