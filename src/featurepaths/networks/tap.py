@@ -1,6 +1,6 @@
 """Reading the output of any named layer of any network during a forward pass."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -15,20 +15,35 @@ def forward_intermediates(network: nn.Module, images: Tensor, layers: Sequence[s
         If the network has no module of such a name.
     """
     found: dict[str, Tensor] = {}
+    logits = forward_seeing(network, images, layers, found.__setitem__)
+    return logits, [found[name] for name in layers]
 
-    def keep(name: str):
+
+def forward_seeing(
+    network: nn.Module, images: Tensor, layers: Sequence[str], see: Callable[[str, Tensor], None]
+) -> Tensor:
+    """Run `network` once and return its logits; call `see` with a layer's name and output whenever it has one.
+
+    What `see` does not keep is free for the layers that follow.
+
+    Raises
+    ------
+    AttributeError
+        If the network has no module of such a name.
+    """
+
+    def hook_of(name: str):
         def hook(module: nn.Module, inputs: tuple, output: Tensor) -> None:
-            found[name] = output
+            see(name, output)
 
         return hook
 
-    handles = [network.get_submodule(name).register_forward_hook(keep(name)) for name in layers]
+    handles = [network.get_submodule(name).register_forward_hook(hook_of(name)) for name in layers]
     try:
-        logits = network(images)
+        return network(images)
     finally:
         for handle in handles:
             handle.remove()
-    return logits, [found[name] for name in layers]
 
 
 def layer_shapes(network: nn.Module, layers: Sequence[str], image_shape: Sequence[int]) -> list[tuple[int, ...]]:

@@ -1,6 +1,6 @@
 """Layer features of images: the points h of the paper's feature paths (section 2.1)."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import h5py
 import numpy as np
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from featurepaths.batches import blocks, fill, to_tensor
 from featurepaths.data import Split
 from featurepaths.errors import FeaturePathsError
-from featurepaths.networks.tap import forward_intermediates
+from featurepaths.networks.tap import forward_seeing
 
 POOLINGS = {
     "flatten": lambda output: output.flatten(1),
@@ -49,20 +49,48 @@ def extract_blocks(
     FeaturePathsError
         If a feature or a logit is not finite, or too large for float16.
     """
+    found: dict[tuple[str, str], np.ndarray] = {}
+
+    def keep(name: str, rows: slice, output: Tensor) -> None:
+        for pooling in poolings:
+            found[pooling, name] = _as_float16(POOLINGS[pooling](output)[: rows.stop - rows.start], name)
+
+    for rows, logits in run_blocks(network, layers, images, keep, device, rows_of_blocks):
+        yield rows, logits, {pooling: [found.pop((pooling, name)) for name in layers] for pooling in poolings}
+
+
+def run_blocks(
+    network: nn.Module,
+    layers: Sequence[str],
+    images: np.ndarray | Split | h5py.Dataset,
+    see: Callable[[str, slice, Tensor], None],
+    device: torch.device | str = "cpu",
+    rows_of_blocks: Iterable[slice] | None = None,
+) -> Iterator[tuple[slice, np.ndarray]]:
+    """Run `network` over images, in blocks; `see` the outputs of its layers one by one, and yield the logits.
+
+    Parameters
+    ----------
+    see
+        It is called with a layer's name, the rows of the block and the layer's output for them, a block filled up to 64
+        images; what it does not keep is gone before the next layers have theirs.
+
+    Yields
+    ------
+    The rows of a block and its logits [n, classes] in float32.
+
+    Raises
+    ------
+    FeaturePathsError
+        If a logit is not finite.
+    """
     for rows in blocks(len(images)) if rows_of_blocks is None else rows_of_blocks:
         with torch.inference_mode():
-            logits, outputs = forward_intermediates(network, to_tensor(fill(images[rows]), device), layers)
-            count = rows.stop - rows.start
-            features = {
-                pooling: [
-                    _as_float16(POOLINGS[pooling](output)[:count], name)
-                    for name, output in zip(layers, outputs, strict=True)
-                ]
-                for pooling in poolings
-            }
+            pixels = to_tensor(fill(images[rows]), device)
+            logits = forward_seeing(network, pixels, layers, lambda name, output, rows=rows: see(name, rows, output))
         if not torch.isfinite(logits).all():
             raise FeaturePathsError("The network gives logits that are not finite.")
-        yield rows, logits[:count].cpu().numpy(), features
+        yield rows, logits[: rows.stop - rows.start].cpu().numpy()
 
 
 def _as_float16(feature: Tensor, layer: str) -> np.ndarray:
