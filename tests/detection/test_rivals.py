@@ -13,7 +13,7 @@ from sklearn.neighbors import NearestNeighbors
 
 from featurepaths.detection import density, rivals
 from featurepaths.detection.density import Density
-from featurepaths.detection.rivals import RIVALS, PathDensity, Transport, cross_fitted_scores, load, save
+from featurepaths.detection.rivals import RIVALS, PathDensity, Transport, cross_fitted_scores, learn, load, save
 from featurepaths.errors import FeaturePathsError
 from featurepaths.paths.observed import Observed, observe
 
@@ -509,8 +509,8 @@ def test_a_label_that_no_calibration_image_has_is_scored():
 
 def cross_fitted(name, train, calibration, labels, **options):
     rival = RIVALS[name]()
-    rival.learn(train, CHANNELS)
-    return cross_fitted_scores(rival, calibration, labels, **options)
+    learn([rival], train, CHANNELS)
+    return cross_fitted_scores(rival, rival.evidence(calibration), labels, **options)
 
 
 @pytest.mark.parametrize("name", RIVALS)
@@ -559,6 +559,38 @@ def test_training_images_are_read_once_for_all_folds():
         train = Counted()
         cross_fitted(name, train, *images(2, 60))
         assert train.reads == reads
+
+
+def test_rivals_that_learn_together_learn_the_same_in_one_pass():
+    class Counted:
+        reads = 0
+
+        def __iter__(self):
+            self.reads += 1
+            return iter(chunked(*images(1, 300)))
+
+    train, together = Counted(), [RIVALS[name]() for name in RIVALS]
+    learn(together, train, CHANNELS)
+    assert train.reads == 1
+    calibration, seen = images(2, 60)[0], images(3, 40)[0]
+    for rival in together:
+        rival.calibrate(rival.evidence(calibration))
+        alone = RIVALS[rival.name]()
+        alone.fit(chunked(*images(1, 300)), calibration, CHANNELS)
+        assert torch.equal(rival.score(seen), alone.score(seen))
+    learn([RIVALS["energy"](), RIVALS["transport"]()], train, CHANNELS)
+    assert train.reads == 1, "nobody learns from them"
+
+
+@pytest.mark.parametrize("name", RIVALS)
+def test_evidence_is_small_and_all_that_a_score_depends_on(name):
+    rival = fitted(name, positions=40)
+    seen, labels = images(3, 40, positions=40)
+    parts = [rival.evidence(part) for part, _ in chunked(seen, labels, 7)]
+    evidence = rivals.Evidence(*map(torch.cat, zip(*parts, strict=True)))
+    assert evidence.statistics.shape[1] <= 3 * len(CHANNELS)
+    torch.testing.assert_close(rival.score_of(evidence), rival.score(seen), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(rival.score_of(evidence.take(slice(5, 9))), rival.score(seen)[5:9], rtol=1e-5, atol=1e-5)
 
 
 def test_fewer_images_than_folds():

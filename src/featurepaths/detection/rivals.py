@@ -3,10 +3,12 @@
 Sources and formulas stand with each class. What is learned from training images is learned once; what is learned from
 clean calibration images can be learned anew without some of them (`cross_fitted_scores`), because a threshold on scores
 of images that the detector has seen is too high. No rival ever sees an adversarial example.
+
+Features are large. So training images come in chunks, and of calibration images a rival keeps its `Evidence` alone.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import h5py
 import numpy as np
@@ -32,10 +34,26 @@ SMALLEST_LENGTH = 1e-6
 """Added, squared, to squared lengths before their logarithm is taken: zero features have one, and a gradient."""
 
 
+class Evidence(NamedTuple):
+    """What a rival takes from what a network shows of N images; differentiable.
+
+    `logits` [N, C]; `statistics` [N, S], a few of each layer, however large its features are, or none.
+    """
+
+    logits: Tensor
+    statistics: Tensor
+
+    def take(self, rows: slice | Tensor) -> "Evidence":
+        """Return that of some of the images: by a slice, positions or a mask."""
+        return Evidence(self.logits[rows], self.statistics[rows])
+
+
 class Rival(nn.Module):
     """A detector. Its parameters are buffers, which `fit` or `load` makes."""
 
     name: ClassVar[str]
+    learns: ClassVar[bool] = False
+    """Whether it learns from training images."""
     layers: list[int] | None = None
     """Numbers, from 1, of the layers that it reads; None where it reads none, or all that it will be fitted to."""
 
@@ -56,13 +74,20 @@ class Rival(nn.Module):
         FeaturePathsError
             If a number is not finite, images are too few, or a class has no training image.
         """
-        self.learn(train, channels)
-        self.calibrate(calibration)
+        learn([self], train, channels)
+        with torch.no_grad():
+            self.calibrate(self.evidence(calibration))
 
-    def learn(self, train: Chunks, channels: Sequence[int]) -> None:
-        """Learn what is learned from training images."""
+    def start(self, channels: Sequence[int]) -> None:
+        """Make ready for training images, of a network whose layers have so many channels: see `learn`."""
 
-    def calibrate(self, calibration: Observed) -> None:
+    def add(self, observed: Observed, labels: Tensor) -> None:
+        """Take training images of the classes `labels` [n] in."""
+
+    def finish(self) -> None:
+        """Learn from all training images taken in."""
+
+    def calibrate(self, calibration: Evidence) -> None:
         """Learn what is learned from clean calibration images; what was learned from others before is forgotten."""
 
     def score(self, observed: Observed) -> Tensor:
@@ -73,9 +98,21 @@ class Rival(nn.Module):
         FeaturePathsError
             If a score is not finite, because what the network shows is not.
         """
-        return _finite(self.raw_score(observed), "score", self.name)
+        return self.score_of(self.evidence(observed))
 
-    def raw_score(self, observed: Observed) -> Tensor:
+    def score_of(self, evidence: Evidence) -> Tensor:
+        """Return the score by the evidence of each image; see `score`."""
+        return _finite(self.raw_score(evidence), "score", self.name)
+
+    def evidence(self, observed: Observed) -> Evidence:
+        """Return what the score of each image depends on, once the rival has learned from training images."""
+        return Evidence(observed.logits, self.statistics(observed))
+
+    def statistics(self, observed: Observed) -> Tensor:
+        """Return the statistics of the layers, [N, S], differentiable; what a rival that reads layers has to define."""
+        return observed.logits.new_empty(len(observed.logits), 0)
+
+    def raw_score(self, evidence: Evidence) -> Tensor:
         """Return the score; what a rival has to define."""
         raise NotImplementedError
 
@@ -88,9 +125,9 @@ class Confidence(Rival):
 
     name = "confidence"
 
-    def raw_score(self, observed: Observed) -> Tensor:
+    def raw_score(self, evidence: Evidence) -> Tensor:
         """Return the greatest probability, in [1/C, 1]."""
-        return observed.logits.double().softmax(dim=1).amax(dim=1)
+        return evidence.logits.double().softmax(dim=1).amax(dim=1)
 
 
 class Energy(Rival):
@@ -98,9 +135,9 @@ class Energy(Rival):
 
     name = "energy"
 
-    def raw_score(self, observed: Observed) -> Tensor:
+    def raw_score(self, evidence: Evidence) -> Tensor:
         """Return the logarithm of the sum."""
-        return observed.logits.double().logsumexp(dim=1)
+        return evidence.logits.double().logsumexp(dim=1)
 
 
 class TwoSidedConfidence(Rival):
@@ -115,7 +152,7 @@ class TwoSidedConfidence(Rival):
 
     name = "two-sided-confidence"
 
-    def calibrate(self, calibration: Observed) -> None:
+    def calibrate(self, calibration: Evidence) -> None:
         """Learn F."""
         values = _finite(_log_odds(calibration.logits.detach()), "calibration image", self.name)
         if len(values) < 2:
@@ -128,9 +165,9 @@ class TwoSidedConfidence(Rival):
         self.register_buffer("positions", torch.cat([ordered[:1] - reach, ordered, ordered[-1:] + reach]))
         self.register_buffer("heights", torch.cat([zero, heights, one]))
 
-    def raw_score(self, observed: Observed) -> Tensor:
+    def raw_score(self, evidence: Evidence) -> Tensor:
         """Return the smaller tail, at most 1/2; negative far outside of what was seen."""
-        values = _log_odds(observed.logits)
+        values = _log_odds(evidence.logits)
         after = torch.searchsorted(self.positions, values.detach()).clamp(1, len(self.positions) - 1)
         left, right = self.positions[after - 1], self.positions[after]
         low, high = self.heights[after - 1], self.heights[after]
@@ -146,7 +183,7 @@ class LayerRival(Rival):
         self.layers = None if layers is None else list(layers)
         self.channels: list[int] = []
 
-    def learn(self, train: Chunks, channels: Sequence[int]) -> None:
+    def start(self, channels: Sequence[int]) -> None:
         """Settle which layers are read."""
         self.channels = list(channels)
         if self.layers is None:
@@ -173,18 +210,17 @@ class AveragedRival(LayerRival):
         super().__init__(layers)
         self.standard = Standard()
 
-    def calibrate(self, calibration: Observed) -> None:
+    def calibrate(self, calibration: Evidence) -> None:
         """Learn each layer's mean score and its standard deviation."""
         if len(calibration.logits) < 2:
             raise _too_few(self.name, 2)
-        with torch.no_grad():
-            self.standard.fit(_finite(self.by_layer(calibration), "calibration image", self.name))
+        self.standard.fit(_finite(calibration.statistics, "calibration image", self.name))
 
-    def raw_score(self, observed: Observed) -> Tensor:
+    def raw_score(self, evidence: Evidence) -> Tensor:
         """Return the average over layers, in standard deviations of clean images."""
-        return self.standard(self.by_layer(observed)).mean(dim=1)
+        return self.standard(evidence.statistics).mean(dim=1)
 
-    def by_layer(self, observed: Observed) -> Tensor:
+    def statistics(self, observed: Observed) -> Tensor:
         """Return the score of every layer, [N, layers]."""
         return torch.stack([self.layer_score(observed, layer) for layer in self.layers], dim=1)
 
@@ -203,17 +239,23 @@ class Mahalanobis(AveragedRival):
     """
 
     name = "mahalanobis"
+    learns = True
 
-    def learn(self, train: Chunks, channels: Sequence[int]) -> None:
-        """Learn class means and covariances, in one pass and in float64."""
-        super().learn(train, channels)
-        moments = {layer: _Moments() for layer in self.layers}
-        for observed, labels in train:
-            classes = observed.logits.shape[1]
-            for layer, found in moments.items():
-                values = _finite(self.channel_means(observed, layer).detach(), "training image", self.name)
-                found.add(values.double(), labels, classes)
-        for layer, found in moments.items():
+    def start(self, channels: Sequence[int]) -> None:
+        """Start with nothing, in each layer."""
+        super().start(channels)
+        self.moments = {layer: _Moments() for layer in self.layers}
+
+    def add(self, observed: Observed, labels: Tensor) -> None:
+        """Add to the moments of each class, in float64."""
+        classes = observed.logits.shape[1]
+        for layer, found in self.moments.items():
+            values = _finite(self.channel_means(observed, layer).detach(), "training image", self.name)
+            found.add(values.double(), labels, classes)
+
+    def finish(self) -> None:
+        """Learn class means and covariances."""
+        for layer, found in self.moments.items():
             means, covariance = found.result(self.name)
             scale = covariance.diagonal().mean()
             ridge = RIDGE * torch.where(scale > 0, scale, 1)  # a layer may be zero on all images
@@ -222,6 +264,7 @@ class Mahalanobis(AveragedRival):
             whitening = torch.linalg.solve_triangular(factor, identity, upper=False)
             self.register_buffer(f"whitening_{layer}", whitening)
             self.register_buffer(f"centres_{layer}", means @ whitening.T)
+        del self.moments
 
     def layer_score(self, observed: Observed, layer: int) -> Tensor:
         """Return minus the squared distance to the nearest class."""
@@ -243,25 +286,32 @@ class NearestNeighbours(AveragedRival):
     """
 
     name = "nearest-neighbours"
+    learns = True
 
-    def learn(self, train: Chunks, channels: Sequence[int]) -> None:
-        """Keep the training images that neighbours are sought among."""
-        super().learn(train, channels)
-        kept = {layer: torch.empty(0) for layer in self.layers}
-        stride, count = 1, 0
-        for observed, _ in train:
-            rows = slice(-count % stride, None, stride)
-            for layer in self.layers:
-                values = _finite(self.channel_means(observed, layer).detach()[rows], "training image", self.name)
-                kept[layer] = torch.cat([kept[layer].to(values), unit(values)])
-            count += len(observed.logits)
-            while len(kept[self.layers[0]]) > REFERENCES:
-                stride *= 2
-                kept = {layer: values[::2] for layer, values in kept.items()}
-        if len(kept[self.layers[0]]) < NEIGHBOUR:
+    def start(self, channels: Sequence[int]) -> None:
+        """Start with no image."""
+        super().start(channels)
+        self.kept = {layer: torch.empty(0) for layer in self.layers}
+        self.stride, self.count = 1, 0
+
+    def add(self, observed: Observed, labels: Tensor) -> None:
+        """Keep some of the images, and fewer of all where they have become too many."""
+        rows = slice(-self.count % self.stride, None, self.stride)
+        for layer in self.layers:
+            values = _finite(self.channel_means(observed, layer).detach()[rows], "training image", self.name)
+            self.kept[layer] = torch.cat([self.kept[layer].to(values), unit(values)])
+        self.count += len(observed.logits)
+        while len(self.kept[self.layers[0]]) > REFERENCES:
+            self.stride *= 2
+            self.kept = {layer: values[::2] for layer, values in self.kept.items()}
+
+    def finish(self) -> None:
+        """Settle the training images that neighbours are sought among."""
+        if len(self.kept[self.layers[0]]) < NEIGHBOUR:
             raise FeaturePathsError(f"{self.name}: there are fewer than {NEIGHBOUR} training images.")
-        for layer, values in kept.items():
+        for layer, values in self.kept.items():
             self.register_buffer(f"references_{layer}", values.clone())
+        del self.kept
 
     def layer_score(self, observed: Observed, layer: int) -> Tensor:
         """Return the similarity to the k-th nearest neighbour."""
@@ -279,19 +329,14 @@ class DensityRival(LayerRival):
         super().__init__(layers)
         self.density = Density()
 
-    def calibrate(self, calibration: Observed) -> None:
+    def calibrate(self, calibration: Evidence) -> None:
         """Learn the density."""
         logits = _finite(calibration.logits, "calibration image", self.name)
-        with torch.no_grad():
-            self.density.fit(self.statistics(calibration), logits.argmax(dim=1), logits.shape[1])
+        self.density.fit(calibration.statistics, logits.argmax(dim=1), logits.shape[1])
 
-    def raw_score(self, observed: Observed) -> Tensor:
+    def raw_score(self, evidence: Evidence) -> Tensor:
         """Return the log density."""
-        return self.density(self.statistics(observed), observed.logits.argmax(dim=1))
-
-    def statistics(self, observed: Observed) -> Tensor:
-        """Return the statistics, [N, S], differentiable; what a rival has to define."""
-        raise NotImplementedError
+        return self.density(evidence.statistics, evidence.logits.argmax(dim=1))
 
 
 class Transport(DensityRival):
@@ -354,10 +399,14 @@ class SMax(LayerRival):
         super().__init__(layers)
         self.register_buffer("weights", torch.tensor(weights, dtype=torch.float64))
 
-    def raw_score(self, observed: Observed) -> Tensor:
-        """Return the greatest weighted similarity to a class, over the layers."""
+    def statistics(self, observed: Observed) -> Tensor:
+        """Return the greatest weighted similarity to a class, over the layers, [N, 1]."""
         chosen = observed.similarity[:, torch.tensor(self.layers) - 1].double()
-        return torch.einsum("nlc,l->nc", chosen, self.weights).amax(dim=1)
+        return torch.einsum("nlc,l->nc", chosen, self.weights).amax(dim=1, keepdim=True)
+
+    def raw_score(self, evidence: Evidence) -> Tensor:
+        """Return that similarity."""
+        return evidence.statistics.squeeze(1)
 
 
 RIVALS: dict[str, Callable[..., Rival]] = {
@@ -365,6 +414,29 @@ RIVALS: dict[str, Callable[..., Rival]] = {
     for rival in (Confidence, Energy, TwoSidedConfidence, Mahalanobis, NearestNeighbours, Transport, PathDensity)
 }
 """Detectors by name; those that read layers take which, ``layers=[1, 2]``."""
+
+
+def learn(rivals: Sequence[Rival], train: Chunks, channels: Sequence[int]) -> None:
+    """Let rivals learn from training images, in one pass over them; without one, where none of them does.
+
+    Parameters
+    ----------
+    channels
+        Number of channels of every layer.
+
+    Raises
+    ------
+    FeaturePathsError
+        If a number is not finite, images are too few, or a class has no training image.
+    """
+    for rival in rivals:
+        rival.start(channels)
+    learners = [rival for rival in rivals if rival.learns]
+    for observed, labels in train if learners else ():
+        for rival in learners:
+            rival.add(observed, labels)
+    for rival in learners:
+        rival.finish()
 
 
 def save(rival: Rival) -> dict[str, np.ndarray]:
@@ -401,7 +473,7 @@ def read_rival(group: h5py.Group) -> Rival:
     return load(group.attrs["kind"], {name: values[:] for name, values in group["learned"].items()})
 
 
-def cross_fitted_scores(rival: Rival, calibration: Observed, labels: Tensor, folds: int = FOLDS) -> Tensor:
+def cross_fitted_scores(rival: Rival, calibration: Evidence, labels: Tensor, folds: int = FOLDS) -> Tensor:
     """Return scores of calibration images by a rival that has not seen them, float64 [N].
 
     Images are ordered by their `labels` [N], those of a class as they come, and dealt out to the folds in turn. Each
@@ -426,7 +498,7 @@ def cross_fitted_scores(rival: Rival, calibration: Observed, labels: Tensor, fol
     with torch.no_grad():
         for number in range(folds):
             rival.calibrate(calibration.take(fold != number))
-            scores[fold == number] = rival.score(calibration.take(fold == number))
+            scores[fold == number] = rival.score_of(calibration.take(fold == number))
     return scores
 
 
