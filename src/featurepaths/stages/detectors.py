@@ -1,7 +1,7 @@
 """Detectors: features of training and calibration images -> the paper's detector and its rivals, calibrated.
 
-All see the same cached features. Nothing but Otsu's threshold ever sees an adversarial example, and that of calibration
-images; nothing sees a test image.
+All see the same features: of dumps, or of the network running again. Nothing but Otsu's threshold ever sees an
+adversarial example, and that of calibration images; nothing sees a test image.
 """
 
 from contextlib import ExitStack
@@ -12,35 +12,45 @@ import numpy as np
 
 from featurepaths.detection.thresholds import at_false_positive_rate, otsu, rate_name
 from featurepaths.stages import command
-from featurepaths.stages.dumps import Dump, read_centroids
-from featurepaths.storage import create_hdf5, open_hdf5, read_checkpoint_metadata, read_json, read_origin
+from featurepaths.stages.shown import open_shown, prepare, read_centroids
+from featurepaths.storage import create_hdf5, read_checkpoint_metadata, read_json, read_origin
 
 
 def main(arguments):
     import torch
 
-    from featurepaths.detection.rivals import cross_fitted_scores, save
+    from featurepaths.detection.rivals import cross_fitted_scores, learn, save
 
     settings = arguments.settings
-    torch.set_num_threads(settings["torch_threads"])
-    pooling = read_origin(arguments.train).pooling
+    pooling = read_origin(arguments.centroids).pooling
     inputs = [arguments.checkpoint, arguments.centroids, arguments.threshold, arguments.train, arguments.calibration]
     inputs.append(arguments.adversarial)
     origin = command.origin_of("detectors", arguments, f"detectors/{pooling}", inputs)
     channels = [layer["shape"][0] for layer in read_checkpoint_metadata(arguments.checkpoint)["layers"]]
     rates = [Fraction(rate) for rate in settings["false_positive_rates"]]
-    centroids = read_centroids(arguments.centroids)
+    device, network = prepare(arguments, arguments.train, pooling)
+    centroids = [each.to(device) for each in read_centroids(arguments.centroids)]
+    detectors = dict(made(settings["detectors"], read_json(arguments.threshold), len(channels)))
     with ExitStack() as stack, create_hdf5(arguments.detectors, origin) as file:
         train, calibration, adversarial = (
-            Dump(stack.enter_context(open_hdf5(path)), centroids)
-            for path in (arguments.train, arguments.calibration, arguments.adversarial)
+            stack.enter_context(open_shown(path, part, centroids, network))
+            for path, part in (
+                (arguments.train, "train"),
+                (arguments.calibration, "calibration"),
+                (arguments.adversarial, settings.get("keep")),
+            )
         )
-        seen, labels = calibration.observed(slice(None)), torch.from_numpy(calibration.labels)
-        for name, detector in made(settings["detectors"], read_json(arguments.threshold), len(channels)):
-            detector.learn(train, channels)
-            clean = cross_fitted_scores(detector, seen, labels).numpy()
-            detector.calibrate(seen)
-            thresholds = {"otsu": otsu(np.concatenate([clean, adversarial.scores(detector)]))}
+        learn(list(detectors.values()), train, channels)
+        evidence, labels = calibration.evidence(detectors), torch.from_numpy(calibration.labels).to(device)
+        clean_scores = {}
+        for name, detector in detectors.items():
+            detector.to(device)
+            clean_scores[name] = cross_fitted_scores(detector, evidence[name], labels).cpu().numpy()
+            detector.calibrate(evidence[name])
+        adversarial_scores = adversarial.scored_by(detectors).scores
+        for name, detector in detectors.items():
+            clean = clean_scores[name]
+            thresholds = {"otsu": otsu(np.concatenate([clean, adversarial_scores[name]]))}
             thresholds |= {rate_name(rate): at_false_positive_rate(clean, rate) for rate in rates}
             group = file.create_group(name)
             learned = group.create_group("learned")
@@ -66,14 +76,17 @@ def made(rivals, calibrated, layers):
 
 
 def parser():
-    made = command.parser(__doc__, "detectors, false_positive_rates, torch_threads")
+    made = command.parser(__doc__, "detectors, false_positive_rates, torch_threads; without dumps also keep")
+    command.add_device(made)
     one = {"type": Path, "required": True}
-    made.add_argument("--checkpoint", **one, help="the network's checkpoint, for its layers' channels")
+    made.add_argument("--checkpoint", **one, help="the network's checkpoint")
     made.add_argument("--centroids", **one, help="centroids of the same network and pooling")
     made.add_argument("--threshold", **one, help="the paper's detector by the held-out protocol")
-    made.add_argument("--train", **one, help="features of the training images")
-    made.add_argument("--calibration", **one, help="features of the clean calibration images")
-    made.add_argument("--adversarial", **one, help="features of adversarial examples of them, for Otsu's threshold")
+    made.add_argument("--train", **one, help="features of the training images, or data.h5")
+    made.add_argument("--calibration", **one, help="features of the clean calibration images, or data.h5")
+    made.add_argument(
+        "--adversarial", **one, help="features of adversarial examples of them, or the attack: for Otsu's threshold"
+    )
     made.add_argument("--detectors", **one, help="the artefact to write")
     return made
 

@@ -3,10 +3,10 @@
 from contextlib import ExitStack
 from pathlib import Path
 
-from featurepaths.data import SPLITS, open_split
 from featurepaths.errors import FeaturePathsError
 from featurepaths.stages import command
-from featurepaths.storage import RowWriter, create_hdf5, open_hdf5, read_origin
+from featurepaths.stages.images import open_images, parts_by_name
+from featurepaths.storage import RowWriter, create_hdf5
 
 
 def main(arguments):
@@ -20,16 +20,15 @@ def main(arguments):
     for path in arguments.features:
         dump = command.whole(path, arguments.shard)
         outputs.setdefault(dump.stem, {})[dump.parent.name] = path
-    allowed = SPLITS
-    if arguments.attack:
-        allowed = [f"{read_origin(arguments.attack).name.removeprefix('attacks/')}.{arguments.settings['keep']}"]
+    source = arguments.attack or arguments.data
+    allowed = parts_by_name(source, arguments.settings["keep"] if arguments.attack else None)
     for images, paths in outputs.items():
         if images not in allowed or not paths.keys() <= {"flatten", "mean"}:
             named = ", ".join(map(str, paths.values()))
             raise FeaturePathsError(
                 f"{named}: call it flatten/<images>.h5 or mean/..., with images {'/'.join(allowed)}."
             )
-    inputs = [arguments.checkpoint, arguments.attack or arguments.data]
+    inputs = [arguments.checkpoint, source]
     origins = {
         (images, pooling): command.origin_of(
             "features", arguments, command.name_of(f"features/{pooling}/{images}", arguments.shard), inputs
@@ -46,19 +45,13 @@ def main(arguments):
                 pooling: stack.enter_context(create_hdf5(path, origins[images, pooling]))
                 for pooling, path in paths.items()
             }
-            if arguments.attack:
-                source = stack.enter_context(open_hdf5(arguments.attack))
-                pixels = source[arguments.settings["keep"]]["adversarial"]
-                known = {name: source[name][:] for name in ("labels", "index")}
-            else:
-                pixels = stack.enter_context(open_split(arguments.data, images))
-                known = {"labels": pixels.labels, "index": pixels.indices}
+            pixels, labels, index = stack.enter_context(open_images(source, allowed[images]))
             mine = blocks(len(pixels), arguments.shard or (1, 1))
             found = extract_blocks(network, layers, pixels, list(files), device, mine)
             writers = {}
             for pooling, file in files.items():
                 file.attrs["device"] = device_name(device)
-                writers[pooling] = RowWriter(file, extent(mine), known)
+                writers[pooling] = RowWriter(file, extent(mine), {"labels": labels, "index": index})
             write(writers, progress(found, f"features of {images}", len(mine), "blocks of 64"))
     if arguments.shard is None:
         for path in arguments.features:

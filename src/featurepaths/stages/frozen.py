@@ -13,7 +13,7 @@ import numpy as np
 
 from featurepaths.data import Split, class_names_in
 from featurepaths.errors import FeaturePathsError
-from featurepaths.stages.dumps import read_centroids
+from featurepaths.stages.shown import read_centroids
 from featurepaths.storage import open_hdf5, read_json, read_origin
 
 if TYPE_CHECKING:  # torch is imported late, so that --help needs none of it
