@@ -65,6 +65,7 @@ OTHER_RULES = {
     "adaptive": {"gather_adaptive"},
     "attack": {"gather_attack"},
     "features": {"attacked_features", "gather_features", "gather_attacked_features"},
+    "streamed_paths": {"gather_paths"},
 }
 
 TABLES = ["architecture", "accuracy", "attacks", "combinations", "detection", "recognition", "summary", "collapse"]
@@ -112,6 +113,11 @@ def gpu(w):
     return int({"cpu": False, "cuda": True, "auto": there}[EXPERIMENT.device])
 
 
+def gpu_to_stream(w):
+    """Return how many GPUs a job asks for that runs a network only where features are streamed."""
+    return gpu(w) if PLAN.streams else 0
+
+
 def memory(needs):
     """Return a resource function: what a job of `needs` is given, more in every attempt."""
     return lambda w, attempt: attempt * needs(w).mb
@@ -143,11 +149,19 @@ def controls_needs(w):
 
 
 def detectors_needs(w):
-    return ESTIMATOR.detectors(w.run)
+    return ESTIMATOR.detectors(w.run, bool(gpu_to_stream(w)))
 
 
 def features_needs(w):
     return ESTIMATOR.features(w.run, bool(gpu(w)))
+
+
+def streamed_classes_needs(w):
+    return ESTIMATOR.streamed_classes(w.run, bool(gpu(w)))
+
+
+def streamed_paths_needs(w):
+    return ESTIMATOR.streamed_paths(w.run, bool(gpu(w)))
 
 
 def over_features_needs(w):
@@ -170,8 +184,8 @@ wildcard_constraints:
 
 
 def dump(path):
-    """Mark a feature dump as temporary where the configuration does not keep them."""
-    return path if EXPERIMENT.features.keep else temp(path)
+    """Mark a feature dump as temporary where the configuration says so."""
+    return temp(path) if EXPERIMENT.features.storage == "temporary" else path
 
 
 CLEAN_DUMPS = [dump(f"<run>/features/{pooling}/{split}.h5") for pooling in PLAN.poolings for split in PLAN.splits]

@@ -1,7 +1,7 @@
 """Detection.
 
-Needs the feature paths of clean and attacked images, the collapse metrics where they choose the layers, and the feature
-dumps where rival detectors are asked for.
+Needs the feature paths of clean and attacked images, the collapse metrics where they choose the layers, and, where rival
+detectors are asked for, the feature dumps, or networks and images where features are streamed.
 Makes the thresholds, a file of their own for every calibration, the metrics and scores of every attack and stopping rule,
 and the rival detectors, calibrated, with how all of them fare side by side.
 """
@@ -67,15 +67,17 @@ rule detectors:
         "../envs/featurepaths.yaml"
     threads: THREADS
     resources:
+        gpu=gpu_to_stream,
+        device=EXPERIMENT.device,
         mem_mb=memory(detectors_needs),
         runtime=minutes(detectors_needs),
     params:
         job=lambda w: PLAN.detectors(w.run, w.pooling).params,
     shell:
         "python -m featurepaths.stages.detectors --settings {params.job[settings]:q} --digest {params.job[digest]}"
-        " --checkpoint {input.checkpoint} --centroids {input.centroids} --threshold {input.threshold}"
-        " --train {input.train} --calibration {input.calibration} --adversarial {input.adversarial}"
-        " --detectors {output.detectors} > {log} 2>&1"
+        " --device {resources.device} --checkpoint {input.checkpoint} --centroids {input.centroids}"
+        " --threshold {input.threshold} --train {input.train} --calibration {input.calibration}"
+        " --adversarial {input.adversarial} --detectors {output.detectors} > {log} 2>&1"
 
 
 rule rivals:
@@ -92,12 +94,14 @@ rule rivals:
         "../envs/featurepaths.yaml"
     threads: THREADS
     resources:
+        gpu=gpu_to_stream,
+        device=EXPERIMENT.device,
         mem_mb=memory(detectors_needs),
         runtime=minutes(detectors_needs),
     params:
         job=lambda w: PLAN.rivals(w.run, w.pooling)[0].params,
     shell:
         "python -m featurepaths.stages.rivals --settings {params.job[settings]:q} --digest {params.job[digest]}"
-        " --detectors {input.detectors} --centroids {input.centroids} --calibration {input.calibration}"
-        " --test {input.test} --adversarial {input.adversarial} --metrics {output.metrics} --records {output.records}"
-        " > {log} 2>&1"
+        " --device {resources.device} --checkpoint {input.checkpoint} --detectors {input.detectors}"
+        " --centroids {input.centroids} --calibration {input.calibration} --test {input.test}"
+        " --adversarial {input.adversarial} --metrics {output.metrics} --records {output.records} > {log} 2>&1"

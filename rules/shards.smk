@@ -1,6 +1,6 @@
 """Gathering: where attacks and extractions are split over several jobs.
 
-Needs the shards of the adversarial images, or of the feature dumps.
+Needs the shards of the adversarial images, of the feature dumps, or of the feature paths where no dump is made.
 Makes the same files, to the byte, as one job does that is not split.
 """
 
@@ -83,6 +83,27 @@ if FEATURE_SHARDS:
             runtime=minutes(over_features_needs),
         params:
             digest=lambda w: PLAN.dumps(w.run, f"{w.split}.{w.attack}.{w.keep}")[0].job_digest,
+        shell:
+            "python -m featurepaths.stages.gather --digest {params.digest} --shards {input.shards} --artefacts {output}"
+            " > {log} 2>&1"
+
+
+if FEATURE_SHARDS and PLAN.streams:
+
+    rule gather_paths:
+        input:
+            unpack(lambda w: inputs(PLAN.paths(w.run, w.pooling, w.images), shards=FEATURE_SHARDS)),
+        output:
+            "<run>/paths/{pooling}/{images}.h5",
+        log:
+            "<run>/logs/gather.paths.{pooling}.{images}.log",
+        conda:
+            "../envs/featurepaths.yaml"
+        resources:
+            mem_mb=memory(over_paths_needs),
+            runtime=minutes(over_paths_needs),
+        params:
+            digest=lambda w: PLAN.paths(w.run, w.pooling, w.images).job_digest,
         shell:
             "python -m featurepaths.stages.gather --digest {params.digest} --shards {input.shards} --artefacts {output}"
             " > {log} 2>&1"

@@ -71,6 +71,8 @@ def test_schema_in_the_repository_is_the_models_schema():
         ("training.standard.epochs", True, "training.standard.epochs: input should be a valid integer"),
         ("attacks.apgd.eps", "8/0", "attacks.apgd.eps: '8/0' is not a number or a fraction"),
         ("attacks.apgd.eps", 0, "attacks.apgd.eps: should be greater than 0"),
+        ("features.storage", "dump", "features.storage: input should be 'keep', 'temporary' or 'stream', not 'dump'"),
+        ("features.keep", False, "features: keep is called storage now; write storage: keep, or storage: temporary"),
         ("attacks.apgd.eps", None, "attacks.apgd.eps: missing"),
         (
             "attacks.apgd.method",

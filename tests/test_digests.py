@@ -7,8 +7,10 @@ from featurepaths import digests
 
 STAGES = ["data", "train", "attack", "features", "gather", "centroids", "paths", "collapse", "threshold", "selection",
           "detection", "recognition", "tables", "run_figures", "summary_figures", "configuration", "detectors",
-          "rivals", "adaptive", "worst_case", "controls", "comparison", "comparison_figures"]  # fmt: skip
+          "rivals", "adaptive", "worst_case", "controls", "comparison", "comparison_figures", "streamed_classes",
+          "streamed_paths"]  # fmt: skip
 
+STREAMED = {"streamed_classes", "streamed_paths"}
 ATTACKERS = {"attack", "adaptive", "controls"}
 
 
@@ -38,7 +40,7 @@ def affected(package, module, edit):
 
 
 def test_every_stage_is_listed_here():
-    shared = {"__init__", "command", "dumps", "frozen"}
+    shared = {"__init__", "command", "frozen", "images", "shown"}
     found = {path.stem for path in (digests.SOURCE / "stages").glob("*.py")}
     assert found - shared == set(STAGES)
 
@@ -64,8 +66,8 @@ def test_comments_docstrings_and_blank_lines_do_not_count(package, edit):
         ("attacks/zoo.py", {"attack", "controls"}),
         ("adaptive/objectives.py", {"adaptive", "controls"}),
         ("detection/rivals.py", {"detectors", "rivals", "adaptive", "controls"}),
-        ("networks/resnet.py", {"train", "features", *ATTACKERS}),
-        ("paths/similarity.py", {"centroids", "paths", "collapse", "threshold"}),
+        ("networks/resnet.py", {"train", "features", "detectors", "rivals", *STREAMED, *ATTACKERS}),
+        ("paths/similarity.py", {"centroids", "paths", "collapse", "threshold", *STREAMED}),
         ("paths/aggregate.py", {"threshold", "selection", "detection", "recognition", "adaptive", "controls"}),
         ("report/figures.py", {"run_figures", "summary_figures", "comparison_figures"}),
         ("report/page.py", {"tables", "comparison", "configuration"}),
@@ -126,7 +128,7 @@ def test_python_versions_agree_on_a_syntax_tree():
 
 
 def test_stages_without_a_network_never_import_torch():
-    with_torch = {"train", "features", "detectors", "rivals", *ATTACKERS}
+    with_torch = {"train", "features", "detectors", "rivals", *STREAMED, *ATTACKERS}
     for stage in set(STAGES) - with_torch:
         waiting, seen = [f"featurepaths.stages.{stage}"], set()
         while waiting:

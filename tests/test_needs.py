@@ -98,7 +98,33 @@ def test_everything_is_whole_numbers():
     made = estimator()
     run = "resnet20-standard-s0"
     needs = [made.reading(), made.training(run, True), made.attack(run, "apgd", False), made.features(run, True),
-             made.over_features(run), made.over_paths()]  # fmt: skip
+             made.over_features(run), made.over_paths(), made.detectors(run, False),
+             made.streamed_classes(run, True), made.streamed_paths(run, False)]  # fmt: skip
     for one in needs:
         assert isinstance(one, Needs)
         assert all(isinstance(value, int) and value > 0 for value in one)
+
+
+@pytest.mark.parametrize("gpu", [False, True])
+@pytest.mark.parametrize("job", ["streamed_classes", "streamed_paths", "detectors"])
+def test_streams_need_more_time_for_more_images_and_no_more_memory(job, gpu):
+    few, many = (
+        getattr(estimator(DataSize(count, 10, 224), features={"storage": "stream"}), job)("resnet18-standard-s0", gpu)
+        for count in (20_000, 200_000)
+    )
+    assert many.mb == few.mb
+    assert many.minutes - 10 == pytest.approx(10 * (few.minutes - 10), abs=10)
+
+
+def test_streams_read_many_classes_in_several_passes():
+    """2^28 sums, or as many as a layer has alone: 64 x 112 x 112 for each of 1,000 classes."""
+    needs = estimator(DataSize(100_000, 1000, 224), features={"storage": "stream"})
+    assert 2 * 8 * 1000 * 64 * 112**2 / 1e6 < needs.streamed_classes("resnet18-standard-s0", True).mb < 60_000
+
+
+def test_a_shard_of_streamed_paths_needs_its_share_of_the_time():
+    whole, part = (
+        estimator(features={"storage": "stream"}, shards={"features": count}).streamed_paths("resnet20-pgd-s0", False)
+        for count in (1, 5)
+    )
+    assert part.minutes - 10 == pytest.approx((whole.minutes - 10) / 5, abs=1)

@@ -346,7 +346,8 @@ class Shards(Section):
     attacks: int = Field(1, ge=1)
     """Jobs that each attack is split into."""
     features: int = Field(1, ge=1)
-    """Jobs that each extraction of features is split into; one passes through the network once, an attack 40 times."""
+    """Jobs that each extraction of features is split into, or, where features are streamed, the feature paths of some
+    images; one passes through the network once, an attack 40 times."""
 
 
 class Features(Section):
@@ -357,8 +358,17 @@ class Features(Section):
         "mean",
     ]
     """`flatten` takes every value of a layer (the paper's reading), `mean` the average of each channel."""
-    keep: bool = True
-    """Whether feature dumps, by far the largest artefacts, stay on disk once nothing needs them any more."""
+    storage: Literal["keep", "temporary", "stream"] = "keep"
+    """Where features are between the stages. `keep` dumps them to disk, by far the largest artefacts; `temporary`
+    removes a dump once nothing needs it any more; `stream` dumps nothing: networks run again wherever features are
+    needed, at the same results but for float16's rounding."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _keep_has_another_name(cls, given: Any) -> Any:
+        if isinstance(given, Mapping) and "keep" in given:
+            raise ValueError("keep is called storage now; write storage: keep, or storage: temporary for keep: false")
+        return given
 
 
 class Collapsed(Section):

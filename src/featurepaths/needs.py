@@ -14,6 +14,8 @@ PASSES_PER_SECOND = {False: 80.0, True: 1600.0}
 """Images a second, forward and backward, through a network of width 64 at 32x32: on one CPU thread, on a GPU."""
 BYTES_PER_SECOND = 50e6
 """Features read from or written to a network file system."""
+PRODUCTS_PER_SECOND = 1e9
+"""Values of features compared with a class on one CPU thread."""
 MARGIN = 3
 TORCH_MB = 3000
 """A process with torch and CUDA before it does anything."""
@@ -95,11 +97,17 @@ class Estimator:
         images = min(self._attacked(adaptive.images), controls.images)
         return self._searching(run, images * (goals * steps + controls.queries / 2), gpu)
 
-    def detectors(self, run: str) -> Needs:
-        """Calibrating and testing rival detectors on feature dumps."""
-        layers = self._layers(self._model(run))
-        mb = TORCH_MB + (0.1 * self.data.images + 2048) * sum(layers) * 4 * 2 / 1e6
-        return self._needs(mb, 8 * self.data.images * sum(layers) / BYTES_PER_SECOND)
+    def detectors(self, run: str, gpu: bool) -> Needs:
+        """Calibrating and testing rival detectors, on feature dumps or, on a GPU perhaps, by running the network."""
+        model = self._model(run)
+        values = sum(self._layers(model))
+        centroids = 4 * self.data.classes * values / 1e6
+        if self.experiment.features.storage != "stream":
+            mb = TORCH_MB + centroids + 2048 * values * 4 * 2 / 1e6
+            return self._needs(mb, 8 * self.data.images * values / BYTES_PER_SECOND)
+        passes = 1 + sum(len(attack.keep) for attack in self.experiment.attacks.values())
+        images = self.data.images * passes
+        return self._needs(self._streaming_mb(model) + centroids, self._streaming_seconds(model, images, gpu))
 
     def features(self, run: str, gpu: bool) -> Needs:
         """A shard of the layer features of any images."""
@@ -108,6 +116,22 @@ class Estimator:
         values = sum(self._layers(model))
         seconds = self._seconds(model, images / 2, gpu) + 2 * images * values / BYTES_PER_SECOND
         return self._needs(TORCH_MB + 64 * values * 16 / 1e6, seconds)
+
+    def streamed_classes(self, run: str, gpu: bool) -> Needs:
+        """Class means and collapse metrics of the training images, in two passes of the network."""
+        model = self._model(run)
+        of_each = [self.data.classes * values for values in self._layers(model)]
+        together = max(*of_each, min(2**28, len(self.experiment.features.poolings) * sum(of_each)))
+        mb = self._streaming_mb(model) + (2 * 8 * together + 6 * 8 * max(of_each)) / 1e6
+        return self._needs(mb, self._streaming_seconds(model, 2 * self.data.images, gpu))
+
+    def streamed_paths(self, run: str, gpu: bool) -> Needs:
+        """A shard of the feature paths of any images, in a pass of the network."""
+        model = self._model(run)
+        of_each = [self.data.classes * values for values in self._layers(model)]
+        mb = self._streaming_mb(model) + 4 * max(*of_each, min(2**28, sum(of_each))) / 1e6
+        images = self.data.images / self.experiment.shards.features
+        return self._needs(mb, self._streaming_seconds(model, images, gpu))
 
     def over_features(self, run: str) -> Needs:
         """Anything that reads a dump: centroids, collapse metrics, feature paths; or gathers one."""
@@ -144,6 +168,15 @@ class Estimator:
             for stage, blocks in enumerate(BLOCKS[model.architecture])
             for _ in range(blocks)
         ]
+
+    def _streaming_mb(self, model: Model) -> float:
+        """A block of 64 images in all layers, and copies in float64 of parts of one."""
+        return TORCH_MB + 64 * sum(self._layers(model)) * 16 / 1e6 + 400
+
+    def _streaming_seconds(self, model: Model, images: float, gpu: bool) -> float:
+        """Passes forward, and what is made of the features on the CPU."""
+        products = images * sum(self._layers(model)) * (20 + self.data.classes)
+        return self._seconds(model, images / 2, gpu) + products / PRODUCTS_PER_SECOND
 
     def _seconds(self, model: Model, passes: float, gpu: bool) -> float:
         return passes * self._activations(model) * model.width / 64 / PASSES_PER_SECOND[gpu]

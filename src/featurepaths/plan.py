@@ -104,6 +104,7 @@ class Plan:
         self.config = experiment.model_dump(mode="json")
         self.results = Path("results", experiment.name)
         self.poolings = sorted(experiment.features.poolings)
+        self.streams = experiment.features.storage == "stream"
         self.splits = ["train", "calibration", "test"] if "held-out" in experiment.protocols else ["train", "test"]
         self.runs = [
             f"{model}-{training}-s{seed}"
@@ -164,13 +165,8 @@ class Plan:
     @once
     def features(self, run: str, pooling: str, images: str) -> Artefact:
         """Layer features of some images."""
-        settings = {"torch_threads": self.config["torch_threads"]}
-        inputs = {"checkpoint": [self.train(run)]}
-        if images in self.splits:
-            inputs["data"] = [self.data()]
-        else:
-            split, attack, settings["keep"] = images.split(".")
-            inputs["adversarial"] = [self.attack(run, split, attack)]
+        settings, source = self._run_over(run, images)
+        inputs = {"checkpoint": [self.train(run)], "data" if images in self.splits else "adversarial": [source]}
         return self._artefact("features", run, f"features/{pooling}/{images}.h5", settings, **inputs)
 
     def dumps(self, run: str, *images: str) -> list[Artefact]:
@@ -180,20 +176,32 @@ class Plan:
     @once
     def centroids(self, run: str, pooling: str) -> Artefact:
         """Class centroids of a run."""
+        if self.streams:
+            return self._of_classes(run, f"centroids/{pooling}.h5")
         features = [self.features(run, pooling, "train")]
         return self._artefact("centroids", run, f"centroids/{pooling}.h5", {}, features=features)
 
     @once
     def paths(self, run: str, pooling: str, images: str) -> Artefact:
         """Feature paths of some images."""
+        if self.streams:
+            settings, source = self._run_over(run, images)
+            inputs = {"checkpoint": [self.train(run)], "images": [source], "centroids": [self.centroids(run, pooling)]}
+            return self._artefact("streamed_paths", run, f"paths/{pooling}/{images}.h5", settings, **inputs)
         inputs = {"features": [self.features(run, pooling, images)], "centroids": [self.centroids(run, pooling)]}
         return self._artefact("paths", run, f"paths/{pooling}/{images}.h5", {}, **inputs)
 
     @once
     def collapse(self, run: str, pooling: str) -> Artefact:
         """Collapse metrics of a run."""
+        if self.streams:
+            return self._of_classes(run, f"collapse/{pooling}.json")
         features = [self.features(run, pooling, "train")]
         return self._artefact("collapse", run, f"collapse/{pooling}.json", {}, features=features)
+
+    def of_classes(self, run: str) -> list[Artefact]:
+        """Centroids and collapse metrics of all poolings, which one call makes where features are streamed."""
+        return [make(run, pooling) for make in (self.centroids, self.collapse) for pooling in self.poolings]
 
     @once
     def threshold(self, run: str, pooling: str, calibration: str) -> Artefact:
@@ -261,10 +269,12 @@ class Plan:
             "checkpoint": [self.train(run)],
             "centroids": [self.centroids(run, pooling)],
             "threshold": [self.threshold(run, pooling, "held-out")],
-            "train": [self.features(run, pooling, "train")],
-            "calibration": [self.features(run, pooling, clean)],
-            "adversarial": [self.features(run, pooling, attacked)],
+            "train": [self._shown(run, pooling, "train")],
+            "calibration": [self._shown(run, pooling, clean)],
+            "adversarial": [self._shown(run, pooling, attacked)],
         }
+        if self.streams:
+            settings["keep"] = self.experiment.calibration.keep
         return self._artefact("detectors", run, f"detectors/{pooling}.h5", settings, **inputs)
 
     @once
@@ -273,11 +283,14 @@ class Plan:
         inputs = {
             "detectors": [self.detectors(run, pooling)],
             "centroids": [self.centroids(run, pooling)],
-            "calibration": [self.features(run, pooling, f"calibration.{name}") for name in self.attacked],
-            "test": [self.features(run, pooling, "test")],
-            "adversarial": [self.features(run, pooling, f"test.{name}") for name in self.attacked],
+            "calibration": [self._shown(run, pooling, f"calibration.{name}") for name in self.attacked],
+            "test": [self._shown(run, pooling, "test")],
+            "adversarial": [self._shown(run, pooling, f"test.{name}") for name in self.attacked],
+            "checkpoint": [self.train(run)] if self.streams else [],
         }
         settings = {"torch_threads": self.config["torch_threads"]}
+        if self.streams:
+            settings["attacked"] = self.attacked
         return self._measured("rivals", run, f"detection/{pooling}/rivals", settings, inputs)
 
     @once
@@ -390,6 +403,23 @@ class Plan:
         results = [artefact.digest for artefact in (self.tables(), self.summary_figures(), *figures)]
         settings = {"configuration": self.config, "results": digest_of("configuration", {}, results)}
         return self._artefact("configuration", "", "config.json", settings)
+
+    def _run_over(self, run: str, images: str) -> tuple[dict[str, Any], Artefact]:
+        """Return the settings of a stage that runs a network over some images, and what they are read from."""
+        settings = {"torch_threads": self.config["torch_threads"]}
+        if images in self.splits:
+            return settings, self.data()
+        split, attack, keep = images.split(".")
+        return settings | {"keep": keep}, self.attack(run, split, attack)
+
+    def _shown(self, run: str, pooling: str, images: str) -> Artefact:
+        """Return what detectors see features of some images by: a dump, or the images that the network runs over."""
+        return self._run_over(run, images)[1] if self.streams else self.features(run, pooling, images)
+
+    def _of_classes(self, run: str, file: str) -> Artefact:
+        settings = {"torch_threads": self.config["torch_threads"]}
+        inputs = {"checkpoint": [self.train(run)], "data": [self.data()]}
+        return self._artefact("streamed_classes", run, file, settings, **inputs)
 
     def _frozen(self, run: str) -> dict[str, Any]:
         """Return the settings of a frozen defence and of the ball that it is attacked in."""

@@ -149,6 +149,26 @@ def test_an_attack_is_named_after_its_split(tiny, run, tmp_path):
     refused(done, "is to be called test.<attack>.h5")
 
 
+def test_streamed_artefacts_are_named_after_their_images_and_poolings(tiny, run, tmp_path):
+    network = ["--checkpoint", run / "checkpoint.safetensors", "--settings", json.dumps({"torch_threads": 1})]
+    arguments = [*network, "--images", tiny.results / "data.h5", "--centroids", run / "centroids/mean.h5"]
+    done = stage("streamed_paths", *arguments, "--paths", tmp_path / "tests.h5")
+    refused(done, "call it train or calibration or test.h5")
+    arguments = [*network, "--data", tiny.results / "data.h5", "--centroids", tmp_path / "mean.h5"]
+    done = stage("streamed_classes", *arguments, "--collapse", tmp_path / "flatten.json")
+    refused(done, "of the same poolings")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_detectors_that_see_no_dump_need_the_network(tiny, run, tmp_path):
+    attack, centroids = run / "attacks/test.apgd.h5", run / "centroids/mean.h5"
+    arguments = ["--detectors", run / "detectors/mean.h5", "--centroids", centroids, "--test", tiny.results / "data.h5"]
+    arguments += ["--calibration", attack, "--adversarial", attack, "--settings", json.dumps({"torch_threads": 1})]
+    done = stage("rivals", *arguments, "--metrics", tmp_path / "rivals.json", "--records", tmp_path / "rivals.h5")
+    refused(done, "--checkpoint is needed", "data.h5 is no feature dump")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_one_thread_for_linear_algebra():
     code = (
         "import numpy, threadpoolctl; from featurepaths.stages import command;"

@@ -63,6 +63,8 @@ RUN = {
     "controls": 1,
 }
 """The jobs of one of the two runs."""
+STREAMED = ("streamed_classes", "streamed_paths")
+"""What runs instead of some of them where features are streamed."""
 ENDS = {"tables": 1, "summary_figures": 1, "comparison": 1, "comparison_figures": 1, "configuration": 1}
 TOTAL = 2 * sum(RUN.values()) + sum(ENDS.values()) + 1
 
@@ -139,7 +141,15 @@ CHANGES = [
         {rule: count for rule, count in TRAINED.items() if rule not in ("train", "attack")},
         setting("features", poolings=["mean", "flatten"]),
     ),
-    Change("`features.keep: false`", {"configuration": 1}, setting("features", keep=False)),
+    Change("`features.storage: temporary`", {"configuration": 1}, setting("features", storage="temporary")),
+    Change(
+        "`features.storage: stream`",
+        both(streamed_classes=1, streamed_paths=5, threshold=3, selection=3)
+        | EVALUATED
+        | REDETECTED
+        | {"summary_figures": 1},
+        setting("features", storage="stream"),
+    ),
     Change("`detection.layers`", both(threshold=3) | EVALUATED | REDETECTED, setting("detection", layers=[1, 2])),
     Change(
         "`false_positive_rates`",
@@ -245,7 +255,7 @@ def table():
     """Return the changes and what they start as a table in Markdown."""
     lines = [f"| Changed | runs again | of {TOTAL} jobs |", "|---|---|---|"]
     for change in CHANGES:
-        rules = [rule for rule in ("data", *RUN, *ENDS) if rule in change.jobs]
+        rules = [rule for rule in ("data", *STREAMED, *RUN, *ENDS) if rule in change.jobs]
         shown = ", ".join(rules).replace("_", " ") or "nothing"
         shown = {len(EVERYTHING): "everything", len(TRAINED): "everything but data"}.get(len(rules), shown)
         lines.append(f"| {change.what} | {shown} | {sum(change.jobs.values())} |")
@@ -347,7 +357,8 @@ def test_temporary_dumps_are_not_missed(complete, tmp_path):
     workflow = copied(complete, tmp_path)
     for path in workflow.results.glob("*/features/*/*.h5"):
         path.unlink()
-    Workflow(tmp_path, EXPERIMENT | {"features": {"poolings": ["mean"], "keep": False}, "recognition": {"layers": [1]}})
+    temporary = {"poolings": ["mean"], "storage": "temporary"}
+    Workflow(tmp_path, EXPERIMENT | {"features": temporary, "recognition": {"layers": [1]}})
     assert jobs(workflow("--dry-run")) == both(selection=3, recognition=2, run_figures=2) | SHOWN | JUDGED
 
 

@@ -1,0 +1,132 @@
+"""Layer features that are never stored: the network runs over the images again whenever they are read."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+import h5py
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from featurepaths.batches import blocks, to_tensor
+from featurepaths.data import Split
+from featurepaths.errors import FeaturePathsError
+from featurepaths.networks.tap import forward_intermediates
+from featurepaths.paths.features import POOLINGS, run_blocks
+
+MOST_VALUES = 2**28
+"""Values that one row a class may have in the layers that one pass reads: 2 GiB in float64."""
+
+
+class Key(NamedTuple):
+    """Which features: how they are pooled, and the number of their layer, from 1."""
+
+    pooling: str
+    layer: int
+
+    @property
+    def name(self) -> str:
+        """What artefacts call the layer."""
+        return f"layer{self.layer}"
+
+
+class FeatureStream:
+    """The layer features of images, by a network that runs over them.
+
+    Parameters
+    ----------
+    network
+        In evaluation mode, on `device`.
+    layers
+        Names of its modules, in order; each has to run once in a pass.
+    images
+        uint8 [N, H, W, C] or float32 [N, C, H, W], read by slices of rows.
+    poolings
+        Names of `featurepaths.paths.features.POOLINGS`; one pass of the network serves them all.
+    rows_of_blocks
+        Which blocks of the images to take; all by default.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        layers: Sequence[str],
+        images: np.ndarray | Split | h5py.Dataset,
+        poolings: Iterable[str],
+        device: torch.device | str = "cpu",
+        rows_of_blocks: Sequence[slice] | None = None,
+    ):
+        self.network, self.layers, self.images, self.device = network, list(layers), images, device
+        self.blocks = blocks(len(images)) if rows_of_blocks is None else list(rows_of_blocks)
+        with torch.inference_mode():
+            logits, outputs = forward_intermediates(network, to_tensor(images[:1], device), self.layers)
+        self.classes = logits.shape[1]
+        self.widths = {
+            Key(pooling, number): POOLINGS[pooling](output).shape[1]
+            for pooling in poolings
+            for number, output in enumerate(outputs, start=1)
+        }
+        """How many values each feature has."""
+
+    def passes(self, most_values: int = MOST_VALUES) -> list[list[Key]]:
+        """Return which features to read together, in as few passes as memory allows.
+
+        What is gathered of a feature of d values has a row a class: all rows of a pass together have at most
+        `most_values`, but for a feature that is larger alone.
+        """
+        groups: list[list[Key]] = []
+        room = 0
+        for key, width in sorted(self.widths.items(), key=lambda item: item[0].layer):
+            if self.classes * width > room:
+                groups.append([])
+                room = most_values
+            groups[-1].append(key)
+            room -= self.classes * width
+        return groups
+
+    def read(
+        self, keys: Iterable[Key], see: Callable[[Key, slice, np.ndarray], None]
+    ) -> Iterator[tuple[slice, np.ndarray]]:
+        """Run the network over all blocks; `see` each feature as soon as its layer has run, and yield the logits.
+
+        Parameters
+        ----------
+        see
+            It is called with the feature's key, the rows of the block and the features, float32 [n, d], which are gone
+            when the next layers run.
+
+        Yields
+        ------
+        The rows of a block and its logits, float32 [n, classes].
+
+        Raises
+        ------
+        FeaturePathsError
+            If a feature or a logit is not finite, or a layer does not run just once in a pass.
+        """
+        wanted: dict[str, list[Key]] = {}
+        for key in keys:
+            wanted.setdefault(self.layers[key.layer - 1], []).append(key)
+        seen: list[str] = []
+
+        def look(name: str, rows: slice, output: Tensor) -> None:
+            seen.append(name)
+            _check_finite(output, name)
+            for key in wanted[name]:
+                feature = POOLINGS[key.pooling](output)[: rows.stop - rows.start]
+                see(key, rows, feature.float().cpu().numpy())
+
+        for rows, logits in run_blocks(self.network, list(wanted), self.images, look, self.device, self.blocks):
+            if sorted(seen) != sorted(wanted):
+                raise FeaturePathsError(
+                    f"Streamed layers have to run once in a pass. Those that ran: {', '.join(seen) or 'none'}. "
+                    "Choose others, or features.storage: keep."
+                )
+            seen.clear()
+            yield rows, logits
+
+
+def _check_finite(output: Tensor, name: str) -> None:
+    least, greatest = output.aminmax()  # NaN, if there is one
+    if not torch.isfinite(least) or not torch.isfinite(greatest):
+        raise FeaturePathsError(f"Layer {name} gives a feature that is not finite.")

@@ -1,0 +1,98 @@
+"""Streamed classes: a network and the training images -> centroids (eq. 1) and collapse metrics, without feature dumps.
+
+The network runs over the images twice: for the class means, then for what is measured against them.
+"""
+
+from contextlib import ExitStack
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+
+from featurepaths.errors import FeaturePathsError
+from featurepaths.stages import command
+from featurepaths.stages.images import open_images
+from featurepaths.storage import create_hdf5, write_json
+
+
+def main(arguments):
+    from featurepaths.devices import device_name, use_device
+    from featurepaths.networks.checkpoint import load_checkpoint
+    from featurepaths.paths.features import POOLINGS
+    from featurepaths.paths.stream import FeatureStream
+
+    outputs = {kind: {path.stem: path for path in getattr(arguments, kind)} for kind in ("centroids", "collapse")}
+    poolings = sorted(outputs["centroids"])
+    if sorted(outputs["collapse"]) != poolings or not set(poolings) <= set(POOLINGS):
+        raise FeaturePathsError(
+            f"Call centroids <pooling>.h5 and collapse metrics <pooling>.json, of the same poolings "
+            f"({', '.join(POOLINGS)})."
+        )
+    inputs = [arguments.checkpoint, arguments.data]
+    origins = {
+        (kind, pooling): command.origin_of("streamed_classes", arguments, f"{kind}/{pooling}", inputs)
+        for kind in outputs
+        for pooling in poolings
+    }
+    device = use_device(arguments.device, arguments.settings["torch_threads"])
+    network, description = load_checkpoint(arguments.checkpoint, device)
+    layers = [layer["name"] for layer in description["layers"]]
+    collapse = {}
+    with ExitStack() as stack:
+        files = {
+            pooling: stack.enter_context(create_hdf5(path, origins["centroids", pooling]))
+            for pooling, path in outputs["centroids"].items()
+        }
+        pixels, labels, _ = stack.enter_context(open_images(arguments.data, "train"))
+        stream = FeatureStream(network, layers, pixels, poolings, device)
+        for file in files.values():
+            file["counts"] = np.bincount(labels, minlength=stream.classes)
+            file.attrs["device"] = device_name(device)
+        for keys in stream.passes():
+            collapse |= measure(stream, keys, labels, files)
+    for pooling, path in outputs["collapse"].items():
+        measured = [{"layer": key.layer, **found} for key, found in sorted(collapse.items()) if key.pooling == pooling]
+        write_json(path, {"layers": measured}, origins["collapse", pooling])
+
+
+def measure(stream, keys, labels, files):
+    """Write the centroids of some layers, and return their collapse metrics."""
+    from featurepaths.collapse import CollapseMeter
+    from featurepaths.paths.similarity import ClassSums, centroids_of
+
+    sums = {key: ClassSums(stream.classes, stream.widths[key]) for key in keys}
+    gather(stream, sums, labels, "class means")
+    meters = {}
+    for key in keys:
+        of_classes = sums.pop(key)
+        means = of_classes.means()
+        files[key.pooling][key.name] = centroids_of(means)
+        meters[key] = CollapseMeter(means, of_classes.counts)
+    gather(stream, meters, labels, "collapse metrics")
+    return {key: asdict(meter.result()) for key, meter in meters.items()}
+
+
+def gather(stream, gatherers, labels, what):
+    """Run the network over all images once, and add the features of each of some keys to what gathers them."""
+    from featurepaths.progress import progress
+
+    def see(key, rows, features):
+        gatherers[key].add(features, labels[rows])
+
+    for _ in progress(stream.read(gatherers, see), what, len(stream.blocks), "blocks of 64"):
+        pass
+
+
+def parser():
+    made = command.parser(__doc__, "torch_threads")
+    command.add_device(made)
+    made.add_argument("--checkpoint", type=Path, required=True, help="the network's checkpoint")
+    made.add_argument("--data", type=Path, required=True, help="data.h5")
+    files = {"nargs": "+", "type": Path, "required": True}
+    made.add_argument("--centroids", **files, metavar="POOLING.h5", help="the centroids to write, for each pooling")
+    made.add_argument("--collapse", **files, metavar="POOLING.json", help="the collapse metrics to write")
+    return made
+
+
+if __name__ == "__main__":
+    command.run(main, parser())

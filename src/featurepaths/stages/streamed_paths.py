@@ -1,0 +1,77 @@
+"""Streamed paths: a network, images and centroids -> feature paths of the images (eq. 2), without feature dumps."""
+
+from pathlib import Path
+
+import numpy as np
+
+from featurepaths.errors import FeaturePathsError
+from featurepaths.stages import command
+from featurepaths.stages.images import open_images, parts_by_name
+from featurepaths.storage import RowWriter, create_hdf5, open_hdf5, read_origin
+
+
+def main(arguments):
+    from featurepaths.batches import blocks, extent
+    from featurepaths.devices import device_name, use_device
+    from featurepaths.networks.checkpoint import load_checkpoint
+    from featurepaths.paths.similarity import similarity_of
+    from featurepaths.paths.stream import FeatureStream
+    from featurepaths.progress import progress
+
+    pooling = read_origin(arguments.centroids).pooling
+    whole = command.whole(arguments.paths, arguments.shard)
+    parts = parts_by_name(arguments.images, arguments.settings.get("keep"))
+    if whole.stem not in parts:
+        raise FeaturePathsError(f"{arguments.paths}: call it {' or '.join(parts)}.h5, after its images.")
+    name = command.name_of(f"paths/{pooling}/{whole.stem}", arguments.shard)
+    inputs = [arguments.checkpoint, arguments.images, arguments.centroids]
+    origin = command.origin_of("streamed_paths", arguments, name, inputs)
+    device = use_device(arguments.device, arguments.settings["torch_threads"])
+    network, description = load_checkpoint(arguments.checkpoint, device)
+    layers = [layer["name"] for layer in description["layers"]]
+    with (
+        open_images(arguments.images, parts[whole.stem]) as images,
+        open_hdf5(arguments.centroids) as centroids,
+        create_hdf5(arguments.paths, origin) as file,
+    ):
+        mine = blocks(len(images.pixels), arguments.shard or (1, 1))
+        stream = FeatureStream(network, layers, images.pixels, [pooling], device, mine)
+        first, last = extent(mine).start, extent(mine).stop
+        file.attrs["device"] = device_name(device)
+        write = RowWriter(file, extent(mine), {"labels": images.labels, "index": images.index})
+        # a row first, as in a gathered artefact, because the layers of one may come in several passes
+        row = np.zeros((min(last - first, 1), len(layers), stream.classes), np.float32)
+        write(slice(first, first + len(row)), {"logits": row[:, 0], "similarity": row})
+        for keys in stream.passes():
+            found = {key: centroids[key.name][:] for key in keys}
+
+            def see(key, rows, features, found=found):
+                part = slice(rows.start - first, rows.stop - first)
+                file["similarity"][part, key.layer - 1] = similarity_of(features, found[key])
+
+            read = stream.read(keys, see)
+            for rows, logits in progress(read, f"paths of {whole.stem}", len(mine), "blocks of 64"):
+                write(rows, {"logits": logits})
+    if arguments.shard is None:
+        command.remove_shards(arguments.paths)
+
+
+def parser():
+    made = command.parser(__doc__, "torch_threads; of an attack also keep, the group of its examples to take")
+    command.add_device(made)
+    command.add_shard(made)
+    made.add_argument("--checkpoint", type=Path, required=True, help="the network's checkpoint")
+    made.add_argument("--images", type=Path, required=True, help="data.h5, or an attack's artefact")
+    made.add_argument("--centroids", type=Path, required=True, help="centroids of the same network")
+    made.add_argument(
+        "--paths",
+        type=Path,
+        required=True,
+        metavar="IMAGES.h5",
+        help="the artefact to write; its name says which images: a split, or of an attack <split>.<attack>.<keep>",
+    )
+    return made
+
+
+if __name__ == "__main__":
+    command.run(main, parser())
