@@ -62,7 +62,7 @@ def _stages(folder: Path, count: int) -> dict[str, tuple[list[int], int]]:
     common = ["--settings", json.dumps({"torch_threads": 1}), "--device", "cpu"]
     found = {}
     checkpoints = {}
-    for name, width in (("narrow", 4), ("wide", 64)):
+    for name, width in (("narrow", 4), ("middle", 16), ("wide", 64)):
         # the attack writes many bytes an image whatever the network, so a narrow one will do
         checkpoints[name] = folder / name / "checkpoint.safetensors"
         network = ResNet("resnet18", 10, width)
@@ -78,6 +78,14 @@ def _stages(folder: Path, count: int) -> dict[str, tuple[list[int], int]]:
                  "--checkpoint", checkpoints["narrow"], "--adversarial", adversarial)  # fmt: skip
     image = pixels[0].nbytes
     found["attack"] = peak, image + adversarial.stat().st_size // count
+    streamed = [*common, "--checkpoint", checkpoints["middle"]]
+    centres, paths, collapse = (folder / "streamed" / name for name in ("flatten.h5", "train.h5", "flatten.json"))
+    for name, stage, *arguments in (
+        ("classes", "streamed_classes", "--data", data, "--centroids", centres, "--collapse", collapse),
+        ("similarities", "streamed_paths", "--images", data, "--centroids", centres, "--paths", paths),
+    ):
+        size = image + 2 * 15_360  # what a dump of this network's flattened features would hold
+        found[f"{name}, streamed"] = _peak(stage, *streamed, *arguments), size
     for pooling in ("mean", "flatten"):
         dump = folder / "features" / pooling / "train.h5"
         peak = _peak("features", *common, "--checkpoint", checkpoints["wide"], "--data", data, "--features", dump,
