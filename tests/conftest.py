@@ -1,3 +1,5 @@
+"""What tests share."""
+
 import os
 import subprocess
 import sys
@@ -8,6 +10,9 @@ import yaml
 from filelock import FileLock
 
 ROOT = Path(__file__).parents[1]
+
+# Several processes run tests: each torch is to take one core. Stages set their own threads.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 TINY = {
     "name": "tiny",
