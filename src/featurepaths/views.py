@@ -25,9 +25,9 @@ class RecogniserView(nn.Module):
     r"""Logits [N, C] whose greatest is the label of the whole method, differentiable in everything that decides it.
 
     With p the network's probabilities, v those of the soft vote and :math:`g = \sigma(m)`, m being how far the score
-    lies above the threshold in units of `SOFTNESS`, they are :math:`\log(g p + (1 - g) v)`. Near the threshold, and where
-    the hard vote is close, that may name another class than the method does; then a constant lifts the method's above
-    the rest. So whatever a library reports of this view is what the method answers, and the gradient is the formula's.
+    lies above the threshold in units of `SOFTNESS`, they are :math:`\log(g p + (1 - g) v)`. Near the threshold, and
+    where the hard vote is close, that may name another class than the method does; then a constant lifts the method's
+    above the rest. So what a library reports of this view is what the method answers; the gradient is the formula's.
     """
 
     def __init__(self, defense: FeaturePathDefense):
