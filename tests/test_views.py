@@ -57,19 +57,17 @@ def test_views_of_a_network_answer_what_the_defence_answers(network_defense):
     torch.testing.assert_close(detected[:, :10], made.logits(some))
 
 
-def units(similarity):
-    """The units that margins of scores and votes are measured in: similarities [..., C] of one layer."""
-    spread = similarity.detach().double().std(dim=-1, keepdim=True)
-    return 0.2 * spread, 0.6 * spread
+def unit(similarity):
+    """What margins of scores and of votes are measured in, by similarities [..., C]."""
+    return 0.35 * similarity.detach().double().std(dim=-1, keepdim=True)
 
 
 def test_the_recogniser_is_the_mixture_of_network_and_soft_vote():
     planted, some = defense(Plane(), [1]), planted_images()
     seen = planted.observe(some)
     similarity = seen.similarity[:, 0].double()
-    of_score, of_vote = units(similarity)
-    kept = torch.sigmoid((similarity.amax(dim=1, keepdim=True) - np.cos(FLAGGED_FROM)) / of_score)
-    expected = kept * seen.logits.double().softmax(dim=1) + (1 - kept) * (similarity / of_vote).softmax(dim=1)
+    kept = torch.sigmoid((similarity.amax(dim=1, keepdim=True) - np.cos(FLAGGED_FROM)) / unit(similarity))
+    expected = kept * seen.logits.double().softmax(dim=1) + (1 - kept) * (similarity / unit(similarity)).softmax(dim=1)
     torch.testing.assert_close(planted.as_recogniser().soft(seen).exp().double(), expected, rtol=1e-3, atol=1e-5)
 
 
@@ -101,7 +99,7 @@ def test_the_score_moves_the_logit_of_the_detector():
     towards = torch.autograd.grad(planted.score(some).sum(), some)[0]
     logits = planted.as_detector()(some)
     (found,) = torch.autograd.grad((logits[:, :CLASSES].amax(dim=1) - logits[:, CLASSES]).sum(), some)
-    of_score, _ = units(planted.paths(some)[:, 0])
+    of_score = unit(planted.paths(some)[:, 0])
     torch.testing.assert_close(found.double() * of_score.view(-1, 1, 1, 1), towards.double(), rtol=1e-3, atol=1e-4)
 
 
@@ -112,7 +110,7 @@ def test_the_soft_vote_mostly_names_the_class_that_the_hard_one_does(tie):
     signal = 0.15 * generator.normal(size=(2000, 1, 10))
     similarity = np.clip(0.6 + signal + 0.07 * generator.normal(size=(2000, 3, 10)), -1, 1).astype(np.float32)
     weights = np.full(3, 1 / 3)
-    soft = soft_vote(torch.from_numpy(similarity), [1, 2, 3], weights, units(torch.from_numpy(similarity))[1].float())
+    soft = soft_vote(torch.from_numpy(similarity), [1, 2, 3], weights, unit(torch.from_numpy(similarity)).float())
     torch.testing.assert_close(soft.exp().sum(dim=1), torch.ones(2000))
     hard = vote(similarity, [1, 2, 3], weights, tie)
     unanimous = (similarity.argmax(axis=2) == hard[:, None]).all(axis=1)

@@ -14,9 +14,9 @@ from featurepaths.recognition.soft_vote import soft_vote
 if TYPE_CHECKING:
     from featurepaths.defense import FeaturePathDefense
 
-VOTE, GATE = 0.6, 0.2
-"""Temperatures of the vote and of the threshold, in standard deviations of an image's similarities to the classes: how
-far these lie apart depends on pooling and layer. Libraries' attacks reached most with about these."""
+SOFTNESS = 0.35
+"""Temperature of the vote and of the threshold, in standard deviations of an image's similarities to the classes: how
+far these lie apart depends on pooling and layer. Libraries' attacks reach about as much from 0.2 to 0.6."""
 ABOVE = 1e-3
 """How far an answer is put above the rest, relative to the greatest logit (at least to 1)."""
 
@@ -25,9 +25,9 @@ class RecogniserView(nn.Module):
     r"""Logits [N, C] whose greatest is the label of the whole method, differentiable in everything that decides it.
 
     With p the network's probabilities, v those of the soft vote and :math:`g = \sigma(m)`, m being how far the score
-    lies above the threshold in units of `GATE`, they are :math:`\log(g p + (1 - g) v)`. Near the threshold, and where
-    the hard vote is close, that may name another class than the method does; then a constant lifts the method's above
-    the rest. So whatever a library reports of this view is what the method answers, and the gradient is the formula's.
+    lies above the threshold in units of `SOFTNESS`, they are :math:`\log(g p + (1 - g) v)`. Near the threshold, and
+    where the hard vote is close, that may name another class than the method does; then a constant lifts the method's
+    above the rest. So what a library reports of this view is what the method answers; the gradient is the formula's.
     """
 
     def __init__(self, defense: FeaturePathDefense):
@@ -44,7 +44,8 @@ class RecogniserView(nn.Module):
         """Return the logits of the formula, before any answer is lifted."""
         chosen = self.defense.calibration
         margin = _margin(self.defense, seen).unsqueeze(1)
-        votes = soft_vote(seen.similarity, chosen.voting_layers, chosen.voting_weights, VOTE * _spread(seen.similarity))
+        temperature = SOFTNESS * _spread(seen.similarity)
+        votes = soft_vote(seen.similarity, chosen.voting_layers, chosen.voting_weights, temperature)
         kept = F.logsigmoid(margin) + F.log_softmax(seen.logits, dim=1)
         return torch.logaddexp(kept, F.logsigmoid(-margin) + votes)
 
@@ -72,12 +73,12 @@ class DetectorView(nn.Module):
 
 
 def _margin(defense: FeaturePathDefense, seen: Observed) -> Tensor:
-    """Return how far each image's score lies above the threshold, in units of `GATE`: [N]."""
+    """Return how far each image's score lies above the threshold, in units of `SOFTNESS`: [N]."""
     chosen = defense.calibration
     weights = torch.as_tensor(chosen.weights).to(seen.similarity).unsqueeze(1)
     aggregated = (seen.similarity[:, torch.as_tensor(chosen.layers) - 1] * weights).sum(dim=1)
     margin = (defense.score_of(seen) - chosen.threshold).to(aggregated)
-    return margin / (GATE * _spread(aggregated).squeeze(1))
+    return margin / (SOFTNESS * _spread(aggregated).squeeze(1))
 
 
 def _spread(similarity: Tensor) -> Tensor:
