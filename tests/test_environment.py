@@ -88,7 +88,8 @@ def test_the_wheel_has_the_library_and_nothing_else(wheel):
     information = f"featurepaths-{PROJECT['version']}.dist-info/"
     library = {name for name in wheel.namelist() if not name.startswith(information)}
     sources = (ROOT / "src").rglob("featurepaths/**/*")
-    there = {str(path.relative_to(ROOT / "src")) for path in sources if path.suffix == ".py" or path.name == "py.typed"}
+    kinds = (".py", ".pyi", ".typed")
+    there = {str(path.relative_to(ROOT / "src")) for path in sources if path.suffix in kinds}
     assert library == there
     assert f"{information}licenses/LICENSE" in wheel.namelist()
 
