@@ -125,7 +125,7 @@ def test_views_answer_as_it_does_and_soft_answers_mostly_do(run):
             soft = view.soft(defense.observe(some)).argmax(dim=1)
         agreement = (soft == predicted.label).float().mean()
         print(f"{folder.name}, {pooling}, {name}: {agreement:.1%} of the soft answers are the method's")
-        assert agreement > 0.5
+        assert agreement > (0.75 if pooling == "flatten" else 0.5)
 
 
 def test_files_of_different_runs_are_refused(tiny, tmp_path):
