@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from itertools import product
 
 import h5py
 import numpy as np
@@ -17,7 +18,7 @@ FLOAT16 = 2**-11
 """How far rounding features to float16 may move similarities, scores and thresholds: as far as one number below 1."""
 
 
-@pytest.fixture(scope="module", params=[("standard", "flatten"), ("standard", "mean"), ("adversarial", "flatten")])
+@pytest.fixture(scope="module", params=product(("standard", "adversarial"), ("flatten", "mean")))
 def run(request, tiny):
     """The folder of a run, its pooling, and the images of every kind by the names of their artefacts."""
     training, pooling = request.param
@@ -124,7 +125,7 @@ def test_views_answer_as_it_does_and_soft_answers_mostly_do(run):
             soft = view.soft(defense.observe(some)).argmax(dim=1)
         agreement = (soft == predicted.label).float().mean()
         print(f"{folder.name}, {pooling}, {name}: {agreement:.1%} of the soft answers are the method's")
-        assert agreement > 0.7
+        assert agreement > (0.75 if pooling == "flatten" else 0.5)
 
 
 def test_files_of_different_runs_are_refused(tiny, tmp_path):
