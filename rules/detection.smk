@@ -6,6 +6,9 @@ Makes the thresholds, a file of their own for every calibration, the metrics and
 and the rival detectors, calibrated, with how all of them fare side by side.
 """
 
+# No resource, as for other rules: on a cluster all jobs of a group would have to ask for the same one.
+ON_DEVICE = f" --device {EXPERIMENT.device}"
+
 
 rule threshold:
     input:
@@ -68,14 +71,13 @@ rule detectors:
     threads: THREADS
     resources:
         gpu=gpu_to_stream,
-        device=EXPERIMENT.device,
         mem_mb=memory(detectors_needs),
         runtime=minutes(detectors_needs),
     params:
         job=lambda w: PLAN.detectors(w.run, w.pooling).params,
     shell:
         "python -m featurepaths.stages.detectors --settings {params.job[settings]:q} --digest {params.job[digest]}"
-        " --device {resources.device} --checkpoint {input.checkpoint} --centroids {input.centroids}"
+        f"{ON_DEVICE} --checkpoint {{input.checkpoint}} --centroids {{input.centroids}}"
         " --threshold {input.threshold} --train {input.train} --calibration {input.calibration}"
         " --adversarial {input.adversarial} --detectors {output.detectors} > {log} 2>&1"
 
@@ -95,13 +97,12 @@ rule rivals:
     threads: THREADS
     resources:
         gpu=gpu_to_stream,
-        device=EXPERIMENT.device,
         mem_mb=memory(detectors_needs),
         runtime=minutes(detectors_needs),
     params:
         job=lambda w: PLAN.rivals(w.run, w.pooling)[0].params,
     shell:
         "python -m featurepaths.stages.rivals --settings {params.job[settings]:q} --digest {params.job[digest]}"
-        " --device {resources.device} --checkpoint {input.checkpoint} --detectors {input.detectors}"
+        f"{ON_DEVICE} --checkpoint {{input.checkpoint}} --detectors {{input.detectors}}"
         " --centroids {input.centroids} --calibration {input.calibration} --test {input.test}"
         " --adversarial {input.adversarial} --metrics {output.metrics} --records {output.records} > {log} 2>&1"

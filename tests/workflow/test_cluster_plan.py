@@ -39,8 +39,9 @@ def resources(text):
     return re.findall(r"\n(?:local)?rule (\w+):\n(?:    .*\n)*?    resources: (.*)\n", text)
 
 
-def test_every_job_but_the_bookkeeping_asks_for_memory_and_time(on_slurm):
-    for rule, found in resources(on_slurm(TINY)):
+@pytest.mark.parametrize("storage", ["keep", "stream"])
+def test_every_job_but_the_bookkeeping_asks_for_memory_and_time(on_slurm, storage):
+    for rule, found in resources(on_slurm(TINY | {"features": {"storage": storage}})):
         if rule != "all":
             assert re.search(r"\bmem_mb=\d{3,}", found), rule
             assert re.search(r"\bruntime=\d+", found), rule
