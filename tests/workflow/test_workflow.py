@@ -350,7 +350,7 @@ def pictures(tmp_path_factory):
     rough = {"eps": "8/255", "iterations": 5, "precision": "bfloat16", "keep": KEEPS}
     config = copy.deepcopy(TINY) | {
         "data": {"source": "folder", "root": "images", "title": "digits in files", "stands_for": "cifar10"},
-        "features": {"poolings": ["mean"], "keep": False},
+        "features": {"poolings": ["mean"], "storage": "temporary"},
         "attacks": {
             "apgd": rough,
             "some": {"eps": "8/255", "iterations": 3, "images": 50, "keep": ["max-loss"]},
