@@ -361,7 +361,8 @@ class Plan:
     def run_figures(self, run: str, pooling: str, attack: str) -> Artefact:
         """The record of the figures of a run, pooling and attack."""
         model, training, seed = self._parts(run)
-        settings = {"title": f"{model}, {training} training, seed {seed}\n{pooling} features, attack {attack}"}
+        how = "as it was given" if self.experiment.given(model) else f"{training} training, seed {seed}"
+        settings = {"title": f"{model}, {how}\n{pooling} features, attack {attack}"}
         kept = self.kept(attack)
         detection, records = zip(*(self.detection(run, pooling, attacked) for attacked in kept), strict=True)
         inputs = {
