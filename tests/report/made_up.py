@@ -1,5 +1,8 @@
 """Made-up contents of the adaptive evaluation's artefacts, with numbers that are easy to work by hand."""
 
+import numpy as np
+
+from featurepaths.recognition.paired import mcnemar
 from featurepaths.report.tables import Run
 
 KEEPS = ("first-success", "max-loss")
@@ -8,6 +11,12 @@ RANKING = ("auroc", "aupr", "tpr_at_fpr_1", "tpr_at_fpr_5")
 
 def run(model="resnet18", training="standard", seed=0):
     return Run(model, training, seed, {"adversarial": training != "standard"})
+
+
+def paired(first_only, second_only):
+    """McNemar's test of so many images that only the one or only the other gets right."""
+    only = [True] * first_only + [False] * second_only
+    return mcnemar(np.array(only), ~np.array(only))
 
 
 def adaptive(defended=0, undefended=2, n=200, oblivious=(120, 50), clean=(180, 160), **changed):
@@ -28,6 +37,7 @@ def adaptive(defended=0, undefended=2, n=200, oblivious=(120, 50), clean=(180, 1
                        "adaptive_correct": undefended},
         "defended": {"clean_correct": clean[1], "oblivious_correct": dict(zip(KEEPS, oblivious, strict=True)),
                      "adaptive_correct": defended},
+        "mcnemar": paired(defended // 2, undefended // 2),
         "attacks": [attack("apgd.first-success", "misclassify", "oblivious", 200, 120, 21),
                     attack("evade.ce", "evade", "adaptive", 100, 30, 42)],
         "detection": [evaded("otsu", 60, 40, 90, 150), evaded("fpr-5", 12, 80, 120, 190),

@@ -99,6 +99,9 @@ def test_the_counts_are_those_of_the_records(attacked):
     for side in ("undefended", "defended"):
         assert content[side]["clean_correct"] == file[f"{side}/clean"][:].sum()
         assert content[side]["adaptive_correct"] == file[f"{side}/adaptive"][:].sum()
+    kept = {side: file[f"{side}/adaptive"][:] for side in ("undefended", "defended")}
+    assert content["mcnemar"]["first_only"] == (kept["defended"] & ~kept["undefended"]).sum()
+    assert content["mcnemar"]["second_only"] == (kept["undefended"] & ~kept["defended"]).sum()
     for at in content["detection"]:
         evaded = (file["evading_score"][:] >= at["threshold"]).sum()
         assert at["adaptive_evaded"] == evaded

@@ -17,6 +17,8 @@ from featurepaths.report.tables import Run
 TITLE = "What is left when the attacker knows the defence"
 NOTHING = 0.05
 """Where even the upper end of the 95 % interval is lower than this, next to nothing is left."""
+SIGNIFICANT = 0.05
+"""Below this, the p-value of McNemar's test tells a difference."""
 
 NORMS = {"linf": "L∞", "l2": "L2"}
 FALSE_POSITIVES = {"fpr-5": "5 %", "fpr-1": "1 %"}
@@ -24,14 +26,18 @@ FALSE_POSITIVES = {"fpr-5": "5 %", "fpr-1": "1 %"}
 
 
 class Left(Enum):
-    """What is left under the adaptive worst case; the first rule that holds, on Wilson's 95 % intervals."""
+    """What is left under the adaptive worst case; the first rule that holds.
+
+    Upper ends are those of Wilson's 95 % intervals. The network alone answers on the same images: McNemar's test at 5 %
+    tells whether it differs.
+    """
 
     UNTRUSTED = "a control failed"
     NOTHING = "the upper end is lower than `NOTHING`"
     UNCERTAIN = "no image is left, but the upper end is not that low: too few images"
-    LESS = "the upper end is lower than the undefended network's lower end"
-    MORE = "the lower end is higher than the undefended network's upper end"
-    SAME = "the two intervals overlap"
+    LESS = "fewer images than the undefended network's, by McNemar's test"
+    MORE = "more images than the undefended network's, by McNemar's test"
+    SAME = "McNemar's test tells no difference"
 
 
 @dataclass(frozen=True)
@@ -100,11 +106,19 @@ class Case:
             return Left.NOTHING
         if defended.successes == 0:
             return Left.UNCERTAIN
-        return compared(defended, self.rate("undefended", "adaptive"))
+        return self.beside_the_network
+
+    @property
+    def beside_the_network(self) -> Left:
+        """Whether the defence keeps `LESS` or `MORE` images than the network alone, each in its own worst case."""
+        test = self.content["mcnemar"]
+        if test["p_value"] >= SIGNIFICANT:
+            return Left.SAME
+        return Left.LESS if test["first_only"] < test["second_only"] else Left.MORE
 
 
 def compared(one: Rate, other: Rate) -> Left:
-    """Return whether one rate is `LESS` or `MORE` than another, or the `SAME` within their intervals."""
+    """Return whether one rate is `LESS` or `MORE` than another network's, or the `SAME` within their intervals."""
     if one.interval[1] < other.interval[0]:
         return Left.LESS
     if one.interval[0] > other.interval[1]:
@@ -278,7 +292,7 @@ def _conclusion(case: Case, cases: Sequence[Case]) -> str:
         Left.LESS: f"Less robustness is left than the network has alone ({value} against {_percent(alone.value)}): "
         "the defence costs more than it gives.",
         Left.SAME: f"What is left ({value}) cannot be told from what the network has alone ({_percent(alone.value)}): "
-        "the intervals overlap.",
+        f"on the same images, McNemar's test tells no difference (p = {case.content['mcnemar']['p_value']:.2g}).",
         Left.MORE: f"Some robustness is left under the attacks that were tried: {value} against "
         f"{_percent(alone.value)} of the network alone.",
         Left.UNTRUSTED: f"A control failed: the {value} under attacks that know the defence are only an upper bound "
@@ -286,7 +300,7 @@ def _conclusion(case: Case, cases: Sequence[Case]) -> str:
         + (" As a bound they are low enough: next to nothing is left." if defended.interval[1] < NOTHING else ""),
     }
     sentence = sentences[case.left]
-    if case.left is Left.NOTHING and compared(defended, alone) is Left.LESS:
+    if case.left is Left.NOTHING and case.beside_the_network is Left.LESS:
         sentence += f" The network alone keeps {_percent(alone.value)}."
     if not case.checks:
         sentence += " No control has checked the attacks, so that this is an upper bound only."

@@ -6,6 +6,7 @@ from featurepaths.adaptive.worst_case import count_evaded, count_left, summarise
 from featurepaths.detection.metrics import measure
 from featurepaths.detection.thresholds import thresholds_in
 from featurepaths.paths.groups import groups_of
+from featurepaths.recognition.paired import mcnemar
 from featurepaths.stages import command
 from featurepaths.storage import open_hdf5, read_json, read_origin, write_json
 
@@ -28,6 +29,7 @@ def main(arguments):
             "eps_units": settings["eps_units"],
             "undefended": count_left(file, oblivious, "undefended"),
             "defended": count_left(file, oblivious, "defended"),
+            "mcnemar": mcnemar(file["defended/adaptive"][:], file["undefended/adaptive"][:]),
             "attacks": summarise_attacks(file["attacks"], labels, oblivious),
             "detection": [count_evaded(file, oblivious, *item) for item in thresholds.items()],
             "detectors": [
