@@ -135,3 +135,10 @@ def test_a_missing_or_broken_file_is_told(tmp_path):
 def test_the_command_is_installed_by_its_name():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert project["scripts"] == {"featurepaths": "featurepaths.cli:main"}
+
+
+def test_data_that_only_reading_tells_of_are_nothing_wrong(folder, capsys):
+    write(folder, data={"source": "torchvision", "dataset": "FakeData", "test": {"size": 4}})
+    lines = told(capsys, "check", "mine.yaml")
+    assert "ok       data: How many images and classes torchvision gives is known once they are read" in lines
+    assert "--until data" in refused("layers", "mine.yaml")

@@ -20,6 +20,9 @@ from featurepaths.outside import Outside, look_outside
 from featurepaths.plan import Plan
 from featurepaths.storage import open_hdf5
 
+READ_TO_KNOW = ("torchvision", "factory")
+"""Sources whose size is known once they are read."""
+
 
 class Layer(NamedTuple):
     """A layer's module, and the shape of what it gives for an image, features first."""
@@ -63,7 +66,7 @@ def data_size(experiment: Experiment, outside: Outside) -> DataSize:
         with open_hdf5(data.path) as file:
             images, height, _, channels = file["images"].shape
             return DataSize(images, len(file["class_names"]), height, channels)
-    if experiment.data.source in ("torchvision", "factory"):
+    if experiment.data.source in READ_TO_KNOW:
         raise FeaturePathsError(
             f"How many images and classes {experiment.data.source} gives is known once they are read: "
             "snakemake --cores all --until data --configfile <your configuration>."
@@ -148,7 +151,12 @@ def checks(experiment: Experiment, outside: Outside) -> Iterator[tuple[str, Call
     found: dict[str, list[Layer]] = {}
 
     def data() -> str:
-        size.append(data_size(experiment, outside))
+        try:
+            size.append(data_size(experiment, outside))
+        except FeaturePathsError as error:
+            if experiment.data.source not in READ_TO_KNOW:
+                raise
+            return str(error)  # nothing is wrong: more can be checked then
         return f"{size[0].images:,} images of {size[0].classes} classes, {size[0].pixels} pixels high"
 
     def network(model: str) -> str:
