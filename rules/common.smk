@@ -257,8 +257,3 @@ def touch_out_of_date():
     """Make OUT_OF_DATE newer than CHECKED, with new content, because Snakemake compares that too."""
     if workflow.is_main_process:
         Path(OUT_OF_DATE).write_text(str(time.time_ns()))
-
-
-def of_runs(name):
-    """Return the files of every run."""
-    return expand("<results>/{run}/{name}", run=PLAN.runs, name=name)

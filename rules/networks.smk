@@ -1,8 +1,8 @@
 """Everything that runs a network: training, attacks, layer features.
 
 Needs `data.h5`, and the code and weights of networks that are given.
-Makes `checkpoint.safetensors` of every run and `training.csv` of those that are trained here, the adversarial images of every attack, and the feature
-dumps of clean and attacked images. Without a GPU the same jobs run on the CPU.
+Makes `checkpoint.safetensors` of every run and `training.csv` of those that are trained here, the adversarial images of
+every attack, and the feature dumps of clean and attacked images. Without a GPU the same jobs run on the CPU.
 """
 
 

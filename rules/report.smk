@@ -135,7 +135,7 @@ rule run_figures:
 rule summary_figures:
     input:
         unpack(lambda w: inputs(PLAN.summary_figures())),
-        training=[ancient(f"results/{EXPERIMENT.name}/{run}/training.csv") for run in PLAN.trained],
+        training=ancient(expand("<results>/{run}/training.csv", run=PLAN.trained)),
     output:
         training=[
             report(

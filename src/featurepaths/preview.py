@@ -15,7 +15,7 @@ from featurepaths.errors import FeaturePathsError
 from featurepaths.needs import DataSize
 from featurepaths.networks.resnet import ResNet
 from featurepaths.networks.take import take_network
-from featurepaths.networks.tap import layer_shapes
+from featurepaths.networks.tap import called, layer_shapes
 from featurepaths.outside import Outside, look_outside
 from featurepaths.plan import Plan
 from featurepaths.storage import open_hdf5
@@ -97,7 +97,7 @@ def layers_of(experiment: Experiment, size: DataSize, model: str) -> list[Layer]
         weights = given.checkpoint and Path(given.checkpoint)
         network, names = take_network(build, weights, given.layers, image_shape, size.classes, min(experiment.seeds))
     shapes = layer_shapes(network, names, image_shape)
-    return [Layer(name.removeprefix("network."), shape) for name, shape in zip(names, shapes, strict=True)]
+    return [Layer(called(name), shape) for name, shape in zip(names, shapes, strict=True)]
 
 
 def layer_table(model: str, layers: Sequence[Layer]) -> str:
