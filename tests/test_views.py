@@ -7,8 +7,8 @@ from torch.nn import functional as F
 
 from featurepaths.defense import FeaturePathDefense
 from featurepaths.networks.resnet import ResNet
-from featurepaths.recognition.soft_vote import soft_vote
 from featurepaths.recognition.votes import TIES, vote
+from featurepaths.soft_decision import soft_vote
 from tests.adaptive.planted import FLAGGED_FROM, LENGTH, Plane, defense, halves, halves_defense
 from tests.adaptive.test_run import TO_EVADE, TO_FOOL
 
@@ -110,7 +110,7 @@ def test_the_soft_vote_mostly_names_the_class_that_the_hard_one_does(tie):
     signal = 0.15 * generator.normal(size=(2000, 1, 10))
     similarity = np.clip(0.6 + signal + 0.07 * generator.normal(size=(2000, 3, 10)), -1, 1).astype(np.float32)
     weights = np.full(3, 1 / 3)
-    soft = soft_vote(torch.from_numpy(similarity), [1, 2, 3], weights, unit(torch.from_numpy(similarity)).float())
+    soft = soft_vote(torch.from_numpy(similarity), [1, 2, 3], weights)
     torch.testing.assert_close(soft.exp().sum(dim=1), torch.ones(2000))
     hard = vote(similarity, [1, 2, 3], weights, tie)
     unanimous = (similarity.argmax(axis=2) == hard[:, None]).all(axis=1)

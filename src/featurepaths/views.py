@@ -9,15 +9,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from featurepaths.paths.observed import Observed
-from featurepaths.recognition.soft_vote import soft_vote
+from featurepaths.soft_decision import soft_margin, soft_vote
 
 if TYPE_CHECKING:
     from featurepaths.defense import FeaturePathDefense
 
-SOFTNESS = 0.35
-"""Temperature of the vote and of the threshold, in standard deviations of an image's similarities to the classes: how
-far these lie apart depends on pooling and layer. Chosen by what libraries' attacks reach: at 0.2 they get past fewer
-thresholds, at 1 they turn fewer votes."""
 ABOVE = 1e-3
 """How far an answer is put above the rest, relative to the greatest logit (at least to 1)."""
 
@@ -26,7 +22,7 @@ class RecogniserView(nn.Module):
     r"""Logits [N, C] whose greatest is the label of the whole method, differentiable in everything that decides it.
 
     With p the network's probabilities, v those of the soft vote and :math:`g = \sigma(m)`, m being how far the score
-    lies above the threshold in units of `SOFTNESS`, they are :math:`\log(g p + (1 - g) v)`. Near the threshold, and
+    lies above the threshold (`soft_margin`), they are :math:`\log(g p + (1 - g) v)`. Near the threshold, and
     where the hard vote is close, that may name another class than the method does; then a constant lifts the method's
     above the rest. So what a library reports of this view is what the method answers; the gradient is the formula's.
     """
@@ -44,9 +40,8 @@ class RecogniserView(nn.Module):
     def soft(self, seen: Observed) -> Tensor:
         """Return the logits of the formula, before any answer is lifted."""
         chosen = self.defense.calibration
-        margin = _margin(self.defense, seen).unsqueeze(1)
-        temperature = SOFTNESS * _spread(seen.similarity)
-        votes = soft_vote(seen.similarity, chosen.voting_layers, chosen.voting_weights, temperature)
+        margin = soft_margin(self.defense, seen).unsqueeze(1)
+        votes = soft_vote(seen.similarity, chosen.voting_layers, chosen.voting_weights)
         kept = F.logsigmoid(margin) + F.log_softmax(seen.logits, dim=1)
         return torch.logaddexp(kept, F.logsigmoid(-margin) + votes)
 
@@ -66,25 +61,11 @@ class DetectorView(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Return the logits of images [N, C, H, W] in [0, 1]."""
         seen = self.defense.observe(images)
-        adversarial = seen.logits.amax(dim=1) - _margin(self.defense, seen)
+        adversarial = seen.logits.amax(dim=1) - soft_margin(self.defense, seen)
         flagged = torch.from_numpy(self.defense.decide(seen).flagged).to(seen.logits.device)
         answers = torch.where(flagged, seen.logits.shape[1], seen.logits.argmax(dim=1))
         # only rounding, at the threshold, can make the two disagree
         return _lifted(torch.cat([seen.logits, adversarial.unsqueeze(1)], dim=1), answers)
-
-
-def _margin(defense: FeaturePathDefense, seen: Observed) -> Tensor:
-    """Return how far each image's score lies above the threshold, in units of `SOFTNESS`: [N]."""
-    chosen = defense.calibration
-    weights = torch.as_tensor(chosen.weights).to(seen.similarity).unsqueeze(1)
-    aggregated = (seen.similarity[:, torch.as_tensor(chosen.layers) - 1] * weights).sum(dim=1)
-    margin = (defense.score_of(seen) - chosen.threshold).to(aggregated)
-    return margin / (SOFTNESS * _spread(aggregated).squeeze(1))
-
-
-def _spread(similarity: Tensor) -> Tensor:
-    """Return the standard deviation over classes, [..., C] to [..., 1]: a unit, which attackers gain nothing from."""
-    return similarity.detach().std(dim=-1, keepdim=True).clamp_min(1e-6)
 
 
 def _lifted(logits: Tensor, answers: Tensor) -> Tensor:

@@ -102,7 +102,7 @@ def test_wrongness_is_the_log_odds_of_wrong_classes_until_the_label_is_wrong():
 
 def test_the_targeted_difference_of_logits_ratio_by_hand():
     logits = torch.tensor([[4.0, 1.0, 3.0, 0.0, 2.0]])
-    # -(4 - 3) / (4 - (2 + 1) / 2), in units of the temperature
+    # -(4 - 3) / (4 - (2 + 1) / 2), in units of 1/20
     found = wrongness(logits, torch.tensor([0]), torch.tensor([2]), "dlr")
     assert found.tolist() == pytest.approx([-20 / 2.5])
     with pytest.raises(FeaturePathsError, match="four classes"):
@@ -120,7 +120,8 @@ def test_steps_for_one_condition_only_and_orthogonal_to_the_other(goal):
         loss, _ = Attacker(planted, GOALS[goal], "ce")(some, label)
         (step,) = torch.autograd.grad(loss.sum(), some)
         seen = planted.observe(some)
-        missing = ((planted.score_of(seen) - planted.calibration.threshold) / 0.05).clamp_max(0.1)
+        unit = 0.35 * seen.similarity[:, 0].detach().std(dim=1)
+        missing = ((planted.score_of(seen) - planted.calibration.threshold) / unit).clamp_max(0.1)
         assert loss.item() == pytest.approx((wrongness(seen.logits, label, None, "ce") + missing).item())
         parts = {
             "wrong": wrongness(seen.logits, label, None, "ce", enough=False),

@@ -65,16 +65,19 @@ def control_blocks(
         block = Block.of(images[rows], labels[rows], indices[rows], device)
         everything = np.arange(block.count)
         records: dict[str, np.ndarray] = {}
+        standing = Standing(target.exact, block)
+        for number, (iterations, restart) in enumerate(budgets):
+            cascade(target, standing, pairs, budget.of(iterations), restart)
+            records |= _standing(f"budget/{number}", standing)
         for number, multiple in enumerate(multiples):
+            if multiple == 1 and budgets[0] == (budget.iterations, 0):  # the very search that the budgets begin with
+                records |= {f"eps/{number}/{side}": records[f"budget/0/{side}"] for side in ("undefended", "defended")}
+                continue
             standing = Standing(target.exact, block)
             ball = budget.times(multiple)
             # in a ball of radius 0 nothing moves, so that one step tells as much as many
             cascade(target, standing, pairs, ball if multiple > 0 else ball.of(1))
             records |= _standing(f"eps/{number}", standing)
-        standing = Standing(target.exact, block)
-        for number, (iterations, restart) in enumerate(budgets):
-            cascade(target, standing, pairs, budget.of(iterations), restart)
-            records |= _standing(f"budget/{number}", standing)
 
         standing = Standing(target.exact, block)
         standing.meet(_square(target.exact, block, budget, queries), everything)

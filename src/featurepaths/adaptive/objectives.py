@@ -19,10 +19,12 @@ from featurepaths.attacks.objectives import dlr
 from featurepaths.defense import FeaturePathDefense
 from featurepaths.errors import FeaturePathsError
 from featurepaths.paths.observed import Observed
-from featurepaths.recognition.soft_vote import TEMPERATURE, soft_vote
+from featurepaths.soft_decision import soft_logits, soft_margin, soft_vote
 
 MARGIN = 0.1
 """How far beyond its threshold a condition counts as surely met."""
+RATIO_UNIT = 0.05
+"""The difference of logits ratio lies in [-1, 1], and is divided by this where it stands beside log-odds."""
 
 
 def wrongness(logits: Tensor, labels: Tensor, targets: Tensor | None, loss: str, *, enough: bool = True) -> Tensor:
@@ -30,8 +32,7 @@ def wrongness(logits: Tensor, labels: Tensor, targets: Tensor | None, loss: str,
 
     ``ce`` is the log-odds of the wrong classes together, log((1 - p_y) / p_y), or of the target: it orders images as
     the cross-entropy does. ``dlr`` is the difference of logits ratio; with targets it is
-    -(z_y - z_t) / (z_(1) - (z_(3) + z_(4)) / 2) (Croce and Hein, 2020, eq. (7)). It lies in [-1, 1] and is divided by
-    `TEMPERATURE`, as scores are.
+    -(z_y - z_t) / (z_(1) - (z_(3) + z_(4)) / 2) (Croce and Hein, 2020, eq. (7)); both in units of `RATIO_UNIT`.
 
     Raises
     ------
@@ -46,14 +47,14 @@ def wrongness(logits: Tensor, labels: Tensor, targets: Tensor | None, loss: str,
         # the greatest of n wanted logits is at least their log-sum less log(n)
         return log_odds.clamp_max(math.log(int(wanted[0].sum())) + MARGIN) if enough else log_odds
     if targets is None:
-        ratio = dlr(logits, labels) / TEMPERATURE
+        ratio = dlr(logits, labels) / RATIO_UNIT
         return ratio.clamp_max(MARGIN) if enough else ratio
     if logits.shape[1] < 4:
         raise FeaturePathsError("The targeted DLR loss needs at least four classes: use losses: [ce], or targets: 0.")
     ordered = logits.sort(dim=1).values
     gap = logits.gather(1, _column(labels)) - logits.gather(1, _column(targets))
     scale = ordered[:, -1] - (ordered[:, -3] + ordered[:, -4]) / 2 + 1e-12
-    ratio = -gap.squeeze(1) / scale / TEMPERATURE
+    ratio = -gap.squeeze(1) / scale / RATIO_UNIT
     return ratio.clamp_max(MARGIN) if enough else ratio
 
 
@@ -88,9 +89,9 @@ def match_features(
     defense: FeaturePathDefense, images: Tensor, seen: Observed, labels: Tensor, targets: Tensor | None, loss: str
 ) -> Tensor:
     """The path is moved to that of a wrong class in every layer, and the network's label with it."""
+    similarity = soft_logits(seen.similarity)
     layers = [
-        wrongness(seen.similarity[:, layer] / TEMPERATURE, labels, targets, loss, enough=False)
-        for layer in range(seen.similarity.shape[1])
+        wrongness(similarity[:, layer], labels, targets, loss, enough=False) for layer in range(similarity.shape[1])
     ]
     return torch.stack(layers).mean(dim=0) + wrongness(seen.logits, labels, targets, loss)
 
@@ -169,7 +170,7 @@ class DetectorAttacker:
 
 def _beyond_threshold(defense: FeaturePathDefense, seen: Observed, side: int) -> Tensor:
     """Return how far scores are above the threshold (side 1) or below it (-1), [N]; it saturates like `wrongness`."""
-    return (side * (defense.score_of(seen) - defense.calibration.threshold) / TEMPERATURE).clamp_max(MARGIN)
+    return (side * soft_margin(defense, seen)).clamp_max(MARGIN)
 
 
 def _alternating(
