@@ -49,6 +49,7 @@ def save(figure: Figure, title: str, base: Path) -> None:
     for kind, metadata in KINDS.items():
         with atomic(Path(f"{base}.{kind}")) as temporary:
             figure.savefig(temporary, metadata=metadata)
+        figure.set_layout_engine("none")  # once is enough, and takes a quarter of the time
     plt.close(figure)
 
 
