@@ -12,7 +12,10 @@ NAME = $(shell $(BIN)/python -c 'import sys, yaml; print(yaml.safe_load(open(sys
 .PHONY: run test test-faults test-slurm slurm-demo bench lint format docs readme schema lock clean
 .DELETE_ON_ERROR:
 
+# Killed, a Snakemake leaves its lock behind, and its stages at work.
 run: $(ENV)/ready
+	@$(BIN)/python -m featurepaths.at_work '.snakemake/featurepaths/$(NAME).at-work'
+	@test -z "$$(ls .snakemake/locks 2>/dev/null)" || $(BIN)/snakemake --unlock --quiet all --configfile '$(CONFIG)'
 	$(BIN)/snakemake --cores all --quiet rules host --configfile '$(CONFIG)'
 	$(BIN)/snakemake --cores all --configfile '$(CONFIG)' --report results/$(NAME)/report.html
 	@echo "Open results/$(NAME)/report.html; the tables are in results/$(NAME)/tables."

@@ -17,13 +17,13 @@ sys.path.insert(0, SOURCE)
 # What is in the user's own PYTHONPATH comes after it. And glibc is to keep what it has freed: giving tensors back to the
 # system and asking for them again takes an attack an eighth of its time.
 KEPT = "MALLOC_MMAP_THRESHOLD_=1073741824 MALLOC_TRIM_THRESHOLD_=2147483648"
-shell.prefix(f"set -euo pipefail; export {KEPT} PYTHONPATH={quote(SOURCE)}${{{{PYTHONPATH:+:$PYTHONPATH}}}}; ")
-
+from featurepaths.at_work import join
 from featurepaths.config import read_experiment
 from featurepaths.errors import FeaturePathsError
 from featurepaths.needs import Estimator
 from featurepaths.outside import look_outside
 from featurepaths.plan import Plan
+from featurepaths.storage import sweep
 
 
 def shards(count):
@@ -51,6 +51,14 @@ for mark, age in ((OUT_OF_DATE, 1), (CHECKED, 2)):
         Path(mark).unlink(missing_ok=True)
         Path(mark).touch()
         os.utime(mark, (age, age))
+
+# Every stage says that it works, and so does this Snakemake: `make run` waits for those that are left of a killed run.
+AT_WORK = f".snakemake/featurepaths/{EXPERIMENT.name}.at-work"
+if workflow.is_main_process:
+    SAYS_SO = join(AT_WORK)
+    sweep(f"results/{EXPERIMENT.name}")
+EXPORTED = f"{KEPT} FEATUREPATHS_AT_WORK={AT_WORK} PYTHONPATH={quote(SOURCE)}${{{{PYTHONPATH:+:$PYTHONPATH}}}}"
+shell.prefix(f"set -euo pipefail; export {EXPORTED}; ")
 
 # The rules that are not called like their stage.
 OTHER_RULES = {

@@ -1,7 +1,7 @@
 """Training a network, standard or adversarial."""
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,7 @@ def train(
     compile: bool,  # noqa: A002
     seed: int,
     resume: Path | None = None,
+    stop: Callable[[], object] = lambda: False,
 ) -> Iterator[Epoch]:
     """Train `network` in place by SGD on the cross-entropy and yield the record of each epoch as it ends.
 
@@ -62,6 +63,8 @@ def train(
         must be a file of the same training; one of another kind of device or precision is not taken up. On a CPU the
         end is the same to the bit as without the interruption; epochs that were done before it are yielded again, from
         the records.
+    stop
+        Asked after every batch: once it says yes the state is saved, and the training ends where it is.
 
     Raises
     ------
@@ -110,10 +113,13 @@ def train(
             state.loss += loss.detach().double() * len(target)
             state.correct += (logits.argmax(dim=1) == target).sum()
             state.batches += 1
-            if resume is not None and time.monotonic() - saved >= SECONDS_BETWEEN_SAVES:
+            stopping = stop()
+            if resume is not None and (stopping or time.monotonic() - saved >= SECONDS_BETWEEN_SAVES):
                 state.seconds = time.perf_counter() - started
                 state.save(resume)
                 saved = time.monotonic()
+            if stopping:
+                return
         mean_loss = float(state.loss) / len(labels)
         if not torch.isfinite(state.loss):
             raise FeaturePathsError(
