@@ -134,4 +134,4 @@ def test_layers_are_in_the_networks_order(tmp_path):
 def test_json_holds_what_was_written(tmp_path):
     write_json(tmp_path / "a.json", {"threshold": 0.1 + 0.2}, ORIGIN)
     assert read_json(tmp_path / "a.json")["threshold"] == 0.1 + 0.2
-    assert json.loads((tmp_path / "a.json").read_text())["format"] == 1
+    assert json.loads((tmp_path / "a.json").read_text())["format"] == 2

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict
 from fractions import Fraction
@@ -12,8 +11,6 @@ from typing import NamedTuple, Self
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from featurepaths.calibration import Calibration, read_calibration
@@ -29,7 +26,7 @@ from featurepaths.paths.observed import Observed, observe, read_centroids
 from featurepaths.paths.similarity import ClassSums, centroids_of
 from featurepaths.recognition.selection import accuracy_of_votes, best_layers
 from featurepaths.recognition.votes import TIES, nearest_classes, recognise, vote
-from featurepaths.storage import atomic, descend, read_checkpoint_metadata
+from featurepaths.storage import descend, read_json, read_tensors, write_tensors
 from featurepaths.views import DetectorView, RecogniserView
 
 COLLAPSED = 0.99
@@ -375,19 +372,15 @@ class FeaturePathDefense(nn.Module):
         """
         calibration = asdict(self.calibration)
         calibration |= {name: np.asarray(calibration[name]).tolist() for name in NUMBERS}
-        metadata = {
+        description = {
             "kind": KIND,
-            "format": 1,
             "layers": self.layers,
             "pooling": self.pooling,
             "calibration": calibration,
             "model": _digest(self.encoder),
         }
-        tensors = {
-            f"layer{number}": each.detach().cpu().contiguous() for number, each in enumerate(self.centroids, start=1)
-        }
-        with atomic(Path(path)) as temporary:
-            save_file(tensors, temporary, metadata={"featurepaths": json.dumps(metadata)})
+        tensors = {f"layer{number}": each for number, each in enumerate(self.centroids, start=1)}
+        write_tensors(Path(path), tensors, description)
 
     @classmethod
     def load(cls, path: str | Path, model: nn.Module) -> Self:
@@ -398,19 +391,15 @@ class FeaturePathDefense(nn.Module):
         FeaturePathsError
             If the file cannot be read, or the model has other layers or weights than the one it was saved with.
         """
-        metadata = read_checkpoint_metadata(Path(path))
-        if metadata.get("kind") != KIND or metadata.get("format") != 1:
-            raise FeaturePathsError(f"{path} is no defence that this version saved.")
-        defense = cls(model, metadata["layers"], metadata["pooling"])
-        if _digest(defense.encoder) != metadata["model"]:
+        tensors, description = read_tensors(Path(path))
+        if description.get("kind") != KIND:
+            raise FeaturePathsError(f"{path} is no defence that `save` wrote.")
+        defense = cls(model, description["layers"], description["pooling"])
+        if _digest(defense.encoder) != description["model"]:
             raise FeaturePathsError(f"{path} was saved with a model of other weights: load that one, or fit again.")
-        try:
-            tensors = load_file(path, device=str(defense.device))
-        except SafetensorError as error:
-            raise FeaturePathsError(f"{path} cannot be read ({error}).") from error
-        chosen = metadata["calibration"]
+        chosen = description["calibration"]
         chosen |= {name: np.array(chosen[name]) for name in ("weights", "voting_weights")}
-        centroids = [tensors[f"layer{number}"] for number in range(1, len(defense.layers) + 1)]
+        centroids = [tensors[f"layer{number}"].to(defense.device) for number in range(1, len(defense.layers) + 1)]
         return defense.freeze(centroids, Calibration(**chosen))
 
     @classmethod
@@ -582,8 +571,8 @@ def _weights(weights: str | Sequence[float], layers: Sequence[int], what: str) -
 def _read_tie(path: Path) -> str:
     """Return who wins tied votes, from the record of a run's configuration."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))["configuration"]["recognition"]["tie"]
-    except (OSError, ValueError, KeyError) as error:
+        return read_json(path)["configuration"]["recognition"]["tie"]
+    except KeyError as error:
         raise FeaturePathsError(f"{path} does not say how votes are counted ({error!r}). Finish the run.") from error
 
 

@@ -17,7 +17,7 @@ from featurepaths.config import GIVEN, Experiment
 from featurepaths.digests import artefact_digest, digest_of
 from featurepaths.errors import FeaturePathsError
 from featurepaths.outside import Outside
-from featurepaths.storage import read_origin
+from featurepaths.storage import check_files, read_origin
 
 once = lru_cache(maxsize=None)
 NOT_OF_THE_DATA = ("root", "download", "title", "stands_for")
@@ -66,11 +66,17 @@ class Artefact:
 
     @cached_property
     def up_to_date(self) -> bool:
-        """Whether the file carries this digest, or is not there: it is made if something needs it."""
+        """Whether the file carries this digest, or is not there: it is made if something needs it.
+
+        Files that it vouches for, such as tables, have to be whole as well.
+        """
         if self.whole is not None and self.whole.is_there and self.whole.up_to_date:
             return True  # a shard that is left over
         try:
-            return not self.is_there or read_origin(self.path).digest == self.digest
+            if not self.is_there:
+                return True
+            check_files(self.path)
+            return read_origin(self.path).digest == self.digest
         except FeaturePathsError:  # damaged, or of another format
             return False
 

@@ -1,28 +1,39 @@
-"""Artefacts on disk: HDF5 and JSON files that say what made them and are never half-written.
+"""Artefacts on disk: HDF5, JSON and safetensors that say what made them, are never half-written, and carry a checksum.
 
 Every artefact carries its origin: a name within its run (``features/flatten/test``), the cumulative digest of what
 made it (see `featurepaths.digests`), and the digests of all its ancestors, by which a stage tells whether its inputs
 belong together.
+
+No file is parsed further before its checksum, CRC-32 as in zip files, was found right: it tells damage and not malice.
 """
 
 import errno
 import json
 import os
+import platform
 import traceback
+import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import h5py
 import numpy as np
 
 from featurepaths.errors import FeaturePathsError
 
-FORMAT = 1
-"""Version of the artefacts' layout; files of another version are refused."""
+if TYPE_CHECKING:
+    from torch import Tensor
 
+FORMAT = 2
+"""Version of the artefacts' layout; files of another version are refused."""
+SMALLEST_BLOCK = 512
+"""HDF5 lets a user have a block of so many bytes, or a power of 2 times as many, in front of a file."""
+GREATEST_BLOCK = 2**20
+AT_A_TIME = 2**24
+"""Bytes of a file that are read at a time."""
 
 FAILED_WRITES = {
     getattr(errno, name) for name in ("ENOSPC", "EDQUOT", "EROFS", "EFBIG", "EACCES", "EPERM", "ENOTDIR", "EEXIST")
@@ -49,7 +60,7 @@ def atomic(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path` that takes its place only if the block ends without an error."""
     path = Path(path)
     # the suffix stays last: matplotlib and others choose the format by it
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+    temporary = path.with_name(f".{path.stem}.{_maker(os.getpid())}.partial{path.suffix}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
@@ -66,15 +77,31 @@ def atomic(path: Path) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
+def sweep(folder: Path) -> None:
+    """Remove what processes of this machine that were killed left half-written below a folder."""
+    for path in Path(folder).rglob(".*.partial*"):
+        process = path.name.rpartition(".partial")[0].rpartition("-")[2]
+        ours = process.isdecimal() and path.name.rpartition(".partial")[0].endswith(f".{_maker(int(process))}")
+        if ours and not Path("/proc", process).exists():
+            with suppress(OSError):
+                path.unlink()
+
+
 @contextmanager
 def create_hdf5(path: Path, origin: Origin) -> Iterator[h5py.File]:
-    """Open a new HDF5 artefact for writing; it appears under its name only when the block ends without an error."""
-    with atomic(path) as temporary, h5py.File(temporary, "w") as file:
-        yield file
-        file.attrs["format"] = FORMAT
-        file.attrs["name"] = origin.name
-        file.attrs["digest"] = origin.digest
-        file.attrs["ancestors"] = json.dumps(dict(origin.ancestors), sort_keys=True)
+    """Open a new HDF5 artefact for writing; it appears under its name only when the block ends without an error.
+
+    In front of what HDF5 reads, in the user block, lies a line of JSON (see `_Header`).
+    """
+    header = _Header(FORMAT, asdict(origin), 0, 0, "")
+    with atomic(path) as temporary:
+        with h5py.File(temporary, "w", userblock_size=header.size) as file:
+            yield file
+        with temporary.open("r+b") as written:
+            written.seek(header.size)
+            length, checksum = _read_on(written)
+            written.seek(0)
+            written.write(_Header(FORMAT, asdict(origin), header.size, length, checksum).line)
 
 
 @contextmanager
@@ -84,15 +111,22 @@ def open_hdf5(path: Path) -> Iterator[h5py.File]:
     Raises
     ------
     FeaturePathsError
-        If the file is missing, is not a readable HDF5 file, or is not an artefact of this format.
+        If the file is missing, damaged, or not an artefact of this format.
     """
     try:
+        with Path(path).open("rb") as raw:
+            header = _read_header(raw)
+            raw.seek(header.starts)
+            length, checksum = _read_on(raw)
+        if (length, checksum) != (header.length, header.checksum):
+            raise ValueError(
+                f"it is damaged: {length} bytes with checksum {checksum} instead of {header.length} with "
+                f"{header.checksum}"
+            )
         file = h5py.File(path, "r")
-    except OSError as error:
+    except (OSError, ValueError, TypeError, KeyError) as error:
         raise _unreadable(path, error) from error
     with file:
-        if file.attrs.get("format") != FORMAT:
-            raise _unreadable(path, f"its format is {file.attrs.get('format')}, not {FORMAT}")
         try:
             yield file
         except (KeyError, OSError) as error:
@@ -144,7 +178,7 @@ def layers_in(file: h5py.File) -> list[str]:
 
 def write_json(path: Path, content: Mapping[str, Any], origin: Origin) -> None:
     """Write a JSON artefact: `content` and, under `origin`, what made it. NaN and infinity are refused."""
-    document = {"format": FORMAT, **content, "origin": asdict(origin)}
+    document = _sealed({"format": FORMAT, **content, "origin": asdict(origin)})
     with atomic(path) as temporary:
         temporary.write_text(json.dumps(document, indent=2, allow_nan=False) + "\n", encoding="utf-8")
 
@@ -155,43 +189,109 @@ def read_json(path: Path) -> dict[str, Any]:
     Raises
     ------
     FeaturePathsError
-        If the file is missing, is not JSON, or is not an artefact of this format.
+        If the file is missing, damaged, or not an artefact of this format.
     """
     try:
-        document = json.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        return _unsealed(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
         raise _unreadable(path, error) from error
-    if not isinstance(document, dict) or document.get("format") != FORMAT or "origin" not in document:
-        raise _unreadable(path, f"it is not an artefact of format {FORMAT}")
-    return document
 
 
 def read_origin(path: Path) -> Origin:
-    """Return what made the artefact at `path` (HDF5, JSON, or a checkpoint in safetensors)."""
+    """Return what made the artefact at `path` (HDF5, JSON, or a checkpoint in safetensors).
+
+    Of an HDF5 file or a checkpoint no more than that is read, and its checksum of the rest is not tried.
+    """
     try:
         match Path(path).suffix:
             case ".h5":
-                with open_hdf5(path) as file:
-                    return Origin(file.attrs["name"], file.attrs["digest"], json.loads(file.attrs["ancestors"]))
+                with Path(path).open("rb") as raw:
+                    return Origin(**_read_header(raw).origin)
             case ".safetensors":
-                return Origin(**read_checkpoint_metadata(path)["origin"])
+                return Origin(**read_description(path)["origin"])
             case _:
                 return Origin(**read_json(path)["origin"])
-    except (KeyError, TypeError, ValueError) as error:
+    except (OSError, KeyError, TypeError, ValueError) as error:
         raise _unreadable(path, f"it does not say what made it: {error!r}") from error
 
 
-def read_checkpoint_metadata(path: Path) -> dict[str, Any]:
-    """Return the description stored in a checkpoint (architecture, normalisation, layers, origin), not its weights."""
+def write_tensors(path: Path, tensors: Mapping[str, "Tensor"], description: Mapping[str, Any]) -> None:
+    """Write tensors as safetensors, with a description, which is JSON, in the file's metadata."""
+    from safetensors.torch import save_file
+
+    # safetensors refuses tensors that share memory
+    tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+    document = _sealed({"format": FORMAT, **description, "tensors_checksum": _checksum_of_tensors(tensors)})
+    with atomic(path) as temporary:
+        # one entry only: safetensors writes several in an order of its own
+        save_file(tensors, temporary, metadata={"featurepaths": json.dumps(document)})
+
+
+def read_tensors(path: Path) -> tuple[dict[str, "Tensor"], dict[str, Any]]:
+    """Return the tensors that `write_tensors` wrote, and their description.
+
+    Raises
+    ------
+    FeaturePathsError
+        If the file is missing, damaged, or not one of this format.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    description = read_description(path)
+    try:
+        tensors = load_file(path)
+    except (OSError, ValueError, SafetensorError) as error:
+        raise _unreadable(path, error) from error
+    if _checksum_of_tensors(tensors) != description["tensors_checksum"]:
+        raise _unreadable(path, "it is damaged: its tensors do not have their checksum")
+    return tensors, description
+
+
+def read_description(path: Path) -> dict[str, Any]:
+    """Return the description that `write_tensors` stored with tensors, and none of these.
+
+    Raises
+    ------
+    FeaturePathsError
+        As `read_tensors` does.
+    """
     from safetensors import SafetensorError, safe_open
 
     try:
         with safe_open(path, framework="numpy") as file:
-            return json.loads((file.metadata() or {})["featurepaths"])
-    except (OSError, SafetensorError) as error:
+            text = (file.metadata() or {}).get("featurepaths")
+        if text is None:
+            raise ValueError("featurepaths did not write it")
+        return _unsealed(text)
+    except (OSError, ValueError, RecursionError, SafetensorError) as error:
         raise _unreadable(path, error) from error
-    except (KeyError, ValueError) as error:
-        raise _unreadable(path, "it carries no featurepaths metadata") from error
+
+
+def checksum_of(path: Path) -> str:
+    """Return the CRC-32 of a file, eight hexadecimal digits."""
+    with Path(path).open("rb") as file:
+        return _read_on(file)[1]
+
+
+def check_files(path: Path) -> None:
+    """Check the files beside an artefact that it vouches for: under ``files``, checksums by their names.
+
+    Raises
+    ------
+    FeaturePathsError
+        If the artefact, or one of these files, is missing or damaged.
+    """
+    if Path(path).suffix == ".h5":
+        return
+    described = (read_description if Path(path).suffix == ".safetensors" else read_json)(path)
+    for name, checksum in described.get("files", {}).items():
+        file = Path(path).with_name(name)
+        try:
+            if checksum_of(file) != checksum:
+                raise ValueError(f"it is not the one that {path} was written with")
+        except (OSError, ValueError) as error:
+            raise _unreadable(file, error) from error
 
 
 def descend(name: str, digest: str, inputs: Iterable[Path]) -> Origin:
@@ -220,6 +320,90 @@ def descend(name: str, digest: str, inputs: Iterable[Path]) -> Origin:
             f"poolings ({', '.join(poolings)})."
         )
     return Origin(name, digest, ancestors)
+
+
+def _maker(process: int) -> str:
+    """Return what tells a process from those of all machines that share the disk."""
+    return f"{platform.node()}-{process}"
+
+
+@dataclass(frozen=True)
+class _Header:
+    """The line in front of an HDF5 artefact: what made it, where HDF5's part starts, its length and its CRC-32."""
+
+    format: int
+    origin: Mapping[str, Any]
+    starts: int
+    length: int
+    checksum: str
+
+    @property
+    def line(self) -> bytes:
+        """JSON, with its own CRC-32 before it."""
+        text = json.dumps(asdict(self), sort_keys=True)
+        return f"{_checksum(text.encode())} {text}\n".encode()
+
+    @property
+    def size(self) -> int:
+        """Bytes to leave for it, whatever the numbers will be."""
+        size = SMALLEST_BLOCK
+        while size < len(self.line) + 64:
+            size *= 2
+        return size
+
+
+def _read_header(file: BinaryIO) -> _Header:
+    """Read the header of an HDF5 artefact; ValueError if there is none that is whole and of this format."""
+    line = file.readline(GREATEST_BLOCK)
+    checksum, _, text = line.rstrip(b"\n").partition(b" ")
+    if checksum.decode("latin-1") != _checksum(text):
+        raise ValueError(f"it is damaged, or no artefact of format {FORMAT}")
+    found = json.loads(text)
+    if found["format"] != FORMAT:
+        raise ValueError(f"its format is {found['format']}, not {FORMAT}")
+    return _Header(**found)
+
+
+def _read_on(file: BinaryIO) -> tuple[int, str]:
+    """Return how many bytes of a file are left, and their CRC-32."""
+    length = checksum = 0
+    while part := file.read(AT_A_TIME):
+        length += len(part)
+        checksum = zlib.crc32(part, checksum)
+    return length, f"{checksum:08x}"
+
+
+def _sealed(document: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a document with the CRC-32 of what it says."""
+    return {**document, "checksum": _checksum(json.dumps(document, sort_keys=True, allow_nan=False).encode())}
+
+
+def _unsealed(text: str) -> dict[str, Any]:
+    """Return the document that a text holds; ValueError if it is damaged or not of this format."""
+    document = json.loads(text)
+    if not isinstance(document, dict) or "format" not in document:
+        raise ValueError(f"it is no artefact of format {FORMAT}")
+    if document["format"] != FORMAT:
+        raise ValueError(f"its format is {document['format']}, not {FORMAT}")
+    found = document.pop("checksum", None)
+    if found != _sealed(document)["checksum"]:
+        raise ValueError("it is damaged: its content does not have its checksum")
+    return document
+
+
+def _checksum(content: bytes) -> str:
+    return f"{zlib.crc32(content):08x}"
+
+
+def _checksum_of_tensors(tensors: Mapping[str, "Tensor"]) -> str:
+    """Return the CRC-32 of tensors on the CPU, of their names, types and shapes."""
+    import torch
+
+    checksum = 0
+    for name, tensor in sorted(tensors.items()):
+        checksum = zlib.crc32(f"{name} {tensor.dtype} {list(tensor.shape)}".encode(), checksum)
+        checksum = zlib.crc32(tensor.contiguous().reshape(-1).view(torch.uint8).numpy(), checksum)
+    return f"{checksum:08x}"
 
 
 def _raised_in_h5py(error: BaseException) -> bool:

@@ -78,7 +78,7 @@ def names_in_hdf5(path):
 def names_in(name, path):
     match path.suffix:
         case ".json":
-            return names_in_json(json.loads(path.read_text()), (*NOT_LISTED.get(name, ()), "origin"))
+            return names_in_json(json.loads(path.read_text()), (*NOT_LISTED.get(name, ()), "origin", "files"))
         case ".csv":
             with path.open() as file:
                 return {re.sub("_(low|high)$", "", column) for column in next(csv.reader(file))}
@@ -86,7 +86,7 @@ def names_in(name, path):
             return names_in_hdf5(path)
         case ".safetensors":
             with safe_open(path, framework="numpy") as file:
-                return names_in_json(json.loads(file.metadata()["featurepaths"]), ("origin",))
+                return names_in_json(json.loads(file.metadata()["featurepaths"]), ("origin", "files"))
 
 
 @pytest.mark.parametrize("heading", [heading for heading, (patterns, _, _) in SECTIONS.items() if patterns])

@@ -6,7 +6,7 @@ from featurepaths.networks.architectures import BLOCKS, layer_count
 from featurepaths.networks.checkpoint import load_checkpoint, save_checkpoint
 from featurepaths.networks.resnet import ResNet
 from featurepaths.networks.tap import forward_intermediates, layer_shapes
-from featurepaths.storage import Origin, read_checkpoint_metadata
+from featurepaths.storage import Origin, read_description
 
 TABLE_1 = {
     "resnet20": [(64, 16, 16)] * 2 + [(128, 8, 8)] * 3 + [(256, 4, 4)] * 4,
@@ -89,8 +89,8 @@ def test_a_foreign_safetensors_file_is_named(tmp_path):
     from safetensors.torch import save_file
 
     save_file({"x": torch.zeros(1)}, tmp_path / "foreign.safetensors")
-    with pytest.raises(FeaturePathsError, match="carries no featurepaths metadata"):
-        read_checkpoint_metadata(tmp_path / "foreign.safetensors")
+    with pytest.raises(FeaturePathsError, match="featurepaths did not write it"):
+        read_description(tmp_path / "foreign.safetensors")
 
 
 def test_weights_that_do_not_fit_are_named(tmp_path):

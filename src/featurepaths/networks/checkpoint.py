@@ -1,21 +1,18 @@
 """Checkpoints: weights in safetensors, what is needed to build the network again in their metadata."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import nn
 
 from featurepaths.errors import FeaturePathsError
 from featurepaths.networks.given import Given
 from featurepaths.networks.resnet import ResNet
 from featurepaths.networks.tap import layer_shapes
-from featurepaths.storage import Origin, atomic, read_checkpoint_metadata
+from featurepaths.storage import Origin, read_tensors, write_tensors
 
 
 def build_network(build: Mapping[str, Any]) -> nn.Module:
@@ -46,7 +43,7 @@ def save_checkpoint(
         Anything else worth recording, such as the device.
     """
     shapes = layer_shapes(network, layers, image_shape)
-    metadata = {
+    description = {
         "build": dict(build),
         "image_shape": list(image_shape),
         "layers": [{"name": name, "shape": shape} for name, shape in zip(layers, shapes, strict=True)],
@@ -54,14 +51,11 @@ def save_checkpoint(
         **notes,
         "origin": asdict(origin),
     }
-    # clones, because safetensors refuses weights that are shared
-    weights = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in network.state_dict().items()}
-    with atomic(path) as temporary:
-        save_file(weights, temporary, metadata={"featurepaths": json.dumps(metadata)})
+    write_tensors(path, network.state_dict(), description)
 
 
 def load_checkpoint(path: Path, device: torch.device | str = "cpu") -> tuple[nn.Module, dict[str, Any]]:
-    """Build the network of a checkpoint, in evaluation mode, and return it with the checkpoint's metadata.
+    """Build the network of a checkpoint, in evaluation mode, and return it with the checkpoint's description.
 
     Its weights want no gradients: an attack's backward pass then neither keeps nor computes what only they need.
 
@@ -70,14 +64,14 @@ def load_checkpoint(path: Path, device: torch.device | str = "cpu") -> tuple[nn.
     FeaturePathsError
         If the file is missing or damaged, does not fit its own architecture, or holds a weight that is not finite.
     """
-    metadata = read_checkpoint_metadata(path)
-    network = build_network(metadata["build"])
+    weights, description = read_tensors(path)
+    network = build_network(description["build"])
     try:
-        network.load_state_dict(load_file(path))
-    except (RuntimeError, SafetensorError) as error:
+        network.load_state_dict(weights)
+    except RuntimeError as error:
         raise FeaturePathsError(f"{path} does not fit the network it describes: {error}") from error
     check_finite(network, f"{path} holds a weight that is not a finite number, in")
-    return network.to(device).eval().requires_grad_(False), metadata
+    return network.to(device).eval().requires_grad_(False), description
 
 
 def check_finite(network: nn.Module, problem: str) -> None:

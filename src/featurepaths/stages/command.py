@@ -6,9 +6,11 @@ Every stage takes its input and output files, `--settings` (its slice of the con
 
 import argparse
 import json
+import os
 import signal
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 from shutil import rmtree
@@ -16,9 +18,10 @@ from typing import Any
 
 from threadpoolctl import threadpool_limits
 
+from featurepaths.at_work import join
 from featurepaths.digests import artefact_digest, digest_of
 from featurepaths.errors import FeaturePathsError
-from featurepaths.storage import Origin, descend, read_origin, write_json
+from featurepaths.storage import Origin, checksum_of, descend, read_origin, write_json
 
 
 class Settings(dict):
@@ -117,12 +120,30 @@ def check_inputs(stage: str, arguments: argparse.Namespace, inputs: Sequence[Pat
 
 
 def write_record(record: Path, digest: str, files: Iterable[str]) -> None:
-    """Write a record, which carries the origin of `files` beside it that cannot, when they are whole.
+    """Write a record, which carries the origin and the checksums of `files` beside it that cannot, when they are whole.
 
     `digest` is that of the stage's work: see `check_inputs`.
     """
     name = f"{record.parent.name}/{record.stem}"
-    write_json(record, {"files": sorted(files)}, Origin(name, artefact_digest(digest, name)))
+    checksums = {file: checksum_of(record.with_name(file)) for file in sorted(files)}
+    write_json(record, {"files": checksums}, Origin(name, artefact_digest(digest, name)))
+
+
+@contextmanager
+def stop_requests() -> Iterator[Callable[[], int]]:
+    """Give a function that returns the signal that asked to stop, 0 if none did; in the block they do nothing else."""
+    asked = 0
+
+    def note(number: int, _: Any) -> None:
+        nonlocal asked
+        asked = number
+
+    before = {number: signal.signal(number, note) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield lambda: asked
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def run(main: Callable[[argparse.Namespace], None], made: argparse.ArgumentParser) -> None:
@@ -133,6 +154,7 @@ def run(main: Callable[[argparse.Namespace], None], made: argparse.ArgumentParse
     """
     arguments = made.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that half-written files go
+    at_work = join(os.environ.get("FEATUREPATHS_AT_WORK", ""))  # noqa: F841 (held until the end)
     try:
         with threadpool_limits(1, user_api="blas"):
             main(arguments)

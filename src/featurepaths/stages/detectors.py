@@ -14,7 +14,7 @@ from featurepaths.detection.thresholds import at_false_positive_rate, otsu, rate
 from featurepaths.errors import FeaturePathsError
 from featurepaths.stages import command
 from featurepaths.stages.shown import open_shown, prepare
-from featurepaths.storage import create_hdf5, read_checkpoint_metadata, read_json, read_origin
+from featurepaths.storage import create_hdf5, read_description, read_json, read_origin
 
 
 def main(arguments):
@@ -28,7 +28,7 @@ def main(arguments):
     inputs = [arguments.checkpoint, arguments.centroids, arguments.threshold, arguments.train, arguments.calibration]
     inputs.append(arguments.adversarial)
     origin = command.origin_of("detectors", arguments, f"detectors/{pooling}", inputs)
-    channels = [layer["shape"][0] for layer in read_checkpoint_metadata(arguments.checkpoint)["layers"]]
+    channels = [layer["shape"][0] for layer in read_description(arguments.checkpoint)["layers"]]
     rates = [Fraction(rate) for rate in settings["false_positive_rates"]]
     device, network = prepare(arguments, arguments.train, pooling)
     centroids = [each.to(device) for each in read_centroids(arguments.centroids)]

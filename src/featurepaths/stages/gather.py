@@ -14,7 +14,6 @@ from featurepaths.storage import Origin, RowWriter, create_hdf5, open_hdf5, read
 
 KNOWN = ("labels", "index")
 """Written at once, before the rows; in this order, as the stages that make the artefacts do."""
-ORIGIN = {"format", "name", "digest", "ancestors"}
 """Attributes that are not the shards' own."""
 
 
@@ -79,9 +78,7 @@ def in_order(paths, artefact, digest):
 
 def attributes(shards: list[h5py.File], artefact: Path) -> dict[str, str]:
     """Return what the shards say of how they were computed; only devices may differ."""
-    said = {
-        name: sorted({str(shard.attrs[name]) for shard in shards}) for name in sorted(shards[0].attrs.keys() - ORIGIN)
-    }
+    said = {name: sorted({str(shard.attrs[name]) for shard in shards}) for name in sorted(shards[0].attrs)}
     for name, values in said.items():
         if name != "device" and len(values) > 1:
             raise FeaturePathsError(

@@ -4,7 +4,7 @@ import csv
 from pathlib import Path
 
 from featurepaths.stages import command
-from featurepaths.storage import read_json
+from featurepaths.storage import check_files, read_json
 
 
 def main(arguments):
@@ -22,6 +22,8 @@ def main(arguments):
         figures.save(figures.collapse_by_layer(runs, threshold), title, folder / f"collapse.{pooling}")
     names = [f"collapse.{pooling}" for pooling in collapse]
     if arguments.training:
+        for checkpoint in arguments.checkpoints:
+            check_files(checkpoint)
         tables = {path.parent.name: read_columns(path) for path in arguments.training}
         figures.save(figures.training_curves(tables), "Training", folder / "training")
         names.append("training")

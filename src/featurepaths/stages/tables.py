@@ -5,7 +5,7 @@ from pathlib import Path
 from featurepaths.report import tables as make
 from featurepaths.report.summary import summary_table
 from featurepaths.stages import command
-from featurepaths.storage import atomic, open_hdf5, read_checkpoint_metadata, read_json
+from featurepaths.storage import atomic, open_hdf5, read_description, read_json
 
 TITLES = {
     "architecture": ("Table 1: the networks", "Counted from the built networks; one row for each shape of layers."),
@@ -96,7 +96,7 @@ def main(arguments):
 def read_run(checkpoint):
     """Return a run by its checkpoint, `<model>-<training>-s<seed>/checkpoint.safetensors`."""
     model, training, seed = checkpoint.parent.name.split("-")
-    return make.Run(model, training, int(seed.removeprefix("s")), read_checkpoint_metadata(checkpoint))
+    return make.Run(model, training, int(seed.removeprefix("s")), read_description(checkpoint))
 
 
 def read_attack(path, runs, keeps):

@@ -4,12 +4,13 @@ Killed and started again, it goes on from a state that it saves every 45 seconds
 """
 
 import csv
+import sys
 from dataclasses import asdict
 from pathlib import Path
 
 from featurepaths.data import normalisation, open_split
 from featurepaths.stages import command
-from featurepaths.storage import atomic
+from featurepaths.storage import atomic, checksum_of
 
 
 def main(arguments):
@@ -30,7 +31,7 @@ def main(arguments):
     precision = resolve_precision(options["precision"], device)
     # Not an output of the rule, so that Snakemake leaves it when the job is killed. It belongs to this digest only.
     resume = arguments.checkpoint.with_name(f".{arguments.checkpoint.stem}.{origin.digest}.resume")
-    with open_split(arguments.data, "train") as data:
+    with open_split(arguments.data, "train") as data, command.stop_requests() as stop:
         mean, std = normalisation(data)
         build = {**settings["model"], "classes": len(data.class_names), "mean": mean, "std": std}
         with torch.random.fork_rng(devices=[]):
@@ -52,11 +53,16 @@ def main(arguments):
             compile=options["compile"],
             seed=settings["seed"],
             resume=resume,
+            stop=stop,
         )
         records = []
         for record in epochs:
             records.append(asdict(record))
             print(", ".join(f"{name} {value:.6g}" for name, value in records[-1].items()), flush=True)
+            del records[-1]["images_per_second"]  # so that the table is the same whenever it is made
+        if stop() and len(records) < options["epochs"]:
+            print(f"Stopped by signal {stop()}. The state is saved: run again to go on.", flush=True)
+            sys.exit(128 + stop())
         _, height, width, channels = data.shape
     check_finite(network, "Training diverged: a weight is not a finite number, in")
     with atomic(arguments.training) as temporary, temporary.open("w", newline="") as file:
@@ -68,12 +74,13 @@ def main(arguments):
         "precision": precision,
         "memory_format": str(memory_format(precision, device)).removeprefix("torch."),
         "adversarial": adversary is not None,
+        "files": {arguments.training.name: checksum_of(arguments.training)},
     }
     save_checkpoint(
         arguments.checkpoint, network, build, network.layer_names, (channels, height, width), origin, **notes
     )
     for left in resume.parent.glob(f".*{arguments.checkpoint.stem}.*.resume"):
-        left.unlink()
+        left.unlink(missing_ok=True)
 
 
 def parser():
