@@ -2,6 +2,8 @@
 # make bench     speed and memory, as ratios                  make lock   requirements.lock from pyproject.toml
 # make lint      ruff, snakefmt and Snakemake's own linter    make docs   the site, from docs/
 CONFIG ?= config.yaml
+KILLS ?= 50
+CASES ?= 2000
 PYTHON ?= python3
 ENV = .venv
 BIN = $(ENV)/bin
@@ -21,11 +23,13 @@ run: $(ENV)/ready
 	@echo "Open results/$(NAME)/report.html; the tables are in results/$(NAME)/tables."
 
 test: $(ENV)/ready
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --ignore=tests/slurm --ignore=tests/stages/test_resume.py
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --ignore=tests/slurm --ignore=tests/faults
 
-# Stages that are killed, and go on.
+# Kills, full disks, damaged and hostile files; they write the table of docs/reliability.md. KILLS=500 CASES=50000: more.
+test-faults: export KILLS := $(KILLS)
+test-faults: export CASES := $(CASES)
 test-faults: $(ENV)/ready
-	$(BIN)/python -m pytest tests/stages/test_resume.py
+	$(BIN)/python -m pytest tests/faults
 
 # A SLURM of its own on this machine: needs root, and Debian's slurm-wlm, munge, slurmdbd and mariadb-server.
 slurm-demo: $(ENV)/ready

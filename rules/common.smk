@@ -99,7 +99,7 @@ FEATURE_SHARDS = shards(EXPERIMENT.shards.features)
 
 PLACES = ("train", "test", "title") if EXPERIMENT.data.source == "arrays" else ("root", "title")
 DATA_FROM = " ".join(
-    f"--{place} {quote(value)}" for place in PLACES if (value := getattr(EXPERIMENT.data, place, None)) is not None
+    f"--{place}={quote(value)}" for place in PLACES if (value := getattr(EXPERIMENT.data, place, None)) is not None
 )
 if getattr(EXPERIMENT.data, "download", False):
     DATA_FROM += " --download"
@@ -109,7 +109,7 @@ def adversarial_from(w):
     """Return where the adversarial images of an attack are read from, if they were made elsewhere."""
     attack = EXPERIMENT.attacks[w.attack]
     file = attack.files.get(w.split) if attack.method == "files" else None
-    return f"--file {quote(file)}" if file else ""
+    return f"--file={quote(file)}" if file else ""
 
 
 def gpu(w):
@@ -143,7 +143,7 @@ def reading_needs(w):
 def weights_from(w):
     """Return where the weights of a network that is given lie, as an option."""
     model = EXPERIMENT.given(w.run.split("-")[0])
-    return f"--weights {quote(model.checkpoint)}" if model.checkpoint else ""
+    return f"--weights={quote(model.checkpoint)}" if model.checkpoint else ""
 
 
 def network_needs(w):

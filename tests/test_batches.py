@@ -1,7 +1,11 @@
 import numpy as np
+import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
-from featurepaths.batches import BLOCK, blocks, extent, fill, to_tensor
+from featurepaths.batches import BLOCK, SIZES, blocks, extent, fill, halving, joined, to_tensor
+from featurepaths.errors import FeaturePathsError
 
 
 def test_blocks_cover_every_row_once_at_multiples_of_64():
@@ -21,12 +25,47 @@ def test_shards_are_whole_blocks_and_together_all_of_them():
             assert sum(extent(part).stop - extent(part).start for part in parts) == count
 
 
-def test_fill_repeats_the_last_row():
-    rows = np.arange(6).reshape(3, 2)
+@pytest.mark.parametrize(("count", "filled_to"), [(1, 1), (3, 4), (33, 64), (64, 64)])
+def test_fill_repeats_the_last_row(count, filled_to):
+    rows = np.arange(2 * count).reshape(count, 2)
     filled = fill(rows)
-    assert filled.shape == (64, 2)
-    assert (filled[:3] == rows).all()
-    assert (filled[3:] == rows[-1]).all()
+    assert filled.shape == (filled_to, 2)
+    assert (filled[:count] == rows).all()
+    assert (filled[count:] == rows[-1]).all()
+
+
+def working(most, error, calls):
+    """Work that is out of memory for more than `most` images."""
+
+    def work(rows_of_blocks):
+        for rows in rows_of_blocks:
+            size = len(fill(np.arange(rows.start, rows.stop)))
+            calls.append(size)
+            if size > most:
+                raise error
+            yield rows, {"row": np.arange(rows.start, rows.stop)}
+
+    return work
+
+
+OUT_OF_MEMORY = [torch.OutOfMemoryError("CUDA out of memory."), RuntimeError("CUBLAS_STATUS_ALLOC_FAILED when ...")]
+
+
+@pytest.mark.parametrize("error", OUT_OF_MEMORY, ids=["torch", "cublas"])
+@given(count=st.integers(1, 200), most=st.sampled_from(SIZES))
+def test_what_does_not_fit_is_halved_and_every_row_is_found_once(count, most, error):
+    calls = []
+    found = list(joined(halving(working(most, error, calls), blocks(count)), blocks(count)))
+    assert [rows for rows, _ in found] == blocks(count)
+    assert np.array_equal(np.concatenate([records["row"] for _, records in found]), np.arange(count))
+    assert sum(size > most for size in calls) <= 6, "a size that did not fit is not tried again"
+
+
+def test_what_does_not_fit_at_all_and_other_errors_are_told():
+    with pytest.raises(FeaturePathsError, match="does not hold the network and one image"):
+        list(halving(working(0, OUT_OF_MEMORY[0], []), blocks(5)))
+    with pytest.raises(RuntimeError, match="another"):
+        list(halving(working(0, RuntimeError("another"), []), blocks(5)))
 
 
 def test_uint8_images_become_channels_first_fractions():

@@ -26,6 +26,8 @@ LEVEL_TOLERANCE = 0.1
 """How far, in 1/255, a float may lie from a level of uint8: float16 rounds by less."""
 GREATEST_COMPRESSION = 1100
 """Deflate, which npz and HDF5 use, makes nothing smaller by more than 1032 times."""
+GREATEST_AT_ONCE = 2**30
+"""Bytes of a single image, or of a chunk of HDF5, which is unpacked as a whole whatever is read of it."""
 BYTES_AT_A_TIME = 2**26
 UNREADABLE = (
     OSError,
@@ -449,6 +451,8 @@ def _open_dataset(opened: h5py.File, name: str) -> h5py.Dataset:
     if found.external or found.is_virtual:
         raise ValueError("its values lie in another file; they have to lie in this one")
     _must_be_whole(found.nbytes, found.id.get_storage_size(), found.shape, found.dtype)
+    if found.chunks and found.dtype.itemsize * prod(found.chunks) > GREATEST_AT_ONCE:
+        raise ValueError(f"its chunks of {_by(found.chunks)} values are too large to be unpacked; store smaller ones")
     return found
 
 
@@ -457,6 +461,10 @@ def _must_be_whole(there: int, stored: int, shape: tuple[int, ...], dtype: np.dt
     needed = dtype.itemsize * prod(map(int, shape))
     if there != needed or needed > GREATEST_COMPRESSION * stored:
         raise ValueError(f"its shape {tuple(shape)} is more than the file holds")
+    if needed > GREATEST_AT_ONCE * int(shape[0]):
+        raise ValueError(
+            f"its shape {tuple(shape)} is that of images of more than {GREATEST_AT_ONCE / 2**30:g} GiB each"
+        )
 
 
 def _by(shape: tuple[int, ...]) -> str:

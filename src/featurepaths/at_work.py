@@ -44,7 +44,7 @@ def others_at_work(path: Path | str) -> list[str]:
 def wait(path: Path | str) -> None:
     """Wait until nobody holds a file's lock, and say for whom."""
     try:
-        file = Path(path).open("a")
+        file = Path(path).open("a")  # noqa: SIM115 (see `with` below)
     except OSError:  # nobody has ever worked here
         return
     with file:

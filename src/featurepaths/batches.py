@@ -2,16 +2,22 @@
 
 The logits of an image differ in their last bits with the size of the batch it comes in. Attacks and extraction
 therefore always work on blocks of 64 images, cut at multiples of 64 of the image's position in its split, the last one
-filled up with copies.
+filled up with copies. Only where a GPU's memory does not hold a block are its images taken in smaller parts.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from featurepaths.errors import FeaturePathsError
+
+T = TypeVar("T")
 BLOCK = 64
+SIZES = (1, 2, 4, 8, 16, 32, BLOCK)
+"""What a block, or a part of one, is filled up to: the first of them that holds it."""
 
 
 def blocks(count: int, shard: tuple[int, int] = (1, 1)) -> list[slice]:
@@ -33,8 +39,76 @@ def extent(rows_of_blocks: Sequence[slice]) -> slice:
 
 
 def fill(rows: np.ndarray) -> np.ndarray:
-    """Return a block's rows [n, ...], n <= 64, filled up to 64 with copies of the last one."""
-    return np.pad(rows, [(0, BLOCK - len(rows))] + [(0, 0)] * (rows.ndim - 1), mode="edge")
+    """Return a block's rows [n, ...], n <= 64, filled up to one of `SIZES` with copies of the last one."""
+    return np.pad(rows, [(0, size_of(len(rows)) - len(rows))] + [(0, 0)] * (rows.ndim - 1), mode="edge")
+
+
+def size_of(count: int) -> int:
+    """Return what `count` rows are filled up to."""
+    return next(size for size in SIZES if size >= count)
+
+
+def halving(
+    work: Callable[[list[slice]], Iterator[tuple[slice, T]]], rows_of_blocks: Iterable[slice]
+) -> Iterator[tuple[slice, T]]:
+    """Work on blocks; where a GPU's memory does not hold one, on its halves, and on parts of that size from then on.
+
+    Parameters
+    ----------
+    work
+        Yields the rows of each block that it is given, in order, and what it found. It is called again for what is
+        left when it runs out of memory.
+
+    Yields
+    ------
+    The rows of each block, or part of one, and what was found.
+
+    Raises
+    ------
+    FeaturePathsError
+        If the memory does not hold a single image.
+    """
+    left = list(rows_of_blocks)
+    while left:
+        try:
+            for rows, found in work(left):
+                left = left[1:]
+                yield rows, found
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+            size = size_of(left[0].stop - left[0].start)
+            if size == 1:
+                raise FeaturePathsError(
+                    "The GPU's memory does not hold the network and one image: set device: cpu, or use a larger GPU."
+                ) from error
+        else:
+            return
+        torch.cuda.empty_cache()  # not in `except`, where the error still holds what did not fit
+        print(f"The GPU's memory does not hold {size} images: going on with {size // 2} at a time.", flush=True)
+        left = [part for rows in left for part in cut(rows, size // 2)]
+
+
+def joined(
+    parts: Iterator[tuple[slice, Mapping[str, np.ndarray]]], rows_of_blocks: Iterable[slice]
+) -> Iterator[tuple[slice, Mapping[str, np.ndarray]]]:
+    """Yield the rows of each block and its records [n, ...], put together of those of its parts, in order."""
+    for rows in rows_of_blocks:
+        found = [next(parts)]
+        while found[-1][0].stop < rows.stop:
+            found.append(next(parts))
+        records = [each for _, each in found]
+        yield rows, {name: np.concatenate([each[name] for each in records]) for name in records[0]}
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Return whether an error says that a GPU's memory is used up; torch's libraries have words of their own for it."""
+    return isinstance(error, torch.OutOfMemoryError) or "ALLOC_FAILED" in str(error)
+
+
+def cut(rows: slice, size: int) -> list[slice]:
+    """Return the rows of a block in parts of at most `size`."""
+    return [slice(start, min(start + size, rows.stop)) for start in range(rows.start, rows.stop, size)]
 
 
 def to_tensor(images: np.ndarray, device: torch.device | str = "cpu") -> Tensor:

@@ -26,7 +26,8 @@ from featurepaths.paths.observed import Observed, observe, read_centroids
 from featurepaths.paths.similarity import ClassSums, centroids_of
 from featurepaths.recognition.selection import accuracy_of_votes, best_layers
 from featurepaths.recognition.votes import TIES, nearest_classes, recognise, vote
-from featurepaths.storage import descend, read_json, read_tensors, write_tensors
+from featurepaths.storage import descend, read_json
+from featurepaths.tensors import read_tensors, write_tensors
 from featurepaths.views import DetectorView, RecogniserView
 
 COLLAPSED = 0.99

@@ -17,15 +17,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import Any, BinaryIO
 
 import h5py
 import numpy as np
 
 from featurepaths.errors import FeaturePathsError
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 FORMAT = 2
 """Version of the artefacts' layout; files of another version are refused."""
@@ -66,7 +63,8 @@ def atomic(path: Path) -> Iterator[Path]:
         yield temporary
         temporary.replace(path)
     except OSError as error:
-        if error.errno not in FAILED_WRITES:  # an input was being read meanwhile
+        gone = error.errno == errno.ENOENT and not path.parent.exists()
+        if error.errno not in FAILED_WRITES and not gone:  # an input was being read meanwhile
             raise
         raise FeaturePathsError(
             f"{path} cannot be written ({error.strerror or error}). Nothing was left behind; make room or mend the "
@@ -119,10 +117,7 @@ def open_hdf5(path: Path) -> Iterator[h5py.File]:
             raw.seek(header.starts)
             length, checksum = _read_on(raw)
         if (length, checksum) != (header.length, header.checksum):
-            raise ValueError(
-                f"it is damaged: {length} bytes with checksum {checksum} instead of {header.length} with "
-                f"{header.checksum}"
-            )
+            raise ValueError(f"it is damaged: its checksum is {checksum}, not {header.checksum}")
         file = h5py.File(path, "r")
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise _unreadable(path, error) from error
@@ -178,7 +173,7 @@ def layers_in(file: h5py.File) -> list[str]:
 
 def write_json(path: Path, content: Mapping[str, Any], origin: Origin) -> None:
     """Write a JSON artefact: `content` and, under `origin`, what made it. NaN and infinity are refused."""
-    document = _sealed({"format": FORMAT, **content, "origin": asdict(origin)})
+    document = sealed({"format": FORMAT, **content, "origin": asdict(origin)})
     with atomic(path) as temporary:
         temporary.write_text(json.dumps(document, indent=2, allow_nan=False) + "\n", encoding="utf-8")
 
@@ -200,7 +195,7 @@ def read_json(path: Path) -> dict[str, Any]:
 def read_origin(path: Path) -> Origin:
     """Return what made the artefact at `path` (HDF5, JSON, or a checkpoint in safetensors).
 
-    Of an HDF5 file or a checkpoint no more than that is read, and its checksum of the rest is not tried.
+    Of an HDF5 file or a checkpoint no more than that is read: it is not cut short, but the rest may be damaged.
     """
     try:
         match Path(path).suffix:
@@ -215,46 +210,13 @@ def read_origin(path: Path) -> Origin:
         raise _unreadable(path, f"it does not say what made it: {error!r}") from error
 
 
-def write_tensors(path: Path, tensors: Mapping[str, "Tensor"], description: Mapping[str, Any]) -> None:
-    """Write tensors as safetensors, with a description, which is JSON, in the file's metadata."""
-    from safetensors.torch import save_file
-
-    # safetensors refuses tensors that share memory
-    tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
-    document = _sealed({"format": FORMAT, **description, "tensors_checksum": _checksum_of_tensors(tensors)})
-    with atomic(path) as temporary:
-        # one entry only: safetensors writes several in an order of its own
-        save_file(tensors, temporary, metadata={"featurepaths": json.dumps(document)})
-
-
-def read_tensors(path: Path) -> tuple[dict[str, "Tensor"], dict[str, Any]]:
-    """Return the tensors that `write_tensors` wrote, and their description.
-
-    Raises
-    ------
-    FeaturePathsError
-        If the file is missing, damaged, or not one of this format.
-    """
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    description = read_description(path)
-    try:
-        tensors = load_file(path)
-    except (OSError, ValueError, SafetensorError) as error:
-        raise _unreadable(path, error) from error
-    if _checksum_of_tensors(tensors) != description["tensors_checksum"]:
-        raise _unreadable(path, "it is damaged: its tensors do not have their checksum")
-    return tensors, description
-
-
 def read_description(path: Path) -> dict[str, Any]:
-    """Return the description that `write_tensors` stored with tensors, and none of these.
+    """Return the description of a safetensors file that `featurepaths.tensors.write_tensors` wrote, and no tensor.
 
     Raises
     ------
     FeaturePathsError
-        As `read_tensors` does.
+        If the file is missing, cut short, or not one of this format.
     """
     from safetensors import SafetensorError, safe_open
 
@@ -361,7 +323,10 @@ def _read_header(file: BinaryIO) -> _Header:
     found = json.loads(text)
     if found["format"] != FORMAT:
         raise ValueError(f"its format is {found['format']}, not {FORMAT}")
-    return _Header(**found)
+    header = _Header(**found)
+    if (length := os.fstat(file.fileno()).st_size - header.starts) != header.length:
+        raise ValueError(f"it is cut short, or was added to: {length} bytes instead of {header.length}")
+    return header
 
 
 def _read_on(file: BinaryIO) -> tuple[int, str]:
@@ -373,7 +338,7 @@ def _read_on(file: BinaryIO) -> tuple[int, str]:
     return length, f"{checksum:08x}"
 
 
-def _sealed(document: Mapping[str, Any]) -> dict[str, Any]:
+def sealed(document: Mapping[str, Any]) -> dict[str, Any]:
     """Return a document with the CRC-32 of what it says."""
     return {**document, "checksum": _checksum(json.dumps(document, sort_keys=True, allow_nan=False).encode())}
 
@@ -386,24 +351,13 @@ def _unsealed(text: str) -> dict[str, Any]:
     if document["format"] != FORMAT:
         raise ValueError(f"its format is {document['format']}, not {FORMAT}")
     found = document.pop("checksum", None)
-    if found != _sealed(document)["checksum"]:
+    if found != sealed(document)["checksum"]:
         raise ValueError("it is damaged: its content does not have its checksum")
     return document
 
 
 def _checksum(content: bytes) -> str:
     return f"{zlib.crc32(content):08x}"
-
-
-def _checksum_of_tensors(tensors: Mapping[str, "Tensor"]) -> str:
-    """Return the CRC-32 of tensors on the CPU, of their names, types and shapes."""
-    import torch
-
-    checksum = 0
-    for name, tensor in sorted(tensors.items()):
-        checksum = zlib.crc32(f"{name} {tensor.dtype} {list(tensor.shape)}".encode(), checksum)
-        checksum = zlib.crc32(tensor.contiguous().reshape(-1).view(torch.uint8).numpy(), checksum)
-    return f"{checksum:08x}"
 
 
 def _raised_in_h5py(error: BaseException) -> bool:

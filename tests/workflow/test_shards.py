@@ -5,10 +5,9 @@ import shutil
 import subprocess
 import sys
 
-import h5py
 import pytest
 
-from tests.conftest import TINY, Workflow, jobs
+from tests.conftest import TINY, Workflow, edit_hdf5, jobs
 
 RUN = "small-standard-s0"
 
@@ -100,11 +99,11 @@ def test_shards_that_are_not_all_there_or_of_something_else_are_refused(tiny, tm
     done = gather(artefact.job_digest, [*shards, other], whole)
     assert "is not the shard that this run of the workflow expects" in done.stderr
     other.unlink()
-    with h5py.File(shards[1], "r+") as file:
+    with edit_hdf5(shards[1]) as file:
         file.attrs["precision"] = "bfloat16"
     done = gather(artefact.job_digest, shards, whole)
     assert "computed with different precision (bfloat16, float32)" in done.stderr
-    with h5py.File(shards[1], "r+") as file:
+    with edit_hdf5(shards[1]) as file:
         file.attrs["precision"] = "float32"
     assert "Traceback" not in done.stderr
     assert not whole.exists()

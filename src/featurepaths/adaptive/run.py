@@ -11,15 +11,12 @@ from featurepaths.adaptive.objectives import GOALS, Attacker, DetectorAttacker, 
 from featurepaths.attacks.apgd import Search, apgd
 from featurepaths.attacks.norms import random_start
 from featurepaths.attacks.objectives import Objective
-from featurepaths.batches import BLOCK, blocks, fill, to_tensor
+from featurepaths.batches import blocks, fill, to_tensor
 from featurepaths.defense import Decision, FeaturePathDefense
 from featurepaths.paths.observed import Observed
 
 SEEDS_APART = 2**32
 """Restarts draw their random starts from seeds so far apart: a training's seed is smaller."""
-
-SIZES = (8, 16, 32, BLOCK)
-"""What survivors are filled up to: the first of them that holds all."""
 
 BLANK = {
     "network_label": np.int32(-1),
@@ -86,7 +83,7 @@ class Target:
 class Block:
     """Clean images [64, C, H, W], labels [64] and rows in the data set [64]; the first `count` are there by right.
 
-    A block of fewer survivors has one of the smaller `SIZES`: which it is depends on nothing outside of the block.
+    Fewer, such as survivors, are filled up to fewer: how many depends on nothing outside of the block.
     """
 
     clean: Tensor
@@ -104,8 +101,7 @@ class Block:
 
     def take(self, rows: np.ndarray) -> "Block":
         """Return the block of some of its images, filled up again."""
-        size = next(size for size in SIZES if size >= len(rows))
-        filled = np.pad(rows, (0, size - len(rows)), mode="edge")
+        filled = fill(rows)
         return Block(self.clean[filled], self.labels[filled], self.indices[filled], len(rows))
 
 

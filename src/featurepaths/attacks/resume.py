@@ -9,6 +9,7 @@ from shutil import rmtree
 
 import numpy as np
 
+from featurepaths.batches import halving, joined
 from featurepaths.errors import FeaturePathsError
 from featurepaths.storage import atomic
 
@@ -30,7 +31,8 @@ def resuming(
     Parameters
     ----------
     attack
-        Yields the rows and records of each of the blocks that it is given.
+        Yields the rows and records of each of the blocks that it is given: parts of blocks, where a GPU's memory holds
+        no whole one (see `featurepaths.batches.halving`).
     blocks
         Rows of each block.
     folder
@@ -50,7 +52,7 @@ def resuming(
     unsaved: list[tuple[slice, Records]] = []
     since, size = time.monotonic(), 0
     try:
-        for rows, records in attack(waiting):
+        for rows, records in joined(halving(attack, waiting), list(waiting)):
             unsaved.append((rows, records))
             size += sum(values.nbytes for values in records.values())
             if time.monotonic() - since >= SECONDS_BETWEEN_SAVES or size >= UNSAVED_BYTES:

@@ -12,7 +12,8 @@ from featurepaths.errors import FeaturePathsError
 from featurepaths.networks.given import Given
 from featurepaths.networks.resnet import ResNet
 from featurepaths.networks.tap import layer_shapes
-from featurepaths.storage import Origin, read_tensors, write_tensors
+from featurepaths.storage import Origin
+from featurepaths.tensors import read_tensors, write_tensors
 
 
 def build_network(build: Mapping[str, Any]) -> nn.Module:

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from featurepaths.batches import blocks, fill, to_tensor
+from featurepaths.batches import blocks, fill, halving, to_tensor
 from featurepaths.data import Split
 from featurepaths.errors import FeaturePathsError
 from featurepaths.networks.tap import forward_seeing
@@ -43,7 +43,8 @@ def extract_blocks(
 
     Yields
     ------
-    The rows of a block, its logits [n, classes] in float32, and by pooling its features, one [n, d] in float16 a layer.
+    The rows of a block, or of a part of one (see `featurepaths.batches.halving`), its logits [n, classes] in float32,
+    and by pooling its features, one [n, d] in float16 a layer.
 
     Raises
     ------
@@ -56,7 +57,11 @@ def extract_blocks(
         for pooling in poolings:
             found[pooling, name] = _as_float16(POOLINGS[pooling](output)[: rows.stop - rows.start], name)
 
-    for rows, logits in run_blocks(network, layers, images, keep, device, rows_of_blocks):
+    def run(chosen: Iterable[slice]) -> Iterator[tuple[slice, np.ndarray]]:
+        return run_blocks(network, layers, images, keep, device, chosen)
+
+    chosen = blocks(len(images)) if rows_of_blocks is None else rows_of_blocks
+    for rows, logits in halving(run, chosen):
         yield rows, logits, {pooling: [found.pop((pooling, name)) for name in layers] for pooling in poolings}
 
 

@@ -8,10 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from featurepaths.batches import blocks, to_tensor
+from featurepaths.batches import blocks, cut, halving, size_of
 from featurepaths.data import Split
 from featurepaths.errors import FeaturePathsError
-from featurepaths.networks.tap import forward_intermediates
 from featurepaths.paths.features import POOLINGS, run_blocks
 
 MOST_VALUES = 2**28
@@ -57,16 +56,23 @@ class FeatureStream:
         rows_of_blocks: Sequence[slice] | None = None,
     ):
         self.network, self.layers, self.images, self.device = network, list(layers), images, device
-        self.blocks = blocks(len(images)) if rows_of_blocks is None else list(rows_of_blocks)
-        with torch.inference_mode():
-            logits, outputs = forward_intermediates(network, to_tensor(images[:1], device), self.layers)
-        self.classes = logits.shape[1]
-        self.widths = {
-            Key(pooling, number): POOLINGS[pooling](output).shape[1]
-            for pooling in poolings
-            for number, output in enumerate(outputs, start=1)
-        }
+        self.widths: dict[Key, int] = {}
         """How many values each feature has."""
+        poolings = list(poolings)
+
+        def measure(name: str, rows: slice, output: Tensor) -> None:
+            for pooling in poolings:
+                key = Key(pooling, self.layers.index(name) + 1)
+                self.widths[key] = POOLINGS[pooling](output).shape[1]
+
+        def run(chosen: Iterable[slice]) -> Iterator[tuple[slice, np.ndarray]]:
+            return run_blocks(network, self.layers, images, measure, device, chosen)
+
+        chosen = blocks(len(images)) if rows_of_blocks is None else list(rows_of_blocks)
+        # a trial, because whoever reads may sum features up, and could not be shown a block in parts once it has begun
+        rows, logits = next(halving(run, chosen[:1] or [slice(0, 1)]))
+        self.classes = logits.shape[1]
+        self.blocks = [part for block in chosen for part in cut(block, size_of(rows.stop - rows.start))]
 
     def passes(self, most_values: int = MOST_VALUES) -> list[list[Key]]:
         """Return which features to read together, in as few passes as memory allows.

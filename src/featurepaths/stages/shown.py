@@ -92,6 +92,7 @@ class Stream(Shown):
         """Run the network, a block of 64 images at a time; the features of one are gone when the next one comes."""
         import torch
 
+        from featurepaths.batches import blocks, halving
         from featurepaths.paths.features import POOLINGS, run_blocks
         from featurepaths.paths.observed import observe
 
@@ -101,7 +102,10 @@ class Stream(Shown):
         def keep(name, rows, output):
             features[name] = POOLINGS[pooling](output)[: rows.stop - rows.start].float()
 
-        for rows, logits in run_blocks(module, layers, self.pixels, keep, device):
+        def run(chosen):
+            return run_blocks(module, layers, self.pixels, keep, device, chosen)
+
+        for rows, logits in halving(run, blocks(len(self.pixels))):
             in_order = [features.pop(name) for name in layers]
             seen = observe(torch.from_numpy(logits).to(device), in_order, self.centroids)
             yield seen, torch.from_numpy(self.labels[rows]).to(device)

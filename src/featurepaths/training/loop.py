@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from featurepaths.batches import is_out_of_memory
 from featurepaths.errors import FeaturePathsError
 from featurepaths.networks.precision import InPrecision
 from featurepaths.progress import progress
@@ -102,12 +103,21 @@ def train(
             if augment == "crop-flip":
                 batch = crop_flip(batch, generator)
             batch = batch.float() / 255
-            if adversary is not None:
-                batch = _attack(model, batch, target, adversary, generator)
-            logits = model(batch)
-            loss = F.cross_entropy(logits, target)
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
+            try:
+                if adversary is not None:
+                    batch = _attack(model, batch, target, adversary, generator)
+                logits = model(batch)
+                loss = F.cross_entropy(logits, target)
+                optimizer.zero_grad(set_to_none=True)
+                loss.backward()
+            except RuntimeError as error:
+                if not is_out_of_memory(error):
+                    raise
+                # in parts a batch would have other statistics, and the training another end
+                raise FeaturePathsError(
+                    f"The GPU's memory does not hold a batch of {len(target)} images: lower batch_size, or set "
+                    "precision: bfloat16."
+                ) from error
             optimizer.step()
             scheduler.step()
             state.loss += loss.detach().double() * len(target)

@@ -1,0 +1,35 @@
+"""Stages as processes that are disturbed."""
+
+import json
+import subprocess
+import sys
+
+
+def command(stage, params, **files):
+    """A stage's command line, with the settings and digest of the plan; of options, `_` stands for `-`."""
+    words = [sys.executable, "-m", f"featurepaths.stages.{stage}"]
+    words += ["--settings", params["settings"], "--digest", params["digest"]]
+    for option, value in files.items():
+        values = value if isinstance(value, list) else [value]
+        words += [f"--{option.replace('_', '-')}", *map(str, values)]
+    return words
+
+
+def finish(words, **options):
+    """Run a command to its end and return it, with what it printed."""
+    return subprocess.run(words, capture_output=True, text=True, check=False, **options)
+
+
+def refused(done, *expected):
+    """Assert that a stage ended with one clear message, in which `expected` stands."""
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert done.stderr.startswith("Error: "), done.stderr
+    assert "Traceback" not in done.stderr
+    for text in expected:
+        assert text in done.stderr
+
+
+def by_hand(stage, *arguments, **settings):
+    """Run a stage without a plan."""
+    words = [sys.executable, "-m", f"featurepaths.stages.{stage}", *map(str, arguments)]
+    return finish([*words, "--settings", json.dumps(settings)] if settings else words)

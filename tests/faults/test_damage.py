@@ -1,0 +1,165 @@
+"""Artefacts that are cut short, changed, exchanged or old: always told, never read."""
+
+import json
+import re
+import shutil
+
+import h5py
+import numpy as np
+import pytest
+from safetensors.torch import load_file, save_file
+
+from featurepaths.errors import FeaturePathsError
+from featurepaths.networks.checkpoint import load_checkpoint
+from featurepaths.storage import check_files, open_hdf5, read_description, read_json, read_origin
+from tests.faults.stages import by_hand, refused
+
+RUN = "small-standard-s0"
+KINDS = {
+    "data": "data.h5",
+    "checkpoint": f"{RUN}/checkpoint.safetensors",
+    "attack": f"{RUN}/attacks/test.apgd.h5",
+    "features": f"{RUN}/features/mean/test.h5",
+    "centroids": f"{RUN}/centroids/mean.h5",
+    "collapse": f"{RUN}/collapse/mean.json",
+    "paths": f"{RUN}/paths/mean/test.h5",
+    "threshold": f"{RUN}/thresholds/mean/feature-paths.held-out.json",
+    "selection": f"{RUN}/selection/mean/held-out.json",
+    "detectors": f"{RUN}/detectors/mean.h5",
+    "detection": f"{RUN}/detection/mean/feature-paths.apgd.max-loss.json",
+    "adaptive": f"{RUN}/adaptive/flatten.h5",
+    "controls": f"{RUN}/controls/flatten.json",
+    "record": "tables/tables.json",
+}
+
+
+def read(path):
+    """Everything that an artefact says, to be compared."""
+    match path.suffix:
+        case ".json":
+            document = read_json(path)
+            return {name: repr(value) for name, value in document.items()}
+        case ".safetensors":
+            network, description = load_checkpoint(path)
+            return {name: tensor.numpy().tobytes() for name, tensor in network.state_dict().items()} | {
+                "description": repr(description)
+            }
+    found = {"origin": repr(read_origin(path))}
+    with open_hdf5(path) as file:
+        file.visititems(
+            lambda name, item: found.update({name: item[()].tobytes()}) if isinstance(item, h5py.Dataset) else None
+        )
+    return found
+
+
+def refused_or_the_same(path, expected):
+    """Whether an artefact is refused, with a message that names it and says what to do; or still says the same."""
+    told = None
+    try:
+        found = read(path)
+    except FeaturePathsError as error:
+        told = str(error)
+    if told is None:
+        assert found == expected, f"{path} says something else"
+        return False
+    assert str(path) in told
+    assert "run snakemake again" in told
+    return True
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_truncated_artefacts_are_refused(tiny, tmp_path, kind, faults):
+    whole = (tiny.results / KINDS[kind]).read_bytes()
+    expected = read(tiny.results / KINDS[kind])
+    path = tmp_path / (tiny.results / KINDS[kind]).name
+    random = np.random.default_rng(0)
+    lengths = {0, 1, 511, 512, 513, len(whole) - 1, *random.integers(0, len(whole), 40).tolist()}
+    lengths = {length for length in lengths if length < len(whole)}
+    for length in sorted(lengths):
+        path.write_bytes(whole[:length])
+        refused = refused_or_the_same(path, expected)
+        assert refused or whole[length:].strip() == b"", f"{length} of {len(whole)} bytes"
+    faults("artefact cut short", len(lengths), "refused by name, with what to do; never another number")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_flipped_bits_are_refused_or_change_nothing(tiny, tmp_path, kind, faults):
+    whole = (tiny.results / KINDS[kind]).read_bytes()
+    expected = read(tiny.results / KINDS[kind])
+    path = tmp_path / (tiny.results / KINDS[kind]).name
+    random = np.random.default_rng(1)
+    places = [*range(0, min(1024, len(whole)), 16), *random.integers(0, len(whole), 40).tolist()]
+    refused = 0
+    for place in places:
+        damaged = bytearray(whole)
+        damaged[place] ^= 1 << int(random.integers(8))
+        path.write_bytes(damaged)
+        refused += refused_or_the_same(path, expected)
+    assert refused >= 0.8 * len(places), "of what is padding or white space nothing depends"
+    faults("bit of an artefact flipped", len(places), "refused by name, or it changes nothing that is read")
+
+
+def test_damaged_tables_figures_and_curves_are_noticed(tiny, tmp_path, faults):
+    """They carry no checksum: the record, or the checkpoint, beside them does."""
+    count = 0
+    for record in ("tables/tables.json", "figures/summary.json", f"{RUN}/checkpoint.safetensors"):
+        folder = tmp_path / record.replace("/", ".")
+        shutil.copytree((tiny.results / record).parent, folder)
+        check_files(folder / record.rpartition("/")[2])
+        describe = read_description if record.endswith(".safetensors") else read_json
+        described = describe(folder / record.rpartition("/")[2])
+        for name in described["files"]:
+            whole = (folder / name).read_bytes()
+            for damaged in (whole[:-1], bytes([whole[0] ^ 1]) + whole[1:], b""):
+                (folder / name).write_bytes(damaged)
+                with pytest.raises(FeaturePathsError, match=re.escape(name)):
+                    check_files(folder / record.rpartition("/")[2])
+                count += 1
+            (folder / name).write_bytes(whole)
+    assert count > 60
+    faults("table, figure or training curve damaged", count, "noticed by its record, and made again")
+
+
+def test_artefacts_of_another_run_in_their_place_are_refused(tiny, tmp_path, faults):
+    """The other run of the experiment has files of the same names and shapes; only their origins differ."""
+    run, other = tiny.results / RUN, tiny.results / "small-adversarial-s0"
+    exchanged = 0
+    for ours, theirs in ((run, other), (other, run)):
+        for pooling in ("mean", "flatten"):
+            out = tmp_path / "out.json"
+            paths = ours / f"paths/{pooling}"
+            arguments = ["--features", ours / f"features/{pooling}/test.h5"]
+            arguments += ["--centroids", theirs / f"centroids/{pooling}.h5", "--paths", tmp_path / "test.h5"]
+            refused(by_hand("paths", *arguments), "do not belong together")
+            pair = ["--clean", paths / "test.h5", "--adversarial", theirs / f"paths/{pooling}/test.apgd.max-loss.h5"]
+            threshold = ["--thresholds", ours / f"thresholds/{pooling}/feature-paths.held-out.json"]
+            made = ["--metrics", out, "--records", tmp_path / "out.h5"]
+            refused(by_hand("detection", *threshold, *pair, *made), "do not belong together")
+            threshold = ["--thresholds", theirs / f"thresholds/{pooling}/feature-paths.held-out.json"]
+            pair = ["--clean", paths / "test.h5", "--adversarial", paths / "test.apgd.max-loss.h5"]
+            refused(by_hand("detection", *threshold, *pair, *made), "do not belong together")
+            exchanged += 3
+    assert list(tmp_path.iterdir()) == []
+    faults("artefact of another run in its place", exchanged, "refused: they do not belong together")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_artefacts_of_an_older_format_are_refused(tiny, tmp_path, kind, faults):
+    whole = tiny.results / KINDS[kind]
+    path = tmp_path / whole.name
+    match path.suffix:
+        case ".json":
+            path.write_text(json.dumps(json.loads(whole.read_text()) | {"format": 1}))
+        case ".safetensors":
+            save_file(load_file(whole), path, metadata={"featurepaths": '{"format": 1, "origin": {}}'})
+        case _:  # what was in attributes then is in front of the file now
+            with h5py.File(whole) as new, h5py.File(path, "w") as old:
+                for name in new:
+                    new.copy(name, old)
+                old.attrs["format"] = 1
+    for function in (read, read_origin):
+        with pytest.raises(FeaturePathsError, match=r"format|no artefact") as told:
+            function(path)
+        assert str(path) in str(told.value)
+        assert "run snakemake again" in str(told.value)
+    faults("artefact of an older format", 1, "refused by name; the workflow makes it again")

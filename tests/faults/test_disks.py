@@ -1,0 +1,133 @@
+"""Disks that are full, read-only or gone: one clear message, nothing half-written, and a rerun goes on."""
+
+import resource
+import shutil
+import subprocess
+import threading
+import time
+
+import numpy as np
+import pytest
+
+from featurepaths.config import read_experiment
+from featurepaths.plan import Plan
+from tests.conftest import TINY
+from tests.faults.stages import command, finish, refused
+
+RUN = "small-standard-s0"
+
+
+def stages(tiny, folder):
+    """A stage of every kind of file: its command line, and what it makes."""
+    plan, there = Plan(read_experiment(TINY)), tiny.results / RUN
+    network = {"device": "cpu", "checkpoint": there / "checkpoint.safetensors", "data": tiny.results / "data.h5"}
+    trained = {"device": "cpu", "data": tiny.results / "data.h5", "checkpoint": folder / "checkpoint.safetensors"}
+    collapse = {"features": there / "features/mean/train.h5", "collapse": folder / "mean.json"}
+    summary = {
+        "checkpoints": [tiny.results / run / "checkpoint.safetensors" for run in plan.runs],
+        "collapse": [tiny.results / run / f"collapse/{pooling}.json" for run in plan.runs for pooling in plan.poolings],
+        "training": [tiny.results / run / "training.csv" for run in plan.runs],
+        "record": folder / "summary.json",
+    }
+    return {
+        "HDF5": command("data", plan.data().params, data=folder / "data.h5"),
+        "checkpoint": command("train", plan.checkpoint(RUN).params, **trained, training=folder / "training.csv"),
+        "features": command(
+            "features", plan.features(RUN, "mean", "test").params, **network, features=folder / "mean/test.h5"
+        ),
+        "JSON": command("collapse", plan.collapse(RUN, "mean").params, **collapse),
+        "figures": command("summary_figures", plan.summary_figures().params, **summary),
+    }
+
+
+KINDS = ("HDF5", "checkpoint", "features", "JSON", "figures")
+
+
+def whole_files(folder):
+    """The files under final names."""
+    return [path for path in folder.rglob("*") if path.is_file() and not path.name.startswith(".")]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_file_that_may_not_grow_any_further(tiny, tmp_path, kind, faults):
+    """A quota that is used up in the middle of a file, at many places: the system refuses to write on."""
+    words = stages(tiny, tmp_path / "out")[kind]
+    done = finish(words)
+    assert done.returncode == 0, done.stderr
+    sizes = [path.stat().st_size for path in whole_files(tmp_path / "out")]
+    shutil.rmtree(tmp_path / "out")
+    limits = [0, 1, 600, *np.linspace(0, max(sizes), 5, dtype=int)[1:-1].tolist(), max(sizes) - 1]
+    for limit in limits:
+        done = finish(words, preexec_fn=lambda limit=limit: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)))
+        refused(done, "cannot be written", str(tmp_path))
+        assert all(path.stat().st_size <= limit for path in whole_files(tmp_path / "out"))
+        assert not list((tmp_path / "out").rglob(".*.partial*"))
+        shutil.rmtree(tmp_path / "out", ignore_errors=True)
+    assert finish(words).returncode == 0
+    faults(f"no room in the middle of a file ({kind})", len(limits), "one message that names the file; nothing left")
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A disk of 256 KiB in memory."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", place], check=False).returncode:
+        pytest.skip("mounting needs root")
+    yield place
+    subprocess.run(["umount", "--lazy", place], check=False)
+
+
+@pytest.mark.parametrize("kind", ["HDF5", "checkpoint"])
+def test_a_full_disk(tiny, small_disk, kind, faults):
+    words = stages(tiny, small_disk / "out")[kind]
+    refused(finish(words), "cannot be written", "No space left on device")
+    assert whole_files(small_disk) == [] or kind == "checkpoint"
+    assert not list(small_disk.rglob(".*.partial*"))
+    subprocess.run(["mount", "-o", "remount,size=64m", small_disk], check=True)
+    done = finish(words)
+    assert done.returncode == 0, done.stderr
+    faults("full disk", 1, "one message that names the file; a rerun goes on when there is room")
+
+
+def test_a_disk_that_is_read_only(tiny, small_disk, faults):
+    subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
+    for words in stages(tiny, small_disk / "out").values():
+        refused(finish(words), "cannot be written", "Read-only file system")
+    faults("read-only disk", len(KINDS), "one message that names the file")
+
+
+def test_a_folder_that_goes_while_it_is_written_to(tiny, tmp_path, faults):
+    words = stages(tiny, tmp_path / "out")["features"]
+    gone = threading.Event()
+
+    def remove():
+        while not list((tmp_path / "out").rglob(".*.partial*")):
+            time.sleep(0.001)
+        shutil.rmtree(tmp_path / "out")
+        gone.set()
+
+    thread = threading.Thread(target=remove, daemon=True)
+    thread.start()
+    done = finish(words)
+    thread.join(10)
+    assert gone.is_set()
+    refused(done, "cannot be written")
+    assert finish(words).returncode == 0
+    faults("folder removed while it is written to", 1, "one message; a rerun makes it again")
+
+
+def test_the_workflow_goes_on_when_there_is_room_again(tiny, tmp_path, small_disk, faults):
+    """The results lie on the small disk; Snakemake's own books do not."""
+    from tests.conftest import Workflow
+
+    config = TINY | {"name": "full", "attacks": TINY["attacks"]}
+    workflow = Workflow(tmp_path / "work", config)
+    (tmp_path / "work/results").mkdir()
+    (tmp_path / "work/results/full").symlink_to(small_disk)
+    text = workflow("--until", "data", succeeds=False)
+    assert "data.h5 cannot be written (No space left on device)" in text
+    subprocess.run(["mount", "-o", "remount,size=64m", small_disk], check=True)
+    workflow("--until", "data")
+    assert (small_disk / "data.h5").read_bytes() != b""
+    faults("full disk below the workflow", 1, "the message in Snakemake's output; a rerun goes on when there is room")

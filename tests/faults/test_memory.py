@@ -1,0 +1,101 @@
+"""A GPU whose memory does not hold a block: simulated, by networks that say so on a CPU."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from featurepaths.attacks.objectives import misclassify
+from featurepaths.attacks.resume import resuming
+from featurepaths.attacks.run import attack_blocks
+from featurepaths.batches import blocks
+from featurepaths.networks.resnet import ResNet
+from featurepaths.paths.features import POOLINGS, extract_blocks
+from featurepaths.paths.stream import FeatureStream
+
+COUNT = 200
+
+
+class Crowded(nn.Module):
+    """A network that holds no more than so many images at a time, and counts how often there were more."""
+
+    def __init__(self, network, most):
+        super().__init__()
+        self.network, self.most, self.refused = network, most, 0
+
+    def forward(self, images):
+        found = self.network(images)  # its layers are seen before memory runs out
+        if len(images) > self.most:
+            self.refused += 1
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+        return found
+
+
+@pytest.fixture(scope="module")
+def network():
+    torch.manual_seed(0)
+    made = ResNet("resnet18", 10, width=4).eval().requires_grad_(False)
+    with torch.no_grad():
+        made.classifier.weight *= 20
+    return made
+
+
+@pytest.fixture(scope="module")
+def images():
+    return np.random.default_rng(0).integers(0, 256, (COUNT, 32, 32, 3), np.uint8)
+
+
+@pytest.mark.parametrize("most", [1, 5, 16, 63])
+def test_attacks_and_features_go_on_with_parts_of_blocks(network, images, tmp_path, most, capsys, faults):
+    labels, indices = np.random.default_rng(1).integers(0, 10, COUNT), np.arange(COUNT)
+    options = {"eps": 0.05, "norm": "linf", "step": None, "iterations": 5, "seed": 0, "keeps": ["max-loss"]}
+
+    def attacked(module, folder):
+        def attack(rows_of_blocks):
+            return attack_blocks(misclassify(module, "ce"), images, labels, indices, rows_of_blocks, **options)
+
+        found = list(resuming(attack, blocks(COUNT), folder))
+        assert [rows for rows, _ in found] == blocks(COUNT)
+        return {name: np.concatenate([records[name] for _, records in found]) for name in found[0][1]}
+
+    crowded = Crowded(network, most)
+    whole, parts = attacked(network, tmp_path / "whole"), attacked(crowded, tmp_path / "parts")
+    assert 1 <= crowded.refused <= 6
+    assert "The GPU's memory does not hold 64 images: going on with 32 at a time." in capsys.readouterr().out
+    assert whole.keys() == parts.keys()
+    for name in ("clean_correct", "success"):
+        assert (whole[name] == parts[name]).mean() >= 0.999
+    np.testing.assert_allclose(parts["max-loss/adversarial"], whole["max-loss/adversarial"], atol=0.11)
+
+    layers = [f"network.{name}" for name in network.layer_names]
+    of_whole = list(extract_blocks(network, network.layer_names, images, list(POOLINGS)))
+    crowded = Crowded(network, most)
+    of_parts = list(extract_blocks(crowded, layers, images, list(POOLINGS)))
+    assert 1 <= crowded.refused <= 6
+    logits = [np.concatenate([each[1] for each in found]) for found in (of_whole, of_parts)]
+    assert (logits[0].argmax(axis=1) == logits[1].argmax(axis=1)).mean() >= 0.999
+    for pooling in POOLINGS:
+        for layer in range(len(layers)):
+            first, second = (
+                np.concatenate([each[2][pooling][layer] for each in found]) for found in (of_whole, of_parts)
+            )
+            np.testing.assert_allclose(second, first, rtol=2e-3, atol=2e-3)
+
+    sums = {}
+    for name, module, its_layers in (
+        ("whole", network, network.layer_names),
+        ("parts", Crowded(network, most), layers),
+    ):
+        stream = FeatureStream(module, its_layers, images, ["mean"])
+        seen = sums.setdefault(name, dict.fromkeys(stream.widths, 0.0))
+        rows_seen = np.zeros(COUNT, int)
+
+        def see(key, rows, feature, seen=seen):
+            seen[key] = seen[key] + feature.sum(axis=0)
+
+        for rows, _ in stream.read(stream.widths, see):
+            rows_seen[rows] += 1
+        assert (rows_seen == 1).all()
+    for key in sums["whole"]:
+        np.testing.assert_allclose(sums["parts"][key], sums["whole"][key], rtol=1e-4)
+    faults("GPU memory that does not hold a block (simulated)", 3, "halved and said; at least 99.9 % equal labels")

@@ -1,0 +1,109 @@
+"""Two Snakemakes in one folder, two experiments that share data, a reader while a writer writes."""
+
+import shutil
+import subprocess
+import sys
+import threading
+import time
+
+import numpy as np
+import yaml
+
+from featurepaths.storage import Origin, create_hdf5, open_hdf5, read_origin
+from tests.faults.test_kills import Checkout, contents
+from tests.faults.test_numbers import SMALL, arrays
+
+CONFIG = SMALL | {"data": {"source": "arrays", "train": "data.npz", "test": "data.npz", "calibration": 0.2}}
+
+
+def start(checkout, *arguments):
+    words = [sys.executable, "-m", "snakemake", "--cores", "1", *arguments]
+    return subprocess.Popen(
+        words,
+        cwd=checkout.folder,
+        env=checkout.environment,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+
+
+def test_two_at_once_in_one_folder(tmp_path, faults):
+    checkout = Checkout(tmp_path / "checkout", CONFIG | {"calibration": {"attack": "apgd", "keep": "max-loss"}})
+    arrays(checkout.folder, 80, 4)
+    alone = start(checkout)
+    text, _ = alone.communicate()
+    assert alone.returncode == 0, text
+    expected = contents(checkout.results)
+
+    shutil.rmtree(checkout.results)
+    first = start(checkout)
+    while not checkout.processes("featurepaths.stages."):
+        assert first.poll() is None
+        time.sleep(0.01)
+    second = start(checkout)
+    text, _ = second.communicate()
+    assert second.returncode != 0
+    assert "cannot be locked" in text or "LockException" in text, text
+    # make run waits for the first one, and finds nothing left to do
+    with (tmp_path / "log").open("w") as log:
+        third = checkout.start(log)
+        third.wait()
+    text, _ = first.communicate()
+    assert first.returncode == 0, text
+    told = (tmp_path / "log").read_text()
+    assert third.returncode == 0, told
+    assert "is still at work" in told
+    assert "Nothing to be done" in told
+    assert contents(checkout.results) == expected
+    faults("second `snakemake` while one runs", 1, "refused by Snakemake's lock; the first one's results are whole")
+    faults("second `make run` while one runs", 1, "waits, and finds nothing to do")
+
+
+def test_two_experiments_that_share_data(tmp_path, faults):
+    checkout = Checkout(tmp_path / "checkout", CONFIG | {"calibration": {"attack": "apgd", "keep": "max-loss"}})
+    arrays(checkout.folder, 80, 4)
+    config = yaml.safe_load((checkout.folder / "config.yaml").read_text())
+    for name in ("one", "two"):
+        (checkout.folder / f"{name}.yaml").write_text(yaml.safe_dump(config | {"name": name}))
+    both = [start(checkout, "--configfile", f"{name}.yaml") for name in ("one", "two")]
+    for run in both:
+        text, _ = run.communicate()
+        assert run.returncode == 0, text
+    made = [contents(checkout.folder / "results" / name) for name in ("one", "two")]
+    differing = {name for name in made[0] if made[0][name] != made[1].get(name)}
+    # the configuration holds the experiment's name
+    assert {name.partition(".")[0] for name in differing} <= {"config", "tables/configuration"}, differing
+    assert made[0].keys() == made[1].keys()
+    faults("two experiments that share data, at once", 1, "both whole, with the same numbers")
+
+
+def test_a_reader_sees_one_version_or_the_other(tmp_path, faults):
+    path = tmp_path / "a.h5"
+    reads, writes, done = 0, 0, threading.Event()
+
+    def write():
+        nonlocal writes
+        while not done.is_set():
+            with create_hdf5(path, Origin("a", f"{writes:020d}")) as file:
+                file["x"] = np.full(50_000, writes)
+            writes += 1
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    while not path.exists():
+        time.sleep(0.001)
+    seen = set()
+    until = time.monotonic() + 5
+    while time.monotonic() < until:
+        read_origin(path)
+        with open_hdf5(path) as file:
+            values = np.unique(file["x"][:])
+        assert len(values) == 1
+        seen.add(int(values[0]))
+        reads += 1
+    done.set()
+    writer.join()
+    assert reads > 100
+    assert len(seen) > 10
+    faults("artefact replaced while it is read", 100, "the old version or the new one, whole")
