@@ -1,6 +1,7 @@
 # make run       the experiment of CONFIG and its report      make test   the tests; test-faults, test-slurm: long ones
 # make bench     speed and memory, as ratios                  make lock   requirements.lock from pyproject.toml
 # make lint      ruff, snakefmt and Snakemake's own linter    make docs   the site, from docs/
+# make audit     known vulnerabilities in what the lock names
 CONFIG ?= config.yaml
 KILLS ?= 50
 CASES ?= 2000
@@ -11,7 +12,7 @@ BIN = $(ENV)/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 NAME = $(shell $(BIN)/python -c 'import sys, yaml; print(yaml.safe_load(open(sys.argv[1]))["name"])' '$(CONFIG)')
 
-.PHONY: run test test-faults test-slurm slurm-demo bench lint format docs readme schema lock clean
+.PHONY: run test test-faults test-slurm slurm-demo audit bench lint format docs readme schema lock clean
 .DELETE_ON_ERROR:
 
 # Killed, a Snakemake leaves its lock behind, and its stages at work.
@@ -39,6 +40,10 @@ slurm-demo: $(ENV)/ready
 
 test-slurm: $(ENV)/ready
 	$(BIN)/python -m pytest tests/slurm
+
+# Known vulnerabilities in what the lock names, where a database can be reached.
+audit: $(ENV)/ready
+	$(BIN)/python -m tests.audit
 
 bench: $(ENV)/ready
 	$(BIN)/python -m benchmarks

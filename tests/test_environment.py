@@ -13,6 +13,7 @@ import pytest
 import yaml
 from packaging.requirements import Requirement
 
+from tests.audit import vulnerabilities
 from tests.test_digests import STAGES
 
 ROOT = Path(__file__).parents[1]
@@ -128,3 +129,11 @@ def test_every_stage_explains_itself(stage):
     assert done.returncode == 0
     assert "--settings" in done.stdout
     assert "JSON object" in done.stdout
+
+
+def test_an_audit_tells_what_can_be_mended_from_what_cannot():
+    """In the form of pip-audit's report."""
+    found = [{"id": "A-1", "fix_versions": ["2.1"]}, {"id": "A-2", "fix_versions": []}]
+    skipped = {"name": "local", "skip_reason": "not found"}
+    report = {"dependencies": [{"name": "one", "version": "2.0", "vulns": found}, skipped]}
+    assert vulnerabilities(report) == (["one 2.0: A-1, mended in 2.1"], ["one 2.0: A-2"])

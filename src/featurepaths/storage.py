@@ -11,6 +11,7 @@ import errno
 import json
 import os
 import platform
+import re
 import traceback
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
@@ -62,13 +63,14 @@ def atomic(path: Path) -> Iterator[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
         temporary.replace(path)
-    except OSError as error:
-        gone = error.errno == errno.ENOENT and not path.parent.exists()
-        if error.errno not in FAILED_WRITES and not gone:  # an input was being read meanwhile
+    except Exception as error:
+        number = _error_number(error)
+        gone = number == errno.ENOENT and not path.parent.exists()
+        if number not in FAILED_WRITES and not gone:  # something else failed, such as reading an input
             raise
         raise FeaturePathsError(
-            f"{path} cannot be written ({error.strerror or error}). Nothing was left behind; make room or mend the "
-            "folder, and run again."
+            f"{path} cannot be written ({os.strerror(number)}). Nothing was left behind; make room or mend the folder, "
+            "and run again."
         ) from error
     finally:
         with suppress(OSError):
@@ -282,6 +284,14 @@ def descend(name: str, digest: str, inputs: Iterable[Path]) -> Origin:
             f"poolings ({', '.join(poolings)})."
         )
     return Origin(name, digest, ancestors)
+
+
+def _error_number(error: Exception) -> int | None:
+    """Return the system's number of an error; HDF5 and safetensors have errors of their own, with it in their words."""
+    if isinstance(error, OSError) and error.errno is not None:
+        return error.errno
+    found = re.search(r"\b(?:errno = |os error )(\d+)", str(error))
+    return int(found[1]) if found else None
 
 
 def _maker(process: int) -> str:

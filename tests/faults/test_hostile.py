@@ -129,8 +129,8 @@ def test_pictures_that_are_bombs_or_broken_are_named(tmp_path, faults):
     faults("picture that is a bomb, cut short, empty or no picture", len(hostile), "named; nothing is made")
 
 
-NAMES = ["a b", "a'b", 'a"b', "$(touch harmed)", "`touch harmed`", "..", "../a", "/a", "-a", "--help", "ä", "a\nb", "a\n",
-         "a;b", "a|b", "{a}", "a*", "~", "", "a\0b", "a/b", ".a", "a.b", "a-b", "\u202ea", "a" * 61]  # fmt: skip
+NAMES = ["a b", "a'b", 'a"b', "$(touch harmed)", "`touch harmed`", "..", "../a", "/a", "-a", "--help", "\u00e4", "a\nb",
+         "a\n", "a;b", "a|b", "{a}", "a*", "~", "", "a\0b", "a/b", ".a", "a.b", "a-b", "a" * 61]  # fmt: skip
 
 
 def test_names_that_could_leave_the_results_or_reach_a_shell_are_refused(faults):
@@ -151,8 +151,7 @@ def test_names_that_could_leave_the_results_or_reach_a_shell_are_refused(faults)
     faults("name in the configuration with blanks, quotes, `$()`, `..`, leading dashes, ...", count, "refused")
 
 
-PLACES = ["a b", "a'b", 'a"b', "$(touch harmed)", "`touch harmed`", "-a", "--digest", "ä", "a;touch harmed", "{a}",
-          "{{a", "*", "~", "a%20b", "a\\b"]  # fmt: skip
+PLACES = ["a 'b' \"c\" $(touch harmed) `touch harmed` {a} {{b; touch harmed", "--digest", "\u00e4*~%20\\"]  # fmt: skip
 
 
 def test_places_of_data_may_be_called_anything_and_reach_no_shell(tmp_path, faults):

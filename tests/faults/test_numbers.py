@@ -127,7 +127,7 @@ SMALL = {
     [
         ("a batch larger than the data", 40, 4, 40, 0, 4096, None),
         ("more classes than images of a batch", 60, 30, 60, 0, 8, None),
-        ("one test image", 40, 4, 1, 0, 16, None),
+        ("one test image", 40, 4, 1, 0, 16, "The test split has no image of class 1"),
         ("one image of each class", 4, 4, 4, 0, 2, None),
         ("a class without a training image", 39, 40, 39, 0, 16, "no image"),
     ],

@@ -154,14 +154,27 @@ def run(main: Callable[[argparse.Namespace], None], made: argparse.ArgumentParse
     """
     arguments = made.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that half-written files go
+    sys.excepthook, sys.unraisablehook = _but_echoes(sys.excepthook), _but_echoes(sys.unraisablehook)
     at_work = join(os.environ.get("FEATUREPATHS_AT_WORK", ""))  # noqa: F841 (held until the end)
     try:
         with threadpool_limits(1, user_api="blas"):
             main(arguments)
     except FeaturePathsError as error:
-        sys.exit(f"Error: {error}")
+        print(f"Error: {error}", file=sys.stderr, flush=True)
+        sys.stdout.flush()
+        os._exit(1)  # at once: after a write that failed HDF5 can crash while Python ends
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+def _but_echoes(hook: Callable[..., None]) -> Callable[..., None]:
+    """Return a hook of `sys` that keeps quiet about what HDF5 says again of each object when a write has failed."""
+
+    def told(*found: Any) -> None:
+        if not any("decrement id ref count" in str(getattr(each, "exc_value", each)) for each in found):
+            hook(*found)
+
+    return told
 
 
 def parse_shard(text: str) -> tuple[int, int]:

@@ -9,6 +9,7 @@ from torch import Generator, Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from featurepaths.errors import FeaturePathsError
 from featurepaths.storage import atomic
 
 
@@ -51,7 +52,7 @@ class TrainingState:
         return next(self.network.parameters()).device.type, self.precision
 
     def save(self, path: Path) -> None:
-        """Write the state to `path`, whole or not at all."""
+        """Write the state to `path`, whole or not at all; it is no error if that fails."""
         state = {
             "arithmetic": self.arithmetic,
             "network": self.network.state_dict(),
@@ -66,8 +67,11 @@ class TrainingState:
             "learning_rate": self.learning_rate,
             "seconds": self.seconds,
         }
-        with atomic(path) as temporary:
-            torch.save(state, temporary)
+        try:
+            with atomic(path) as temporary:
+                torch.save(state, temporary)
+        except (FeaturePathsError, OSError, RuntimeError) as error:
+            print(f"The state of the training could not be saved: {error}", flush=True)
 
     def load(self, path: Path) -> bool:
         """Take up the state saved at `path` and return whether there was one that could be taken up."""
