@@ -15,10 +15,11 @@ NAME = $(shell $(BIN)/python -c 'import sys, yaml; print(yaml.safe_load(open(sys
 .PHONY: run test test-faults test-slurm slurm-demo audit bench lint format docs readme schema lock clean
 .DELETE_ON_ERROR:
 
-# Killed, a Snakemake leaves its lock behind, and its stages at work.
+# Killed, a Snakemake leaves its stages at work, its lock, and marks of files that it takes for incomplete: ours are whole
+# or not there, and its report would stop at them.
 run: $(ENV)/ready
 	@$(BIN)/python -m featurepaths.at_work '.snakemake/featurepaths/$(NAME).at-work'
-	@test -z "$$(ls .snakemake/locks 2>/dev/null)" || $(BIN)/snakemake --unlock --quiet all --configfile '$(CONFIG)'
+	@rm -rf .snakemake/locks .snakemake/incomplete
 	$(BIN)/snakemake --cores all --quiet rules host --configfile '$(CONFIG)'
 	$(BIN)/snakemake --cores all --configfile '$(CONFIG)' --report results/$(NAME)/report.html
 	@echo "Open results/$(NAME)/report.html; the tables are in results/$(NAME)/tables."
