@@ -18,8 +18,8 @@ KILLS = int(os.environ.get("KILLS", "50"))
 SEEN_BY_SNAKEMAKE = ("Snakefile", "Makefile", "rules", "src", "captions", "profiles", "envs", "requirements.lock")
 SOME_SECONDS = 9.0
 """A run is killed after that many seconds at most: it takes some three until its first stage starts."""
-KEPT_BOOKS = re.compile(r"(^|/)(logs|benchmarks)/|report\.html$|/\.[^/]*$")
-"""Files that say when something was made, or belong to what is under way."""
+KEPT_BOOKS = re.compile(r"(^|/)(logs|benchmarks)/|(report|configuration)\.html$|/config\.json$|/\.[^/]*$")
+"""Files that say when, where or by which commit something was made, or belong to what is under way."""
 
 
 class Checkout:
