@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 from featurepaths.errors import FeaturePathsError
 from featurepaths.networks.checkpoint import load_checkpoint
 from featurepaths.storage import check_files, open_hdf5, read_description, read_json, read_origin
+from tests.conftest import TINY, Workflow
 from tests.faults.stages import by_hand, refused
 
 RUN = "small-standard-s0"
@@ -163,3 +164,26 @@ def test_artefacts_of_an_older_format_are_refused(tiny, tmp_path, kind, faults):
         assert str(path) in str(told.value)
         assert "run snakemake again" in str(told.value)
     faults("artefact of an older format", 1, "refused by name; the workflow makes it again")
+
+
+def test_a_flipped_bit_is_told_by_the_stage_that_reads_it_and_mended_by_a_rerun(tiny, tmp_path, faults):
+    """Snakemake trusts the front of a file; the stage reads all of it. On a cluster a retry asks for more than before."""
+    shutil.copytree(tiny.folder, tmp_path / "copy")
+    workflow = Workflow(tmp_path / "copy", TINY)
+    data, checkpoint = workflow.results / "data.h5", workflow.results / RUN / "checkpoint.safetensors"
+    whole, weights = data.read_bytes(), checkpoint.read_bytes()
+    data.write_bytes(whole[:-1000] + bytes([whole[-1000] ^ 1]) + whole[-999:])
+    checkpoint.unlink()
+    text = workflow("--until", "train", "--retries", "1", succeeds=False)
+    assert "data.h5 cannot be read (it is damaged" in text
+    assert "run snakemake again" in text
+    asked = [int(found) for found in re.findall(r"resources: .*?\bmem_mb=(\d+)", text)]
+    assert len(asked) == 2
+    assert asked[1] == 2 * asked[0]
+    data.unlink()
+    workflow("--until", "train")
+    assert data.read_bytes() == whole
+    assert checkpoint.read_bytes() == weights
+    faults(
+        "bit flipped below the workflow", 1, "the stage names the file; deleted, it is made again, to the same bytes"
+    )
