@@ -27,8 +27,10 @@ run: $(ENV)/ready
 test: $(ENV)/ready
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --ignore=tests/slurm --ignore=tests/faults
 
-# Kills, full disks, damaged and hostile files; they write the table of docs/reliability.md. KILLS=500 CASES=50000: more.
+# Kills, full disks, damaged and hostile files; they write the table of docs/reliability.md. KILLS=500 CASES=50000: more;
+# KILLED=config.yaml: the default experiment is killed, not a smaller one of the same stages.
 test-faults: export KILLS := $(KILLS)
+test-faults: export KILLED := $(KILLED)
 test-faults: export CASES := $(CASES)
 test-faults: $(ENV)/ready
 	$(BIN)/python -m pytest tests/faults

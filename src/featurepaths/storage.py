@@ -13,6 +13,7 @@ import os
 import platform
 import re
 import traceback
+import zipfile
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -236,6 +237,19 @@ def checksum_of(path: Path) -> str:
     """Return the CRC-32 of a file, eight hexadecimal digits."""
     with Path(path).open("rb") as file:
         return _read_on(file)[1]
+
+
+def check_zip(path: Path) -> None:
+    """Check the CRC-32 of everything in a zip file, such as torch saves, which torch itself passes over.
+
+    Raises
+    ------
+    zipfile.BadZipFile
+        If it is damaged, or no zip file.
+    """
+    with zipfile.ZipFile(path) as file:
+        if damaged := file.testzip():
+            raise zipfile.BadZipFile(f"{damaged} is damaged")
 
 
 def check_files(path: Path) -> None:

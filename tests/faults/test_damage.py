@@ -7,11 +7,13 @@ import shutil
 import h5py
 import numpy as np
 import pytest
+import torch
 from safetensors.torch import load_file, save_file
 
 from featurepaths.errors import FeaturePathsError
 from featurepaths.networks.checkpoint import load_checkpoint
 from featurepaths.storage import check_files, open_hdf5, read_description, read_json, read_origin
+from featurepaths.training.state import TrainingState
 from tests.conftest import TINY, Workflow
 from tests.faults.stages import by_hand, refused
 
@@ -98,6 +100,33 @@ def test_flipped_bits_are_refused_or_change_nothing(tiny, tmp_path, kind, faults
         refused += refused_or_the_same(path, expected)
     assert refused >= 0.7 * len(places), "of what is padding or white space nothing depends"
     faults("bit of an artefact flipped", len(places), "refused by name, or it changes nothing that is read")
+
+
+def training_state():
+    """The state of a training that has not begun, of a network of its own."""
+    network = torch.nn.Linear(40, 40)
+    optimizer = torch.optim.SGD(network.parameters(), 0.1)
+    scheduler = torch.optim.lr_scheduler.MultiStepLR(optimizer, [])
+    return TrainingState(network, optimizer, scheduler, torch.Generator().manual_seed(1), "float32")
+
+
+def test_flipped_bits_in_saved_states_are_noticed(tmp_path, faults):
+    """A state is taken up as it was saved, or not at all: torch does not look at the checksums of its zip files."""
+    saved, path = training_state(), tmp_path / "state"
+    saved.save(path)
+    whole, random = path.read_bytes(), np.random.default_rng(2)
+    weights = saved.network.weight.detach().numpy().tobytes()
+    passed_over = 0
+    for place in random.integers(0, len(whole), 200):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ (1 << random.integers(8))]) + whole[place + 1 :])
+        taken = training_state()
+        if taken.load(path):
+            assert taken.network.weight.detach().numpy().tobytes() == weights
+            assert torch.equal(taken.generator.get_state(), saved.generator.get_state())
+        else:
+            passed_over += 1
+    assert passed_over > 100
+    faults("bit of a saved state flipped", 200, "begins anew, or takes up what was saved")
 
 
 def test_damaged_tables_figures_and_curves_are_noticed(tiny, tmp_path, faults):

@@ -10,11 +10,13 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
+import pytest
 import yaml
 
 from tests.conftest import ROOT, TINY
 
 KILLS = int(os.environ.get("KILLS", "50"))
+KILLED = os.environ.get("KILLED", "")
 SEEN_BY_SNAKEMAKE = ("Snakefile", "Makefile", "rules", "src", "captions", "profiles", "envs", "requirements.lock")
 SOME_SECONDS = 9.0
 """A run is killed after that many seconds at most: it takes some three until its first stage starts."""
@@ -92,9 +94,20 @@ def kill(checkout, chance):
     return what if victims else None
 
 
-def test_kills_change_nothing_and_nothing_that_had_finished_runs_again(tiny, tmp_path, faults):
-    expected = contents(tiny.results)
-    checkout = Checkout(tmp_path / "checkout", TINY)
+@pytest.fixture
+def undisturbed(request, tmp_path):
+    """A configuration and what an undisturbed run of it made: TINY, or the one that KILLED names."""
+    if not KILLED:
+        return TINY, contents(request.getfixturevalue("tiny").results)
+    config = yaml.safe_load((ROOT / KILLED).read_text())
+    checkout = Checkout(tmp_path / "undisturbed", config)
+    assert checkout.start(subprocess.DEVNULL).wait() == 0
+    return config, contents(checkout.results)
+
+
+def test_kills_change_nothing_and_nothing_that_had_finished_runs_again(undisturbed, tmp_path, faults):
+    config, expected = undisturbed
+    checkout = Checkout(tmp_path / "checkout", config)
     jobs = checkout.outputs_of_jobs()
     chance = random.Random(0)
     killed, finished, waited = dict.fromkeys(("a stage", "Snakemake", "everything"), 0), 0, 0
@@ -129,7 +142,7 @@ def test_kills_change_nothing_and_nothing_that_had_finished_runs_again(tiny, tmp
     assert left == [], "of what was half-written nothing is left"
     for what, count in killed.items():
         faults(
-            f"SIGKILL of {what} at a random moment, then `make run`",
+            f"SIGKILL of {what} at a random moment, then `make run`{f' ({KILLED})' if KILLED else ''}",
             count,
             "all files but logs byte for byte those of an undisturbed run; no finished job ran again",
         )

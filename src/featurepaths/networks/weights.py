@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from zipfile import is_zipfile
 
 import torch
 from safetensors import SafetensorError
@@ -10,6 +11,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from featurepaths.errors import FeaturePathsError
+from featurepaths.storage import check_zip
 
 NESTED = ("state_dict", "model_state_dict", "model", "net", "network")
 """Under which of its keys a checkpoint may hold the state dict."""
@@ -34,11 +36,15 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
+        if is_zipfile(path):
+            check_zip(path)
         found = torch.load(path, map_location="cpu", weights_only=True)
     except SafetensorError as error:
         raise FeaturePathsError(f"{path} is no whole safetensors file ({error}).") from error
     except Exception as error:  # an unpickler that is given nonsense raises anything
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        # of torch's own words only what it would not run: they recommend to run it
+        refused = [line.strip() for line in str(error).splitlines() if "GLOBAL" in line]
+        reason = refused[0] if refused else type(error).__name__
         raise FeaturePathsError(
             f"{path} is no state dict that can be read without executing what is in it, or is damaged ({reason}). Save "
             "nothing but tensors: torch.save(network.state_dict(), path), or safetensors."

@@ -1,6 +1,5 @@
 """The state of a training: all that it needs to go on from the middle of an epoch as if nothing had happened."""
 
-import pickle
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -10,7 +9,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from featurepaths.errors import FeaturePathsError
-from featurepaths.storage import atomic
+from featurepaths.storage import atomic, check_zip
 
 
 @dataclass(frozen=True)
@@ -78,10 +77,12 @@ class TrainingState:
         if not path.exists():
             return False
         try:
+            check_zip(path)
             # weights_only: tensors and plain values are read, pickled code is refused
             state = torch.load(path, map_location="cpu", weights_only=True)
-        except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
-            print(f"{path} cannot be read ({error}): training starts anew", flush=True)
+        except Exception as error:  # an unpickler that is given nonsense raises anything
+            # torch's own words recommend to load it whatever it runs
+            print(f"{path} cannot be read ({type(error).__name__}): training starts anew", flush=True)
             return False
         if state["arithmetic"] != self.arithmetic:
             print(
