@@ -64,6 +64,8 @@ def atomic(path: Path) -> Iterator[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
         temporary.replace(path)
+    except FeaturePathsError:
+        raise
     except Exception as error:
         number = _error_number(error)
         gone = number == errno.ENOENT and not path.parent.exists()

@@ -80,13 +80,14 @@ class TrainingState:
             check_zip(path)
             # weights_only: tensors and plain values are read, pickled code is refused
             state = torch.load(path, map_location="cpu", weights_only=True)
+            arithmetic = state["arithmetic"]
         except Exception as error:  # an unpickler that is given nonsense raises anything
             # torch's own words recommend to load it whatever it runs
             print(f"{path} cannot be read ({type(error).__name__}): training starts anew", flush=True)
             return False
-        if state["arithmetic"] != self.arithmetic:
+        if arithmetic != self.arithmetic:
             print(
-                f"{path} is of a training in {state['arithmetic']}, this is {self.arithmetic}: it starts anew",
+                f"{path} is of a training in {arithmetic}, this is {self.arithmetic}: it starts anew",
                 flush=True,
             )
             return False
