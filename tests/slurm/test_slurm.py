@@ -105,8 +105,19 @@ def accounted(since):
     return jobs
 
 
-def test_the_default_experiment_gives_the_tables_of_a_local_run(tmp_path):
+def default_experiment():
+    """The default experiment, all of its jobs, with less to do in each."""
     config = yaml.safe_load((ROOT / "config.yaml").read_text())
+    for training in config["training"].values():
+        training["epochs"] = 2
+    config["attacks"]["apgd"]["iterations"] = 5
+    few = {"images": 16, "multiples": [0, 1], "iterations": [2, 3], "queries": 10}
+    config["adaptive"] |= {"images": 64, "iterations": 3, "losses": ["ce"], "controls": few}
+    return config
+
+
+def test_the_default_experiment_gives_the_tables_of_a_local_run(tmp_path):
+    config = default_experiment()
     since = datetime.now()
     on_cluster = ClusterRun(tmp_path / "cluster", config)
     on_cluster()
