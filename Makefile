@@ -33,7 +33,7 @@ test-faults: export KILLS := $(KILLS)
 test-faults: export KILLED := $(KILLED)
 test-faults: export CASES := $(CASES)
 test-faults: $(ENV)/ready
-	$(BIN)/python -m pytest tests/faults
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile tests/faults
 
 # A SLURM of its own on this machine: needs root, and Debian's slurm-wlm, munge, slurmdbd and mariadb-server.
 slurm-demo: $(ENV)/ready

@@ -13,7 +13,7 @@ from featurepaths.plan import Plan
 from tests.conftest import TINY
 from tests.faults.stages import command
 
-SECONDS = 5.0
+SECONDS = 10.0
 STOPS = 6
 
 
