@@ -93,7 +93,11 @@ def start_attack(folder, tiny, params):
 
 @pytest.mark.parametrize("end", ["kill", "terminate"])
 def test_an_attack_that_was_killed_goes_on_where_it_was(tiny, tmp_path, end):
-    params = Plan(read_experiment(TINY)).attack("small-standard-s0", "test", "apgd").params
+    config = copy.deepcopy(TINY)
+    config["attacks"]["apgd"]["iterations"] = 100  # long enough to be stopped between two blocks
+    params = Plan(read_experiment(config)).attack("small-standard-s0", "test", "apgd").params
+    whole = start_attack(tmp_path / "undisturbed", tiny, params)
+    assert "Resumed" not in whole.communicate()[0]
     stopped = start_attack(tmp_path, tiny, params)
     while not list(tmp_path.glob(".test.apgd.*.resume/0.npz")):
         assert stopped.poll() is None
@@ -108,6 +112,4 @@ def test_an_attack_that_was_killed_goes_on_where_it_was(tiny, tmp_path, end):
     assert last.returncode == 0
     assert not state.exists()
     assert not list(tmp_path.glob(".*.resume")), "states of other configurations are removed as well"
-    assert (tmp_path / "test.apgd.h5").read_bytes() == (
-        tiny.results / "small-standard-s0/attacks/test.apgd.h5"
-    ).read_bytes()
+    assert (tmp_path / "test.apgd.h5").read_bytes() == (tmp_path / "undisturbed/test.apgd.h5").read_bytes()
