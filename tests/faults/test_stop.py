@@ -97,15 +97,20 @@ def stages(plan, results, folder):
 @pytest.mark.parametrize("stage", ["attack", "adaptive", "features"])
 def test_stages_end_within_seconds_and_make_the_same_afterwards(tiny, tmp_path, stage, faults):
     words, kind = stages(Plan(read_experiment(TINY)), tiny.results, tmp_path)[stage]
-    chance, stops = random.Random(stage), 0
+    began = time.monotonic()
+    whole = start(words)
+    whole.communicate()
+    seconds = time.monotonic() - began
+    chance, stops = random.Random(0), 0
     for _ in range(STOPS):
-        found = stop(words, chance.uniform(0.3, 5))
-        if found is None:
-            break
+        for path in tmp_path.rglob("*.h5"):
+            path.unlink()
+        found = stop(words, chance.uniform(0.1, 0.9) * seconds)
+        if found is None or [path for path in tmp_path.rglob("*.h5") if not path.name.startswith(".")]:
+            continue  # it had finished
         stops += 1
         assert found[1] < SECONDS
-        if [path for path in tmp_path.rglob("*.h5") if not path.name.startswith(".")]:
-            break  # it had finished, and Python was ending
+    assert stops > 0
     running = start(words)
     text, _ = running.communicate()
     assert running.returncode == 0, text
