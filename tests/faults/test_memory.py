@@ -9,6 +9,7 @@ from featurepaths.attacks.objectives import misclassify
 from featurepaths.attacks.resume import resuming
 from featurepaths.attacks.run import attack_blocks
 from featurepaths.batches import blocks
+from featurepaths.errors import FeaturePathsError
 from featurepaths.networks.resnet import ResNet
 from featurepaths.paths.features import POOLINGS, extract_blocks
 from featurepaths.paths.stream import FeatureStream
@@ -99,3 +100,12 @@ def test_attacks_and_features_go_on_with_parts_of_blocks(network, images, tmp_pa
     for key in sums["whole"]:
         np.testing.assert_allclose(sums["parts"][key], sums["whole"][key], rtol=1e-4)
     faults("GPU memory that does not hold a block (simulated)", 3, "halved and said; at least 99.9 % equal labels")
+
+
+def test_a_streamed_pass_that_has_begun_is_not_halved(network, images):
+    """What was summed up cannot be taken back: it ends with a message, and not with features that count twice."""
+    crowded = Crowded(network, 64)
+    stream = FeatureStream(crowded, [f"network.{name}" for name in network.layer_names], images, ["mean"])
+    crowded.most = 63
+    with pytest.raises(FeaturePathsError, match="in the middle of a pass"):
+        list(stream.read(stream.widths, lambda key, rows, feature: None))

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from featurepaths.batches import blocks, cut, halving, size_of
+from featurepaths.batches import blocks, cut, halving, is_out_of_memory, size_of
 from featurepaths.data import Split
 from featurepaths.errors import FeaturePathsError
 from featurepaths.paths.features import POOLINGS, run_blocks
@@ -108,7 +108,7 @@ class FeatureStream:
         Raises
         ------
         FeaturePathsError
-            If a feature or a logit is not finite.
+            If a feature or a logit is not finite, or a GPU's memory is used up.
         """
         wanted: dict[str, list[Key]] = {}
         for key in keys:
@@ -120,7 +120,15 @@ class FeatureStream:
                 feature = POOLINGS[key.pooling](output)[: rows.stop - rows.start]
                 see(key, rows, feature.float().cpu().numpy())
 
-        yield from run_blocks(self.network, list(wanted), self.images, look, self.device, self.blocks)
+        try:
+            yield from run_blocks(self.network, list(wanted), self.images, look, self.device, self.blocks)
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+            raise FeaturePathsError(
+                "The GPU's memory was used up in the middle of a pass, although it held a block before: somebody else "
+                "may use the GPU. Run again, or set device: cpu."
+            ) from error
 
 
 def _check_finite(output: Tensor, name: str) -> None:
