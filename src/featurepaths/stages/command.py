@@ -153,7 +153,14 @@ def run(main: Callable[[argparse.Namespace], None], made: argparse.ArgumentParse
     network sets torch's own threads.
     """
     arguments = made.parse_args()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that half-written files go
+    stopped = False
+
+    def stop(*_: Any) -> None:
+        nonlocal stopped
+        stopped = True
+        sys.exit(128 + signal.SIGTERM)  # so that half-written files go
+
+    signal.signal(signal.SIGTERM, stop)
     sys.excepthook, sys.unraisablehook = _but_echoes(sys.excepthook), _but_echoes(sys.unraisablehook)
     at_work = join(os.environ.get("FEATUREPATHS_AT_WORK", ""))  # noqa: F841 (held until the end)
     try:
@@ -165,6 +172,10 @@ def run(main: Callable[[argparse.Namespace], None], made: argparse.ArgumentParse
         os._exit(1)  # at once: after a write that failed HDF5 can crash while Python ends
     except KeyboardInterrupt:
         sys.exit(130)
+    except Exception:
+        if stopped:  # Python makes another error of an exit in the middle of a class that is being imported
+            sys.exit(128 + signal.SIGTERM)
+        raise
 
 
 def _but_echoes(hook: Callable[..., None]) -> Callable[..., None]:
