@@ -17,7 +17,7 @@ from featurepaths.config import GIVEN, Experiment
 from featurepaths.digests import artefact_digest, digest_of
 from featurepaths.errors import FeaturePathsError
 from featurepaths.outside import Outside
-from featurepaths.storage import check_files, read_origin
+from featurepaths.storage import check_files
 
 once = lru_cache(maxsize=None)
 NOT_OF_THE_DATA = ("root", "download", "title", "stands_for")
@@ -73,10 +73,7 @@ class Artefact:
         if self.whole is not None and self.whole.is_there and self.whole.up_to_date:
             return True  # a shard that is left over
         try:
-            if not self.is_there:
-                return True
-            check_files(self.path)
-            return read_origin(self.path).digest == self.digest
+            return not self.is_there or check_files(self.path).digest == self.digest
         except FeaturePathsError:  # damaged, or of another format
             return False
 

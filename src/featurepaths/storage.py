@@ -125,7 +125,7 @@ def open_hdf5(path: Path) -> Iterator[h5py.File]:
             raise ValueError(f"it is damaged: its checksum is {checksum}, not {header.checksum}")
         file = h5py.File(path, "r")
     except (OSError, ValueError, TypeError, KeyError) as error:
-        raise _unreadable(path, error) from error
+        raise unreadable(path, error) from error
     with file:
         try:
             yield file
@@ -133,7 +133,7 @@ def open_hdf5(path: Path) -> Iterator[h5py.File]:
             # what else goes wrong meanwhile, such as writing an output, is not the file's fault
             if not _raised_in_h5py(error) or getattr(error, "errno", None) in FAILED_WRITES:
                 raise
-            raise _unreadable(path, error) from error
+            raise unreadable(path, error) from error
 
 
 def write_rows(file: h5py.File, rows: slice, count: int, values: Mapping[str, np.ndarray]) -> None:
@@ -194,7 +194,7 @@ def read_json(path: Path) -> dict[str, Any]:
     try:
         return _unsealed(Path(path).read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        raise _unreadable(path, error) from error
+        raise unreadable(path, error) from error
 
 
 def read_origin(path: Path) -> Origin:
@@ -202,17 +202,7 @@ def read_origin(path: Path) -> Origin:
 
     Of an HDF5 file or a checkpoint no more than that is read: it is not cut short, but the rest may be damaged.
     """
-    try:
-        match Path(path).suffix:
-            case ".h5":
-                with Path(path).open("rb") as raw:
-                    return Origin(**_read_header(raw).origin)
-            case ".safetensors":
-                return Origin(**read_description(path)["origin"])
-            case _:
-                return Origin(**read_json(path)["origin"])
-    except (OSError, KeyError, TypeError, ValueError) as error:
-        raise _unreadable(path, f"it does not say what made it: {error!r}") from error
+    return _origin_in(_description_of(path), path)
 
 
 def read_description(path: Path) -> dict[str, Any]:
@@ -232,7 +222,7 @@ def read_description(path: Path) -> dict[str, Any]:
             raise ValueError("featurepaths did not write it")
         return _unsealed(text)
     except (OSError, ValueError, RecursionError, SafetensorError) as error:
-        raise _unreadable(path, error) from error
+        raise unreadable(path, error) from error
 
 
 def checksum_of(path: Path) -> str:
@@ -254,24 +244,23 @@ def check_zip(path: Path) -> None:
             raise zipfile.BadZipFile(f"{damaged} is damaged")
 
 
-def check_files(path: Path) -> None:
-    """Check the files beside an artefact that it vouches for: under ``files``, checksums by their names.
+def check_files(path: Path) -> Origin:
+    """Check the files beside an artefact that it vouches for (``files``: checksums by their names); return its origin.
 
     Raises
     ------
     FeaturePathsError
         If the artefact, or one of these files, is missing or damaged.
     """
-    if Path(path).suffix == ".h5":
-        return
-    described = (read_description if Path(path).suffix == ".safetensors" else read_json)(path)
+    described = _description_of(path)
     for name, checksum in described.get("files", {}).items():
         file = Path(path).with_name(name)
         try:
             if checksum_of(file) != checksum:
                 raise ValueError(f"it is not the one that {path} was written with")
         except (OSError, ValueError) as error:
-            raise _unreadable(file, error) from error
+            raise unreadable(file, error) from error
+    return _origin_in(described, path)
 
 
 def descend(name: str, digest: str, inputs: Iterable[Path]) -> Origin:
@@ -300,6 +289,28 @@ def descend(name: str, digest: str, inputs: Iterable[Path]) -> Origin:
             f"poolings ({', '.join(poolings)})."
         )
     return Origin(name, digest, ancestors)
+
+
+def _description_of(path: Path) -> dict[str, Any]:
+    """Return what an artefact says of itself, ``origin`` among it."""
+    match Path(path).suffix:
+        case ".h5":
+            try:
+                with Path(path).open("rb") as raw:
+                    return asdict(_read_header(raw))
+            except (OSError, KeyError, TypeError, ValueError) as error:
+                raise unreadable(path, error) from error
+        case ".safetensors":
+            return read_description(path)
+        case _:
+            return read_json(path)
+
+
+def _origin_in(description: Mapping[str, Any], path: Path) -> Origin:
+    try:
+        return Origin(**description["origin"])
+    except (KeyError, TypeError) as error:
+        raise unreadable(path, f"it does not say what made it: {error!r}") from error
 
 
 def _error_number(error: Exception) -> int | None:
@@ -391,6 +402,7 @@ def _raised_in_h5py(error: BaseException) -> bool:
     return innermost[0].f_globals.get("__name__", "").startswith("h5py")
 
 
-def _unreadable(path: Path, why: object) -> FeaturePathsError:
+def unreadable(path: Path, why: object) -> FeaturePathsError:
+    """Return the error that says that an artefact cannot be read, why, and what to do."""
     what = f"cannot be read ({why})" if Path(path).exists() else "does not exist"
     return FeaturePathsError(f"{path} {what}. Delete it if it is there, and run snakemake again to make it anew.")

@@ -11,8 +11,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from featurepaths.errors import FeaturePathsError
-from featurepaths.storage import FORMAT, atomic, read_description, sealed
+from featurepaths.storage import FORMAT, atomic, read_description, sealed, unreadable
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], description: Mapping[str, Any]) -> None:
@@ -37,12 +36,9 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     try:
         tensors = load_file(path)
     except (OSError, SafetensorError) as error:
-        raise FeaturePathsError(f"{path} cannot be read ({error}). Delete it, and run snakemake again.") from error
+        raise unreadable(path, error) from error
     if _checksum_of(tensors) != description["tensors_checksum"]:
-        raise FeaturePathsError(
-            f"{path} cannot be read (it is damaged: its tensors do not have their checksum). Delete it, and run "
-            "snakemake again."
-        )
+        raise unreadable(path, "it is damaged: its tensors do not have their checksum")
     return tensors, description
 
 

@@ -1,6 +1,5 @@
 """Stages as processes that are disturbed."""
 
-import json
 import subprocess
 import sys
 
@@ -28,9 +27,3 @@ def refused(done, *expected):
     assert "Traceback" not in done.stderr
     for text in expected:
         assert text in done.stderr
-
-
-def by_hand(stage, *arguments, **settings):
-    """Run a stage without a plan."""
-    words = [sys.executable, "-m", f"featurepaths.stages.{stage}", *map(str, arguments)]
-    return finish([*words, "--settings", json.dumps(settings)] if settings else words)

@@ -15,7 +15,8 @@ from featurepaths.networks.checkpoint import load_checkpoint
 from featurepaths.storage import check_files, open_hdf5, read_description, read_json, read_origin
 from featurepaths.training.state import TrainingState
 from tests.conftest import TINY, Workflow
-from tests.faults.stages import by_hand, refused
+from tests.faults.stages import refused
+from tests.stages.test_stages import stage
 
 RUN = "small-standard-s0"
 KINDS = {
@@ -160,14 +161,14 @@ def test_artefacts_of_another_run_in_their_place_are_refused(tiny, tmp_path, fau
             paths = ours / f"paths/{pooling}"
             arguments = ["--features", ours / f"features/{pooling}/test.h5"]
             arguments += ["--centroids", theirs / f"centroids/{pooling}.h5", "--paths", tmp_path / "test.h5"]
-            refused(by_hand("paths", *arguments), "do not belong together")
+            refused(stage("paths", *arguments), "do not belong together")
             pair = ["--clean", paths / "test.h5", "--adversarial", theirs / f"paths/{pooling}/test.apgd.max-loss.h5"]
             threshold = ["--thresholds", ours / f"thresholds/{pooling}/feature-paths.held-out.json"]
             made = ["--metrics", out, "--records", tmp_path / "out.h5"]
-            refused(by_hand("detection", *threshold, *pair, *made), "do not belong together")
+            refused(stage("detection", *threshold, *pair, *made), "do not belong together")
             threshold = ["--thresholds", theirs / f"thresholds/{pooling}/feature-paths.held-out.json"]
             pair = ["--clean", paths / "test.h5", "--adversarial", paths / "test.apgd.max-loss.h5"]
-            refused(by_hand("detection", *threshold, *pair, *made), "do not belong together")
+            refused(stage("detection", *threshold, *pair, *made), "do not belong together")
             exchanged += 3
     assert list(tmp_path.iterdir()) == []
     faults("artefact of another run in its place", exchanged, "refused: they do not belong together")
