@@ -18,7 +18,7 @@ from tests.conftest import ROOT, TINY
 KILLS = int(os.environ.get("KILLS", "50"))
 KILLED = os.environ.get("KILLED", "")
 SEEN_BY_SNAKEMAKE = ("Snakefile", "Makefile", "rules", "src", "captions", "profiles", "envs", "requirements.lock")
-SOME_SECONDS = 9.0
+SOME_SECONDS = 45.0 if KILLED else 9.0
 """A run is killed after that many seconds at most: it takes some three until its first stage starts."""
 KEPT_BOOKS = re.compile(r"(^|/)(logs|benchmarks)/|(report|configuration)\.html$|/config\.json$|/\.[^/]*$")
 """Files that say when, where or by which commit something was made, or belong to what is under way."""

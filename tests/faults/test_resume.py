@@ -12,17 +12,28 @@ from featurepaths.plan import Plan
 from tests.conftest import TINY
 
 SAVE_OFTEN = """
-import runpy, sys
-import {module} as module
-module.SECONDS_BETWEEN_SAVES = {seconds}
-runpy.run_module("featurepaths.stages.{stage}", run_name="__main__")
+import runpy
+import featurepaths.training.loop as loop
+loop.SECONDS_BETWEEN_SAVES = 0.2
+runpy.run_module("featurepaths.stages.train", run_name="__main__")
+"""
+ATTACK = "import runpy; runpy.run_module('featurepaths.stages.attack', run_name='__main__')"
+ATTACK_A_BLOCK = """
+import runpy, time
+import featurepaths.attacks.resume as resume
+write = resume._write
+def write_and_wait(*arguments):
+    write(*arguments)
+    time.sleep(600)
+resume._write, resume.SECONDS_BETWEEN_SAVES = write_and_wait, 0
+runpy.run_module("featurepaths.stages.attack", run_name="__main__")
 """
 
 
 def start(folder, data, params):
     arguments = ["--settings", params["settings"], "--digest", params["digest"], "--device", "cpu", "--data", data]
     arguments += ["--checkpoint", folder / "checkpoint.safetensors", "--training", folder / "training.csv"]
-    return process(SAVE_OFTEN.format(module="featurepaths.training.loop", seconds=0.2, stage="train"), arguments)
+    return process(SAVE_OFTEN, arguments)
 
 
 def process(code, arguments):
@@ -83,33 +94,28 @@ def test_the_state_of_another_configuration_is_not_taken_up(tiny, tmp_path):
     assert not state_files(tmp_path)
 
 
-def start_attack(folder, tiny, params):
+def start_attack(code, folder, tiny, params):
     run = tiny.results / "small-standard-s0"
     arguments = ["--settings", params["settings"], "--digest", params["digest"], "--device", "cpu", "--split", "test"]
     arguments += ["--data", tiny.results / "data.h5", "--checkpoint", run / "checkpoint.safetensors"]
     arguments += ["--adversarial", folder / "test.apgd.h5"]
-    return process(SAVE_OFTEN.format(module="featurepaths.attacks.resume", seconds=0, stage="attack"), arguments)
+    return process(code, arguments)
 
 
 @pytest.mark.parametrize("end", ["kill", "terminate"])
 def test_an_attack_that_was_killed_goes_on_where_it_was(tiny, tmp_path, end):
-    config = copy.deepcopy(TINY)
-    config["attacks"]["apgd"]["iterations"] = 100  # long enough to be stopped between two blocks
-    params = Plan(read_experiment(config)).attack("small-standard-s0", "test", "apgd").params
-    whole = start_attack(tmp_path / "undisturbed", tiny, params)
-    assert "Resumed" not in whole.communicate()[0]
-    stopped = start_attack(tmp_path, tiny, params)
+    params = Plan(read_experiment(TINY)).attack("small-standard-s0", "test", "apgd").params
+    stopped = start_attack(ATTACK_A_BLOCK, tmp_path, tiny, params)
     while not list(tmp_path.glob(".test.apgd.*.resume/0.npz")):
         assert stopped.poll() is None
-        time.sleep(0.001)
+        time.sleep(0.01)
     getattr(stopped, end)()
     stopped.wait()
-    (state,) = tmp_path.glob(".test.apgd.*.resume")
+    assert not (tmp_path / "test.apgd.h5").exists()
     (tmp_path / ".test.apgd.of-another-digest.resume").mkdir()
-    assert not (tmp_path / "test.apgd.h5").exists(), "it ended before it was stopped"
-    last = start_attack(tmp_path, tiny, params)
-    assert "Resumed after" in last.communicate()[0]
+    last = start_attack(ATTACK, tmp_path, tiny, params)
+    assert "Resumed after 1 of 3 blocks" in last.communicate()[0]
     assert last.returncode == 0
-    assert not state.exists()
     assert not list(tmp_path.glob(".*.resume")), "states of other configurations are removed as well"
-    assert (tmp_path / "test.apgd.h5").read_bytes() == (tmp_path / "undisturbed/test.apgd.h5").read_bytes()
+    undisturbed = tiny.results / "small-standard-s0/attacks/test.apgd.h5"
+    assert (tmp_path / "test.apgd.h5").read_bytes() == undisturbed.read_bytes()

@@ -2,9 +2,11 @@
 
 import copy
 import random
+import shutil
 import signal
 import subprocess
 import time
+from contextlib import suppress
 
 import pytest
 
@@ -21,55 +23,67 @@ def start(words):
     return subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
-def stop(words, after):
-    """Start a stage, stop it some seconds later, and return what it printed and how long the end took; None if it was
-    through by then."""
+def finish(words):
+    """Let a stage end by itself, and return what it printed and how long it took."""
+    began = time.monotonic()
     running = start(words)
-    try:
-        running.wait(after)
-    except subprocess.TimeoutExpired:
-        began = time.monotonic()
+    text, _ = running.communicate()
+    assert running.returncode == 0, text
+    return text, time.monotonic() - began
+
+
+def made(folder):
+    """What lies under final names."""
+    files = {str(path.relative_to(folder)): path for path in folder.rglob("*") if path.is_file()}
+    return {name: path.read_bytes() for name, path in files.items() if "/." not in f"/{name}"}
+
+
+def stop(words, folder, seconds, expected):
+    """Stop a stage at random moments, STOPS times while it runs, and return what it printed each time.
+
+    A run takes `seconds`, and less where a state was saved: what it makes is removed whenever it ends before.
+    """
+    chance, texts = random.Random(0), []
+    while len(texts) < STOPS:
+        running = start(words)
+        with suppress(subprocess.TimeoutExpired):
+            running.wait(chance.uniform(0.1, 0.9) * seconds)
         running.send_signal(signal.SIGTERM)
+        began = time.monotonic()
         text, _ = running.communicate()
-        # the latter while Python starts or ends
-        assert running.returncode in (128 + signal.SIGTERM, -signal.SIGTERM), text
+        assert time.monotonic() - began < SECONDS
+        # the last while Python starts or ends
+        assert running.returncode in (0, 128 + signal.SIGTERM, -signal.SIGTERM), text
         assert "Traceback" not in text
-        return text, time.monotonic() - began
-    assert running.returncode == 0, running.communicate()[0]
-    return None
+        assert made(folder).items() <= expected.items(), "nothing half-written under a final name"
+        if made(folder):
+            shutil.rmtree(folder)
+        else:
+            texts.append(text)
+    return texts
 
 
 @pytest.mark.parametrize("training", ["standard", "adversarial"])
 def test_a_training_saves_its_state_whatever_it_is_at(tiny, tmp_path, training, faults):
     config = copy.deepcopy(TINY)
-    config["training"][training].update(epochs=8, augment="crop-flip", batch_size=16)
+    config["training"][training].update(epochs=4, augment="crop-flip", batch_size=16)
     params = Plan(read_experiment(config)).checkpoint(f"small-{training}-s0").params
     files = {"device": "cpu", "data": tiny.results / "data.h5"}
 
     def words(folder):
-        made = {"checkpoint": folder / "checkpoint.safetensors", "training": folder / "training.csv"}
-        return command("train", params, **files, **made)
+        outputs = {"checkpoint": folder / "checkpoint.safetensors", "training": folder / "training.csv"}
+        return command("train", params, **files, **outputs)
 
     undisturbed, stopped = tmp_path / "undisturbed", tmp_path / "stopped"
-    whole = start(words(undisturbed))
-    whole.communicate()
-    chance, stops, resumed = random.Random(0), 0, 0
-    for _ in range(STOPS):
-        found = stop(words(stopped), chance.uniform(2.5, 5))
-        if found is None:
-            break
-        text, seconds = found
-        stops += 1
-        assert seconds < SECONDS
-        assert not [path for path in stopped.glob("*") if not path.name.startswith(".")], "nothing under a final name"
-        resumed += "The state is saved" in text
-    last = start(words(stopped))
-    assert "resumed after" in last.communicate()[0]
-    assert resumed > 0
-    assert {path.name: path.read_bytes() for path in stopped.iterdir()} == {
-        path.name: path.read_bytes() for path in undisturbed.iterdir()
-    }
-    faults(f"SIGTERM of {training} training", stops, f"state saved, ended within {SECONDS:g} s; same bytes in the end")
+    _, seconds = finish(words(undisturbed))
+    texts = stop(words(stopped), stopped, seconds, made(undisturbed))
+    assert any("The state is saved" in text for text in texts)
+    saved = list(stopped.glob(".checkpoint.*.resume"))
+    text, _ = finish(words(stopped))
+    assert ("resumed after" in text) == bool(saved)
+    assert made(stopped) == made(undisturbed)
+    assert not list(stopped.glob(".*"))
+    faults(f"SIGTERM of {training} training", STOPS, f"state saved, ended within {SECONDS:g} s; same bytes in the end")
 
 
 def stages(plan, results, folder):
@@ -96,30 +110,18 @@ def stages(plan, results, folder):
 
 @pytest.mark.parametrize("stage", ["attack", "adaptive", "features"])
 def test_stages_end_within_seconds_and_make_the_same_afterwards(tiny, tmp_path, stage, faults):
-    words, kind = stages(Plan(read_experiment(TINY)), tiny.results, tmp_path)[stage]
-    began = time.monotonic()
-    whole = start(words)
-    whole.communicate()
-    seconds = time.monotonic() - began
-    chance, stops = random.Random(0), 0
-    for _ in range(STOPS):
-        for path in tmp_path.rglob("*.h5"):
-            path.unlink()
-        found = stop(words, chance.uniform(0.1, 0.9) * seconds)
-        if found is None or [path for path in tmp_path.rglob("*.h5") if not path.name.startswith(".")]:
-            continue  # it had finished
-        stops += 1
-        assert found[1] < SECONDS
-    assert stops > 0
-    running = start(words)
-    text, _ = running.communicate()
-    assert running.returncode == 0, text
-    made = [path for path in tmp_path.rglob("*") if path.is_file()]
-    assert made
-    for path in made:
-        assert (
-            path.read_bytes() == (tiny.results / "small-standard-s0" / kind / path.relative_to(tmp_path)).read_bytes()
-        )
+    stopped = tmp_path / "stopped"
+    words, kind = stages(Plan(read_experiment(TINY)), tiny.results, stopped)[stage]
+    _, seconds = finish(words)
+    there = tiny.results / "small-standard-s0" / kind
+    expected = {name: (there / name).read_bytes() for name in made(stopped)}
+    assert expected
+    assert made(stopped) == expected
+    shutil.rmtree(stopped)
+    stop(words, stopped, seconds, expected)
+    finish(words)
+    assert made(stopped) == expected
+    assert not list(stopped.rglob(".*"))
     faults(
-        f"SIGTERM of stage {stage}", stops, f"ended within {SECONDS:g} s, nothing half-written; same bytes in the end"
+        f"SIGTERM of stage {stage}", STOPS, f"ended within {SECONDS:g} s, nothing half-written; same bytes in the end"
     )
