@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -14,11 +15,10 @@ from featurepaths.errors import FeaturePathsError
 from featurepaths.networks.checkpoint import load_checkpoint
 from featurepaths.storage import check_files, open_hdf5, read_description, read_json, read_origin
 from featurepaths.training.state import TrainingState
-from tests.conftest import TINY, Workflow
-from tests.faults.stages import refused
-from tests.stages.test_stages import stage
+from tests.conftest import TINY, Workflow, jobs
+from tests.stages.by_hand import refused, stage
 
-RUN = "small-standard-s0"
+RUN, OTHER = "small-standard-s0", "small-adversarial-s0"
 KINDS = {
     "data": "data.h5",
     "checkpoint": f"{RUN}/checkpoint.safetensors",
@@ -71,11 +71,15 @@ def refused_or_the_same(path, expected):
     return True
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_truncated_artefacts_are_refused(tiny, tmp_path, kind, faults):
-    whole = (tiny.results / KINDS[kind]).read_bytes()
-    expected = read(tiny.results / KINDS[kind])
-    path = tmp_path / (tiny.results / KINDS[kind]).name
+@pytest.fixture(params=KINDS)
+def artefact(request, tiny, tmp_path):
+    """One of every kind: its bytes, what it says, and a path to put it at when it is damaged."""
+    there = tiny.results / KINDS[request.param]
+    return there.read_bytes(), read(there), tmp_path / there.name
+
+
+def test_truncated_artefacts_are_refused(artefact, faults):
+    whole, expected, path = artefact
     random = np.random.default_rng(0)
     lengths = {0, 1, 511, 512, 513, len(whole) - 1, *random.integers(0, len(whole), 40).tolist()}
     lengths = {length for length in lengths if length < len(whole)}
@@ -86,11 +90,8 @@ def test_truncated_artefacts_are_refused(tiny, tmp_path, kind, faults):
     faults("artefact cut short", len(lengths), "refused by name, with what to do; never another number")
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_flipped_bits_are_refused_or_change_nothing(tiny, tmp_path, kind, faults):
-    whole = (tiny.results / KINDS[kind]).read_bytes()
-    expected = read(tiny.results / KINDS[kind])
-    path = tmp_path / (tiny.results / KINDS[kind]).name
+def test_flipped_bits_are_refused_or_change_nothing(artefact, faults):
+    whole, expected, path = artefact
     random = np.random.default_rng(1)
     places = [*range(0, min(1024, len(whole)), 16), *random.integers(0, len(whole), 40).tolist()]
     refused = 0
@@ -153,7 +154,7 @@ def test_damaged_tables_figures_and_curves_are_noticed(tiny, tmp_path, faults):
 
 def test_artefacts_of_another_run_in_their_place_are_refused(tiny, tmp_path, faults):
     """The other run of the experiment has files of the same names and shapes; only their origins differ."""
-    run, other = tiny.results / RUN, tiny.results / "small-adversarial-s0"
+    run, other = tiny.results / RUN, tiny.results / OTHER
     exchanged = 0
     for ours, theirs in ((run, other), (other, run)):
         for pooling in ("mean", "flatten"):
@@ -172,6 +173,22 @@ def test_artefacts_of_another_run_in_their_place_are_refused(tiny, tmp_path, fau
             exchanged += 3
     assert list(tmp_path.iterdir()) == []
     faults("artefact of another run in its place", exchanged, "refused: they do not belong together")
+
+
+def test_the_workflow_makes_again_all_that_is_of_another_run(tiny, tmp_path, faults):
+    """Every file of each run lies where the other one's of the same name belongs."""
+    workflow = Workflow(tmp_path, TINY)
+    for path in filter(Path.is_file, tiny.results.rglob("*")):
+        name = str(path.relative_to(tiny.results))
+        for swapped in ((RUN, "?"), (OTHER, RUN), ("?", OTHER)):
+            name = name.replace(*swapped)
+        (workflow.results / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, workflow.results / name)
+    every = jobs(workflow("--dry-run", "--forceall"))
+    again = jobs(workflow("--dry-run"))
+    assert every.keys() - again.keys() == {"data", "configuration", "tables", "comparison", "summary_figures"}
+    assert again.items() <= every.items()
+    faults("artefact of another run in its place, when the workflow starts", sum(again.values()), "made again")
 
 
 @pytest.mark.parametrize("kind", KINDS)

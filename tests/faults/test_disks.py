@@ -12,7 +12,7 @@ import pytest
 from featurepaths.config import read_experiment
 from featurepaths.plan import Plan
 from tests.conftest import TINY
-from tests.faults.stages import command, finish, refused
+from tests.stages.by_hand import command, finish, refused
 
 RUN = "small-standard-s0"
 

@@ -20,7 +20,7 @@ from featurepaths.paths.groups import groups_of
 from featurepaths.plan import Plan
 from featurepaths.tensors import read_tensors, write_tensors
 from tests.conftest import TINY, Workflow
-from tests.faults.stages import command, finish, refused
+from tests.stages.by_hand import command, finish, refused
 
 RUN = "small-standard-s0"
 

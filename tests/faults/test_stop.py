@@ -13,7 +13,7 @@ import pytest
 from featurepaths.config import read_experiment
 from featurepaths.plan import Plan
 from tests.conftest import TINY
-from tests.faults.stages import command
+from tests.stages.by_hand import command
 
 SECONDS = 10.0
 STOPS = 6

@@ -14,6 +14,7 @@ from tests.faults.test_kills import Checkout, contents
 from tests.faults.test_numbers import SMALL, arrays
 
 CONFIG = SMALL | {"data": {"source": "arrays", "train": "data.npz", "test": "data.npz", "calibration": 0.2}}
+CONFIG |= {"calibration": {"attack": "apgd", "keep": "max-loss"}}
 
 
 def start(checkout, *arguments):
@@ -29,7 +30,7 @@ def start(checkout, *arguments):
 
 
 def test_two_at_once_in_one_folder(tmp_path, faults):
-    checkout = Checkout(tmp_path / "checkout", CONFIG | {"calibration": {"attack": "apgd", "keep": "max-loss"}})
+    checkout = Checkout(tmp_path / "checkout", CONFIG)
     arrays(checkout.folder, 80, 4)
     alone = start(checkout)
     text, _ = alone.communicate()
@@ -61,7 +62,7 @@ def test_two_at_once_in_one_folder(tmp_path, faults):
 
 
 def test_two_experiments_that_share_data(tmp_path, faults):
-    checkout = Checkout(tmp_path / "checkout", CONFIG | {"calibration": {"attack": "apgd", "keep": "max-loss"}})
+    checkout = Checkout(tmp_path / "checkout", CONFIG)
     arrays(checkout.folder, 80, 4)
     config = yaml.safe_load((checkout.folder / "config.yaml").read_text())
     for name in ("one", "two"):

@@ -12,24 +12,12 @@ import pytest
 from PIL import Image
 
 from featurepaths.storage import read_json, read_origin
-
-
-def stage(name, *arguments):
-    command = [sys.executable, "-m", f"featurepaths.stages.{name}", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+from tests.stages.by_hand import refused, stage
 
 
 @pytest.fixture
 def run(tiny):
     return tiny.results / "small-standard-s0"
-
-
-def refused(done, *expected):
-    assert done.returncode == 1
-    assert "Traceback" not in done.stderr
-    assert done.stderr.startswith("Error: ")
-    for text in expected:
-        assert text in done.stderr
 
 
 def test_a_stage_by_hand_makes_what_the_workflow_makes(run, tmp_path):

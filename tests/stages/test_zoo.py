@@ -10,7 +10,7 @@ from featurepaths.contents import digest_of_file
 from featurepaths.data import open_split
 from featurepaths.digests import digest_of
 from featurepaths.storage import read_origin
-from tests.stages.test_stages import refused, stage
+from tests.stages.by_hand import refused, stage
 
 TRAINING = {
     "epochs": 1, "batch_size": 64, "learning_rate": "1/20", "momentum": "9/10", "weight_decay": "1/2000",

@@ -1,12 +1,17 @@
-"""Stages as processes that are disturbed."""
+"""Stages as processes, as Snakemake starts them or as a user does."""
 
 import subprocess
 import sys
 
 
-def command(stage, params, **files):
+def stage(name, *arguments):
+    """Run a stage to its end and return it, with what it printed."""
+    return finish([sys.executable, "-m", f"featurepaths.stages.{name}", *map(str, arguments)])
+
+
+def command(name, params, **files):
     """A stage's command line, with the settings and digest of the plan; of options, `_` stands for `-`."""
-    words = [sys.executable, "-m", f"featurepaths.stages.{stage}"]
+    words = [sys.executable, "-m", f"featurepaths.stages.{name}"]
     words += ["--settings", params["settings"], "--digest", params["digest"]]
     for option, value in files.items():
         values = value if isinstance(value, list) else [value]
