@@ -41,6 +41,8 @@ class CollapseMeter:
         How many images it is the mean of [C].
     """
 
+    GATHERED = "within", "nearest", "count"
+
     def __init__(self, means: np.ndarray, counts: np.ndarray):
         classes = len(means)
         self.means = means

@@ -48,20 +48,6 @@ def test_however_often_it_is_stopped_nothing_is_lost_and_nothing_done_twice(tmp_
     assert done + attack.attacked == blocks(count)
 
 
-def test_saved_blocks_are_removed_once_they_are_not_needed(tmp_path):
-    artefact = tmp_path / "test.apgd.h5"
-    for name in (
-        ".test.apgd.one.resume",
-        ".test.apgd.other.cuda.resume",
-        ".test.apgd2.one.resume",
-        ".train.apgd.one.resume",
-    ):
-        (tmp_path / name).mkdir()
-    assert resume.folder_of(artefact, "one") == tmp_path / ".test.apgd.one.resume"
-    resume.forget(artefact)
-    assert sorted(path.name for path in tmp_path.iterdir()) == [".test.apgd2.one.resume", ".train.apgd.one.resume"]
-
-
 def test_a_full_disk_does_not_end_the_attack(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(resume, "SECONDS_BETWEEN_SAVES", 0)
     (tmp_path / "state").write_text("a file in the folder's place")

@@ -1,6 +1,7 @@
 """Training and attacks that are killed and started again, as processes."""
 
 import copy
+import signal
 import subprocess
 import sys
 import time
@@ -10,6 +11,8 @@ import pytest
 from featurepaths.config import read_experiment
 from featurepaths.plan import Plan
 from tests.conftest import TINY
+from tests.faults.test_kills import contents
+from tests.stages.by_hand import stage
 
 SAVE_OFTEN = """
 import runpy
@@ -17,17 +20,19 @@ import featurepaths.training.loop as loop
 loop.SECONDS_BETWEEN_SAVES = 0.2
 runpy.run_module("featurepaths.stages.train", run_name="__main__")
 """
-ATTACK = "import runpy; runpy.run_module('featurepaths.stages.attack', run_name='__main__')"
-ATTACK_A_BLOCK = """
-import runpy, time
-import featurepaths.attacks.resume as resume
-write = resume._write
-def write_and_wait(*arguments):
-    write(*arguments)
-    time.sleep(600)
-resume._write, resume.SECONDS_BETWEEN_SAVES = write_and_wait, 0
-runpy.run_module("featurepaths.stages.attack", run_name="__main__")
+SIGNAL_AFTER_SAVES = """
+import os, runpy, signal
+import {module} as module
+save, left = module.{save}, [{saves}]
+def save_and_signal(*arguments):
+    save(*arguments)
+    left[0] -= 1
+    if left[0] == 0:
+        os.kill(os.getpid(), signal.{signal})
+module.{save}, module.SECONDS_BETWEEN_SAVES = save_and_signal, 0
+runpy.run_module("featurepaths.stages.{stage}", run_name="__main__")
 """
+"""A stage that sends itself a signal when it has saved what it does some times, which it does after every block."""
 
 
 def start(folder, data, params):
@@ -94,28 +99,50 @@ def test_the_state_of_another_configuration_is_not_taken_up(tiny, tmp_path):
     assert not state_files(tmp_path)
 
 
-def start_attack(code, folder, tiny, params):
+@pytest.mark.parametrize("end", ["SIGKILL", "SIGTERM"])
+def test_an_attack_that_was_killed_goes_on_where_it_was(tiny, tmp_path, end):
+    params = Plan(read_experiment(TINY)).attack("small-standard-s0", "test", "apgd").params
     run = tiny.results / "small-standard-s0"
     arguments = ["--settings", params["settings"], "--digest", params["digest"], "--device", "cpu", "--split", "test"]
     arguments += ["--data", tiny.results / "data.h5", "--checkpoint", run / "checkpoint.safetensors"]
-    arguments += ["--adversarial", folder / "test.apgd.h5"]
-    return process(code, arguments)
-
-
-@pytest.mark.parametrize("end", ["kill", "terminate"])
-def test_an_attack_that_was_killed_goes_on_where_it_was(tiny, tmp_path, end):
-    params = Plan(read_experiment(TINY)).attack("small-standard-s0", "test", "apgd").params
-    stopped = start_attack(ATTACK_A_BLOCK, tmp_path, tiny, params)
-    while not list(tmp_path.glob(".test.apgd.*.resume/0.npz")):
-        assert stopped.poll() is None
-        time.sleep(0.01)
-    getattr(stopped, end)()
-    stopped.wait()
+    arguments += ["--adversarial", tmp_path / "test.apgd.h5"]
+    names = {"module": "featurepaths.attacks.resume", "save": "_write", "stage": "attack"}
+    stopped = process(SIGNAL_AFTER_SAVES.format(saves=1, signal=end, **names), arguments)
+    text, _ = stopped.communicate()
+    assert "Traceback" not in text
     assert not (tmp_path / "test.apgd.h5").exists()
+    assert list(tmp_path.glob(".test.apgd.*.resume/0.npz"))
     (tmp_path / ".test.apgd.of-another-digest.resume").mkdir()
-    last = start_attack(ATTACK, tmp_path, tiny, params)
-    assert "Resumed after 1 of 3 blocks" in last.communicate()[0]
-    assert last.returncode == 0
+    last = stage("attack", *arguments)
+    assert last.returncode == 0, last.stderr
+    assert "Resumed after 1 of 3 blocks" in last.stdout
     assert not list(tmp_path.glob(".*.resume")), "states of other configurations are removed as well"
-    undisturbed = tiny.results / "small-standard-s0/attacks/test.apgd.h5"
-    assert (tmp_path / "test.apgd.h5").read_bytes() == undisturbed.read_bytes()
+    assert (tmp_path / "test.apgd.h5").read_bytes() == (run / "attacks/test.apgd.h5").read_bytes()
+
+
+@pytest.mark.parametrize("saves", [3, 25])  # during the class means, and during what is measured against them
+@pytest.mark.parametrize("end", ["SIGKILL", "SIGTERM"])
+def test_streamed_classes_that_were_stopped_go_on_where_they_were(tiny, tmp_path, end, saves):
+    made = {"centroids": ["flatten.h5", "mean.h5"], "collapse": ["flatten.json", "mean.json"]}
+
+    def words(folder):
+        found = ["--checkpoint", tiny.results / "small-standard-s0/checkpoint.safetensors"]
+        found += ["--data", tiny.results / "data.h5", "--settings", '{"torch_threads": 1}', "--device", "cpu"]
+        return found + [word for kind, names in made.items() for word in (f"--{kind}", *(folder / n for n in names))]
+
+    whole = stage("streamed_classes", *words(tmp_path / "undisturbed"))
+    assert whole.returncode == 0, whole.stderr
+    assert "resumed" not in whole.stdout
+    names = {"module": "featurepaths.paths.gather", "save": "_save", "stage": "streamed_classes"}
+    stopped = process(SIGNAL_AFTER_SAVES.format(saves=saves, signal=end, **names), words(tmp_path / "stopped"))
+    text, _ = stopped.communicate()
+    assert stopped.returncode == {"SIGKILL": -signal.SIGKILL, "SIGTERM": 128 + signal.SIGTERM}[end], text
+    assert ("The state is saved" in text) == (end == "SIGTERM")
+    assert [path.name for path in (tmp_path / "stopped").glob("[!.]*")] == []
+    last = stage("streamed_classes", *words(tmp_path / "stopped"))
+    assert last.returncode == 0, last.stderr
+    means, collapse = (f"{what}: resumed after" in last.stdout for what in ("class means", "collapse metrics"))
+    assert means
+    assert collapse == (saves == 25)
+    assert contents(tmp_path / "stopped") == contents(tmp_path / "undisturbed")
+    assert list((tmp_path / "stopped").glob(".*.resume")) == []

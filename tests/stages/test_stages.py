@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from featurepaths.stages.command import forget_saved, saved_beside
 from featurepaths.storage import read_json, read_origin
 from tests.stages.by_hand import refused, stage
 
@@ -255,3 +256,17 @@ def test_a_copy_elsewhere_is_as_good(run, tmp_path):
     done = stage("centroids", "--features", tmp_path / "elsewhere.h5", "--centroids", tmp_path / "mean.h5")
     assert done.returncode == 0
     assert read_origin(tmp_path / "mean.h5") == read_origin(run / "centroids/mean.h5")
+
+
+def test_what_was_saved_on_the_way_is_removed_once_it_is_not_needed(tmp_path):
+    artefact = tmp_path / "test.apgd.h5"
+    for name in (
+        ".test.apgd.one.resume",
+        ".test.apgd.other.cuda.resume",
+        ".test.apgd2.one.resume",
+        ".train.apgd.one.resume",
+    ):
+        (tmp_path / name).mkdir()
+    assert saved_beside(artefact, "one", "NVIDIA H100") == tmp_path / ".test.apgd.one.NVIDIA-H100.resume"
+    forget_saved(artefact)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".test.apgd2.one.resume", ".train.apgd.one.resume"]

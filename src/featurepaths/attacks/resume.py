@@ -5,7 +5,6 @@ import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
-from shutil import rmtree
 
 import numpy as np
 
@@ -36,7 +35,7 @@ def resuming(
     blocks
         Rows of each block.
     folder
-        Belongs to this attack alone: its name should hold the digest. See `folder_of` and `forget`.
+        Belongs to this attack alone: its name should hold the digest.
 
     Yields
     ------
@@ -63,17 +62,6 @@ def resuming(
     finally:  # ended by an error, or by SIGTERM
         if unsaved:
             _write(folder, unsaved)
-
-
-def folder_of(artefact: Path, key: str) -> Path:
-    """Return where the blocks of an attack are saved: beside its artefact, under a name that is no output's."""
-    return artefact.with_name(f".{artefact.stem}.{key}.resume")
-
-
-def forget(artefact: Path) -> None:
-    """Remove saved blocks, also those of attacks with another configuration, once the artefact is there."""
-    for folder in artefact.parent.glob(f".{artefact.stem}.*.resume"):
-        rmtree(folder, ignore_errors=True)
 
 
 def _write(folder: Path, blocks: list[tuple[slice, Records]]) -> None:

@@ -34,6 +34,8 @@ def chunks(features: Rows) -> Iterator[tuple[slice, np.ndarray]]:
 class ClassSums:
     """Sums of one layer's features by class, taken in some rows at a time: no more than them is in memory."""
 
+    GATHERED = "sums", "counts"
+
     def __init__(self, classes: int, width: int):
         self.sums = np.zeros((classes, width))
         self.counts = np.zeros(classes, np.int64)

@@ -91,9 +91,9 @@ class FeatureStream:
         return groups
 
     def read(
-        self, keys: Iterable[Key], see: Callable[[Key, slice, np.ndarray], None]
+        self, keys: Iterable[Key], see: Callable[[Key, slice, np.ndarray], None], start: int = 0
     ) -> Iterator[tuple[slice, np.ndarray]]:
-        """Run the network over all blocks; `see` each feature as soon as its layer has run, and yield the logits.
+        """Run the network over the blocks from row `start` on; `see` each feature once its layer has run; yield logits.
 
         Parameters
         ----------
@@ -120,8 +120,9 @@ class FeatureStream:
                 feature = POOLINGS[key.pooling](output)[: rows.stop - rows.start]
                 see(key, rows, feature.float().cpu().numpy())
 
+        waiting = [rows for rows in self.blocks if rows.start >= start]
         try:
-            yield from run_blocks(self.network, list(wanted), self.images, look, self.device, self.blocks)
+            yield from run_blocks(self.network, list(wanted), self.images, look, self.device, waiting)
         except RuntimeError as error:
             if not is_out_of_memory(error):
                 raise

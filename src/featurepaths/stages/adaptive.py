@@ -14,7 +14,7 @@ from featurepaths.storage import RowWriter, create_hdf5, read_origin
 
 def main(arguments):
     from featurepaths.adaptive.run import adaptive_blocks
-    from featurepaths.attacks.resume import folder_of, forget, resuming
+    from featurepaths.attacks.resume import resuming
     from featurepaths.batches import blocks, extent
     from featurepaths.devices import device_name, use_device
     from featurepaths.progress import progress
@@ -28,7 +28,7 @@ def main(arguments):
     origin = command.origin_of("adaptive", arguments, name, frozen.inputs_of(arguments))
     device = use_device(arguments.device, settings["torch_threads"])
     target, description, precision = frozen.load_target(arguments, device)
-    saved = folder_of(arguments.adaptive, f"{origin.digest}.{device_name(device).replace(' ', '-')}.{precision}")
+    saved = command.saved_beside(arguments.adaptive, origin.digest, device_name(device), precision)
     attack_name = read_origin(arguments.attack).name.rpartition(".")[2]
     with (
         frozen.open_images(arguments.data, arguments.attack, settings["images"]) as (images, examples),
@@ -60,7 +60,7 @@ def main(arguments):
         with closing(resuming(attack, mine, saved)) as attacked:
             for rows, records in progress(attacked, "adaptive attacks", len(mine), "blocks of 64"):
                 write(rows, records)
-    forget(arguments.adaptive)
+    command.forget_saved(arguments.adaptive)
     if arguments.shard is None:
         command.remove_shards(arguments.adaptive)
 

@@ -20,7 +20,7 @@ from featurepaths.storage import RowWriter, create_hdf5
 
 
 def main(arguments):
-    from featurepaths.attacks.resume import folder_of, forget, resuming
+    from featurepaths.attacks.resume import resuming
     from featurepaths.batches import blocks, extent
     from featurepaths.devices import device_name, use_device
     from featurepaths.networks.checkpoint import load_checkpoint
@@ -44,7 +44,7 @@ def main(arguments):
     elif not from_file:
         search = zoo(settings, network, device)
     # Not an output of the rule, so that Snakemake leaves it when the job is killed. It belongs to this arithmetic only.
-    saved = folder_of(arguments.adversarial, f"{origin.digest}.{device_name(device).replace(' ', '-')}.{precision}")
+    saved = command.saved_beside(arguments.adversarial, origin.digest, device_name(device), precision)
     with ExitStack() as stack:
         limit = None if from_file else settings["images"]
         data = stack.enter_context(open_split(arguments.data, arguments.split, limit))
@@ -60,7 +60,7 @@ def main(arguments):
             for rows, records in progress(attacked, "attack", len(mine), "blocks of 64"):
                 write(rows, records)
         tell(file)
-    forget(arguments.adversarial)
+    command.forget_saved(arguments.adversarial)
     if arguments.shard is None:
         command.remove_shards(arguments.adversarial)
 

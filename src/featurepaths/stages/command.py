@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 from shutil import rmtree
-from typing import Any
+from typing import Any, NoReturn
 
 from threadpoolctl import threadpool_limits
 
@@ -89,6 +89,20 @@ def remove_shards(artefact: Path) -> None:
     rmtree(shards_of(artefact), ignore_errors=True)
 
 
+def saved_beside(artefact: Path, *key: str) -> Path:
+    """Return where what is under way is saved: beside its artefact, under a name that is no output's.
+
+    Its digest, device and arithmetic are its `key`: what one began another does not go on with.
+    """
+    return artefact.with_name(f".{artefact.stem}.{'.'.join(key).replace(' ', '-')}.resume")
+
+
+def forget_saved(artefact: Path) -> None:
+    """Remove what was saved on the way, also with another configuration, once the artefact is there."""
+    for folder in artefact.parent.glob(f".{artefact.stem}.*.resume"):
+        rmtree(folder, ignore_errors=True)
+
+
 def origin_of(stage: str, arguments: argparse.Namespace, name: str, inputs: Iterable[Path]) -> Origin:
     """Return the origin of what a stage makes from `inputs`, which must belong together and be the expected ones.
 
@@ -144,6 +158,12 @@ def stop_requests() -> Iterator[Callable[[], int]]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def end_by(number: int) -> NoReturn:
+    """End a stage that was asked to stop by a signal and has saved its state."""
+    print(f"Stopped by signal {number}. The state is saved: run again to go on.", flush=True)
+    sys.exit(128 + number)
 
 
 def run(main: Callable[[argparse.Namespace], None], made: argparse.ArgumentParser) -> None:

@@ -14,7 +14,7 @@ from featurepaths.storage import descend, open_hdf5, read_origin, write_json
 
 def main(arguments):
     from featurepaths.adaptive.controls import control_blocks, summarise
-    from featurepaths.attacks.resume import folder_of, forget, resuming
+    from featurepaths.attacks.resume import resuming
     from featurepaths.batches import blocks
     from featurepaths.devices import device_name, use_device
     from featurepaths.progress import progress
@@ -33,7 +33,7 @@ def main(arguments):
     multiples = command.fractions(settings["multiples"])
     budgets = [(iterations, 0) for iterations in settings["growing_iterations"]]
     budgets += [(settings["growing_iterations"][-1], restart) for restart in range(1, settings["restarts"] + 1)]
-    saved = folder_of(arguments.controls, f"{origin.digest}.{device_name(device).replace(' ', '-')}.{precision}")
+    saved = command.saved_beside(arguments.controls, origin.digest, device_name(device), precision)
     with ExitStack() as stack:
         images, _ = stack.enter_context(frozen.open_images(arguments.data, arguments.adaptive, settings["images"]))
         transferred = None
@@ -73,7 +73,7 @@ def main(arguments):
         source=None if arguments.transfer is None else arguments.transfer.parts[-3],
     )
     write_json(arguments.controls, content, origin)
-    forget(arguments.controls)
+    command.forget_saved(arguments.controls)
 
 
 def parser():

@@ -1,6 +1,7 @@
 """Streamed classes: a network and the training images -> centroids (eq. 1) and collapse metrics, without feature dumps.
 
-The network runs over the images twice: for the class means, then for what is measured against them.
+The network runs over the images twice: for the class means, then for what is measured against them. Killed and started
+again, it goes on from what it saves every 45 seconds beside the centroids.
 """
 
 from contextlib import ExitStack
@@ -37,6 +38,8 @@ def main(arguments):
     device = use_device(arguments.device, arguments.settings["torch_threads"])
     network, description = load_checkpoint(arguments.checkpoint, device)
     layers = [layer["name"] for layer in description["layers"]]
+    first = poolings[0]
+    saved = command.saved_beside(outputs["centroids"][first], origins["centroids", first].digest, device_name(device))
     collapse = {}
     with ExitStack() as stack:
         files = {
@@ -48,39 +51,38 @@ def main(arguments):
         for file in files.values():
             file["counts"] = np.bincount(labels, minlength=stream.classes)
             file.attrs["device"] = device_name(device)
-        for keys in stream.passes():
-            collapse |= measure(stream, keys, labels, files)
+        for number, keys in enumerate(stream.passes()):
+            collapse |= measure(stream, keys, labels, files, saved / f"{number}")
     for pooling, path in outputs["collapse"].items():
         measured = [{"layer": key.layer, **found} for key, found in sorted(collapse.items()) if key.pooling == pooling]
         write_json(path, {"layers": measured}, origins["collapse", pooling])
+    command.forget_saved(outputs["centroids"][first])
 
 
-def measure(stream, keys, labels, files):
+def measure(stream, keys, labels, files, saved):
     """Write the centroids of some layers, and return their collapse metrics."""
     from featurepaths.collapse import CollapseMeter
     from featurepaths.paths.similarity import ClassSums, centroids_of
 
     sums = {key: ClassSums(stream.classes, stream.widths[key]) for key in keys}
-    gather(stream, sums, labels, "class means")
+    read(stream, sums, labels, "class means", saved.with_suffix(".means.npz"))
     meters = {}
     for key in keys:
         of_classes = sums.pop(key)
         means = of_classes.means()
         files[key.pooling][key.name] = centroids_of(means)
         meters[key] = CollapseMeter(means, of_classes.counts)
-    gather(stream, meters, labels, "collapse metrics")
+    read(stream, meters, labels, "collapse metrics", saved.with_suffix(".collapse.npz"))
     return {key: asdict(meter.result()) for key, meter in meters.items()}
 
 
-def gather(stream, gatherers, labels, what):
-    """Run the network over all images once, and add the features of each of some keys to what gathers them."""
-    from featurepaths.progress import progress
+def read(stream, gatherers, labels, what, saved):
+    """Gather something of all images; stopped by a signal, end here."""
+    from featurepaths.paths.gather import gather
 
-    def see(key, rows, features):
-        gatherers[key].add(features, labels[rows])
-
-    for _ in progress(stream.read(gatherers, see), what, len(stream.blocks), "blocks of 64"):
-        pass
+    with command.stop_requests() as stop:
+        if not gather(stream, gatherers, labels, what, saved, stop):
+            command.end_by(stop())
 
 
 def parser():

@@ -4,7 +4,6 @@ Killed and started again, it goes on from a state that it saves every 45 seconds
 """
 
 import csv
-import sys
 from dataclasses import asdict
 from pathlib import Path
 
@@ -61,8 +60,7 @@ def main(arguments):
             print(", ".join(f"{name} {value:.6g}" for name, value in records[-1].items()), flush=True)
             del records[-1]["images_per_second"]  # so that the table is the same whenever it is made
         if stop() and len(records) < options["epochs"]:
-            print(f"Stopped by signal {stop()}. The state is saved: run again to go on.", flush=True)
-            sys.exit(128 + stop())
+            command.end_by(stop())
         _, height, width, channels = data.shape
     check_finite(network, "Training diverged: a weight is not a finite number, in")
     with atomic(arguments.training) as temporary, temporary.open("w", newline="") as file:

@@ -1,0 +1,118 @@
+"""Passes over streamed features that are stopped and gone on with, against passes that are not."""
+
+import numpy as np
+import pytest
+
+from featurepaths.collapse import CollapseMeter
+from featurepaths.paths import gather as gathering
+from featurepaths.paths.gather import gather
+from featurepaths.paths.similarity import ClassSums
+from featurepaths.paths.stream import FeatureStream
+from tests.paths.test_stream import network_and_images
+
+COUNT, CLASSES = 300, 3
+LABELS = np.arange(COUNT) % CLASSES
+
+
+@pytest.fixture(scope="module")
+def stream():
+    network, images = network_and_images(COUNT, CLASSES)
+    return FeatureStream(network, network.layer_names, images, ["mean"])
+
+
+def sums_of(stream):
+    return {key: ClassSums(stream.classes, width) for key, width in stream.widths.items()}
+
+
+def meters_of(stream):
+    chance = np.random.default_rng(0)
+    counts = np.bincount(LABELS)
+    return {
+        key: CollapseMeter(chance.normal(size=(stream.classes, width)), counts) for key, width in stream.widths.items()
+    }
+
+
+def gathered(gatherers):
+    return {(key, name): np.asarray(getattr(found, name)).tobytes()
+            for key, found in gatherers.items() for name in found.GATHERED}  # fmt: skip
+
+
+def stop_after(blocks):
+    asked = iter([False] * (blocks - 1))
+    return lambda: next(asked, True)
+
+
+@pytest.fixture(scope="module", params=[sums_of, meters_of])
+def undisturbed(request, stream, tmp_path_factory):
+    """What makes gatherers, and what they hold in the end."""
+    whole = request.param(stream)
+    assert gather(stream, whole, LABELS, "test", tmp_path_factory.mktemp("whole") / "saved.npz")
+    return request.param, gathered(whole)
+
+
+@pytest.mark.parametrize("blocks", [1, 3, 5])
+def test_a_pass_goes_on_where_it_was_stopped(stream, undisturbed, tmp_path, blocks, capsys):
+    make, expected = undisturbed
+    saved = tmp_path / "folder/saved.npz"
+    stopped = make(stream)
+    assert not gather(stream, stopped, LABELS, "test", saved, stop_after(blocks))
+    assert (gathered(stopped) == expected) == (blocks == 5), "what is left after 5 of 5 blocks is nothing"
+    resumed = make(stream)
+    assert gather(stream, resumed, LABELS, "test", saved)
+    assert f"resumed after {min(blocks * 64, COUNT)} of {COUNT} images" in capsys.readouterr().out
+    assert gathered(resumed) == expected
+
+
+def test_a_killed_pass_goes_on_from_what_it_saved_on_the_way(stream, undisturbed, tmp_path, monkeypatch, capsys):
+    make, expected = undisturbed
+    saved, rest = tmp_path / "saved.npz", []
+    monkeypatch.setattr(gathering, "SECONDS_BETWEEN_SAVES", 0)
+
+    def killed():
+        rest.append(None)
+        if len(rest) == 4:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        gather(stream, make(stream), LABELS, "test", saved, killed)
+    resumed = make(stream)
+    assert gather(stream, resumed, LABELS, "test", saved)
+    assert f"resumed after {3 * 64} of" in capsys.readouterr().out
+    assert gathered(resumed) == expected
+
+
+def test_what_is_damaged_is_not_taken_up_or_is_as_it_was(stream, undisturbed, tmp_path, capsys):
+    make, expected = undisturbed
+    saved = tmp_path / "saved.npz"
+    assert not gather(stream, make(stream), LABELS, "test", saved, stop_after(2))
+    whole, chance = saved.read_bytes(), np.random.default_rng(0)
+    for place in chance.integers(0, len(whole), 10):
+        flipped = whole[:place] + bytes([whole[place] ^ (1 << chance.integers(8))]) + whole[place + 1 :]
+        for damaged in (whole[:place], flipped):
+            saved.write_bytes(damaged)
+            resumed = make(stream)
+            assert gather(stream, resumed, LABELS, "test", saved)
+            assert gathered(resumed) == expected
+    assert capsys.readouterr().out.count("resumed") < 10
+
+
+def test_what_is_of_other_features_or_blocks_is_not_taken_up(stream, tmp_path, capsys):
+    saved = tmp_path / "saved.npz"
+    some = dict(list(sums_of(stream).items())[:2])
+    assert not gather(stream, some, LABELS, "test", saved, stop_after(2))
+    whole = sums_of(stream)
+    assert gather(stream, whole, LABELS, "test", saved)
+    assert "resumed" not in capsys.readouterr().out
+
+    fewer = FeatureStream(stream.network, stream.layers, stream.images[:100], ["mean"])
+    assert gather(fewer, sums_of(fewer), LABELS[:100], "test", saved)
+    assert "resumed" not in capsys.readouterr().out
+
+
+def test_a_full_disk_does_not_end_the_pass(stream, undisturbed, tmp_path, capsys):
+    make, expected = undisturbed
+    (tmp_path / "folder").write_text("a file in the folder's place")
+    whole = make(stream)
+    assert gather(stream, whole, LABELS, "test", tmp_path / "folder/saved.npz")
+    assert gathered(whole) == expected
+    assert "could not be saved" in capsys.readouterr().out
