@@ -234,6 +234,9 @@ def test_a_training_that_the_cluster_ends_goes_on_where_it_was(tmp_path, undistu
     job = running("train")
     if how == "requeue":
         cluster.run("scontrol", "requeue", str(job))
+        state = ["squeue", "-h", "-j", str(job), "-o", "%T"]
+        cluster.wait_for("the requeued job", lambda: cluster.said(*state).strip() == "PENDING")
+        cluster.run("scontrol", "update", f"JobId={job}", "StartTime=now")  # SLURM would let it wait for two minutes
     else:
         cluster.run("scancel", str(job))
     if how == "scancel and SIGINT":  # the user gives up, and comes back
