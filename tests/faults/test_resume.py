@@ -122,7 +122,7 @@ def test_an_attack_that_was_killed_goes_on_where_it_was(tiny, tmp_path, end):
 
 @pytest.mark.parametrize("saves", [3, 25])  # during the class means, and during what is measured against them
 @pytest.mark.parametrize("end", ["SIGKILL", "SIGTERM"])
-def test_streamed_classes_that_were_stopped_go_on_where_they_were(tiny, tmp_path, end, saves):
+def test_streamed_classes_that_were_stopped_go_on_where_they_were(tiny, tmp_path, end, saves, faults):
     made = {"centroids": ["flatten.h5", "mean.h5"], "collapse": ["flatten.json", "mean.json"]}
 
     def words(folder):
@@ -146,3 +146,4 @@ def test_streamed_classes_that_were_stopped_go_on_where_they_were(tiny, tmp_path
     assert collapse == (saves == 25)
     assert contents(tmp_path / "stopped") == contents(tmp_path / "undisturbed")
     assert list((tmp_path / "stopped").glob(".*.resume")) == []
+    faults(f"{end} of stage streamed_classes", 1, "goes on where it was; same bytes in the end")
