@@ -42,6 +42,7 @@ class CollapseMeter:
     """
 
     GATHERED = "within", "nearest", "count"
+    """All that `add` changes: see `featurepaths.paths.gather`."""
 
     def __init__(self, means: np.ndarray, counts: np.ndarray):
         classes = len(means)

@@ -29,7 +29,7 @@ def save_and_signal(*arguments):
     left[0] -= 1
     if left[0] == 0:
         os.kill(os.getpid(), signal.{signal})
-module.{save}, module.SECONDS_BETWEEN_SAVES = save_and_signal, 0
+module.{save}, module.SECONDS_BETWEEN_SAVES, module.SHARE_OF_SAVES = save_and_signal, 0, float("inf")
 runpy.run_module("featurepaths.stages.{stage}", run_name="__main__")
 """
 """A stage that sends itself a signal when it has saved what it does some times, which it does after every block."""
@@ -120,7 +120,8 @@ def test_an_attack_that_was_killed_goes_on_where_it_was(tiny, tmp_path, end):
     assert (tmp_path / "test.apgd.h5").read_bytes() == (run / "attacks/test.apgd.h5").read_bytes()
 
 
-@pytest.mark.parametrize("saves", [3, 25])  # during the class means, and during what is measured against them
+# during the class means, in their last save, and during what is measured against them
+@pytest.mark.parametrize("saves", [3, 23, 25])
 @pytest.mark.parametrize("end", ["SIGKILL", "SIGTERM"])
 def test_streamed_classes_that_were_stopped_go_on_where_they_were(tiny, tmp_path, end, saves, faults):
     made = {"centroids": ["flatten.h5", "mean.h5"], "collapse": ["flatten.json", "mean.json"]}
@@ -137,7 +138,7 @@ def test_streamed_classes_that_were_stopped_go_on_where_they_were(tiny, tmp_path
     stopped = process(SIGNAL_AFTER_SAVES.format(saves=saves, signal=end, **names), words(tmp_path / "stopped"))
     text, _ = stopped.communicate()
     assert stopped.returncode == {"SIGKILL": -signal.SIGKILL, "SIGTERM": 128 + signal.SIGTERM}[end], text
-    assert ("The state is saved" in text) == (end == "SIGTERM")
+    assert ("Stopped by signal 15" in text) == (end == "SIGTERM")
     assert [path.name for path in (tmp_path / "stopped").glob("[!.]*")] == []
     last = stage("streamed_classes", *words(tmp_path / "stopped"))
     assert last.returncode == 0, last.stderr

@@ -33,8 +33,9 @@ def meters_of(stream):
 
 
 def gathered(gatherers):
-    return {(key, name): np.asarray(getattr(found, name)).tobytes()
-            for key, found in gatherers.items() for name in found.GATHERED}  # fmt: skip
+    """All that gatherers hold, whatever they say that changes."""
+    return {(key, name): np.asarray(value).tobytes() for key, found in gatherers.items()
+            for name, value in vars(found).items()}  # fmt: skip
 
 
 def stop_after(blocks):
@@ -46,7 +47,7 @@ def stop_after(blocks):
 def undisturbed(request, stream, tmp_path_factory):
     """What makes gatherers, and what they hold in the end."""
     whole = request.param(stream)
-    assert gather(stream, whole, LABELS, "test", tmp_path_factory.mktemp("whole") / "saved.npz")
+    gather(stream, whole, LABELS, "test", tmp_path_factory.mktemp("whole") / "saved.npz")
     return request.param, gathered(whole)
 
 
@@ -55,10 +56,10 @@ def test_a_pass_goes_on_where_it_was_stopped(stream, undisturbed, tmp_path, bloc
     make, expected = undisturbed
     saved = tmp_path / "folder/saved.npz"
     stopped = make(stream)
-    assert not gather(stream, stopped, LABELS, "test", saved, stop_after(blocks))
+    gather(stream, stopped, LABELS, "test", saved, stop_after(blocks))
     assert (gathered(stopped) == expected) == (blocks == 5), "what is left after 5 of 5 blocks is nothing"
     resumed = make(stream)
-    assert gather(stream, resumed, LABELS, "test", saved)
+    gather(stream, resumed, LABELS, "test", saved)
     assert f"resumed after {min(blocks * 64, COUNT)} of {COUNT} images" in capsys.readouterr().out
     assert gathered(resumed) == expected
 
@@ -67,6 +68,7 @@ def test_a_killed_pass_goes_on_from_what_it_saved_on_the_way(stream, undisturbed
     make, expected = undisturbed
     saved, rest = tmp_path / "saved.npz", []
     monkeypatch.setattr(gathering, "SECONDS_BETWEEN_SAVES", 0)
+    monkeypatch.setattr(gathering, "SHARE_OF_SAVES", np.inf)
 
     def killed():
         rest.append(None)
@@ -76,36 +78,35 @@ def test_a_killed_pass_goes_on_from_what_it_saved_on_the_way(stream, undisturbed
     with pytest.raises(KeyboardInterrupt):
         gather(stream, make(stream), LABELS, "test", saved, killed)
     resumed = make(stream)
-    assert gather(stream, resumed, LABELS, "test", saved)
+    gather(stream, resumed, LABELS, "test", saved)
     assert f"resumed after {3 * 64} of" in capsys.readouterr().out
     assert gathered(resumed) == expected
 
 
-def test_what_is_damaged_is_not_taken_up_or_is_as_it_was(stream, undisturbed, tmp_path, capsys):
+def test_what_is_damaged_is_not_taken_up(stream, undisturbed, tmp_path, capsys):
     make, expected = undisturbed
     saved = tmp_path / "saved.npz"
-    assert not gather(stream, make(stream), LABELS, "test", saved, stop_after(2))
-    whole, chance = saved.read_bytes(), np.random.default_rng(0)
-    for place in chance.integers(0, len(whole), 10):
-        flipped = whole[:place] + bytes([whole[place] ^ (1 << chance.integers(8))]) + whole[place + 1 :]
-        for damaged in (whole[:place], flipped):
-            saved.write_bytes(damaged)
-            resumed = make(stream)
-            assert gather(stream, resumed, LABELS, "test", saved)
-            assert gathered(resumed) == expected
-    assert capsys.readouterr().out.count("resumed") < 10
+    gather(stream, make(stream), LABELS, "test", saved, stop_after(2))
+    whole = saved.read_bytes()
+    saved.write_bytes(whole[: len(whole) // 2])
+    resumed = make(stream)
+    gather(stream, resumed, LABELS, "test", saved)
+    told = capsys.readouterr().out
+    assert "saved.npz cannot be read" in told
+    assert "resumed" not in told
+    assert gathered(resumed) == expected
 
 
 def test_what_is_of_other_features_or_blocks_is_not_taken_up(stream, tmp_path, capsys):
     saved = tmp_path / "saved.npz"
     some = dict(list(sums_of(stream).items())[:2])
-    assert not gather(stream, some, LABELS, "test", saved, stop_after(2))
+    gather(stream, some, LABELS, "test", saved, stop_after(2))
     whole = sums_of(stream)
-    assert gather(stream, whole, LABELS, "test", saved)
+    gather(stream, whole, LABELS, "test", saved)
     assert "resumed" not in capsys.readouterr().out
 
     fewer = FeatureStream(stream.network, stream.layers, stream.images[:100], ["mean"])
-    assert gather(fewer, sums_of(fewer), LABELS[:100], "test", saved)
+    gather(fewer, sums_of(fewer), LABELS[:100], "test", saved)
     assert "resumed" not in capsys.readouterr().out
 
 
@@ -113,6 +114,6 @@ def test_a_full_disk_does_not_end_the_pass(stream, undisturbed, tmp_path, capsys
     make, expected = undisturbed
     (tmp_path / "folder").write_text("a file in the folder's place")
     whole = make(stream)
-    assert gather(stream, whole, LABELS, "test", tmp_path / "folder/saved.npz")
+    gather(stream, whole, LABELS, "test", tmp_path / "folder/saved.npz")
     assert gathered(whole) == expected
     assert "could not be saved" in capsys.readouterr().out

@@ -1,23 +1,17 @@
 """Attacked blocks on the disk, so that an attack that was killed goes on where it was."""
 
 import time
-import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 
 from featurepaths.batches import halving, joined
-from featurepaths.errors import FeaturePathsError
-from featurepaths.storage import atomic
+from featurepaths.saved import SECONDS_BETWEEN_SAVES, load_arrays, save_arrays
 
-SECONDS_BETWEEN_SAVES = 45.0
 UNSAVED_BYTES = 2**24
 """At the latest when so much has been found blocks are saved, so that no number of images fills the memory."""
 Records = Mapping[str, np.ndarray]
-UNREADABLE = (OSError, ValueError, EOFError, zipfile.BadZipFile)
-"""What NumPy raises for a file that is not whole."""
 
 
 def resuming(
@@ -65,22 +59,16 @@ def resuming(
 
 
 def _write(folder: Path, blocks: list[tuple[slice, Records]]) -> None:
-    """Save blocks in a file that is called after their first row, and let go of them; it is no error if that fails."""
+    """Save blocks in a file that is called after their first row, and let go of them."""
     arrays = {f"{number}/{name}": values for number, (_, block) in enumerate(blocks) for name, values in block.items()}
-    try:
-        with atomic(folder / f"{blocks[0][0].start}.npz") as temporary:
-            np.savez(temporary, **arrays)
-    except (FeaturePathsError, OSError) as error:
-        print(f"The blocks attacked so far could not be saved: {error}", flush=True)
+    save_arrays(folder / f"{blocks[0][0].start}.npz", arrays)
     blocks.clear()
 
 
 def _read(path: Path) -> list[Records]:
     """Return the blocks of a file in their order, none if it is not there or not whole."""
     blocks: dict[int, dict[str, np.ndarray]] = {}
-    with suppress(*UNREADABLE), np.load(path, allow_pickle=False) as file:
-        for key in file.files:
-            number, _, name = key.partition("/")
-            blocks.setdefault(int(number), {})[name] = file[key]
-        return [blocks[number] for number in sorted(blocks)]
-    return []
+    for key, values in load_arrays(path).items():
+        number, _, name = key.partition("/")
+        blocks.setdefault(int(number), {})[name] = values
+    return [blocks[number] for number in sorted(blocks)]

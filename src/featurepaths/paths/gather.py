@@ -1,21 +1,18 @@
 """One pass over images whose features are streamed, saved on the disk so that it goes on where it was stopped."""
 
 import time
-import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import ClassVar, Protocol
 
 import numpy as np
 
-from featurepaths.errors import FeaturePathsError
 from featurepaths.paths.stream import FeatureStream, Key
 from featurepaths.progress import progress
-from featurepaths.storage import atomic
+from featurepaths.saved import SECONDS_BETWEEN_SAVES, load_arrays, save_arrays
 
-SECONDS_BETWEEN_SAVES = 45.0
-UNREADABLE = (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile)
-"""What NumPy raises for a file that is not whole."""
+SHARE_OF_SAVES = 1 / 20
+"""No more of a pass's time than that is spent on saving before its end: what is gathered may be gigabytes."""
 
 
 class Gatherer(Protocol):
@@ -34,7 +31,7 @@ def gather(
     what: str,
     saved: Path,
     stop: Callable[[], object] = lambda: False,
-) -> bool:
+) -> None:
     """Run the network over all images once, and add the features of each key to what gathers them.
 
     Parameters
@@ -47,11 +44,7 @@ def gather(
         An npz file for what is gathered: taken up if it is there, written every 45 seconds, when stopped and in the
         end. It belongs to this pass alone.
     stop
-        Is asked after each block whether to stop.
-
-    Returns
-    -------
-    Whether the pass was finished, and not stopped.
+        Is asked after each block whether to leave the rest for another time.
     """
     done = _load(saved, gatherers, stream)
     if done:
@@ -60,41 +53,39 @@ def gather(
     def see(key: Key, rows: slice, features: np.ndarray) -> None:
         gatherers[key].add(features, labels[rows])
 
-    waiting = sum(rows.start >= done for rows in stream.blocks)
-    since = time.monotonic()
-    for rows, _ in progress(stream.read(gatherers, see, done), what, waiting, "blocks of 64"):
-        stopping = stop()
-        if stopping or rows.stop == len(labels) or time.monotonic() - since >= SECONDS_BETWEEN_SAVES:
+    since, took = time.monotonic(), 0.0
+    for rows, _ in progress(stream.read(gatherers, see, done), what, len(stream.blocks_from(done)), "blocks of 64"):
+        stopping, seconds = stop(), time.monotonic() - since
+        due = seconds >= SECONDS_BETWEEN_SAVES and seconds * SHARE_OF_SAVES >= took
+        if stopping or due or rows.stop == len(labels):
+            began = time.monotonic()
             _save(saved, gatherers, rows.stop)
             since = time.monotonic()
+            took = since - began
         if stopping:
-            return False
-    return True
+            return
 
 
 def _save(path: Path, gatherers: Mapping[Key, Gatherer], done: int) -> None:
-    """Write what was gathered of the first `done` images; it is no error if that fails."""
-    arrays = {f"{key.pooling}/{key.layer}/{name}": getattr(gatherer, name)
-              for key, gatherer in gatherers.items() for name in gatherer.GATHERED}  # fmt: skip
-    try:
-        with atomic(path) as temporary:
-            np.savez(temporary, done=done, **arrays)
-    except (FeaturePathsError, OSError) as error:
-        print(f"What was gathered so far could not be saved: {error}", flush=True)
+    """Save what was gathered of the first `done` images."""
+    found = {_name(key, name): getattr(gatherers[key], name) for key in gatherers for name in gatherers[key].GATHERED}
+    save_arrays(path, {"done": np.array(done), **found})
 
 
 def _load(path: Path, gatherers: Mapping[Key, Gatherer], stream: FeatureStream) -> int:
-    """Take up what was saved, and return of how many images it is: none if it is not there, not whole, or of others."""
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            found = {key: {name: file[f"{key.pooling}/{key.layer}/{name}"] for name in gatherer.GATHERED}
-                     for key, gatherer in gatherers.items()}  # fmt: skip
-            done = int(file["done"])
-    except UNREADABLE:
+    """Take up what was saved, and return of how many images it is: 0 if there is nothing, or if it is of others."""
+    found = load_arrays(path)
+    names = {(key, name): _name(key, name) for key in gatherers for name in gatherers[key].GATHERED}
+    if found.keys() != {"done", *names.values()}:
         return 0
-    if done not in {rows.stop for rows in stream.blocks}:  # blocks were cut otherwise
+    done = int(found["done"])
+    if done not in {rows.stop for rows in stream.blocks}:  # where a GPU's memory holds more now than it did then
         return 0
-    for key, gatherer in gatherers.items():
-        for name, values in found[key].items():
-            setattr(gatherer, name, values[()])
+    for (key, name), saved_as in names.items():
+        setattr(gatherers[key], name, found[saved_as][()])
     return done
+
+
+def _name(key: Key, name: str) -> str:
+    """Return what the file calls something that is gathered of a feature."""
+    return f"{key.pooling}/{key.layer}/{name}"

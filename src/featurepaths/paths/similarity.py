@@ -35,6 +35,7 @@ class ClassSums:
     """Sums of one layer's features by class, taken in some rows at a time: no more than them is in memory."""
 
     GATHERED = "sums", "counts"
+    """All that `add` changes: see `featurepaths.paths.gather`."""
 
     def __init__(self, classes: int, width: int):
         self.sums = np.zeros((classes, width))

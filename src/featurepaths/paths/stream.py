@@ -90,6 +90,10 @@ class FeatureStream:
             room -= self.classes * width
         return groups
 
+    def blocks_from(self, start: int) -> list[slice]:
+        """Return the blocks that begin at row `start` or later."""
+        return [rows for rows in self.blocks if rows.start >= start]
+
     def read(
         self, keys: Iterable[Key], see: Callable[[Key, slice, np.ndarray], None], start: int = 0
     ) -> Iterator[tuple[slice, np.ndarray]]:
@@ -120,9 +124,9 @@ class FeatureStream:
                 feature = POOLINGS[key.pooling](output)[: rows.stop - rows.start]
                 see(key, rows, feature.float().cpu().numpy())
 
-        waiting = [rows for rows in self.blocks if rows.start >= start]
         try:
-            yield from run_blocks(self.network, list(wanted), self.images, look, self.device, waiting)
+            chosen = self.blocks_from(start)
+            yield from run_blocks(self.network, list(wanted), self.images, look, self.device, chosen)
         except RuntimeError as error:
             if not is_out_of_memory(error):
                 raise

@@ -161,8 +161,8 @@ def stop_requests() -> Iterator[Callable[[], int]]:
 
 
 def end_by(number: int) -> NoReturn:
-    """End a stage that was asked to stop by a signal and has saved its state."""
-    print(f"Stopped by signal {number}. The state is saved: run again to go on.", flush=True)
+    """End a stage that was asked to stop by a signal, and has saved what it could."""
+    print(f"Stopped by signal {number}. Run again to go on from what is saved.", flush=True)
     sys.exit(128 + number)
 
 

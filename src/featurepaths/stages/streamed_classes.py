@@ -52,7 +52,7 @@ def main(arguments):
             file["counts"] = np.bincount(labels, minlength=stream.classes)
             file.attrs["device"] = device_name(device)
         for number, keys in enumerate(stream.passes()):
-            collapse |= measure(stream, keys, labels, files, saved / f"{number}")
+            collapse |= measure(stream, keys, labels, files, saved / str(number))
     for pooling, path in outputs["collapse"].items():
         measured = [{"layer": key.layer, **found} for key, found in sorted(collapse.items()) if key.pooling == pooling]
         write_json(path, {"layers": measured}, origins["collapse", pooling])
@@ -60,28 +60,29 @@ def main(arguments):
 
 
 def measure(stream, keys, labels, files, saved):
-    """Write the centroids of some layers, and return their collapse metrics."""
+    """Write the centroids of some layers, and return their collapse metrics; `saved` is a folder of these alone."""
     from featurepaths.collapse import CollapseMeter
     from featurepaths.paths.similarity import ClassSums, centroids_of
 
     sums = {key: ClassSums(stream.classes, stream.widths[key]) for key in keys}
-    read(stream, sums, labels, "class means", saved.with_suffix(".means.npz"))
+    gather_or_end(stream, sums, labels, "class means", saved / "means.npz")
     meters = {}
     for key in keys:
         of_classes = sums.pop(key)
         means = of_classes.means()
         files[key.pooling][key.name] = centroids_of(means)
         meters[key] = CollapseMeter(means, of_classes.counts)
-    read(stream, meters, labels, "collapse metrics", saved.with_suffix(".collapse.npz"))
+    gather_or_end(stream, meters, labels, "collapse metrics", saved / "collapse.npz")
     return {key: asdict(meter.result()) for key, meter in meters.items()}
 
 
-def read(stream, gatherers, labels, what, saved):
-    """Gather something of all images; stopped by a signal, end here."""
+def gather_or_end(stream, gatherers, labels, what, saved):
+    """Gather something of all images; end here if a signal asked for it, whatever it came in the middle of."""
     from featurepaths.paths.gather import gather
 
     with command.stop_requests() as stop:
-        if not gather(stream, gatherers, labels, what, saved, stop):
+        gather(stream, gatherers, labels, what, saved, stop)
+        if stop():
             command.end_by(stop())
 
 

@@ -13,12 +13,11 @@ from featurepaths.batches import is_out_of_memory
 from featurepaths.errors import FeaturePathsError
 from featurepaths.networks.precision import InPrecision
 from featurepaths.progress import progress
+from featurepaths.saved import SECONDS_BETWEEN_SAVES
 from featurepaths.training.adversary import pgd, single_step
 from featurepaths.training.augment import crop_flip
 from featurepaths.training.images import TrainingImages
 from featurepaths.training.state import Epoch, TrainingState
-
-SECONDS_BETWEEN_SAVES = 45.0
 
 
 def train(
