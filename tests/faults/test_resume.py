@@ -12,7 +12,7 @@ from featurepaths.config import read_experiment
 from featurepaths.plan import Plan
 from tests.conftest import TINY
 from tests.faults.test_kills import contents
-from tests.stages.by_hand import stage
+from tests.stages.by_hand import options, stage
 
 SAVE_OFTEN = """
 import runpy
@@ -36,9 +36,8 @@ runpy.run_module("featurepaths.stages.{stage}", run_name="__main__")
 
 
 def start(folder, data, params):
-    arguments = ["--settings", params["settings"], "--digest", params["digest"], "--device", "cpu", "--data", data]
-    arguments += ["--checkpoint", folder / "checkpoint.safetensors", "--training", folder / "training.csv"]
-    return process(SAVE_OFTEN, arguments)
+    files = {"checkpoint": folder / "checkpoint.safetensors", "training": folder / "training.csv"}
+    return process(SAVE_OFTEN, options(params, device="cpu", data=data, **files))
 
 
 def process(code, arguments):
@@ -103,9 +102,8 @@ def test_the_state_of_another_configuration_is_not_taken_up(tiny, tmp_path):
 def test_an_attack_that_was_killed_goes_on_where_it_was(tiny, tmp_path, end):
     params = Plan(read_experiment(TINY)).attack("small-standard-s0", "test", "apgd").params
     run = tiny.results / "small-standard-s0"
-    arguments = ["--settings", params["settings"], "--digest", params["digest"], "--device", "cpu", "--split", "test"]
-    arguments += ["--data", tiny.results / "data.h5", "--checkpoint", run / "checkpoint.safetensors"]
-    arguments += ["--adversarial", tmp_path / "test.apgd.h5"]
+    files = {"data": tiny.results / "data.h5", "checkpoint": run / "checkpoint.safetensors"}
+    arguments = options(params, device="cpu", split="test", adversarial=tmp_path / "test.apgd.h5", **files)
     names = {"module": "featurepaths.attacks.resume", "save": "_write", "stage": "attack"}
     stopped = process(SIGNAL_AFTER_SAVES.format(saves=1, signal=end, **names), arguments)
     text, _ = stopped.communicate()

@@ -10,9 +10,13 @@ def stage(name, *arguments):
 
 
 def command(name, params, **files):
-    """A stage's command line, with the settings and digest of the plan; of options, `_` stands for `-`."""
-    words = [sys.executable, "-m", f"featurepaths.stages.{name}"]
-    words += ["--settings", params["settings"], "--digest", params["digest"]]
+    """A stage's command line: see `options`."""
+    return [sys.executable, "-m", f"featurepaths.stages.{name}", *options(params, **files)]
+
+
+def options(params, **files):
+    """A stage's options, with the settings and digest of the plan; in names, `_` stands for `-`."""
+    words = ["--settings", params["settings"], "--digest", params["digest"]]
     for option, value in files.items():
         values = value if isinstance(value, list) else [value]
         words += [f"--{option.replace('_', '-')}", *map(str, values)]

@@ -267,6 +267,16 @@ def test_what_was_saved_on_the_way_is_removed_once_it_is_not_needed(tmp_path):
         ".train.apgd.one.resume",
     ):
         (tmp_path / name).mkdir()
+    for name in (
+        ".test.apgd.file.resume",
+        "..test.apgd.file.host-1.partial.resume",
+        "..test.apgd2.host-1.partial.resume",
+    ):
+        (tmp_path / name).touch()
     assert saved_beside(artefact, "one", "NVIDIA H100") == tmp_path / ".test.apgd.one.NVIDIA-H100.resume"
     forget_saved(artefact)
-    assert sorted(path.name for path in tmp_path.iterdir()) == [".test.apgd2.one.resume", ".train.apgd.one.resume"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "..test.apgd2.host-1.partial.resume",
+        ".test.apgd2.one.resume",
+        ".train.apgd.one.resume",
+    ]

@@ -68,24 +68,25 @@ def gather(
 
 def _save(path: Path, gatherers: Mapping[Key, Gatherer], done: int) -> None:
     """Save what was gathered of the first `done` images."""
-    found = {_name(key, name): getattr(gatherers[key], name) for key in gatherers for name in gatherers[key].GATHERED}
+    found = {called: getattr(*attribute) for called, attribute in _attributes(gatherers).items()}
     save_arrays(path, {"done": np.array(done), **found})
 
 
 def _load(path: Path, gatherers: Mapping[Key, Gatherer], stream: FeatureStream) -> int:
     """Take up what was saved, and return of how many images it is: 0 if there is nothing, or if it is of others."""
     found = load_arrays(path)
-    names = {(key, name): _name(key, name) for key in gatherers for name in gatherers[key].GATHERED}
-    if found.keys() != {"done", *names.values()}:
+    attributes = _attributes(gatherers)
+    if found.keys() != {"done", *attributes}:
         return 0
     done = int(found["done"])
     if done not in {rows.stop for rows in stream.blocks}:  # where a GPU's memory holds more now than it did then
         return 0
-    for (key, name), saved_as in names.items():
-        setattr(gatherers[key], name, found[saved_as][()])
+    for called, attribute in attributes.items():
+        setattr(*attribute, found[called][()])
     return done
 
 
-def _name(key: Key, name: str) -> str:
-    """Return what the file calls something that is gathered of a feature."""
-    return f"{key.pooling}/{key.layer}/{name}"
+def _attributes(gatherers: Mapping[Key, Gatherer]) -> dict[str, tuple[Gatherer, str]]:
+    """Return all that changes, gatherers with the names of their attributes, by what the file calls it."""
+    return {f"{key.pooling}/{key.layer}/{name}": (gatherer, name)
+            for key, gatherer in gatherers.items() for name in gatherer.GATHERED}  # fmt: skip

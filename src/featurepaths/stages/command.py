@@ -99,8 +99,12 @@ def saved_beside(artefact: Path, *key: str) -> Path:
 
 def forget_saved(artefact: Path) -> None:
     """Remove what was saved on the way, also with another configuration, once the artefact is there."""
-    for folder in artefact.parent.glob(f".{artefact.stem}.*.resume"):
-        rmtree(folder, ignore_errors=True)
+    for dots in (".", ".."):  # two: a single file, half-written (see `featurepaths.storage.atomic`)
+        for path in artefact.parent.glob(f"{dots}{artefact.stem}.*.resume"):
+            if path.is_dir():
+                rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
 
 
 def origin_of(stage: str, arguments: argparse.Namespace, name: str, inputs: Iterable[Path]) -> Origin:

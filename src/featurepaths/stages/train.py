@@ -28,8 +28,8 @@ def main(arguments):
     options = command.Settings(settings["training"])
     adversary = options["adversary"] and command.Settings(options["adversary"])
     precision = resolve_precision(options["precision"], device)
-    # Not an output of the rule, so that Snakemake leaves it when the job is killed. It belongs to this digest only.
-    resume = arguments.checkpoint.with_name(f".{arguments.checkpoint.stem}.{origin.digest}.resume")
+    # Not an output of the rule, so that Snakemake leaves it when the job is killed. It says of what arithmetic it is.
+    resume = command.saved_beside(arguments.checkpoint, origin.digest)
     with open_split(arguments.data, "train") as data, command.stop_requests() as stop:
         mean, std = normalisation(data)
         build = {**settings["model"], "classes": len(data.class_names), "mean": mean, "std": std}
@@ -77,8 +77,7 @@ def main(arguments):
     save_checkpoint(
         arguments.checkpoint, network, build, network.layer_names, (channels, height, width), origin, **notes
     )
-    for left in resume.parent.glob(f".*{arguments.checkpoint.stem}.*.resume"):
-        left.unlink(missing_ok=True)
+    command.forget_saved(arguments.checkpoint)
 
 
 def parser():
