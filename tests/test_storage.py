@@ -70,6 +70,21 @@ def test_a_full_disk_is_blamed_on_the_output_not_on_the_input(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["in.h5"]
 
 
+@pytest.mark.parametrize("error", [OSError(errno.ENOENT, "No such file"), OSError("can't retrieve stat info for file")])
+def test_a_folder_that_is_gone_is_named_however_the_error_says_so(tmp_path, error):
+    path = tmp_path / "out/a.h5"
+
+    def write():
+        with atomic(path):
+            path.parent.rmdir()
+            raise error
+
+    with pytest.raises(FeaturePathsError, match=r"out/a\.h5 cannot be written \(No such file or directory\)"):
+        write()
+    with pytest.raises(OSError, match=r"No such file|stat info"), atomic(path):  # the folder is there: it is another's
+        raise error
+
+
 def test_a_folder_that_cannot_be_made_is_named(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(FeaturePathsError, match=r"file/a\.json cannot be written"):

@@ -68,8 +68,9 @@ def atomic(path: Path) -> Iterator[Path]:
         raise
     except Exception as error:
         number = _error_number(error)
-        gone = number == errno.ENOENT and not path.parent.exists()
-        if number not in FAILED_WRITES and not gone:  # something else failed, such as reading an input
+        if number in (errno.ENOENT, None) and not path.parent.exists():  # HDF5 does not always say why
+            number = errno.ENOENT
+        elif number not in FAILED_WRITES:  # something else failed, such as reading an input
             raise
         raise FeaturePathsError(
             f"{path} cannot be written ({os.strerror(number)}). Nothing was left behind; make room or mend the folder, "
