@@ -20,3 +20,7 @@ rule check:
         "../envs/featurepaths.yaml"
     shell:
         "touch {output} > {log} 2>&1"
+
+
+onsuccess:
+    refuse_leftovers()

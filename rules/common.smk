@@ -236,7 +236,7 @@ def inputs(*made, shards=()):
     """
     read = {"shards": [one.shard(item) for one in made for item in shards]} if shards else made[0].inputs
     files = {name: [ancient(str(one.path)) for one in artefacts] for name, artefacts in read.items()}
-    if not all(artefact.up_to_date for artefact in made):
+    if any(forced(artefact) or not artefact.up_to_date for artefact in made):
         touch_out_of_date()
         return files | {"checked": CHECKED}
     return files | {"checked": CHECKED if any(map(missed, made)) else ancient(CHECKED)}
@@ -250,9 +250,37 @@ def asked():
 
 def missed(artefact):
     """Return whether the call that makes an artefact was asked for on the command line, and its files are missing."""
-    if not asked().isdisjoint({artefact.stage} | OTHER_RULES.get(artefact.stage, set())):
+    if not asked().isdisjoint(rules_of(artefact)):
         return not artefact.is_there
     return any(Path(name).parent == artefact.path.parent and not Path(name).exists() for name in asked())
+
+
+@cache
+def forced(artefact):
+    """Return whether Snakemake was told to make an artefact, or something that it is made from, again."""
+    settings = workflow.dag_settings
+    names = {*settings.forcerun, *(settings.targets if settings.forcetargets else ())}
+    return not names.isdisjoint({str(artefact.path)} | rules_of(artefact)) or any(map(forced, artefact.sources))
+
+
+def rules_of(artefact):
+    """Return the names of the rules that may make an artefact."""
+    return {artefact.stage} | OTHER_RULES.get(artefact.stage, set())
+
+
+def refuse_leftovers():
+    """Raise WorkflowError if anything on the disk was made from other contents than its inputs have at the end of a run.
+
+    So it is where a file that was missing or damaged turned out different when it was made again. Whoever asked for
+    some of the files only expects no more than those.
+    """
+    left = [artefact for artefact in Plan(EXPERIMENT, OUTSIDE).everything() if not artefact.up_to_date]
+    if left and not asked():
+        raise WorkflowError(
+            f"{len(left)} files were made from other contents than their inputs have now, the first of them "
+            f"{left[0].path}: a file that was missing or damaged turned out different when it was made again, as on "
+            "another processor. Run snakemake again: it makes them again."
+        )
 
 
 def part(w, shards, *made):

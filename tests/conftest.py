@@ -56,13 +56,13 @@ class Workflow:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "config.yaml").write_text(yaml.safe_dump(config))
 
-    def __call__(self, *arguments, cores=2, succeeds=True, checkout=ROOT):
-        """Run snakemake and return all it printed."""
+    def __call__(self, *arguments, cores=2, succeeds=True, checkout=ROOT, environment=None):
+        """Run snakemake, with further variables of the environment, and return all it printed."""
         command = [sys.executable, "-m", "snakemake", "--snakefile", str(checkout / "Snakefile")]
         command += ["--directory", str(self.folder), "--configfile", str(self.folder / "config.yaml")]
         command += ["--cores", str(cores), *arguments]
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # jobs call `python`
-        environment = {**os.environ, "PATH": path}
+        environment = {**os.environ, "PATH": path, **(environment or {})}
         done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT, env=environment)
         assert (done.returncode == 0) == succeeds, done.stdout + done.stderr
         return done.stdout + done.stderr

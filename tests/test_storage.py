@@ -14,6 +14,7 @@ from featurepaths.storage import (
     open_hdf5,
     read_json,
     read_origin,
+    read_version,
     write_json,
 )
 
@@ -133,9 +134,30 @@ def test_ancestors_add_up(tmp_path):
     write_json(tmp_path / "a.json", {}, Origin("centroids/mean", "c1", {"checkpoint": "k"}))
     write_json(tmp_path / "b.json", {}, Origin("features/mean/test", "f1", {"checkpoint": "k", "data": "d"}))
     origin = descend("paths/mean/test", "p", [tmp_path / "a.json", tmp_path / "b.json"])
-    assert origin == Origin(
-        "paths/mean/test", "p", {"checkpoint": "k", "data": "d", "centroids/mean": "c1", "features/mean/test": "f1"}
-    )
+    a, b = (json.loads((tmp_path / name).read_text())["checksum"] for name in ("a.json", "b.json"))
+    ancestors = {"checkpoint": "k", "data": "d", "centroids/mean.json": f"c1.{a}", "features/mean/test.json": f"f1.{b}"}
+    assert origin == Origin("paths/mean/test", "p", ancestors, (a, b))
+
+
+def test_equal_recipes_with_other_contents_do_not_belong_together(tmp_path):
+    """As of a checkpoint that was trained again on another processor."""
+    checkpoint = Origin("checkpoint", "k")
+    paths = []
+    for number in (1, 2):
+        with create_hdf5(tmp_path / f"checkpoint{number}.h5", checkpoint) as file:
+            file["weights"] = number
+        paths.append(tmp_path / f"features{number}.json")
+        write_json(paths[-1], {}, descend(f"features/mean/{number}", "f", [tmp_path / f"checkpoint{number}.h5"]))
+    with pytest.raises(FeaturePathsError, match=r"features1\.json and .*features2\.json.*'checkpoint\.h5'"):
+        descend("paths/mean/test", "p", paths)
+    descend("paths/mean/test", "p", [paths[0], tmp_path / "checkpoint1.h5"])
+
+
+def test_the_same_contents_are_the_same_version(tmp_path):
+    for name in ("a", "b"):
+        with create_hdf5(tmp_path / f"{name}.h5", ORIGIN) as file:
+            file["weights"] = 1
+    assert read_version(tmp_path / "a.h5") == read_version(tmp_path / "b.h5")
 
 
 def test_layers_are_in_the_networks_order(tmp_path):
@@ -149,4 +171,4 @@ def test_layers_are_in_the_networks_order(tmp_path):
 def test_json_holds_what_was_written(tmp_path):
     write_json(tmp_path / "a.json", {"threshold": 0.1 + 0.2}, ORIGIN)
     assert read_json(tmp_path / "a.json")["threshold"] == 0.1 + 0.2
-    assert json.loads((tmp_path / "a.json").read_text())["format"] == 2
+    assert json.loads((tmp_path / "a.json").read_text())["format"] == 3

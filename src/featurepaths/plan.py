@@ -17,7 +17,7 @@ from featurepaths.config import GIVEN, Experiment
 from featurepaths.digests import artefact_digest, digest_of
 from featurepaths.errors import FeaturePathsError
 from featurepaths.outside import Outside
-from featurepaths.storage import check_files
+from featurepaths.storage import Origin, Version, check_files
 
 once = lru_cache(maxsize=None)
 NOT_OF_THE_DATA = ("root", "download", "title", "stands_for")
@@ -42,6 +42,8 @@ class Artefact:
         The stage's slice of the configuration.
     inputs
         What it is made from, by the names that the rule gives them, in the order of the stage's arguments.
+    run
+        The run that it belongs to, empty if it belongs to the whole experiment.
     whole
         What it is a shard of, if it is one.
     """
@@ -51,13 +53,13 @@ class Artefact:
     name: str
     settings: Mapping[str, Any]
     inputs: Mapping[str, Sequence["Artefact"]] = field(default_factory=dict)
+    run: str = ""
     whole: "Artefact | None" = None
 
     @cached_property
     def job_digest(self) -> str:
         """The cumulative digest of the call, the same for everything that it makes."""
-        sources = [artefact.digest for artefacts in self.inputs.values() for artefact in artefacts]
-        return digest_of(self.stage, self.settings, sources)
+        return digest_of(self.stage, self.settings, [source.digest for source in self.sources])
 
     @cached_property
     def digest(self) -> str:
@@ -66,21 +68,64 @@ class Artefact:
 
     @cached_property
     def up_to_date(self) -> bool:
-        """Whether the file carries this digest, or is not there: it is made if something needs it.
+        """Whether the file has this digest and was made from what its inputs contain now, or is not there.
 
-        Files that it vouches for, such as tables, have to be whole as well.
+        A missing file is made if something needs it. Files that it vouches for, such as tables, have to be whole as
+        well.
         """
         if self.whole is not None and self.whole.is_there and self.whole.up_to_date:
             return True  # a shard that is left over
-        try:
-            return not self.is_there or check_files(self.path).digest == self.digest
-        except FeaturePathsError:  # damaged, or of another format
-            return False
+        if not self.is_there:
+            return True
+        return self.version is not None and self.version.origin.digest == self.digest and not self.from_other_contents
 
     @cached_property
     def is_there(self) -> bool:
         """Whether there is such a file."""
         return self.path.exists()
+
+    @cached_property
+    def version(self) -> Version | None:
+        """The version of the file; None if it is missing, damaged, or of another format."""
+        try:
+            return check_files(self.path) if self.is_there else None
+        except FeaturePathsError:
+            return None
+
+    @property
+    def sources(self) -> list["Artefact"]:
+        """All inputs, in the order of the stage's arguments."""
+        return [artefact for artefacts in self.inputs.values() for artefact in artefacts]
+
+    @cached_property
+    def from_other_contents(self) -> bool:
+        """Whether the file was made from inputs that contained something else than they do now, or soon will.
+
+        An equal recipe gives other bytes on another processor. Nothing is known of inputs that are missing or damaged:
+        if they turn out different when they are made again, the next run of the workflow makes this file again.
+        """
+        if any(source.from_other_contents for source in self.sources):
+            return True
+        if self.version is None:
+            return False
+        recorded = self.version.origin.inputs
+        if len(recorded) != len(self.sources):  # made by another recipe
+            return True
+        return any(
+            source.version.contents != contents
+            if source.version
+            else source.run == self.run and source.differs_from(self.version.origin)
+            for source, contents in zip(self.sources, recorded, strict=True)
+        )
+
+    def differs_from(self, origin: Origin) -> bool:
+        """Whether what this missing artefact is made from is not what `origin`, that of one made from it, names."""
+        return any(
+            origin.ancestors.get(f"{source.name}{source.path.suffix}", str(source.version)) != str(source.version)
+            if source.version
+            else source.differs_from(origin)
+            for source in self.sources
+        )
 
     def shard(self, item: str) -> "Artefact":
         """Return a shard of it, such as ``2-of-4``: a file with a part of its rows, made by the same call."""
@@ -423,13 +468,31 @@ class Plan:
     @once
     def configuration(self) -> Artefact:
         """The record of the configuration; it is made again when any stage's code or library changes."""
+        results = [artefact.digest for artefact in self._results()]
+        settings = {"configuration": self.config, "results": digest_of("configuration", {}, results)}
+        return self._artefact("configuration", "", "config.json", settings)
+
+    def everything(self) -> list[Artefact]:
+        """Return all artefacts that the experiment needs, each after what it is made from."""
+        found: dict[Artefact, None] = {}
+
+        def visit(artefact: Artefact) -> None:
+            if artefact not in found:
+                for source in artefact.sources:
+                    visit(source)
+                found[artefact] = None
+
+        for artefact in (*self._results(), self.configuration()):
+            visit(artefact)
+        return list(found)
+
+    def _results(self) -> list[Artefact]:
+        """Return the records of all tables and figures."""
         attacks = self.experiment.attacks
         figures = [self.run_figures(*one, attack) for one in self._runs_and_poolings() for attack in attacks]
         if self.experiment.rivals_are_tested:
             figures += [self.comparison(), self.comparison_figures()]
-        results = [artefact.digest for artefact in (self.tables(), self.summary_figures(), *figures)]
-        settings = {"configuration": self.config, "results": digest_of("configuration", {}, results)}
-        return self._artefact("configuration", "", "config.json", settings)
+        return [self.tables(), self.summary_figures(), *figures]
 
     def _trainings(self, model: str) -> list[tuple[str, int]]:
         """Return the trainings of a model and their seeds: one, of the first seed, where it is given."""
@@ -499,7 +562,7 @@ class Plan:
     def _artefact(
         self, stage: str, run: str, file: str, settings: Mapping[str, Any], **inputs: Sequence[Artefact]
     ) -> Artefact:
-        return Artefact(stage, self.results / run / file, file.rpartition(".")[0], settings, inputs)
+        return Artefact(stage, self.results / run / file, file.rpartition(".")[0], settings, inputs, run)
 
     def _measured(
         self, stage: str, run: str, name: str, settings: Mapping[str, Any], inputs: Mapping[str, Sequence[Artefact]]

@@ -1,13 +1,15 @@
 """Artefacts on disk: HDF5, JSON and safetensors that say what made them, are never half-written, and carry a checksum.
 
-Every artefact carries its origin: a name within its run (``features/flatten/test``), the cumulative digest of what
-made it (see `featurepaths.digests`), and the digests of all its ancestors, by which a stage tells whether its inputs
-belong together.
+Every artefact carries its origin: a name within its run (``features/flatten/test``), the cumulative digest of its
+recipe (see `featurepaths.digests`), the checksums of what its inputs contained, and the versions of all its ancestors.
+Equal recipes give other bytes on another processor, so both are compared: a stage refuses inputs that do not belong
+together, and the plan makes again what was made from other contents.
 
 No file is parsed further before its checksum, CRC-32 as in zip files, was found right: it tells damage and not malice.
 """
 
 import errno
+import hashlib
 import json
 import os
 import platform
@@ -15,18 +17,18 @@ import re
 import traceback
 import zipfile
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 import h5py
 import numpy as np
 
 from featurepaths.errors import FeaturePathsError
 
-FORMAT = 2
+FORMAT = 3
 """Version of the artefacts' layout; files of another version are refused."""
 SMALLEST_BLOCK = 512
 """HDF5 lets a user have a block of so many bytes, or a power of 2 times as many, in front of a file."""
@@ -42,16 +44,44 @@ FAILED_WRITES = {
 
 @dataclass(frozen=True)
 class Origin:
-    """What made an artefact: its name, its cumulative digest, and its ancestors' digests by their names."""
+    """What made an artefact.
+
+    Parameters
+    ----------
+    name
+        Its name within its run, such as ``features/flatten/test``.
+    digest
+        The cumulative digest of its recipe.
+    ancestors
+        The version of each ancestor by its name with suffix, such as ``checkpoint.safetensors``: see `Version`.
+    inputs
+        The checksum of what each input contained, in the order of the stage's arguments.
+    """
 
     name: str
     digest: str
     ancestors: Mapping[str, str] = field(default_factory=dict)
+    inputs: Sequence[str] = ()
+
+    @property
+    def key(self) -> str:
+        """A digest of the recipe and of what the inputs contained: only work with the same one may be resumed."""
+        return hashlib.sha256(json.dumps([self.digest, *self.inputs]).encode()).hexdigest()[:20]
 
     @property
     def pooling(self) -> str:
         """The pooling in the name of features and of what is made from them: ``flatten`` or ``mean``."""
         return self.name.split("/")[1]
+
+
+class Version(NamedTuple):
+    """What an artefact on the disk is: the origin that it states, and the CRC-32 of what it contains."""
+
+    origin: Origin
+    contents: str
+
+    def __str__(self) -> str:
+        return f"{self.origin.digest}.{self.contents}"
 
 
 @contextmanager
@@ -192,6 +222,11 @@ def read_json(path: Path) -> dict[str, Any]:
     FeaturePathsError
         If the file is missing, damaged, or not an artefact of this format.
     """
+    return _read_sealed(path)[0]
+
+
+def _read_sealed(path: Path) -> tuple[dict[str, Any], str]:
+    """Read a JSON artefact and its checksum."""
     try:
         return _unsealed(Path(path).read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
@@ -203,7 +238,12 @@ def read_origin(path: Path) -> Origin:
 
     Of an HDF5 file or a checkpoint no more than that is read: it is not cut short, but the rest may be damaged.
     """
-    return _origin_in(_description_of(path), path)
+    return read_version(path).origin
+
+
+def read_version(path: Path) -> Version:
+    """Return what made the artefact at `path`, as `read_origin` does, and the checksum of what it contains."""
+    return _version_in(*_description_of(path), path)
 
 
 def read_description(path: Path) -> dict[str, Any]:
@@ -214,6 +254,11 @@ def read_description(path: Path) -> dict[str, Any]:
     FeaturePathsError
         If the file is missing, cut short, or not one of this format.
     """
+    return _read_description(path)[0]
+
+
+def _read_description(path: Path) -> tuple[dict[str, Any], str]:
+    """Read the description of a safetensors file, and its checksum, which covers that of the tensors."""
     from safetensors import SafetensorError, safe_open
 
     try:
@@ -245,73 +290,109 @@ def check_zip(path: Path) -> None:
             raise zipfile.BadZipFile(f"{damaged} is damaged")
 
 
-def check_files(path: Path) -> Origin:
-    """Check the files beside an artefact that it vouches for (``files``: checksums by their names); return its origin.
+def check_files(path: Path) -> Version:
+    """Check the files beside an artefact that it vouches for (``files``: checksums by their names); return its version.
 
     Raises
     ------
     FeaturePathsError
         If the artefact, or one of these files, is missing or damaged.
     """
-    described = _description_of(path)
-    for name, checksum in described.get("files", {}).items():
+    description, contents = _description_of(path)
+    for name, checksum in description.get("files", {}).items():
         file = Path(path).with_name(name)
         try:
             if checksum_of(file) != checksum:
                 raise ValueError(f"it is not the one that {path} was written with")
         except (OSError, ValueError) as error:
             raise unreadable(file, error) from error
-    return _origin_in(described, path)
+    return _version_in(description, contents, path)
 
 
-def descend(name: str, digest: str, inputs: Iterable[Path]) -> Origin:
+def descend(name: str, digest: str, inputs: Iterable[Path], strangers: Iterable[Path] = ()) -> Origin:
     """Return the origin of an artefact made from `inputs`.
+
+    Parameters
+    ----------
+    name, digest
+        Those of the artefact.
+    inputs
+        Artefacts of one run.
+    strangers
+        Inputs of another run, which come after them: their ancestors are none of the artefact's.
 
     Raises
     ------
     FeaturePathsError
         If two inputs descend from different versions of the same artefact, such as two checkpoints.
     """
-    ancestors: dict[str, str] = {}
-    seen_in: dict[str, Path] = {}
-    for path in inputs:
-        origin = read_origin(path)
-        for ancestor, found in {**origin.ancestors, origin.name: origin.digest}.items():
-            if ancestors.setdefault(ancestor, found) != found:
-                raise FeaturePathsError(
-                    f"{seen_in[ancestor]} and {path} do not belong together: they come from different versions of "
-                    f"'{ancestor}' ({ancestors[ancestor]} and {found}). Make both again from the same one."
-                )
-            seen_in.setdefault(ancestor, path)
+    versions = {path: read_version(path) for path in inputs}
+    ancestors, seen_in = common_ancestors(versions)
     poolings = {ancestor: path for ancestor, path in seen_in.items() if ancestor.startswith("centroids/")}
     if len(poolings) > 1:
         raise FeaturePathsError(
             f"{' and '.join(map(str, poolings.values()))} do not belong together: they come from features of different "
             f"poolings ({', '.join(poolings)})."
         )
-    return Origin(name, digest, ancestors)
+    contents = [version.contents for version in (*versions.values(), *map(read_version, strangers))]
+    return Origin(name, digest, ancestors, tuple(contents))
 
 
-def _description_of(path: Path) -> dict[str, Any]:
-    """Return what an artefact says of itself, ``origin`` among it."""
+def common_ancestors(
+    versions: Mapping[Path, Version], scope: Callable[[Path, str], str] = lambda path, ancestor: ancestor
+) -> tuple[dict[str, str], dict[str, Path]]:
+    """Return the versions of all ancestors of some artefacts, themselves included, and where each was first seen.
+
+    Parameters
+    ----------
+    versions
+        The artefacts by their paths.
+    scope
+        What an ancestor of the artefact at a path is called among those of several runs.
+
+    Raises
+    ------
+    FeaturePathsError
+        If two of them descend from different versions of one artefact.
+    """
+    ancestors: dict[str, str] = {}
+    seen_in: dict[str, Path] = {}
+    for path, version in versions.items():
+        itself = f"{version.origin.name}{path.suffix}"  # a stage may write x.json and x.h5
+        for name, found in {**version.origin.ancestors, itself: str(version)}.items():
+            ancestor = scope(path, name)
+            if ancestors.setdefault(ancestor, found) != found:
+                raise FeaturePathsError(
+                    f"{seen_in[ancestor]} and {path} do not belong together: they come from different versions of "
+                    f"'{ancestor}' ({ancestors[ancestor]} and {found}). Run snakemake again: it makes the older one "
+                    "again. A stage that is called by hand needs both from the same one."
+                )
+            seen_in.setdefault(ancestor, path)
+    return ancestors, seen_in
+
+
+def _description_of(path: Path) -> tuple[dict[str, Any], str]:
+    """Return what an artefact says of itself, ``origin`` among it, and the checksum of what it contains."""
     match Path(path).suffix:
         case ".h5":
             try:
                 with Path(path).open("rb") as raw:
-                    return asdict(_read_header(raw))
+                    header = _read_header(raw)
             except (OSError, KeyError, TypeError, ValueError) as error:
                 raise unreadable(path, error) from error
+            return asdict(header), header.checksum
         case ".safetensors":
-            return read_description(path)
+            return _read_description(path)
         case _:
-            return read_json(path)
+            return _read_sealed(path)
 
 
-def _origin_in(description: Mapping[str, Any], path: Path) -> Origin:
+def _version_in(description: Mapping[str, Any], contents: str, path: Path) -> Version:
     try:
-        return Origin(**description["origin"])
+        origin = Origin(**description["origin"])
     except (KeyError, TypeError) as error:
         raise unreadable(path, f"it does not say what made it: {error!r}") from error
+    return Version(replace(origin, inputs=tuple(origin.inputs)), contents)
 
 
 def _error_number(error: Exception) -> int | None:
@@ -381,8 +462,8 @@ def sealed(document: Mapping[str, Any]) -> dict[str, Any]:
     return {**document, "checksum": _checksum(json.dumps(document, sort_keys=True, allow_nan=False).encode())}
 
 
-def _unsealed(text: str) -> dict[str, Any]:
-    """Return the document that a text holds; ValueError if it is damaged or not of this format."""
+def _unsealed(text: str) -> tuple[dict[str, Any], str]:
+    """Return the document that a text holds, and its checksum; ValueError if it is damaged or not of this format."""
     document = json.loads(text)
     if not isinstance(document, dict) or "format" not in document:
         raise ValueError(f"it is no artefact of format {FORMAT}")
@@ -391,7 +472,7 @@ def _unsealed(text: str) -> dict[str, Any]:
     found = document.pop("checksum", None)
     if found != sealed(document)["checksum"]:
         raise ValueError("it is damaged: its content does not have its checksum")
-    return document
+    return document, found
 
 
 def _checksum(content: bytes) -> str:

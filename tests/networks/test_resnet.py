@@ -74,7 +74,7 @@ def test_a_checkpoint_gives_the_network_back(checkpoint):
     assert not loaded.training
     assert metadata["layers"][7] == {"name": "blocks.7", "shape": [32, 2, 2]}
     assert metadata["parameters"] == sum(parameter.numel() for parameter in made.parameters())
-    assert metadata["origin"] == {"name": "checkpoint", "digest": "k", "ancestors": {"data": "d"}}
+    assert metadata["origin"] == {"name": "checkpoint", "digest": "k", "ancestors": {"data": "d"}, "inputs": []}
 
 
 @pytest.mark.parametrize("size", [0, 7, 100, -1])

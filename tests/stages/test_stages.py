@@ -247,8 +247,9 @@ def test_progress_is_plain_lines_in_a_log(run):
 
 def test_origin_names_all_ancestors(run):
     origin = read_origin(run / "paths/mean/test.apgd.max-loss.h5")
-    assert set(origin.ancestors) == {"data", "checkpoint", "attacks/test.apgd", "features/mean/train",
-                                     "features/mean/test.apgd.max-loss", "centroids/mean"}  # fmt: skip
+    assert set(origin.ancestors) == {"data.h5", "checkpoint.safetensors", "attacks/test.apgd.h5",
+                                     "features/mean/train.h5", "features/mean/test.apgd.max-loss.h5",
+                                     "centroids/mean.h5"}  # fmt: skip
 
 
 def test_a_copy_elsewhere_is_as_good(run, tmp_path):

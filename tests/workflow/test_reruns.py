@@ -18,6 +18,7 @@ from pathlib import Path
 
 import pytest
 
+from featurepaths.tensors import read_tensors, write_tensors
 from tests.conftest import ROOT, Workflow, jobs
 
 EXPERIMENT = {
@@ -310,6 +311,18 @@ def test_what_is_damaged_or_missing_is_made_again_and_nothing_else(complete, tmp
     assert (run / "checkpoint.safetensors").read_bytes() == weights
     assert (run / "paths/mean/test.h5").read_bytes() == paths
     assert "Nothing to be done" in workflow()
+
+
+def test_a_checkpoint_of_other_weights_and_equal_recipe_starts_what_depends_on_it(complete, tmp_path):
+    workflow = copied(complete, tmp_path)
+    checkpoint = workflow.results / "small-adversarial-s0/checkpoint.safetensors"
+    weights, description = read_tensors(checkpoint)
+    write_tensors(checkpoint, weights | {"classifier.bias": weights["classifier.bias"] + 1}, description)
+    # the controls of the other run transfer its examples
+    expected = RUN | ENDS | both(controls=1)
+    assert jobs(workflow("--dry-run")) == {
+        rule: expected[rule] for rule in expected.keys() - {"train", "configuration"}
+    }
 
 
 def learning_rate_changed():

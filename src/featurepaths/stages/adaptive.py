@@ -28,7 +28,7 @@ def main(arguments):
     origin = command.origin_of("adaptive", arguments, name, frozen.inputs_of(arguments))
     device = use_device(arguments.device, settings["torch_threads"])
     target, description, precision = frozen.load_target(arguments, device)
-    saved = command.saved_beside(arguments.adaptive, origin.digest, device_name(device), precision)
+    saved = command.saved_beside(arguments.adaptive, origin, device_name(device), precision)
     attack_name = read_origin(arguments.attack).name.rpartition(".")[2]
     with (
         frozen.open_images(arguments.data, arguments.attack, settings["images"]) as (images, examples),

@@ -44,7 +44,7 @@ def main(arguments):
     elif not from_file:
         search = zoo(settings, network, device)
     # Not an output of the rule, so that Snakemake leaves it when the job is killed. It belongs to this arithmetic only.
-    saved = command.saved_beside(arguments.adversarial, origin.digest, device_name(device), precision)
+    saved = command.saved_beside(arguments.adversarial, origin, device_name(device), precision)
     with ExitStack() as stack:
         limit = None if from_file else settings["images"]
         data = stack.enter_context(open_split(arguments.data, arguments.split, limit))

@@ -21,7 +21,15 @@ from threadpoolctl import threadpool_limits
 from featurepaths.at_work import join
 from featurepaths.digests import artefact_digest, digest_of
 from featurepaths.errors import FeaturePathsError
-from featurepaths.storage import Origin, checksum_of, descend, read_origin, write_json
+from featurepaths.storage import (
+    Origin,
+    checksum_of,
+    common_ancestors,
+    descend,
+    read_origin,
+    read_version,
+    write_json,
+)
 
 
 class Settings(dict):
@@ -89,12 +97,12 @@ def remove_shards(artefact: Path) -> None:
     rmtree(shards_of(artefact), ignore_errors=True)
 
 
-def saved_beside(artefact: Path, *key: str) -> Path:
+def saved_beside(artefact: Path, origin: Origin, *key: str) -> Path:
     """Return where what is under way is saved: beside its artefact, under a name that is no output's.
 
-    Its digest, device and arithmetic are its `key`: what one began another does not go on with.
+    Its recipe, what its inputs contain, device and arithmetic are in the name: only the same work resumes from it.
     """
-    return artefact.with_name(f".{artefact.stem}.{'.'.join(key).replace(' ', '-')}.resume")
+    return artefact.with_name(f".{artefact.stem}.{'.'.join((origin.key, *key)).replace(' ', '-')}.resume")
 
 
 def forget_saved(artefact: Path) -> None:
@@ -107,8 +115,12 @@ def forget_saved(artefact: Path) -> None:
                 path.unlink(missing_ok=True)
 
 
-def origin_of(stage: str, arguments: argparse.Namespace, name: str, inputs: Iterable[Path]) -> Origin:
+def origin_of(
+    stage: str, arguments: argparse.Namespace, name: str, inputs: Iterable[Path], strangers: Sequence[Path] = ()
+) -> Origin:
     """Return the origin of what a stage makes from `inputs`, which must belong together and be the expected ones.
+
+    `strangers` are inputs of another run, after the others: see `featurepaths.storage.descend`.
 
     Raises
     ------
@@ -116,7 +128,8 @@ def origin_of(stage: str, arguments: argparse.Namespace, name: str, inputs: Iter
         If two inputs come from different versions of an artefact, or the digest is not that of `--digest`.
     """
     inputs = list(inputs)
-    return descend(name, artefact_digest(check_inputs(stage, arguments, inputs), name), inputs)
+    digest = check_inputs(stage, arguments, [*inputs, *strangers])
+    return descend(name, artefact_digest(digest, name), inputs, strangers)
 
 
 def check_inputs(stage: str, arguments: argparse.Namespace, inputs: Sequence[Path]) -> str:
@@ -137,14 +150,32 @@ def check_inputs(stage: str, arguments: argparse.Namespace, inputs: Sequence[Pat
     return digest
 
 
-def write_record(record: Path, digest: str, files: Iterable[str]) -> None:
-    """Write a record, which carries the origin and the checksums of `files` beside it that cannot, when they are whole.
+def origin_of_record(stage: str, arguments: argparse.Namespace, inputs: Sequence[Path]) -> Origin:
+    """Return the origin of a stage's record, `arguments.record`: of files that cannot carry one, from several runs.
 
-    `digest` is that of the stage's work: see `check_inputs`.
+    Raises
+    ------
+    FeaturePathsError
+        If two inputs come from different versions of an artefact of one run, or the digest is not that of `--digest`.
     """
+    record = arguments.record
+    digest = check_inputs(stage, arguments, inputs)
+    versions = {path: read_version(path) for path in inputs}
+    results = record.parent.parent
+
+    def of_its_run(path: Path, ancestor: str) -> str:
+        run = path.relative_to(results).parts[0] if path.is_relative_to(results) else ""
+        return ancestor if ancestor == "data.h5" else f"{run}/{ancestor}"
+
+    common_ancestors(versions, of_its_run)
     name = f"{record.parent.name}/{record.stem}"
+    return Origin(name, artefact_digest(digest, name), {}, tuple(version.contents for version in versions.values()))
+
+
+def write_record(record: Path, origin: Origin, files: Iterable[str]) -> None:
+    """Write a record: its origin, and the checksums of `files` beside it, when they are whole."""
     checksums = {file: checksum_of(record.with_name(file)) for file in sorted(files)}
-    write_json(record, {"files": checksums}, Origin(name, artefact_digest(digest, name)))
+    write_json(record, {"files": checksums}, origin)
 
 
 @contextmanager

@@ -22,7 +22,7 @@ def main(arguments):
         *arguments.records,
         *arguments.controls,
     ]
-    digest = command.check_inputs("comparison", arguments, inputs)
+    origin = command.origin_of_record("comparison", arguments, inputs)
     runs = {path.parent.name: read_run(path) for path in arguments.checkpoints}
     rivals = [(runs[path.parts[-4]], path.parent.name, read_json(path)) for path in arguments.rivals]
     adaptive, controls = (
@@ -56,7 +56,7 @@ def main(arguments):
     for name, text in texts.items():
         with atomic(folder / name) as temporary:
             temporary.write_text(text, encoding="utf-8")
-    command.write_record(arguments.record, digest, texts)
+    command.write_record(arguments.record, origin, texts)
 
 
 def parser():

@@ -12,7 +12,7 @@ def main(arguments):
     from featurepaths.report.figures import KINDS, save
 
     inputs = [*arguments.rivals, *arguments.scores, *arguments.adaptive, *arguments.records, *arguments.controls]
-    digest = command.check_inputs("comparison_figures", arguments, inputs)
+    origin = command.origin_of_record("comparison_figures", arguments, inputs)
     figures = {}
     records = {(run_of(path), path.stem): path for path in arguments.records}
     for metrics, scores in zip(arguments.rivals, arguments.scores, strict=True):
@@ -34,7 +34,7 @@ def main(arguments):
         figures[f"curves.{pooling}"] = title, make.accuracy_curves(found)
     for name, (title, figure) in figures.items():
         save(figure, title, arguments.record.with_name(name))
-    command.write_record(arguments.record, digest, (f"{name}.{kind}" for name in figures for kind in KINDS))
+    command.write_record(arguments.record, origin, (f"{name}.{kind}" for name in figures for kind in KINDS))
 
 
 def run_of(path):

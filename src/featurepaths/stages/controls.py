@@ -7,9 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from featurepaths.adaptive.worst_case import summarise_attacks
-from featurepaths.digests import artefact_digest
 from featurepaths.stages import command, frozen
-from featurepaths.storage import descend, open_hdf5, read_origin, write_json
+from featurepaths.storage import open_hdf5, read_origin, write_json
 
 
 def main(arguments):
@@ -24,16 +23,14 @@ def main(arguments):
     inputs = [*frozen.inputs_of(arguments), arguments.adaptive]
     # the examples of another network have another checkpoint among their ancestors: they belong to no other input
     others = [] if arguments.transfer is None else [arguments.transfer]
-    name = f"controls/{pooling}"
-    digest = command.check_inputs("controls", arguments, [*inputs, *others])
-    origin = descend(name, artefact_digest(digest, name), inputs)
+    origin = command.origin_of("controls", arguments, f"controls/{pooling}", inputs, others)
     device = use_device(arguments.device, settings["torch_threads"])
     target, description, precision = frozen.load_target(arguments, device)
     budget = frozen.budget_of(settings, description, device)
     multiples = command.fractions(settings["multiples"])
     budgets = [(iterations, 0) for iterations in settings["growing_iterations"]]
     budgets += [(settings["growing_iterations"][-1], restart) for restart in range(1, settings["restarts"] + 1)]
-    saved = command.saved_beside(arguments.controls, origin.digest, device_name(device), precision)
+    saved = command.saved_beside(arguments.controls, origin, device_name(device), precision)
     with ExitStack() as stack:
         images, _ = stack.enter_context(frozen.open_images(arguments.data, arguments.adaptive, settings["images"]))
         transferred = None

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
@@ -10,7 +11,7 @@ import numpy as np
 from featurepaths.digests import artefact_digest
 from featurepaths.errors import FeaturePathsError
 from featurepaths.stages import command
-from featurepaths.storage import Origin, RowWriter, create_hdf5, open_hdf5, read_origin
+from featurepaths.storage import RowWriter, create_hdf5, open_hdf5, read_origin
 
 KNOWN = ("labels", "index")
 """Written at once, before the rows; in this order, as the stages that make the artefacts do."""
@@ -33,7 +34,7 @@ def main(arguments):
 def gather(paths, artefact, digest):
     """Put the shards of an artefact together."""
     name, paths = in_order(paths, artefact, digest)
-    origin = Origin(name, artefact_digest(digest, name), read_origin(paths[0]).ancestors)
+    origin = replace(origin_in_common(paths), name=name, digest=artefact_digest(digest, name))
     with ExitStack() as stack:
         shards = [stack.enter_context(open_hdf5(path)) for path in paths]
         known = {name: np.concatenate([shard[name][:] for shard in shards]) for name in KNOWN}
@@ -74,6 +75,18 @@ def in_order(paths, artefact, digest):
             f"{', '.join(map(str, paths)) or 'none'}."
         )
     return names.pop(), [found[number] for number in sorted(found)]
+
+
+def origin_in_common(paths):
+    """Return the origin of some shards but for what tells them apart; FeaturePathsError if their inputs differ."""
+    first, *others = map(read_origin, paths)
+    for path, origin in zip(paths[1:], others, strict=True):
+        if (origin.inputs, origin.ancestors) != (first.inputs, first.ancestors):
+            raise FeaturePathsError(
+                f"{paths[0]} and {path} do not belong together: they were made from inputs of other contents. Run "
+                "snakemake again: it makes the older one again."
+            )
+    return first
 
 
 def attributes(shards: list[h5py.File], artefact: Path) -> dict[str, str]:

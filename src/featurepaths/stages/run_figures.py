@@ -22,7 +22,7 @@ def main(arguments):
 
     inputs = [arguments.data, arguments.clean, *arguments.adversarial]
     inputs += [*arguments.detection, *arguments.records, *arguments.recognition]
-    digest = command.check_inputs("run_figures", arguments, inputs)
+    origin = command.origin_of_record("run_figures", arguments, inputs)
     with open_hdf5(arguments.data) as file:
         class_names = class_names_in(file)
     similarity = {}
@@ -61,7 +61,7 @@ def main(arguments):
         title = f"{TITLES[name]}: {arguments.settings['title']}"
         figures.save(figure, title, arguments.record.with_name(f"{name}.{arguments.record.stem}"))
     files = (f"{name}.{arguments.record.stem}.{kind}" for name in made for kind in figures.KINDS)
-    command.write_record(arguments.record, digest, files)
+    command.write_record(arguments.record, origin, files)
 
 
 def name_of(path):

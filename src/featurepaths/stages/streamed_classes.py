@@ -39,7 +39,7 @@ def main(arguments):
     network, description = load_checkpoint(arguments.checkpoint, device)
     layers = [layer["name"] for layer in description["layers"]]
     first = poolings[0]
-    saved = command.saved_beside(outputs["centroids"][first], origins["centroids", first].digest, device_name(device))
+    saved = command.saved_beside(outputs["centroids"][first], origins["centroids", first], device_name(device))
     collapse = {}
     with ExitStack() as stack:
         files = {

@@ -11,7 +11,7 @@ def main(arguments):
     from featurepaths.report import figures
 
     inputs = [*arguments.checkpoints, *arguments.collapse]
-    digest = command.check_inputs("summary_figures", arguments, inputs)
+    origin = command.origin_of_record("summary_figures", arguments, inputs)
     collapse = {}
     for path in arguments.collapse:
         collapse.setdefault(path.stem, {})[path.parts[-3]] = read_json(path)["layers"]
@@ -27,7 +27,7 @@ def main(arguments):
         tables = {path.parent.name: read_columns(path) for path in arguments.training}
         figures.save(figures.training_curves(tables), "Training", folder / "training")
         names.append("training")
-    command.write_record(arguments.record, digest, (f"{name}.{kind}" for name in names for kind in figures.KINDS))
+    command.write_record(arguments.record, origin, (f"{name}.{kind}" for name in names for kind in figures.KINDS))
 
 
 def read_columns(path):

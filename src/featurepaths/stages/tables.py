@@ -63,7 +63,7 @@ def main(arguments):
         *arguments.recognition,
         *arguments.collapse,
     ]
-    digest = command.check_inputs("tables", arguments, inputs)
+    origin = command.origin_of_record("tables", arguments, inputs)
     runs = {path.parent.name: read_run(path) for path in arguments.checkpoints}
     recognition = [read_evaluation(path, runs) for path in arguments.recognition]
     found = {
@@ -89,7 +89,7 @@ def main(arguments):
         with atomic(folder / f"{name}.html") as temporary:
             temporary.write_text(make.to_html(found[name], title, note), encoding="utf-8")
     command.write_record(
-        arguments.record, digest, (f"{name}.{kind}" for name in TITLES for kind in ("csv", "md", "html"))
+        arguments.record, origin, (f"{name}.{kind}" for name in TITLES for kind in ("csv", "md", "html"))
     )
 
 

@@ -29,7 +29,7 @@ def main(arguments):
     adversary = options["adversary"] and command.Settings(options["adversary"])
     precision = resolve_precision(options["precision"], device)
     # Not an output of the rule, so that Snakemake leaves it when the job is killed. It says of what arithmetic it is.
-    resume = command.saved_beside(arguments.checkpoint, origin.digest)
+    resume = command.saved_beside(arguments.checkpoint, origin)
     with open_split(arguments.data, "train") as data, command.stop_requests() as stop:
         mean, std = normalisation(data)
         build = {**settings["model"], "classes": len(data.class_names), "mean": mean, "std": std}
