@@ -2,7 +2,8 @@
 
 The digest of an artefact covers its stage's settings, the code the stage runs and, cumulatively, the digests of the
 stage's inputs. The rules compute it beforehand and compare it with the one on the disk; the stage computes it again
-from the files it was really given, and refuses to work where the two differ.
+from the files it was really given, and refuses to work where the two differ. It is a digest of the recipe: what the
+inputs contained is compared beside it (see `featurepaths.storage.Origin`).
 """
 
 import ast

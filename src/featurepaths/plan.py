@@ -77,7 +77,7 @@ class Artefact:
             return True  # a shard that is left over
         if not self.is_there:
             return True
-        return self.version is not None and self.version.origin.digest == self.digest and not self.from_other_contents
+        return self.version is not None and not self.from_other_contents
 
     @cached_property
     def is_there(self) -> bool:
@@ -86,11 +86,12 @@ class Artefact:
 
     @cached_property
     def version(self) -> Version | None:
-        """The version of the file; None if it is missing, damaged, or of another format."""
+        """The version of the file; None if it is missing, damaged, or of another format or recipe."""
         try:
-            return check_files(self.path) if self.is_there else None
+            version = check_files(self.path) if self.is_there else None
         except FeaturePathsError:
             return None
+        return version if version and version.origin.digest == self.digest else None
 
     @property
     def sources(self) -> list["Artefact"]:
@@ -101,21 +102,18 @@ class Artefact:
     def from_other_contents(self) -> bool:
         """Whether the file was made from inputs that contained something else than they do now, or soon will.
 
-        An equal recipe gives other bytes on another processor. Nothing is known of inputs that are missing or damaged:
-        if they turn out different when they are made again, the next run of the workflow makes this file again.
+        An equal recipe gives other bytes on another processor. Nothing is known of inputs that have no version: if they
+        turn out different when they are made again, the next run of the workflow makes this file again.
         """
         if any(source.from_other_contents for source in self.sources):
             return True
         if self.version is None:
             return False
-        recorded = self.version.origin.inputs
-        if len(recorded) != len(self.sources):  # made by another recipe
-            return True
         return any(
             source.version.contents != contents
             if source.version
             else source.run == self.run and source.differs_from(self.version.origin)
-            for source, contents in zip(self.sources, recorded, strict=True)
+            for source, contents in zip(self.sources, self.version.origin.inputs, strict=True)
         )
 
     def differs_from(self, origin: Origin) -> bool:

@@ -6,13 +6,14 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from featurepaths.stages.command import forget_saved, saved_beside
-from featurepaths.storage import read_json, read_origin
+from featurepaths.storage import Origin, read_json, read_origin
 from tests.stages.by_hand import refused, stage
 
 
@@ -30,7 +31,7 @@ def test_a_stage_by_hand_makes_what_the_workflow_makes(run, tmp_path):
 def test_centroids_of_another_network_are_refused(tiny, run, tmp_path):
     other = tiny.results / "small-adversarial-s0/centroids/mean.h5"
     arguments = ["--features", run / "features/mean/test.h5", "--centroids", other, "--paths", tmp_path / "test.h5"]
-    refused(stage("paths", *arguments), "do not belong together", "'checkpoint'", "centroids/mean.h5")
+    refused(stage("paths", *arguments), "do not belong together", "'checkpoint.safetensors'", "centroids/mean.h5")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -274,7 +275,10 @@ def test_what_was_saved_on_the_way_is_removed_once_it_is_not_needed(tmp_path):
         "..test.apgd2.host-1.partial.resume",
     ):
         (tmp_path / name).touch()
-    assert saved_beside(artefact, "one", "NVIDIA H100") == tmp_path / ".test.apgd.one.NVIDIA-H100.resume"
+    origin = Origin("attacks/test.apgd", "one")
+    assert saved_beside(artefact, origin, "NVIDIA H100") == tmp_path / f".test.apgd.{origin.key}.NVIDIA-H100.resume"
+    with_other_inputs = replace(origin, inputs=("0badcafe",))
+    assert saved_beside(artefact, with_other_inputs, "NVIDIA H100") != saved_beside(artefact, origin, "NVIDIA H100")
     forget_saved(artefact)
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "..test.apgd2.host-1.partial.resume",
