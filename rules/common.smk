@@ -274,8 +274,10 @@ def refuse_leftovers():
     So it is where a file that was missing or damaged turned out different when it was made again. Whoever asked for
     some of the files only expects no more than those.
     """
+    if asked() or not workflow.is_main_process:
+        return
     left = [artefact for artefact in Plan(EXPERIMENT, OUTSIDE).everything() if not artefact.up_to_date]
-    if left and not asked():
+    if left:
         raise WorkflowError(
             f"{len(left)} files were made from other contents than their inputs have now, the first of them "
             f"{left[0].path}: a file that was missing or damaged turned out different when it was made again, as on "

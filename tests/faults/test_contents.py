@@ -26,6 +26,8 @@ EXPERIMENT = {
     "detectors": ["confidence"],
 }
 RUN = "small-standard-s0"
+FAULT = "file made again with other bytes by an equal recipe (forced, missing, damaged, replaced, moved, shards)"
+OUTCOME = "all that depends on it is made again, or refused by name; tables are those made afresh"
 
 
 def changed(**sections):
@@ -95,25 +97,29 @@ def test_the_other_processor_gives_other_bytes_and_the_same_one_the_same(complet
     assert version.contents != other.contents
 
 
-def test_training_forced_on_another_processor_takes_all_that_depends_on_it_along(moved, elsewhere):
+def test_training_forced_on_another_processor_takes_all_that_depends_on_it_along(moved, elsewhere, faults):
     forced = ("--forcerun", "train")
     assert jobs(moved("--dry-run", *forced)) == everything_but("data", "configuration")
     moved(*forced, environment=OTHER_PROCESSOR)
     assert len(networks_in(moved)) == 1
     assert tables_of(moved) == tables_of(elsewhere)
     assert "Nothing to be done" in moved()
+    faults(FAULT, 1, OUTCOME)
 
 
-def test_training_forced_alone_is_noticed_by_the_next_run(moved, elsewhere):
+def test_training_forced_alone_is_noticed_by_the_next_run(moved, elsewhere, faults):
     moved("--forcerun", "train", "--until", "train", environment=OTHER_PROCESSOR)
     assert len(networks_in(moved)) == 2
     assert jobs(moved("--dry-run")) == everything_but("data", "train", "configuration")
     moved(environment=OTHER_PROCESSOR)
     assert len(networks_in(moved)) == 1
     assert tables_of(moved) == tables_of(elsewhere)
+    faults(FAULT, 1, OUTCOME)
 
 
-def test_a_missing_checkpoint_that_comes_out_different_is_not_mixed_with_what_is_there(moved, elsewhere, tmp_path):
+def test_a_missing_checkpoint_that_comes_out_different_is_not_mixed_with_what_is_there(
+    moved, elsewhere, tmp_path, faults
+):
     (moved.results / RUN / "checkpoint.safetensors").unlink()
     longer = configured(moved, LONGER)
     message = longer(environment=OTHER_PROCESSOR, succeeds=False)
@@ -124,9 +130,10 @@ def test_a_missing_checkpoint_that_comes_out_different_is_not_mixed_with_what_is
     afresh = Workflow(tmp_path / "afresh", LONGER)
     afresh(environment=OTHER_PROCESSOR)
     assert tables_of(longer) == tables_of(afresh)
+    faults(FAULT, 1, OUTCOME)
 
 
-def test_a_missing_checkpoint_that_comes_out_the_same_starts_nothing_else(moved):
+def test_a_missing_checkpoint_that_comes_out_the_same_starts_nothing_else(moved, faults):
     checkpoint = moved.results / RUN / "checkpoint.safetensors"
     weights = checkpoint.read_bytes()
     checkpoint.unlink()
@@ -134,16 +141,18 @@ def test_a_missing_checkpoint_that_comes_out_the_same_starts_nothing_else(moved)
     moved(str(checkpoint.relative_to(moved.folder)))
     assert checkpoint.read_bytes() == weights
     assert "Nothing to be done" in moved()
+    faults(FAULT, 1, OUTCOME)
 
 
-def test_a_checkpoint_deleted_and_asked_for_on_another_processor_is_noticed(moved):
+def test_a_checkpoint_deleted_and_asked_for_on_another_processor_is_noticed(moved, faults):
     checkpoint = moved.results / RUN / "checkpoint.safetensors"
     checkpoint.unlink()
     moved(str(checkpoint.relative_to(moved.folder)), environment=OTHER_PROCESSOR)
     assert jobs(moved("--dry-run")) == everything_but("data", "train", "configuration")
+    faults(FAULT, 1, OUTCOME)
 
 
-def test_a_damaged_dump_that_comes_out_different_is_reported_at_the_end(moved):
+def test_a_damaged_dump_that_comes_out_different_is_reported_at_the_end(moved, faults):
     """Nothing else runs that could refuse it."""
     (moved.results / RUN / "features/mean/train.h5").write_bytes(b"")
     assert jobs(moved("--dry-run")) == {"features": 1}
@@ -153,18 +162,20 @@ def test_a_damaged_dump_that_comes_out_different_is_reported_at_the_end(moved):
     assert jobs(moved("--dry-run")) == everything_but(*unconcerned)
     moved(environment=OTHER_PROCESSOR)
     assert "Nothing to be done" in moved()
+    faults(FAULT, 1, OUTCOME)
 
 
-def test_a_checkpoint_of_other_bytes_and_equal_recipe_is_noticed(moved, elsewhere):
+def test_a_checkpoint_of_other_bytes_and_equal_recipe_is_noticed(moved, elsewhere, faults):
     shutil.copy(elsewhere.results / RUN / "checkpoint.safetensors", moved.results / RUN)
     shutil.copy(elsewhere.results / RUN / "training.csv", moved.results / RUN)
     assert jobs(moved("--dry-run")) == everything_but("data", "train", "configuration")
     moved(environment=OTHER_PROCESSOR)
     assert len(networks_in(moved)) == 1
     assert tables_of(moved) == tables_of(elsewhere)
+    faults(FAULT, 1, OUTCOME)
 
 
-def test_temporary_dumps_do_not_hide_a_replaced_checkpoint(complete, elsewhere, tmp_path):
+def test_temporary_dumps_do_not_hide_a_replaced_checkpoint(complete, elsewhere, tmp_path, faults):
     shutil.copytree(complete.folder / "results", tmp_path / "results")
     workflow = Workflow(tmp_path, changed(features={"storage": "temporary"}))
     workflow()
@@ -174,18 +185,20 @@ def test_temporary_dumps_do_not_hide_a_replaced_checkpoint(complete, elsewhere, 
     for name in ("checkpoint.safetensors", "training.csv"):
         shutil.copy(elsewhere.results / RUN / name, workflow.results / RUN)
     assert {"centroids", "collapse", "paths", "threshold", "detectors", "tables"} <= jobs(workflow("--dry-run")).keys()
+    faults(FAULT, 1, OUTCOME)
 
 
-def test_results_moved_to_another_processor_are_extended_with_their_own_network(moved):
+def test_results_moved_to_another_processor_are_extended_with_their_own_network(moved, faults):
     another = configured(moved, ANOTHER)
     planned = jobs(another("--dry-run"))
     assert planned.keys().isdisjoint({"data", "train", "features", "centroids", "collapse", "detectors"})
     another(environment=OTHER_PROCESSOR)
     assert len(networks_in(another)) == 1
     assert "Nothing to be done" in another()
+    faults(FAULT, 1, OUTCOME)
 
 
-def test_shards_of_two_networks_are_not_gathered(complete, elsewhere, tmp_path):
+def test_shards_of_two_networks_are_not_gathered(complete, elsewhere, tmp_path, faults):
     config = changed(data={"test": 0.1}) | {"shards": {"attacks": 2}}
     shutil.copytree(complete.folder / "results", tmp_path / "results")
     workflow = Workflow(tmp_path, config)
@@ -200,3 +213,4 @@ def test_shards_of_two_networks_are_not_gathered(complete, elsewhere, tmp_path):
     workflow(name, environment=OTHER_PROCESSOR)
     with open_hdf5(attack) as file, open_hdf5(elsewhere.results / RUN / "attacks/test.apgd.h5") as other:
         assert np.array_equal(file["max-loss/adversarial"][:], other["max-loss/adversarial"][:])
+    faults(FAULT, 1, OUTCOME)
