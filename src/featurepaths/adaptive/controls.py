@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from featurepaths.adaptive.corruptions import corruptions
+from featurepaths.adaptive.objectives import are_answered, show
 from featurepaths.adaptive.run import Block, Budget, Standing, Target, cascade
 from featurepaths.attacks.zoo import library, own_random_numbers
 from featurepaths.batches import blocks, fill, to_tensor
@@ -58,14 +59,15 @@ def control_blocks(
     ------
     The rows of each block and its records [n], all boolean. ``eps/<i>/undefended`` and ``/defended``: whether the
     answers are right in the i-th ball; ``budget/<i>/...`` likewise; ``black_box/defended``, ``transfer/defended``;
-    ``false_positives/<corruption>/<level>/flagged``, ``/undefended`` and ``/defended``, ``clean`` among them.
+    ``false_positives/<corruption>/<level>/flagged``, ``/undefended`` and ``/defended``, ``clean`` among them: none of
+    the three where what the network shows is not finite. ``undefined``: whether that, or a gradient, happened anywhere.
     """
     pairs = [(goal, loss) for goal in ("misclassify", *goals) for loss in losses]
     for rows in blocks(len(labels)) if rows_of_blocks is None else rows_of_blocks:
         block = Block.of(images[rows], labels[rows], indices[rows], device)
         everything = np.arange(block.count)
         records: dict[str, np.ndarray] = {}
-        standing = Standing(target.exact, block)
+        all_standing = [standing := Standing(target.exact, block)]
         for number, (iterations, restart) in enumerate(budgets):
             cascade(target, standing, pairs, budget.of(iterations), restart)
             records |= _standing(f"budget/{number}", standing)
@@ -73,31 +75,34 @@ def control_blocks(
             if multiple == 1 and budgets[0] == (budget.iterations, 0):  # the very search that the budgets begin with
                 records |= {f"eps/{number}/{side}": records[f"budget/0/{side}"] for side in ("undefended", "defended")}
                 continue
-            standing = Standing(target.exact, block)
+            all_standing.append(standing := Standing(target.exact, block))
             ball = budget.times(multiple)
             # in a ball of radius 0 nothing moves, so that one step tells as much as many
             cascade(target, standing, pairs, ball if multiple > 0 else ball.of(1))
             records |= _standing(f"eps/{number}", standing)
 
-        standing = Standing(target.exact, block)
+        all_standing.append(standing := Standing(target.exact, block))
         standing.meet(_square(target.exact, block, budget, queries), everything)
         records["black_box/defended"] = standing.defended
         if transferred is not None:
-            standing = Standing(target.exact, block)
+            all_standing.append(standing := Standing(target.exact, block))
             standing.meet(to_tensor(fill(transferred[rows]), device), everything)
             records["transfer/defended"] = standing.defended
 
+        records["undefined"] = np.any([each.undefined for each in all_standing], axis=0)
         changed = {("clean", ""): lambda clean, _: clean}
         changed |= corruptions(_smallest(budget.eps), budget.norm, budget.seed)
         for (name, level), change in changed.items():
             with torch.no_grad():
-                decision = target.exact.decide(target.exact.observe(change(block.clean, block.indices)))
+                seen = show(target.exact, change(block.clean, block.indices))
+                decision, answered = target.exact.decide(seen), are_answered(seen).cpu().numpy()
             true = block.labels.cpu().numpy()
             found = {
-                "flagged": decision.flagged,
-                "undefended": decision.network_labels == true,
-                "defended": decision.labels == true,
+                "flagged": answered & decision.flagged,
+                "undefended": answered & (decision.network_labels == true),
+                "defended": answered & (decision.labels == true),
             }
+            records["undefined"] |= ~answered[: block.count]
             for key, values in found.items():
                 records[f"false_positives/{name}/{level or '-'}/{key}"] = values[: block.count]
         yield rows, records

@@ -3,7 +3,8 @@
 A goal is a function of the defence, images [N, C, H, W], what the network shows of them, labels [N], the classes [N]
 that are aimed at (None: any wrong one) and the name of a loss. It returns what is to be maximised, [N], differentiable.
 `Attacker` turns a goal into an objective of `featurepaths.attacks.apgd`: an image is fooled when the defence's whole
-decision is wrong, whatever the goal is (or, where the network alone is attacked, when the network is).
+decision is wrong, whatever the goal is (or, where the network alone is attacked, when the network is). Where what the
+network shows is not finite there is no answer: the image is not fooled, and what is to be maximised is NaN.
 
 Conditions saturate: once one is met by a margin it leaves the step to the others, and what is left to gain is success.
 """
@@ -15,16 +16,27 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from featurepaths.attacks.objectives import dlr
+from featurepaths.attacks.objectives import are_finite, are_wrong, dlr
 from featurepaths.defense import FeaturePathDefense
 from featurepaths.errors import FeaturePathsError
-from featurepaths.paths.observed import Observed
+from featurepaths.paths.observed import Observed, observe
 from featurepaths.soft_decision import soft_logits, soft_margin, soft_vote
 
 MARGIN = 0.1
 """How far beyond its threshold a condition counts as surely met."""
 RATIO_UNIT = 0.05
 """The difference of logits ratio lies in [-1, 1], and is divided by this where it stands beside log-odds."""
+
+
+def show(defense: FeaturePathDefense, images: Tensor) -> Observed:
+    """Return what the network shows of images [N, C, H, W], also where that is not finite."""
+    logits, features = defense.encoder.features(images)
+    return observe(logits, features, defense.centroids)
+
+
+def are_answered(seen: Observed) -> Tensor:
+    """Return for which images what the network shows is finite: [N]."""
+    return are_finite(seen.logits) & are_finite(seen.similarity)
 
 
 def wrongness(logits: Tensor, labels: Tensor, targets: Tensor | None, loss: str, *, enough: bool = True) -> Tensor:
@@ -131,11 +143,13 @@ class Attacker:
 
     def __call__(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Return the loss [N] and whether what is attacked answers wrongly [N]."""
-        seen = self.defense.observe(images)
+        seen = show(self.defense, images)
+        answered = are_answered(seen)
         decision = self.defense.decide(seen)
         answers = decision.network_labels if self.goal is misclassify else decision.labels
         fooled = torch.from_numpy(answers).to(labels.device) != labels
-        return self.goal(self.defense, images, seen, labels, self.targets, self.loss), fooled
+        value = self.goal(self.defense, images, seen, labels, self.targets, self.loss)
+        return torch.where(answered, value, torch.nan), answered & fooled
 
 
 @dataclass(frozen=True)
@@ -148,7 +162,7 @@ class DetectorAttacker:
     Parameters
     ----------
     observe
-        What the network shows of images.
+        What the network shows of images: see `show`.
     score
         The detector's score, [N], of what the network shows; low when adversarial.
     scale
@@ -162,10 +176,12 @@ class DetectorAttacker:
     def __call__(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Return the loss [N] and whether the network is wrong [N]."""
         seen = self.observe(images)
+        answered = are_answered(seen)
         own = seen.logits.gather(1, _column(labels)).squeeze(1)
         best_other = seen.logits.scatter(1, _column(labels), -torch.inf).amax(dim=1)
         missing = (best_other - own - MARGIN).clamp_max(0)
-        return self.score(seen) / self.scale + missing, seen.logits.detach().argmax(dim=1) != labels
+        value = self.score(seen) / self.scale + missing
+        return torch.where(answered, value, torch.nan), answered & are_wrong(seen.logits, labels)
 
 
 def _beyond_threshold(defense: FeaturePathDefense, seen: Observed, side: int) -> Tensor:
@@ -196,13 +212,28 @@ def _alternating(
         torch.autograd.grad(part.sum(), images, retain_graph=True)[0].flatten(1)
         for part in (wrong, defense.score_of(seen))
     )
-    fooled = (seen.logits.detach().argmax(dim=1) != labels).unsqueeze(1)
+    fooled = are_wrong(seen.logits, labels).unsqueeze(1)
     step, other = torch.where(fooled, to_above, to_wrong), torch.where(fooled, to_wrong, to_above)
     if orthogonal:
-        along = (step * other).sum(dim=1, keepdim=True) / (other * other).sum(dim=1, keepdim=True).clamp_min(1e-30)
-        step = step - along * other
-    # the value of the loss, and this gradient: the product is zero, its derivative by the images is `step`
-    return value.detach() + ((images - images.detach()).flatten(1) * step).sum(dim=1)
+        defined = step.isfinite() & other.isfinite()
+        there, across = step.where(defined, 0), other.where(defined, 0)
+        along = (there * across).sum(dim=1, keepdim=True) / (across * across).sum(dim=1, keepdim=True).clamp_min(1e-30)
+        step = torch.where(defined, there - along * across, torch.nan)
+    return _WithGradient.apply(value.detach(), images, step)
+
+
+class _WithGradient(torch.autograd.Function):
+    """Values [N] whose gradient by images [N, ...] is a given one [N, d]."""
+
+    @staticmethod
+    def forward(ctx, values: Tensor, images: Tensor, gradient: Tensor) -> Tensor:
+        ctx.save_for_backward(gradient.view_as(images))
+        return values.clone()
+
+    @staticmethod
+    def backward(ctx, of_values: Tensor) -> tuple[None, Tensor, None]:
+        (gradient,) = ctx.saved_tensors
+        return None, of_values.view(-1, *[1] * (gradient.dim() - 1)) * gradient, None
 
 
 def _column(labels: Tensor) -> Tensor:

@@ -2,17 +2,20 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from featurepaths.adaptive.objectives import GOALS, Attacker, DetectorAttacker, misclassify
+from featurepaths.adaptive.objectives import GOALS, Attacker, DetectorAttacker, are_answered, misclassify, show
 from featurepaths.attacks.apgd import Search, apgd
+from featurepaths.attacks.files import counted
 from featurepaths.attacks.norms import random_start
 from featurepaths.attacks.objectives import Objective
 from featurepaths.batches import blocks, fill, to_tensor
 from featurepaths.defense import Decision, FeaturePathDefense
+from featurepaths.errors import FeaturePathsError
 from featurepaths.paths.observed import Observed
 
 SEEDS_APART = 2**32
@@ -68,14 +71,18 @@ class Target:
 
     def detector_attacker(self, name: str) -> tuple[Objective, Objective | None]:
         """Return the objective against a detector alone, and its judge if it needs one."""
-        made = [DetectorAttacker(each.observe, *self.detectors[name]) for each in (self.rough, self.exact)]
+        made = [DetectorAttacker(partial(show, each), *self.detectors[name]) for each in (self.rough, self.exact)]
         return made[0], None if self.rough is self.exact else made[1]
 
     def detector_score(self, name: str, images: Tensor) -> tuple[np.ndarray, np.ndarray]:
-        """Return the exact score of a detector, float64 [N], and the network's labels [N]."""
+        """Return the exact score of a detector, float64 [N], and the network's labels [N].
+
+        What the network or the detector gives no finite answer to scores minus infinity.
+        """
         with torch.no_grad():
-            seen = self.exact.observe(images)
+            seen = show(self.exact, images)
             score = self.detectors[name][0](seen).double()
+        score = torch.where(are_answered(seen) & score.isfinite(), score, -torch.inf)
         return score.cpu().numpy(), seen.logits.argmax(dim=1).cpu().numpy()
 
 
@@ -110,7 +117,9 @@ class Standing:
 
     `network` and `defended` [n] say whether the network alone, and the whole defence, have resisted every example met
     so far; `evading` [n] is the best score of an example that the network gets wrong (minus infinity: there is none),
-    `worst` [n, C, H, W] the first example that the defence gets wrong, or else the last one that it met.
+    `worst` [n, C, H, W] the first example that the defence gets wrong, or else the last one that it met. An example of
+    which the network shows anything that is not finite is none: the clean image takes its place, and it is `undefined`
+    [n].
     """
 
     def __init__(self, defense: FeaturePathDefense, block: Block):
@@ -119,6 +128,7 @@ class Standing:
         self.labels = block.labels[:count].cpu().numpy()
         self.network = self.defended = np.ones(count, bool)
         self.evading = np.full(count, -np.inf)
+        self.undefined = np.zeros(count, bool)
         self.worst = block.clean[:count].cpu().numpy().copy()  # it is written to
         self.clean = self.meet(block.clean, np.arange(count))
         self.evading = np.full(count, -np.inf)  # clean images are no examples
@@ -126,7 +136,20 @@ class Standing:
     def meet(self, examples: Tensor, rows: np.ndarray) -> Decision:
         """Let the defence answer examples [64, ...] of the images `rows` of the block, and return what it says."""
         with torch.no_grad():
-            decision = self.defense.decide(self.defense.observe(examples))
+            seen = show(self.defense, examples)
+            answered = are_answered(seen)
+            if not answered.all():
+                self.undefined[rows] |= ~answered[: len(rows)].cpu().numpy()
+                clean = self.block.clean[fill(rows)]
+                examples = torch.where(answered.view(-1, *[1] * (clean.dim() - 1)), examples, clean)
+                seen = show(self.defense, examples)
+                if not (answered := are_answered(seen)).all():
+                    lost = self.block.indices[rows][~answered[: len(rows)].cpu().numpy()]
+                    raise FeaturePathsError(
+                        f"The network's logits or features are not finite for {counted(lost)} of the data set, without "
+                        "an attack."
+                    )
+            decision = self.defense.decide(seen)
         decision = Decision(*(values[: len(rows)] for values in decision))
         labels = self.labels[rows]
         found = examples[: len(rows)].cpu().numpy()
@@ -139,6 +162,11 @@ class Standing:
         wrong = decision.network_labels != labels
         self.evading[rows[wrong]] = np.maximum(self.evading[rows[wrong]], decision.score[wrong])
         return decision
+
+    def meet_found(self, found: Search, rows: np.ndarray) -> Decision:
+        """Do so with what a search for examples of the images `rows` found."""
+        self.undefined[rows] |= found.undefined[: len(rows)].cpu().numpy()
+        return self.meet(found.points["max-loss"].adversarial, rows)
 
 
 def search(objectives: tuple[Objective, Objective | None], block: Block, budget: Budget, restart: int = 0) -> Search:
@@ -159,7 +187,7 @@ def cascade(
         rows = np.flatnonzero(standing.network if goal == "misclassify" else standing.defended)
         if len(rows) > 0:
             found = search(target.attacker(goal, loss), standing.block.take(rows), budget, restart)
-            standing.meet(found.points["max-loss"].adversarial, rows)
+            standing.meet_found(found, rows)
 
 
 def adaptive_blocks(
@@ -203,7 +231,7 @@ def adaptive_blocks(
     the attack on itself or an oblivious one. Then, of
     ``undefended`` and ``defended``, ``.../clean`` and ``.../adaptive``: whether the answer is correct, the latter
     whatever the attack; ``clean_score`` and ``clean_label``; ``evading_score``, the best score of any example that the
-    network gets wrong; ``worst/adversarial``.
+    network gets wrong; ``worst/adversarial``; ``undefined``, whether anything was not finite in any search or example.
     """
     for rows in blocks(len(labels)) if rows_of_blocks is None else rows_of_blocks:
         block = Block.of(images[rows], labels[rows], indices[rows], device)
@@ -222,7 +250,7 @@ def adaptive_blocks(
         for name in target.detectors:
             found = search(target.detector_attacker(name), block, budget)
             examples = [found.points["max-loss"].adversarial, *known.values()]
-            standing.meet(examples[0], everything)
+            standing.meet_found(found, everything)
             score, network_label = _best_scored(target, name, examples, standing.labels)
             records[f"detectors/{name}/score"] = score
             records[f"detectors/{name}/network_label"] = network_label
@@ -237,13 +265,14 @@ def adaptive_blocks(
             part = block.take(chosen)
             classes = _likely_classes(target.exact, part, rank) if rank else None
             found = search(target.attacker(goal, loss, classes), part, budget, restart)
-            decision = standing.meet(found.points["max-loss"].adversarial, chosen)
+            decision = standing.meet_found(found, chosen)
             records |= _recorded(f"attacks/{name}", block.count, chosen, decision, found)
         records |= {
             "undefended/adaptive": standing.network,
             "defended/adaptive": standing.defended,
             "evading_score": standing.evading,
             "worst/adversarial": standing.worst,
+            "undefined": standing.undefined,
         }
         yield rows, records
 
@@ -258,7 +287,7 @@ def _best_scored(
     count = len(labels)
     scores, network_labels = np.stack([target.detector_score(name, each) for each in examples], axis=1)
     scores, network_labels = scores[:, :count], network_labels[:, :count].astype(np.int64)
-    wrong = network_labels != labels
+    wrong = (network_labels != labels) & np.isfinite(scores)
     best = np.lexsort((scores, wrong), axis=0)[-1], np.arange(count)
     return scores[best], network_labels[best]
 

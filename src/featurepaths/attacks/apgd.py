@@ -37,14 +37,30 @@ class Search:
     """What one search found: the points of each stopping rule of `KEEPS`, and records of each image [N].
 
     `first_fooled_step` is the number of the first iterate that fooled (0 is the start, -1 never; a judge has a say in
-    it only where first successes are kept); `vanished_steps` counts the gradients that were zero in every pixel;
-    `queries` is the number of forward passes, equal for all.
+    it only where first successes are kept); `vanished_steps` counts the gradients that were zero in every pixel, or not
+    finite in some; `undefined` says whether any gradient or loss was not finite; `queries` is the number of forward
+    passes, equal for all.
     """
 
     points: Mapping[str, Points]
     first_fooled_step: Tensor
     vanished_steps: Tensor
+    undefined: Tensor
     queries: int
+
+
+@dataclass
+class _Evaluated:
+    """The loss [N] of iterates, minus infinity where it is not finite; whether they fool [N]; the loss's gradient.
+
+    `gradient` [N, ...] and `vanished` [N] are None where no step follows.
+    """
+
+    loss: Tensor
+    fooled: Tensor
+    undefined: Tensor
+    gradient: Tensor | None = None
+    vanished: Tensor | None = None
 
 
 def apgd(
@@ -61,6 +77,11 @@ def apgd(
     judge: Objective | None = None,
 ) -> Search:
     """Maximise an objective within a ball around each image; images do not influence one another.
+
+    An iterate whose loss is not finite never counts as fooling and is never kept: the search goes on from the best one
+    before it. Where the start is such a one, the search begins at the clean image, which is also what is kept if there
+    is no other. Where the gradient is not finite the step is that of the remaining pixels (see
+    `featurepaths.attacks.norms.steepest`), and counts as vanished.
 
     Parameters
     ----------
@@ -87,8 +108,8 @@ def apgd(
     """
     steps = torch.ones(len(images), *[1] * (images.dim() - 1)).to(images) * (2 * eps if step is None else step)
     checkpoints = _checkpoints(iterations)
-    current = previous = start
-    loss, fooled, gradient = _evaluate(objective, current, labels)
+    current, found = _begin(objective, images, labels, start)
+    previous, loss, fooled, gradient = current, found.loss, found.fooled, found.gradient
 
     best = Points(current, loss, fooled)  # greatest loss, fooled or not: where the search goes back to
     best_gradient = gradient
@@ -98,7 +119,7 @@ def apgd(
     if "first-success" in keeps:
         points["first-success"].fooled = first
     first_fooled_step = torch.where(first, 0, -1)
-    vanished_steps = _vanished(gradient).int()
+    vanished_steps, undefined = found.vanished.int(), found.undefined
 
     rises = torch.zeros_like(loss)
     last_loss = loss
@@ -111,18 +132,22 @@ def apgd(
             ascended = current + MOMENTUM * (ascended - current) + (1 - MOMENTUM) * (current - previous)
             ascended = project(ascended, images, eps, norm)
         previous, current = current, ascended
-        loss, fooled, gradient = _evaluate(objective, current, labels, with_gradient=number < iterations)
+        found = _evaluate(objective, current, labels, with_gradient=number < iterations)
+        loss, fooled, undefined = found.loss, found.fooled, undefined | found.undefined
 
         first = _confirmed(confirm, current, labels, fooled & (first_fooled_step < 0))
         first_fooled_step = torch.where(first, number, first_fooled_step)
         _update(points, current, loss, fooled, first)
-        if gradient is None:
+        if found.gradient is None:
             break
 
-        vanished_steps += _vanished(gradient)
+        vanished_steps += found.vanished
         improved = loss > best.loss
         best.take(improved, current, loss, fooled)
-        best_gradient = _choose(improved, gradient, best_gradient)
+        best_gradient = _choose(improved, found.gradient, best_gradient)
+        answered = loss > -torch.inf
+        current = _choose(answered, current, best.adversarial)
+        gradient = _choose(answered, found.gradient, best_gradient)
         rises += loss > last_loss
         last_loss = loss
         if number in checkpoints:
@@ -137,8 +162,22 @@ def apgd(
             last_checkpoint, rises = number, torch.zeros_like(rises)
 
     if judge is not None:
-        points = _judged(points, labels, judge)
-    return Search(points, first_fooled_step, vanished_steps, iterations + 1)
+        undefined = undefined | _judge(points, images, labels, judge)
+    for chosen in points.values():
+        chosen.loss = torch.where(chosen.loss > -torch.inf, chosen.loss, torch.nan)
+    return Search(points, first_fooled_step, vanished_steps, undefined, iterations + 1)
+
+
+def _begin(objective: Objective, images: Tensor, labels: Tensor, start: Tensor) -> tuple[Tensor, _Evaluated]:
+    """Return where the search begins, the clean image where the objective is not defined at the start."""
+    found = _evaluate(objective, start, labels)
+    lost = found.loss == -torch.inf
+    if lost.any():
+        start = _choose(lost, images, start)
+        again = _evaluate(objective, start, labels)
+        again.undefined |= found.undefined
+        found = again
+    return start, found
 
 
 def _update(points: Mapping[str, Points], current: Tensor, loss: Tensor, fooled: Tensor, first: Tensor) -> None:
@@ -164,20 +203,26 @@ def _confirmed(judge: Objective | None, images: Tensor, labels: Tensor, fooled: 
     return confirmed
 
 
-def _judged(points: Mapping[str, Points], labels: Tensor, judge: Objective) -> Mapping[str, Points]:
-    """Return the points with the judge's losses and verdicts.
+def _judge(points: Mapping[str, Points], images: Tensor, labels: Tensor, judge: Objective) -> Tensor:
+    """Give the points the judge's losses and verdicts, and return for which images [N] it was not defined at one.
 
-    One that does not fool gives way to another rule's that does, and the greatest loss to a greater one that fools.
+    A point that does not fool gives way to another rule's that does, the greatest loss to a greater one that fools, and
+    a point where the judge is not defined to the clean image.
     """
-    with torch.no_grad():
-        judged = {
-            keep: Points(chosen.adversarial, *judge(chosen.adversarial, labels)) for keep, chosen in points.items()
-        }
-    for keep, chosen in judged.items():
-        for other in judged.values():
+    undefined = torch.zeros_like(labels, dtype=torch.bool)
+    for chosen in points.values():
+        found = _evaluate(judge, chosen.adversarial, labels, with_gradient=False)
+        chosen.loss, chosen.fooled = found.loss, found.fooled
+        undefined |= found.undefined
+    for keep, chosen in points.items():
+        for other in points.values():
             greater = other.loss > chosen.loss if keep == "max-loss" else False
             chosen.take(other.fooled & (~chosen.fooled | greater), other.adversarial, other.loss, other.fooled)
-    return judged
+    if undefined.any():
+        clean = _evaluate(judge, images, labels, with_gradient=False)
+        for chosen in points.values():
+            chosen.take(chosen.loss == -torch.inf, images, clean.loss, clean.fooled)
+    return undefined
 
 
 def _checkpoints(iterations: int) -> set[int]:
@@ -194,22 +239,19 @@ def _checkpoints(iterations: int) -> set[int]:
     return found
 
 
-def _evaluate(
-    objective: Objective, images: Tensor, labels: Tensor, *, with_gradient: bool = True
-) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Return loss [N], success [N] and, unless no step follows, the gradient [N, ...]."""
-    if not with_gradient:
-        with torch.no_grad():
-            return *objective(images, labels), None
-    with torch.enable_grad():
-        variable = images.detach().requires_grad_()
+def _evaluate(objective: Objective, images: Tensor, labels: Tensor, *, with_gradient: bool = True) -> _Evaluated:
+    """Evaluate an objective at images [N, ...], with the gradient unless no step follows."""
+    with torch.set_grad_enabled(with_gradient):
+        variable = images.detach().requires_grad_(with_gradient)
         loss, fooled = objective(variable, labels)
-        (gradient,) = torch.autograd.grad(loss.sum(), variable)
-    return loss.detach(), fooled, gradient
-
-
-def _vanished(gradient: Tensor) -> Tensor:
-    return ~gradient.flatten(1).any(dim=1)
+    loss_is_finite = loss.detach().isfinite()
+    found = _Evaluated(torch.where(loss_is_finite, loss.detach(), -torch.inf), fooled & loss_is_finite, ~loss_is_finite)
+    if with_gradient:
+        (found.gradient,) = torch.autograd.grad(loss.sum(), variable)
+        greatest = found.gradient.flatten(1).abs().amax(dim=1)  # NaN if one is
+        found.vanished = ~((greatest > 0) & (greatest < torch.inf) & loss_is_finite)
+        found.undefined = found.undefined | ~greatest.isfinite()
+    return found
 
 
 def _choose(where: Tensor, yes: Tensor, no: Tensor) -> Tensor:

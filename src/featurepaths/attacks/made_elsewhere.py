@@ -48,8 +48,8 @@ def made_blocks(
 
     Yields
     ------
-    The rows of each block and its records [n], by name, as in `featurepaths.attacks.zoo.zoo_blocks`; of ``queries``,
-    too, nothing is known: they are -1.
+    The rows of each block and its records [n], by name, as in `featurepaths.attacks.zoo.zoo_blocks`, the clean image in
+    the place of an example whose logits are not finite included; of ``queries``, too, nothing is known: they are -1.
 
     Raises
     ------

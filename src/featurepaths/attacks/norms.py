@@ -11,11 +11,19 @@ NORMS = {"linf": float("inf"), "l2": 2}
 def steepest(gradient: Tensor, norm: str) -> Tensor:
     """Return the direction of unit norm along which a linear function of this gradient [N, ...] grows fastest.
 
-    It is the sign for L-infinity and the normalised gradient for L2; where the gradient is zero it is zero.
+    It is the sign for L-infinity and the normalised gradient for L2; where the gradient is zero it is zero. It is
+    always finite: a partial derivative that is NaN counts as zero, and where some are infinite the L2 direction is
+    theirs alone.
     """
+    gradient = gradient.nan_to_num(nan=0.0)  # infinity becomes the greatest number
     if norm == "linf":
         return gradient.sign()
-    return gradient / _per_image(size(gradient, norm), gradient).clamp_min(torch.finfo(gradient.dtype).tiny)
+    tiny = torch.finfo(gradient.dtype).tiny
+    # squares overflow, or vanish, long before the numbers themselves do
+    length, greatest = size(gradient, norm), gradient.flatten(1).abs().amax(dim=1)
+    unit = torch.where(length.isinf() | (length == 0), greatest.clamp_min(tiny), 1)
+    gradient = gradient / _per_image(unit, gradient)
+    return gradient / _per_image(size(gradient, norm), gradient).clamp_min(tiny)
 
 
 def project(images: Tensor, clean: Tensor, eps: float, norm: str) -> Tensor:

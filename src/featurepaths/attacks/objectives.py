@@ -1,7 +1,8 @@
 """What an attack maximises, and when it has fooled the network.
 
 An objective is a function of images [N, C, H, W] and labels [N]; it returns the loss of each image [N], differentiable,
-and whether each image fools the network [N].
+and whether each image fools the network [N]. Logits that are not finite are no answer: the loss is NaN then, and the
+image does not fool.
 """
 
 from collections.abc import Callable
@@ -47,6 +48,17 @@ def misclassify(network: nn.Module, loss: str) -> Objective:
 
     def objective(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         logits = network(images)
-        return LOSSES[loss](logits, labels), logits.detach().argmax(dim=1) != labels
+        answered = are_finite(logits)
+        return torch.where(answered, LOSSES[loss](logits, labels), torch.nan), answered & are_wrong(logits, labels)
 
     return objective
+
+
+def are_wrong(logits: Tensor, labels: Tensor) -> Tensor:
+    """Return whether the greatest of each image's logits [N, C] is another than its label's: [N]."""
+    return logits.detach().argmax(dim=1) != labels
+
+
+def are_finite(values: Tensor) -> Tensor:
+    """Return for which images all of their values [N, ...] are finite: [N]."""
+    return values.detach().isfinite().flatten(1).all(dim=1)

@@ -44,15 +44,18 @@ def attack_blocks(
     Yields
     ------
     The rows of each block and its records [n], by name: ``clean_correct``; ``success`` (correct when clean and fooled);
-    ``first_fooled_step``, ``vanished_steps`` and ``queries`` as in `featurepaths.attacks.apgd.Search`; and of every
-    stopping rule ``<keep>/adversarial`` [n, C, H, W], ``<keep>/loss`` and ``<keep>/norm``.
+    ``first_fooled_step``, ``vanished_steps``, ``undefined`` and ``queries`` as in `featurepaths.attacks.apgd.Search`;
+    and of every stopping rule ``<keep>/adversarial`` [n, C, H, W], ``<keep>/loss`` and ``<keep>/norm``. An image whose
+    clean logits are not finite is not correct, and ``undefined``.
     """
     for rows in blocks(len(labels)) if rows_of_blocks is None else rows_of_blocks:
         clean = to_tensor(fill(images[rows]), device)
         target = torch.from_numpy(fill(labels[rows])).to(device)
         start = random_start(clean, fill(indices[rows]), eps, norm, seed)
         with torch.no_grad():
-            _, wrong_when_clean = (judge or objective)(clean, target)
+            clean_loss, wrong_when_clean = (judge or objective)(clean, target)
+        answered = clean_loss.isfinite()
+        correct = answered & ~wrong_when_clean
         search = apgd(
             objective,
             clean,
@@ -67,10 +70,11 @@ def attack_blocks(
         )
         fooled = torch.stack([points.fooled for points in search.points.values()]).any(dim=0)
         records = {
-            "clean_correct": ~wrong_when_clean,
-            "success": ~wrong_when_clean & fooled,
+            "clean_correct": correct,
+            "success": correct & fooled,
             "first_fooled_step": search.first_fooled_step.int(),
             "vanished_steps": search.vanished_steps,
+            "undefined": search.undefined | ~answered,
             "queries": torch.full_like(search.vanished_steps, search.queries),
         }
         for keep, points in search.points.items():

@@ -66,7 +66,8 @@ def zoo_blocks(
     The rows of each block and its records [n], by name, as in `featurepaths.attacks.run.attack_blocks`:
     ``clean_correct``, ``success``, ``returned/adversarial`` [n, C, H, W], ``returned/loss`` (the cross-entropy) and
     ``returned/norm``; ``queries``, the forward passes that the block's images took on average, rounded up. Unknown
-    outside of the library are ``first_fooled_step``, which is -1, and ``vanished_steps``, which is 0.
+    outside of the library are ``first_fooled_step``, which is -1, and ``vanished_steps``, which is 0. An example whose
+    logits are not finite is ``undefined``, and the clean image takes its place.
 
     Raises
     ------
@@ -97,6 +98,8 @@ def judged(
 ) -> dict[str, Tensor]:
     """Return the records of a block of images that somebody else attacked, by name: see `zoo_blocks`.
 
+    Where the judge's loss is not finite an image is not correct when clean, or its example does not count.
+
     Parameters
     ----------
     judge
@@ -105,11 +108,15 @@ def judged(
         What distances are measured in; how many queries each image took.
     """
     with torch.no_grad():
-        _, wrong = judge(clean, labels)
+        clean_loss, wrong = judge(clean, labels)
         loss, fooled = judge(adversarial, labels)
+    correct, answered = clean_loss.isfinite() & ~wrong, loss.isfinite()
+    adversarial = torch.where(answered.view(-1, 1, 1, 1), adversarial, clean)
+    loss = torch.where(answered, loss, clean_loss)
     return {
-        "clean_correct": ~wrong,
-        "success": ~wrong & fooled,
+        "clean_correct": correct,
+        "success": correct & fooled & answered,
+        "undefined": ~(clean_loss.isfinite() & answered),
         "first_fooled_step": torch.full_like(labels, -1, dtype=torch.int32),
         "vanished_steps": torch.zeros_like(labels, dtype=torch.int32),
         "queries": torch.full_like(labels, queries, dtype=torch.int32),

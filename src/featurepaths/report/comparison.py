@@ -27,7 +27,7 @@ TITLES = {
         "Per cent with 95 % intervals (Wilson), over the images that an attack attacked (`n attacked`); the worst case "
         "counts an image as lost as soon as one attack wins it. `oblivious` attacks know the network only, `adaptive` "
         "ones the defence too. Gradient vanished is the share of attacked images whose gradient was zero in every "
-        "pixel at some step.",
+        "pixel, or not finite in some, at some step.",
     ),
     "comparison": (
         "The fair comparison: everyone under the strongest attack at itself",

@@ -186,9 +186,10 @@ def detection_columns(method: str, measured: Mapping[str, Any], content: Mapping
 def attack_table(found: Iterable[tuple[Run, str, Mapping[str, Any]]]) -> pd.DataFrame:
     """What every attack did to the undefended networks; records [N] of the images it attacked, by attack.
 
-    `gradient_vanished` is the share of images whose gradient was zero in every pixel at some step; the loss and the
-    norm are means over images of the adversarial examples that a stopping rule keeps. Neither steps nor gradients are
-    known of attacks whose library only returns an example, nor queries of images that were made elsewhere.
+    `gradient_vanished` is the share of images whose gradient was zero in every pixel, or not finite in some, at some
+    step; the loss and the norm are means over images of the adversarial examples that a stopping rule keeps. Neither
+    steps nor gradients are known of attacks whose library only returns an example, nor queries of images that were made
+    elsewhere.
     """
     table = pd.DataFrame(
         {

@@ -7,6 +7,7 @@ from contextlib import closing
 from functools import partial
 from pathlib import Path
 
+from featurepaths.attacks.undefined import tell_undefined
 from featurepaths.errors import FeaturePathsError
 from featurepaths.stages import command, frozen
 from featurepaths.storage import RowWriter, create_hdf5, read_origin
@@ -60,6 +61,7 @@ def main(arguments):
         with closing(resuming(attack, mine, saved)) as attacked:
             for rows, records in progress(attacked, "adaptive attacks", len(mine), "blocks of 64"):
                 write(rows, records)
+        tell_undefined(file["index"][:], file["undefined"][:])
     command.forget_saved(arguments.adaptive)
     if arguments.shard is None:
         command.remove_shards(arguments.adaptive)

@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 
 from featurepaths.attacks.files import open_adversarial
+from featurepaths.attacks.undefined import tell_undefined
 from featurepaths.contents import digest_of_file
 from featurepaths.data import open_split
 from featurepaths.errors import FeaturePathsError
@@ -135,6 +136,7 @@ def tell(file):
     if "returned" not in file:  # of others this is not known
         vanished = (file["vanished_steps"][:] > 0).mean()
         print(f"The gradient vanished at some step on {vanished:.2%} of them.")
+    tell_undefined(file["index"][:], file["undefined"][:])
 
 
 def parser():

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from featurepaths.adaptive.worst_case import summarise_attacks
+from featurepaths.attacks.undefined import tell_undefined
 from featurepaths.stages import command, frozen
 from featurepaths.storage import open_hdf5, read_origin, write_json
 
@@ -55,6 +56,7 @@ def main(arguments):
         with closing(resuming(attack, mine, saved)) as attacked:
             parts = [records for _, records in progress(attacked, "controls", len(mine), "blocks of 64")]
         found = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        tell_undefined(images.indices, found["undefined"])
     with open_hdf5(arguments.adaptive) as file:
         rows = np.isin(file["index"][:], images.indices)
         standing = file["defended/adaptive"][:][rows]

@@ -18,7 +18,8 @@ TITLES = {
     "attacks": (
         "The attacks on the undefended networks",
         "Success: right when clean and wrong now, of those right when clean. The first fooled step is that of the "
-        "successes; gradient vanished is the share of images whose gradient was zero in every pixel at some step.",
+        "successes; gradient vanished is the share of images whose gradient was zero in every pixel, or not finite in "
+        "some, at some step.",
     ),
     "combinations": (
         "Table 3: votes of middle layers",

@@ -1,0 +1,134 @@
+"""Attacks on a planted defence whose network has no finite logits or gradient at some images."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from featurepaths.adaptive.controls import control_blocks
+from featurepaths.adaptive.objectives import GOALS, Attacker, misclassify, show
+from featurepaths.adaptive.run import Budget, Target, adaptive_blocks
+from featurepaths.adaptive.worst_case import summarise_attacks
+from featurepaths.calibration import Calibration
+from featurepaths.defense import FeaturePathDefense
+from featurepaths.errors import FeaturePathsError
+from tests.adaptive.planted import CENTROIDS, FLAGGED_FROM, Halves, halves
+from tests.adaptive.test_run import TO_EVADE, X
+
+COUNT = 5
+
+
+class Brink(nn.Module):
+    """`Halves` without logits where the left half is not between `low` and `high`, and with pixels of NaN gradient."""
+
+    def __init__(self, low=-1.0, high=2.0, nan_gradient=False):
+        super().__init__()
+        self.halves, self.low, self.high, self.nan_gradient = Halves(), low, high, nan_gradient
+
+    def forward(self, images):
+        if self.nan_gradient:
+            top = images[:, :, :1]
+            # the value 0, with the gradient inf * 0 = NaN, in the upper row
+            images = images + (top * 0).square().sum(dim=(1, 2, 3), keepdim=True).sqrt()
+        logits = self.halves(images)
+        left = images[..., :4].mean(dim=(1, 2, 3)).unsqueeze(1)
+        return torch.where((left > self.low) & (left < self.high), logits, torch.nan)
+
+
+def defense(*arguments, **options):
+    calibration = Calibration([1], np.ones(1), np.cos(FLAGGED_FROM), [2], np.ones(1))
+    network = Brink(*arguments, **options)
+    made = FeaturePathDefense(network, ["halves.plane.pixels", "halves.plane.constant"])
+    return made.freeze([CENTROIDS, CENTROIDS], calibration)
+
+
+def attack(planted, eps, oblivious=None):
+    target = Target(planted, planted, {"itself": (planted.score_of, 0.05)})
+    images = halves(COUNT), np.zeros(COUNT, np.int64), np.arange(COUNT)
+    ((_, found),) = adaptive_blocks(
+        target, *images, oblivious or {}, goals=list(GOALS), losses=["ce", "dlr"], targets=1, restarts=2,
+        budget=Budget(eps, "linf", None, 20, 0),
+    )  # fmt: skip
+    return found
+
+
+def test_examples_without_logits_are_no_success():
+    """All that fool the network, or evade, have no logits: unlike in the same ball without the brink, all resists."""
+    found = attack(defense(), 1.05 * TO_EVADE)
+    assert not found["defended/adaptive"].any()
+    assert not found["undefined"].any()
+    found = attack(defense(low=X - 0.02), 1.05 * TO_EVADE)
+    assert found["defended/adaptive"].all()
+    assert found["undefined"].all()
+    assert np.isneginf(found["evading_score"]).all()
+    for name, values in found.items():
+        if name.rpartition("/")[2] in ("label", "network_label"):
+            attacked = found.get(f"{name.rpartition('/')[0]}/attacked", np.ones(COUNT, bool))
+            assert (values[attacked] == 0).all(), name
+    assert np.isfinite(found["worst/adversarial"]).all()
+
+
+def test_oblivious_example_without_logits_is_none():
+    bright = np.full((COUNT, 1, 8, 8), 0.9, np.float32)
+    found = attack(defense(high=0.7), 0.01, {"apgd.max-loss": bright})
+    assert (found["attacks/apgd.max-loss/network_label"] == 0).all()
+    assert found["undefined"].all()
+    assert found["undefended/adaptive"].all()
+
+
+def test_defence_falls_to_the_pixels_that_have_a_gradient():
+    """Seven of eight rows can be moved, so that the radius is 8/7 as great; `orthogonal` projects them alone."""
+    found = attack(defense(nan_gradient=True), 1.05 * 8 / 7 * TO_EVADE)
+    assert not found["defended/adaptive"].any()
+    assert found["undefined"].all()
+    assert (found["attacks/evade.ce/vanished_steps"] == 20).all()
+
+
+@pytest.mark.parametrize("goal", ["selective", "orthogonal"])
+def test_steps_are_undefined_only_where_a_gradient_is(goal):
+    planted, plain = defense(nan_gradient=True), defense()
+    images = (torch.from_numpy(halves(1)).permute(0, 3, 1, 2) / 255).requires_grad_()
+    images.detach()[..., 4:] += 0.3
+    labels = torch.zeros(1, dtype=torch.long)
+    steps = []
+    for each in (planted, plain):
+        loss, _ = Attacker(each, GOALS[goal], "ce")(images, labels)
+        assert loss.isfinite().all()
+        steps.append(torch.autograd.grad(loss.sum(), images)[0])
+    assert steps[0][:, :, :1].isnan().all()
+    torch.testing.assert_close(steps[0][:, :, 1:], steps[1][:, :, 1:])
+
+
+def test_clean_image_without_logits_is_refused_by_name():
+    with pytest.raises(FeaturePathsError, match=r"5 images \(0, 1, 2, 3, 4\)"):
+        attack(defense(low=0.9), 0.1)
+    planted = defense(low=0.9)
+    images = torch.from_numpy(halves(1)).permute(0, 3, 1, 2) / 255
+    loss, fooled = Attacker(planted, misclassify, "ce")(images, torch.ones(1, dtype=torch.long))
+    assert loss.isnan().all()
+    assert not fooled.any()
+    assert show(planted, images).logits.isnan().all()
+
+
+def test_corruptions_without_logits_are_wrong_and_not_flagged():
+    planted = defense(high=0.7)
+    images = halves(COUNT), np.zeros(COUNT, np.int64), np.arange(COUNT), None
+    ((_, found),) = control_blocks(
+        Target(planted, planted), *images, goals=["evade"], losses=["ce"], budget=Budget(0.01, "linf", None, 3, 0),
+        multiples=[0, 1], budgets=[(3, 0)], queries=10,
+    )  # fmt: skip
+    for key in ("flagged", "undefended", "defended"):
+        assert not found[f"false_positives/brightness/x 1.3/{key}"].any()
+    assert found["false_positives/clean/-/defended"].all()
+    assert found["undefined"].all()
+
+
+def test_undefined_steps_reach_the_control_of_vanished_gradients():
+    found = attack(defense(nan_gradient=True), 0.01)
+    attacks: dict[str, dict] = {}
+    for name, values in found.items():
+        if name.startswith("attacks/"):
+            _, one, key = name.split("/")
+            attacks.setdefault(one, {})[key] = values
+    summaries = summarise_attacks(attacks, np.zeros(COUNT, np.int64), "apgd")
+    assert all(each["vanished"] == each["attacked"] == COUNT for each in summaries)

@@ -1,0 +1,197 @@
+"""Logits, losses and gradients that are not finite: they count as no success, and what can be attacked still is."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from featurepaths.attacks.apgd import KEEPS, apgd
+from featurepaths.attacks.norms import NORMS, random_start, size, steepest
+from featurepaths.attacks.objectives import misclassify
+from featurepaths.attacks.run import attack_blocks
+from featurepaths.attacks.undefined import tell_undefined
+from featurepaths.attacks.zoo import judged
+from featurepaths.training.adversary import pgd
+
+
+class Rooted(nn.Module):
+    """Logits from the lengths of patches of 2x2 pixels: at a black patch they have no gradient."""
+
+    def __init__(self):
+        super().__init__()
+        self.fc = nn.Linear(16, 4)
+
+    def forward(self, x):
+        return self.fc(F.unfold(x, 2, stride=2).square().sum(1).sqrt())
+
+
+class Half(nn.Module):
+    """Two logits, +-(w x + b); every second pixel has a derivative of NaN; from `limit` of the first on no logits."""
+
+    def __init__(self, weight, bias, limit=1.0, nan_gradient=True):
+        super().__init__()
+        self.weight, self.bias, self.limit, self.nan_gradient = weight, bias, limit, nan_gradient
+
+    def forward(self, images):
+        flat = images.flatten(1)
+        score = flat @ self.weight + self.bias
+        if self.nan_gradient:
+            # the value 0, with the gradient inf * 0 = NaN
+            score = score + (flat[:, 1::2] * 0).square().sum(dim=1).sqrt()
+        score = torch.where(flat[:, 0] < self.limit, score, torch.nan)
+        return torch.stack([score, -score], dim=1)
+
+
+def black_patches():
+    """Grey images with a black half, and what `Rooted` says of them."""
+    torch.manual_seed(0)
+    network = Rooted().eval()
+    images = np.zeros((64, 8, 8, 1), np.uint8)
+    images[:, :4] = np.random.default_rng(0).integers(64, 192, (64, 4, 8, 1))
+    with torch.no_grad():
+        labels = network(torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255).argmax(dim=1).numpy()
+    return network, images, labels
+
+
+@pytest.mark.parametrize(("norm", "eps"), [("l2", 1e-4), ("linf", 1e-6)])
+def test_undefined_gradient_is_no_success(norm, eps):
+    network, images, labels = black_patches()
+    # turned so that the network says 2: NaN has the label 0, and every class but 0 would count as fooled
+    turned = nn.Sequential(network, Turned(labels))
+    options = {"eps": eps, "norm": norm, "step": None, "iterations": 4, "seed": 0}
+    ((_, found),) = attack_blocks(misclassify(turned, "ce"), images, np.full(64, 2), np.arange(64), **options)
+    assert found["clean_correct"].all()
+    assert not found["success"].any()
+    assert (found["vanished_steps"] >= 3).all()  # of 4; a random start may have no black patch
+    assert found["undefined"].all()
+    for keep in KEEPS:
+        assert np.isfinite(found[f"{keep}/adversarial"]).all()
+        assert np.isfinite(found[f"{keep}/loss"]).all()
+        assert found[f"{keep}/norm"].max() <= eps * 1.02  # rounding near 0.5
+
+
+class Turned(nn.Module):
+    """Moves the class of each image to place 2."""
+
+    def __init__(self, labels):
+        super().__init__()
+        self.labels = torch.from_numpy(labels)
+
+    def forward(self, logits):
+        places = (torch.arange(4)[None] + self.labels[:, None] - 2) % 4
+        return logits.gather(1, places)
+
+
+@pytest.mark.parametrize("norm", NORMS)
+def test_the_other_pixels_are_attacked_as_well_as_possible(norm):
+    weight = torch.randn(12, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    images = torch.full((3, 3, 2, 2), 0.5, dtype=torch.float64)
+    start = random_start(images, np.arange(3), 0.2, norm, 0)
+    start.flatten(1)[:, 1::2] = 0.5
+    labels = torch.zeros(3, dtype=torch.long)
+    search = apgd(misclassify(Half(weight, 9.0), "ce"), images, labels, start, eps=0.2, norm=norm, iterations=100)
+    defined = weight * torch.tensor([1.0, 0.0]).repeat(6)
+    dual = defined.norm(p=1 if norm == "linf" else 2)
+    lowest = images[0].flatten() @ weight + 9.0 - 0.2 * dual
+    loss = F.softplus(-2 * lowest).expand(3)
+    torch.testing.assert_close(search.points["max-loss"].loss, loss, rtol=1e-3, atol=0)
+    assert (search.vanished_steps == 100).all()
+    assert search.undefined.all()
+
+
+@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize("bias", [0.55, 2.0])
+def test_iterates_without_logits_are_never_kept(norm, bias):
+    """The first pixel alone decides, and from 0.6 on there are no logits: with 0.55 images are lost before that."""
+    network = Half(-torch.eye(12)[0], bias, limit=0.6, nan_gradient=False)
+    images = torch.full((20, 3, 2, 2), 0.5)
+    labels = torch.zeros(20, dtype=torch.long)
+    start = random_start(images, np.arange(20), 0.2, norm, 0)
+    start[::2, 0, 0, 0] = 0.65
+    search = apgd(misclassify(network, "ce"), images, labels, start, eps=0.2, norm=norm, iterations=30)
+    for points in search.points.values():
+        assert (points.adversarial[:, 0, 0, 0] < 0.6).all()
+        assert (points.fooled == (bias < 0.6)).all()
+        assert points.loss.isfinite().all()
+        assert (points.fooled == (network(points.adversarial).argmax(dim=1) == 1)).all()
+    assert search.undefined.all()
+    assert (search.vanished_steps > 0).all()
+    best = search.points["max-loss"].adversarial[:, 0, 0, 0]
+    assert (best > 0.59).all(), "the search goes on beside the brink"
+
+
+def test_clean_image_without_logits_is_not_correct():
+    images = np.full((3, 2, 2, 3), 128, np.uint8)
+    images[1, 0, 0, 0] = 255
+    network = Half(torch.zeros(12), 1.0, limit=0.9, nan_gradient=False)
+    options = {"eps": 0.01, "norm": "linf", "step": None, "iterations": 2, "seed": 0}
+    ((_, found),) = attack_blocks(misclassify(network, "ce"), images, np.zeros(3, int), np.arange(3), **options)
+    assert found["clean_correct"].tolist() == [True, False, True]
+    assert found["undefined"].tolist() == [False, True, False]
+    assert not found["success"].any()
+    assert np.isfinite(found["max-loss/adversarial"]).all()
+
+
+def test_point_that_the_judge_does_not_answer_is_neither_kept_nor_a_success():
+    weight = -torch.eye(12)[0]
+    rough, exact = (Half(weight, 0.55, limit, nan_gradient=False) for limit in (2.0, 0.53))
+    images = torch.full((8, 3, 2, 2), 0.5)
+    labels = torch.zeros(8, dtype=torch.long)
+    start = random_start(images, np.arange(8), 0.2, "linf", 0)
+    search = apgd(
+        misclassify(rough, "ce"), images, labels, start, eps=0.2, iterations=10, judge=misclassify(exact, "ce")
+    )
+    for points in search.points.values():
+        assert not points.fooled.any()
+        assert (points.adversarial[:, 0, 0, 0] < 0.53).all()
+        assert points.loss.isfinite().all()
+    assert search.undefined.all()
+
+
+@pytest.mark.parametrize("label", [0, 1])
+def test_example_of_a_library_without_logits_does_not_count(label):
+    clean = torch.full((2, 3, 2, 2), 0.5)
+    adversarial = clean + 0.1
+    adversarial[1, 0, 0, 0] = 0.95
+    network = Half(torch.zeros(12), 1.0 - 2 * label, limit=0.9, nan_gradient=False)
+    labels = torch.full((2,), label)
+    found = judged(misclassify(network, "ce"), clean, adversarial, labels, "linf", queries=1)
+    assert found["clean_correct"].all()
+    assert not found["success"].any()
+    assert found["undefined"].tolist() == [False, True]
+    assert torch.equal(found["returned/adversarial"][1], clean[1])
+    assert torch.equal(found["returned/adversarial"][0], adversarial[0])
+    assert float(found["returned/norm"][1]) == 0
+    assert found["returned/loss"].isfinite().all()
+
+
+@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize("scale", [1e-30, 1.0, 1e30])
+def test_steepest_direction_has_unit_norm_at_any_scale(norm, scale):
+    gradient = torch.randn(5, 3, 4, 4, generator=torch.Generator().manual_seed(0))
+    direction = steepest(scale * gradient, norm)
+    torch.testing.assert_close(direction, steepest(gradient, norm))
+    torch.testing.assert_close(size(direction, norm), torch.ones(5))
+
+
+def test_steepest_direction_leaves_out_what_is_not_a_number():
+    gradient = torch.tensor([[3.0, torch.nan, -4.0], [1.0, -torch.inf, torch.nan], [torch.nan, torch.nan, 0.0]])
+    expected = torch.tensor([[0.6, 0.0, -0.8], [0.0, -1.0, 0.0], [0.0, 0.0, 0.0]])
+    torch.testing.assert_close(steepest(gradient, "l2"), expected)
+    assert steepest(gradient, "linf").tolist() == [[1, 0, -1], [1, -1, 0], [0, 0, 0]]
+
+
+def test_adversarial_training_attacks_the_pixels_that_have_a_gradient():
+    network = Half(torch.ones(12), 0.0)
+    images = torch.full((2, 3, 2, 2), 0.5)
+    found = pgd(network, images, torch.zeros(2, dtype=torch.long), 0.1, 0.1, 4, torch.Generator().manual_seed(0))
+    assert found.isfinite().all()
+    torch.testing.assert_close(found.flatten(1)[:, ::2], torch.full((2, 6), 0.4))
+
+
+def test_images_are_named(capsys):
+    tell_undefined(np.array([3, 5, 9]), np.array([True, False, True]))
+    assert "2 images (3, 9)" in capsys.readouterr().out
+    tell_undefined(np.array([3, 5, 9]), np.zeros(3, bool))
+    assert not capsys.readouterr().out
