@@ -335,18 +335,20 @@ def test_layers_that_give_something_odd_are_told(layer, pooling, message):
 
 
 @pytest.mark.parametrize("bad", [torch.nan, torch.inf])
-def test_features_that_are_not_finite_are_told(bad):
-    defense = calibrated()
-    model = defense.encoder.network.network
-    with torch.no_grad():
-        model.mix[1][0, 0] = bad
-    some, _ = images(5)
-    for use in (defense.predict, defense.as_recogniser(), defense.as_detector(), defense):
-        with pytest.raises(FeaturePathsError, match="Layer pixels gives a feature that is not finite"):
+def test_features_that_are_not_finite_are_told_with_layer_and_image(bad):
+    defense, (some, labels) = calibrated(), images(5)
+    some[7] = 1.0
+    defense.encoder.network.network.pixels.register_forward_hook(
+        lambda module, inputs, out: torch.where(inputs[0].amin(dim=(1, 2, 3), keepdim=True) >= 10, bad, out)
+    )
+    for use in (defense.predict, defense.score, defense.paths, defense):
+        with pytest.raises(FeaturePathsError, match="Layer pixels gives a feature that is not finite for image 7"):
             use(some)
+    for view in (defense.as_recogniser(), defense.as_detector()):
+        assert view(some).isnan().all(dim=1).nonzero().flatten().tolist() == [7]
     for learn in (defense.fit, defense.calibrate):
-        with pytest.raises(FeaturePathsError, match="Layer pixels gives a feature that is not finite"):
-            learn(loader(0))
+        with pytest.raises(FeaturePathsError, match="Layer pixels gives a feature that is not finite for image 7"):
+            learn([(some, labels)])
 
 
 def test_what_has_to_come_first_is_told():

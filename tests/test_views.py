@@ -1,11 +1,14 @@
 """The defence as networks: what they answer, their gradients, and attack libraries that know nothing of it."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F
 
 from featurepaths.defense import FeaturePathDefense
+from featurepaths.errors import FeaturePathsError
 from featurepaths.networks.resnet import ResNet
 from featurepaths.recognition.votes import TIES, vote
 from featurepaths.soft_decision import soft_vote
@@ -54,7 +57,14 @@ def test_views_of_a_network_answer_what_the_defence_answers(network_defense):
     assert torch.equal(made.as_recogniser()(some).argmax(dim=1), predicted.label)
     detected = made.as_detector()(some)
     assert torch.equal(detected.argmax(dim=1) == 10, predicted.flagged)
-    torch.testing.assert_close(detected[:, :10], made.logits(some))
+    of_network = made.logits(some)
+    unlifted = ~predicted.flagged
+    torch.testing.assert_close(differences(detected[unlifted, :10]), differences(of_network[unlifted]))
+
+
+def differences(logits):
+    """Logits [N, K] less their smallest, which no constant changes."""
+    return logits - logits.amin(dim=1, keepdim=True)
 
 
 def unit(similarity):
@@ -77,12 +87,92 @@ def test_lifting_an_answer_leaves_the_gradients():
     view = planted.as_recogniser()
     logits, soft = view(some), view.soft(planted.observe(some))
     assert (logits.argmax(dim=1) != soft.argmax(dim=1)).any(), "some answers have to be lifted"
-    assert ((logits != soft).sum(dim=1) <= 1).all()
+    moved = (differences(logits) - differences(soft)).abs() > 1e-4
+    assert moved.any()
+    assert (moved.sum(dim=1) <= 1).all()
     lifted, plain = (torch.autograd.grad(each.sum(), some)[0] for each in (logits, soft))
     assert torch.equal(lifted, plain)
 
 
-@pytest.mark.parametrize("view", ["as_recogniser", "as_detector"])
+VIEWS = ["as_recogniser", "as_detector"]
+
+
+@pytest.mark.parametrize("view", VIEWS)
+@pytest.mark.parametrize("scale", [1, 1e3, 1e6, 1e12])
+def test_the_smallest_logit_is_one_and_the_greatest_the_answer(network_defense, view, scale):
+    """However far apart the network's logits lie, and so however great the constant is that is added."""
+    made, some = network_defense
+    scaled = copy.deepcopy(made)
+    with torch.no_grad():
+        scaled.encoder.network.network.classifier.weight *= scale
+    scaled.freeze(made.centroids, made.calibration)
+    logits, predicted = getattr(scaled, view)()(some), scaled.predict(some)
+    assert (logits.amin(dim=1) >= 1).all()
+    flagged = torch.where(predicted.flagged, 10, scaled.logits(some).argmax(dim=1))
+    assert torch.equal(logits.argmax(dim=1), predicted.label if view == "as_recogniser" else flagged)
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_the_constant_changes_no_probability_and_no_gradient(network_defense, view):
+    made, some = network_defense
+    part = some[:50].clone().requires_grad_()
+    viewed = getattr(made, view)()
+    logits, formula = viewed(part), viewed.soft(made.observe(part))
+    unlifted = (differences(logits) - differences(formula)).abs().amax(dim=1) < 1e-4
+    assert unlifted.sum() > 10
+    for of in (F.cross_entropy, F.multi_margin_loss):
+        losses = [of(each[unlifted], made.predict(part).label[unlifted]) for each in (logits, formula)]
+        torch.testing.assert_close(*losses, rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(*(torch.autograd.grad(each, part, retain_graph=True)[0] for each in losses))
+
+
+@pytest.mark.parametrize("view", VIEWS)
+@pytest.mark.parametrize("bad", [torch.nan, torch.inf])
+def test_an_image_that_is_not_finite_has_logits_nan_and_the_others_have_theirs(network_defense, view, bad):
+    """As libraries make such candidates themselves: ART's SquareAttack in L2, foolbox's NewtonFool."""
+    made, some = network_defense
+    broken = some[:8].clone()
+    broken[3, 0, 5, 5] = bad
+    others = torch.arange(8) != 3
+    clean = some[:8].clone().requires_grad_()
+    broken.requires_grad_()
+    viewed = getattr(made, view)()
+    found, expected = viewed(broken), viewed(clean)
+    assert found[3].isnan().all()
+    assert torch.equal(found[others], expected[others])
+    gradients = [
+        torch.autograd.grad(out[others].amax(dim=1).sum(), at)[0] for out, at in ((found, broken), (expected, clean))
+    ]
+    assert torch.equal(gradients[0][others], gradients[1][others])
+    for refuses in (made.predict, made.score, made.paths, made):
+        with pytest.raises(FeaturePathsError, match="Image 3 "):
+            refuses(broken)
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_logits_of_the_network_that_are_not_finite_are_nan_too(view):
+    """The second image is finite, and only the network's second logit of it is not."""
+
+    class Overflows(Plane):
+        def forward(self, images):
+            logits = super().forward(images)
+            return logits + torch.where(images.flatten(1)[:, :1] > 0.9, torch.tensor([0, torch.inf, 0, 0]), 0.0)
+
+    planted = defense(Overflows(), [1])
+    some = torch.tensor([[0.5, 0.2], [0.95, 0.2], [0.2, 0.5]]).view(-1, 1, 1, 2)
+    assert getattr(planted, view)()(some).isnan().any(dim=1).tolist() == [False, True, False]
+    with pytest.raises(FeaturePathsError, match="image 1 "):
+        planted.predict(some)
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_views_are_in_evaluation_mode_from_the_start(view):
+    viewed = getattr(defense(Plane(), [1]), view)()
+    for same in (viewed, viewed.train(), viewed.train(True), torch.nn.Sequential(viewed).train()[0]):
+        assert not any(module.training for module in same.modules())
+
+
+@pytest.mark.parametrize("view", VIEWS)
 def test_every_image_has_a_gradient(network_defense, view):
     made, some = network_defense
     for flagged in (True, False):
@@ -154,6 +244,30 @@ def art_attack(name, view, eps, clean, labels):
     aim = labels + options["targeted"]
     attack = art.ProjectedGradientDescent(estimator, **options)
     return torch.from_numpy(attack.generate(clean.numpy(), np.eye(outputs, dtype=np.float32)[aim]))
+
+
+class Plus(torch.nn.Module):
+    """A network to whose logits a constant is added."""
+
+    def __init__(self, network, constant):
+        super().__init__()
+        self.network, self.constant = network, constant
+
+    def forward(self, images):
+        return self.network(images) + self.constant
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_an_attack_that_takes_zero_for_a_masked_logit_finds_what_it_finds_with_a_constant(network_defense, view):
+    """torchattacks' CW: on negative logits its loss is zero everywhere, and the clean images come back."""
+    library = pytest.importorskip("torchattacks")
+    made, some = network_defense
+    part = some[~made.predict(some).flagged][:10]
+    viewed = getattr(made, view)()
+    labels = viewed(part).argmax(dim=1)
+    for network in (viewed, Plus(viewed, 40)):
+        found = library.CW(network, c=5, steps=40, lr=0.05)(part, labels)
+        assert (viewed(found).argmax(dim=1) != labels).all()
 
 
 @pytest.mark.parametrize("name", ["pgd", "targeted pgd", "autoattack", "art", "art, targeted"])

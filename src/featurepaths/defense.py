@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict
 from fractions import Fraction
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import NamedTuple, NoReturn, Self
 
 import numpy as np
 import torch
@@ -197,7 +197,13 @@ class FeaturePathDefense(nn.Module):
                     logits, features = self.encoder.features(images)
                 yield logits.shape[1], features, labels
 
-        return self._learn(batches, detection_layers, weights)
+        learned_from = self.encoder.fingerprint
+        self.encoder.remember()
+        try:
+            return self._learn(batches, detection_layers, weights)
+        except BaseException:
+            self.encoder.fingerprint = learned_from  # as the centroids are
+            raise
 
     def fit_features(
         self,
@@ -226,7 +232,9 @@ class FeaturePathDefense(nn.Module):
             for some in rows:
                 yield classes, [part[some].float() for part in parts], labels[some].cpu().numpy()
 
-        return self._learn(batches, detection_layers, weights)
+        self._learn(batches, detection_layers, weights)
+        self.encoder.remember()
+        return self
 
     def calibrate(
         self,
@@ -289,6 +297,7 @@ class FeaturePathDefense(nn.Module):
             Of each layer the class centroids [classes, d], unit vectors.
         """
         self._take(centroids, calibration.layers, calibration.weights)
+        self.encoder.remember()
         self._calibration = calibration
         return self
 
@@ -305,15 +314,25 @@ class FeaturePathDefense(nn.Module):
         Raises
         ------
         FeaturePathsError
-            If the defence is not fitted, to other features than these, or if a similarity or a logit is not finite.
+            If the defence is not fitted, to other features than these, or to a network that was changed since, or if
+            an image, a feature or a logit is not finite.
         """
+        seen, finite = self.look(images)
+        if not finite.all():
+            self._refuse(images, seen, finite)
+        return seen
+
+    def look(self, images: Tensor) -> tuple[Observed, Tensor]:
+        """Return what `observe` does, and of which images all of it is finite, bool [N], instead of refusing others."""
         centroids = self.centroids
-        logits, features = self.encoder.features(images.to(self.device))
-        return self._compared(logits, features, centroids)
+        images = images.to(self.device)
+        seen = self._compared(*self.encoder.features(images), centroids)
+        shown = (images, seen.logits, seen.similarity)
+        return seen, torch.stack([each.detach().isfinite().flatten(1).all(dim=1) for each in shown]).all(dim=0)
 
     def logits(self, images: Tensor) -> Tensor:
         """Return the network's logits [N, classes] alone; differentiable."""
-        return self.encoder.network(images)
+        return self.encoder.logits(images)
 
     def paths(self, images: Tensor) -> Tensor:
         """Return the feature paths of images: similarities to each layer's centroids, [N, L, C]; differentiable."""
@@ -340,6 +359,7 @@ class FeaturePathDefense(nn.Module):
         """Return minus S_max of cached features, as `fit_features` takes them: [N], great when adversarial."""
         with torch.no_grad():
             parts = [part.to(self.device).float() for part in self.encoder.split(features)]
+            self._arrays(parts)  # refuses what is not finite
             logits = parts[0].new_zeros(len(parts[0]), len(self.centroids[0]))  # which S_max does not read
             return -self.score_of(self._compared(logits, parts, self.centroids))
 
@@ -369,8 +389,10 @@ class FeaturePathDefense(nn.Module):
         Raises
         ------
         FeaturePathsError
-            If the defence is not calibrated, or the file cannot be written.
+            If the defence is not calibrated, the model is no longer the one that was fitted to, or the file cannot be
+            written.
         """
+        self.encoder.check()
         calibration = asdict(self.calibration)
         calibration |= {name: np.asarray(calibration[name]).tolist() for name in NUMBERS}
         description = {
@@ -496,17 +518,24 @@ class FeaturePathDefense(nn.Module):
                     f"Layer {name} gives {feature.shape[1]} values, and its centroids have {found.shape[1]}: they are "
                     "of other images or another model. Fit again."
                 )
-        seen = observe(logits, features, centroids)
-        if not (torch.isfinite(seen.similarity).all() and torch.isfinite(logits).all()):
-            self._arrays(features)
-            raise FeaturePathsError("The model gives logits that are not finite.")
-        return seen
+        return observe(logits, features, centroids)
+
+    def _refuse(self, images: Tensor, seen: Observed, finite: Tensor) -> NoReturn:
+        """Say what is not finite, and of which image."""
+        row = _first_other(finite)
+        if not images[row].isfinite().all():
+            raise FeaturePathsError(f"Image {row} of the batch, from 0, has a value that is not finite.")
+        self._arrays(seen.features)
+        raise FeaturePathsError(f"The model gives logits that are not finite for image {row} of the batch, from 0.")
 
     def _arrays(self, features: list[Tensor]) -> list[np.ndarray]:
         """Return features by layer as float32 arrays."""
         for name, feature in zip(self.layers, features, strict=True):
-            if not torch.isfinite(feature).all():
-                raise FeaturePathsError(f"Layer {name} gives a feature that is not finite.")
+            if not (finite := feature.isfinite().all(dim=1)).all():
+                raise FeaturePathsError(
+                    f"Layer {name} gives a feature that is not finite for image {_first_other(finite)} of the batch, "
+                    "from 0."
+                )
         return [feature.cpu().numpy() for feature in features]
 
     def _checked(self, loader: Batches) -> Iterator[tuple[Tensor, np.ndarray]]:
@@ -519,15 +548,16 @@ class FeaturePathDefense(nn.Module):
             labels = torch.as_tensor(labels).cpu()
             if not isinstance(images, Tensor) or images.ndim != 4 or labels.shape != images.shape[:1]:
                 raise FeaturePathsError("A loader gives pairs of images [n, C, H, W] and labels [n].")
-            images, known = images[labels >= 0], labels[labels >= 0].numpy()
-            if len(images) == 0:
-                continue
-            if not images.is_floating_point() or not (images.min() >= -1e-6 and images.max() <= 1 + 1e-6):
+            known = labels >= 0
+            allowed = ((images >= -1e-6) & (images <= 1 + 1e-6)).flatten(1).all(dim=1).cpu() | ~known
+            if not (images.is_floating_point() and allowed.all()):
+                row = 0 if allowed.all() else _first_other(allowed)
                 raise FeaturePathsError(
-                    "Images have to be floating-point numbers in [0, 1]. Normalisation belongs into the model, as its "
-                    "first layer: attacks have to see pixels."
+                    f"Images have to be floating-point numbers in [0, 1], and image {row} of a batch, from 0, is not. "
+                    "Normalisation belongs into the model, as its first layer: attacks have to see pixels."
                 )
-            yield images.to(self.device), known
+            if known.any():
+                yield images[known].to(self.device), labels[known].numpy()
 
     @torch.no_grad()
     def _answers(self, loader: Batches, what: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -544,7 +574,7 @@ class FeaturePathDefense(nn.Module):
 
     def _detection(self) -> tuple[list[int], np.ndarray]:
         """Return the layers that are scored, and their weights."""
-        return list(self.detector.layers or ()), self.detector.get_buffer("weights").cpu().numpy()
+        return list(self.detector.layers or ()), self.detector.get_buffer("weights").cpu().numpy().copy()
 
     def _numbers(self, layers: str | Sequence[int], what: str) -> list[int]:
         """Return numbers of layers, if that is what they are."""
@@ -554,6 +584,11 @@ class FeaturePathDefense(nn.Module):
         if list(layers) != sorted(set(layers)):
             raise FeaturePathsError(f"{what} are different layers in ascending order, not {layers!r}.")
         return [int(layer) for layer in layers]
+
+
+def _first_other(good: Tensor) -> int:
+    """Return the first position at which `good` [N] is false."""
+    return int((~good).nonzero()[0])
 
 
 def _is_auto(layers: str | Sequence[int]) -> bool:

@@ -1,11 +1,13 @@
 """A network together with the layers that are read: from images to features in one differentiable pass."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
 
 from featurepaths.errors import FeaturePathsError
+from featurepaths.networks.fingerprint import Fingerprint
 from featurepaths.networks.precision import InPrecision
 from featurepaths.networks.tap import forward_intermediates
 from featurepaths.paths.features import POOLINGS
@@ -13,6 +15,9 @@ from featurepaths.paths.features import POOLINGS
 
 class Encoder(nn.Module):
     """Maps images [N, C, H, W] in [0, 1] to the pooled features of a network's layers.
+
+    Every pass is one in evaluation mode, into which all modules are put where one is not: attack libraries, above all,
+    leave networks in the other.
 
     Parameters
     ----------
@@ -50,6 +55,17 @@ class Encoder(nn.Module):
         self.pooling = pooling
         self.widths: list[int] | None = None
         """How many values the feature of each layer has; known after the first images."""
+        self.fingerprint: Fingerprint | None = None
+        """The weights and statistics that passes are refused without, if any: see `remember`."""
+
+    def remember(self) -> None:
+        """From now on refuse passes of a network whose weights or statistics are not today's."""
+        self.fingerprint = Fingerprint(self.network.network)
+
+    def check(self) -> None:
+        """Compare every weight and statistic with those of `remember`; a changed network is refused."""
+        if self.fingerprint is not None:
+            self.fingerprint.check_all(self.network.network)
 
     def forward(self, images: Tensor) -> Tensor:
         """Return the features of all layers side by side, [N, D]: the one tensor that pytorch-ood's detectors take."""
@@ -61,12 +77,30 @@ class Encoder(nn.Module):
         Raises
         ------
         FeaturePathsError
-            If a layer does not run, or does not give a tensor with a feature for each image.
+            If a layer does not run, or does not give a tensor with a feature for each image, or if the network was
+            changed since `remember`.
         """
-        logits, outputs = forward_intermediates(self.network, images, [f"network.{name}" for name in self.layers])
+        with self._in_evaluation_mode():
+            logits, outputs = forward_intermediates(self.network, images, [f"network.{name}" for name in self.layers])
         found = [POOLINGS[self.pooling](output.float()) for output in outputs]
         self.widths = [feature.shape[1] for feature in found]
         return logits, found
+
+    def logits(self, images: Tensor) -> Tensor:
+        """Return the network's logits [N, classes] alone; errors are those of `features`."""
+        with self._in_evaluation_mode():
+            return self.network(images)
+
+    @contextmanager
+    def _in_evaluation_mode(self) -> Iterator[None]:
+        """Put every module into evaluation mode for a pass, and refuse a network that was changed."""
+        if self.fingerprint is not None:
+            self.fingerprint.check(self.network.network)
+        if any(module.training for module in self.modules()):
+            self.eval()
+        yield
+        if self.fingerprint is not None:
+            self.fingerprint.check_values()  # after the pass, where a GPU is waited for in any case
 
     def split(self, features: Tensor | Sequence[Tensor]) -> list[Tensor]:
         """Return features by layer, [N, d] each, from what `forward` or `features` gives.

@@ -24,6 +24,11 @@ class Observed(NamedTuple):
         """Return some of the images: by a slice, positions or a mask."""
         return Observed(self.logits[rows], [feature[rows] for feature in self.features], self.similarity[rows])
 
+    def blanked(self, rows: Tensor) -> "Observed":
+        """Return zeros in the place of the logits and similarities of some images, bool [N]; features stay."""
+        logits = self.logits.masked_fill(rows.view(-1, 1), 0)
+        return Observed(logits, self.features, self.similarity.masked_fill(rows.view(-1, 1, 1), 0))
+
 
 def observe(logits: Tensor, features: list[Tensor], centroids: Sequence[Tensor]) -> Observed:
     """Compare features, by layer [N, d_l], with each layer's centroids [C, d_l], unit vectors, by their cosine.

@@ -1,0 +1,109 @@
+"""Noticing in every pass, at no cost that counts, that a network's weights or statistics were changed."""
+
+import hashlib
+
+import torch
+from torch import Tensor, nn
+
+from featurepaths.errors import FeaturePathsError
+
+SAMPLED = 16
+"""How many values of each tensor, evenly spaced, are compared in every pass."""
+
+
+class Fingerprint:
+    """The weights and statistics of a network at one moment: its parameters and persistent buffers.
+
+    `check` and `check_values` cost a fraction of a millisecond. They compare each tensor's place in memory and its
+    counter of changes, and `SAMPLED` of its values. Only where place or counter differ are all values read: a network
+    that was moved to another device, or was given the same weights again, is still the same. So every change is noticed
+    that PyTorch counts (steps of optimisers, `load_state_dict`, `copy_`, other tensors, another type), and of changes
+    that it does not count (by way of `.data`, or of a NumPy array) those that touch a compared value. Buffers that are
+    not persistent are not looked at.
+
+    Copies and pickles keep the digests alone.
+    """
+
+    def __init__(self, network: nn.Module):
+        tensors = _tensors(network)
+        self._digests = _digests(tensors)
+        self._watch(tensors)
+
+    def __getstate__(self) -> dict:
+        return {"_digests": self._digests, "_places": None, "_samples": [], "_sampled": []}
+
+    def check(self, network: nn.Module) -> None:
+        """Compare places and counters and, where they differ, all values; without waiting for a GPU.
+
+        Raises
+        ------
+        FeaturePathsError
+            If the network is not the same any more.
+        """
+        tensors = _tensors(network)
+        if _places(tensors) != self._places:
+            self.check_all(network)
+            self._watch(tensors)
+
+    def check_all(self, network: nn.Module) -> None:
+        """Compare all values; errors are those of `check`."""
+        found = _digests(_tensors(network))
+        if found != self._digests:
+            names = [name for name in self._digests | found if found.get(name) != self._digests.get(name)]
+            raise _changed(f"{names[0]} and {len(names) - 1} others differ" if names[1:] else f"{names[0]} differs")
+
+    def check_values(self) -> None:
+        """Compare the sampled values of the tensors that `check` found last; errors are those of `check`."""
+        if not all(
+            torch.equal(_joined(views), values) for views, values in zip(self._samples, self._sampled, strict=True)
+        ):
+            raise _changed("values differ")
+
+    def _watch(self, tensors: dict[str, Tensor]) -> None:
+        self._places = _places(tensors)
+        alike: dict[tuple, list[Tensor]] = {}
+        for values in tensors.values():
+            if values.numel() > 0:
+                alike.setdefault((values.device, values.dtype), []).append(_sample(values))
+        self._samples = list(alike.values())
+        self._sampled = [_joined(views) for views in self._samples]
+
+
+def _changed(what: str) -> FeaturePathsError:
+    return FeaturePathsError(
+        f"The network's weights or statistics are not those that the defence was fitted to ({what}): it was trained "
+        "further, was used in training mode, or other weights were loaded. Call fit again, or restore them."
+    )
+
+
+def _tensors(network: nn.Module) -> dict[str, Tensor]:
+    """Return parameters and persistent buffers; what else modules keep in their state is left out."""
+    state = network.state_dict(keep_vars=True)
+    return {name: values for name, values in state.items() if isinstance(values, Tensor)}
+
+
+def _places(tensors: dict[str, Tensor]) -> list[tuple[int, int]]:
+    """Return where tensors are and how often each was changed in place, as far as PyTorch counts it."""
+    return [(each.data_ptr(), 0 if each.is_inference() else each._version) for each in tensors.values()]
+
+
+def _sample(values: Tensor) -> Tensor:
+    """Return some values, as a view [n]: those of a tensor in any layout without gaps, else the first one alone."""
+    values = values.detach()
+    in_memory = values.permute(sorted(range(values.dim()), key=values.stride, reverse=True))
+    if not in_memory.is_contiguous():
+        return values[(0,) * values.dim()].view(1)
+    return in_memory.view(-1)[:: -(-values.numel() // SAMPLED)]
+
+
+def _joined(views: list[Tensor]) -> Tensor:
+    """Return the bytes of views of one type: NaN is to be the same as NaN."""
+    return torch.cat(views).view(torch.uint8)
+
+
+def _digests(tensors: dict[str, Tensor]) -> dict[str, str]:
+    return {name: f"{values.dtype} {_digest(values)}" for name, values in tensors.items()}
+
+
+def _digest(values: Tensor) -> str:
+    return hashlib.sha256(values.detach().cpu().reshape(-1).view(torch.uint8).numpy()).hexdigest()
