@@ -20,6 +20,7 @@ from featurepaths.detection.scores import s_max
 from featurepaths.detection.thresholds import at_false_positive_rate, otsu
 from featurepaths.errors import FeaturePathsError
 from featurepaths.networks.checkpoint import load_checkpoint
+from featurepaths.networks.doubts import warn_of_probabilities
 from featurepaths.paths.aggregate import weights_of
 from featurepaths.paths.encoder import Encoder
 from featurepaths.paths.observed import Observed, observe, read_centroids
@@ -195,6 +196,7 @@ class FeaturePathDefense(nn.Module):
             for images, labels in self._checked(loader):
                 with torch.no_grad():
                     logits, features = self.encoder.features(images)
+                warn_of_probabilities(logits)
                 yield logits.shape[1], features, labels
 
         return self._learn(batches, detection_layers, weights)

@@ -16,6 +16,7 @@ from featurepaths.stages import command
 def main(arguments):
     from featurepaths.devices import use_device
     from featurepaths.networks.checkpoint import save_checkpoint
+    from featurepaths.networks.doubts import DOUBTS
     from featurepaths.networks.take import take_network
 
     settings = arguments.settings
@@ -33,10 +34,14 @@ def main(arguments):
         "std": settings.numbers("std") or [1.0] * channels,
     }
     image_shape = channels, height, width
-    network, layers = take_network(build, arguments.weights, settings["layers"], image_shape, classes, settings["seed"])
-    notes = {"device": "cpu", "precision": "float32", "adversarial": False}
+    network, layers, doubts = take_network(
+        build, arguments.weights, settings["layers"], image_shape, classes, settings["seed"]
+    )
+    notes = {"device": "cpu", "precision": "float32", "adversarial": False, "doubts": doubts}
     save_checkpoint(arguments.checkpoint, network, build, layers, image_shape, origin, **notes)
     print(f"{settings['factory']}: layers {', '.join(layers)}")
+    for doubt in doubts:
+        print(f"Warning: {DOUBTS[doubt]}")
 
 
 def parser():
