@@ -122,8 +122,11 @@ def test_what_is_wrong_with_a_configuration_is_told_at_once(folder, changes, sai
     [
         ({"model": GIVEN | {"arguments": GIVEN["arguments"] | {"num_classes": 7}}}, "does not fit the network"),
         ({"model": GIVEN | {"layers": "blocks.*"}}, "No module of the network matches 'blocks.*'"),
-        ({"recognition": {"layers": [2, 5]}}, "recognition.layers: there is no layer 5; the network has 4."),
-        ({"recognition": {"top": 5, "layers": "auto"}}, "recognition.top: the network has only 4 layers."),
+        ({"recognition": {"layers": [2, 5]}}, "recognition.layers: there is no layer 5; the network has 4 layers."),
+        (
+            {"recognition": {"top": 5, "layers": "auto"}},
+            "recognition.top: there is no layer 5; the network has 4 layers.",
+        ),
     ],
 )
 def test_what_is_wrong_with_a_network_is_told_beside_what_is_right(folder, capsys, changes, said):

@@ -13,6 +13,7 @@ from featurepaths.config import Experiment, read_experiment
 from featurepaths.digests import library_version
 from featurepaths.errors import FeaturePathsError
 from featurepaths.needs import DataSize
+from featurepaths.networks.architectures import missing_layers
 from featurepaths.networks.doubts import DOUBTS
 from featurepaths.networks.resnet import ResNet
 from featurepaths.networks.take import take_network
@@ -204,12 +205,5 @@ def _attack_library() -> str:
 
 def _check_numbers(experiment: Experiment, count: int) -> None:
     """Raise FeaturePathsError if the configuration names layers that a network of `count` does not have."""
-    for key, layers in (
-        ("detection.layers", experiment.detection.layers),
-        ("recognition.layers", experiment.recognition.layers),
-        ("recognition.combinations", experiment.recognition.combinations),
-    ):
-        if layers != "auto" and max(layers) > count:
-            raise FeaturePathsError(f"{key}: there is no layer {max(layers)}; the network has {count}.")
-    if experiment.recognition.top > count:
-        raise FeaturePathsError(f"recognition.top: the network has only {count} layers.")
+    for problem in missing_layers(experiment.named_layers, count, "the network"):
+        raise FeaturePathsError(f"{problem}.")
