@@ -146,6 +146,11 @@ def weights_from(w):
     return f"--weights={quote(model.checkpoint)}" if model.checkpoint else ""
 
 
+def layers_needed(w):
+    """Return how many layers the configuration needs, as an option: no result depends on it."""
+    return " ".join(["--needs", *(f"{key}={number}" for key, number in EXPERIMENT.named_layers.items())])
+
+
 def network_needs(w):
     return ESTIMATOR.network(w.run)
 

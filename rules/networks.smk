@@ -51,13 +51,14 @@ rule network:
     threads: THREADS
     resources:
         weights=weights_from,
+        needs=layers_needed,
         mem_mb=memory(network_needs),
         runtime=minutes(network_needs),
     params:
         job=lambda w: PLAN.checkpoint(w.run).params,
     shell:
         "python -m featurepaths.stages.network --settings {params.job[settings]:q} --digest {params.job[digest]}"
-        " {resources.weights} --data {input.data} --checkpoint {output.checkpoint} > {log} 2>&1"
+        " {resources.weights} {resources.needs} --data {input.data} --checkpoint {output.checkpoint} > {log} 2>&1"
 
 
 rule attack:

@@ -12,6 +12,7 @@ import yaml
 from featurepaths import preview
 from featurepaths.cli import main
 from featurepaths.config import read_experiment
+from featurepaths.networks.doubts import DOUBTS
 from featurepaths.outside import look_outside
 from tests.conftest import ROOT, TINY
 
@@ -28,6 +29,7 @@ def folder(tmp_path, monkeypatch):
     """A working directory with a configuration of a network of Table 1 and one that is given."""
     monkeypatch.chdir(tmp_path)
     network = torchvision.models.VisionTransformer(**GIVEN["arguments"])
+    torch.nn.init.normal_(network.heads.head.weight)  # which torchvision sets to 0, so that nothing has a gradient
     torch.save(network.state_dict(), tmp_path / "vit.pth")
     write(tmp_path)
     return tmp_path
@@ -93,6 +95,14 @@ def test_a_sound_configuration_passes(folder, capsys):
     assert any(line.startswith("ok       data: 1,797 images of 10 classes, 32 pixels high") for line in lines)
 
 
+def test_doubts_about_a_network_are_warnings(folder, capsys):
+    weights = torch.load(folder / "vit.pth")
+    torch.save({name: values * (name != "heads.head.weight") for name, values in weights.items()}, folder / "vit.pth")
+    lines = told(capsys, "check", "mine.yaml").splitlines()
+    (warning,) = (line for line in lines if not line.startswith("ok "))
+    assert warning == f"WARNING  models.vit: {DOUBTS['gradient']}"
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
@@ -112,8 +122,11 @@ def test_what_is_wrong_with_a_configuration_is_told_at_once(folder, changes, sai
     [
         ({"model": GIVEN | {"arguments": GIVEN["arguments"] | {"num_classes": 7}}}, "does not fit the network"),
         ({"model": GIVEN | {"layers": "blocks.*"}}, "No module of the network matches 'blocks.*'"),
-        ({"recognition": {"layers": [2, 5]}}, "recognition.layers: there is no layer 5; the network has 4."),
-        ({"recognition": {"top": 5, "layers": "auto"}}, "recognition.top: the network has only 4 layers."),
+        ({"recognition": {"layers": [2, 5]}}, "recognition.layers: there is no layer 5; the network has 4 layers."),
+        (
+            {"recognition": {"top": 5, "layers": "auto"}},
+            "recognition.top: there is no layer 5; the network has 4 layers.",
+        ),
     ],
 )
 def test_what_is_wrong_with_a_network_is_told_beside_what_is_right(folder, capsys, changes, said):

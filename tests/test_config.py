@@ -93,8 +93,8 @@ def test_schema_in_the_repository_is_the_models_schema():
         ("calibration", None, "calibration: missing"),
         ("recognition.layers", [2, 9], "recognition.layers: there is no layer 9; models.resnet18 has 8 layers"),
         ("recognition.layers", [0], "recognition.layers"),
-        ("recognition.top", 9, "recognition.top: models.resnet18 has only 8 layers"),
-        ("recognition.combinations", [2], "recognition.combinations: value should have at least 2 items, not [2]"),
+        ("recognition.top", 9, "recognition.top: there is no layer 9; models.resnet18 has 8 layers"),
+        ("recognition.combinations", [2], "recognition.combinations: name two layers or more, or none"),
         ("seeds", [2**32], "seeds.0: input should be less than 4294967296"),
         (
             "detection.false_positive_rates",
@@ -396,3 +396,20 @@ def test_every_field_is_reachable_from_the_schema_with_its_default_or_requiremen
     for name, section in {"Experiment": schema, **schema["$defs"]}.items():
         for key, field in section["properties"].items():
             assert "default" in field or key in section.get("required", []), f"{name}.{key}"
+
+
+def test_layers_that_are_needed_are_those_that_are_named():
+    """Defaults adapt to the network, so that a network of two layers needs none of them."""
+    config = changed("training", None)
+    config["models"] = {"mine": {"factory": "nets:make"}}
+    del config["recognition"]
+    experiment = read_experiment(config)
+    assert experiment.recognition.combinations == "auto"
+    assert experiment.named_layers == {}
+    config["recognition"] = {"top": 4, "combinations": [5, 2]}
+    config["detection"] = {"layers": [1, 3]}
+    assert read_experiment(config).named_layers == {
+        "detection.layers": 3, "recognition.combinations": 5, "recognition.top": 4,
+    }  # fmt: skip
+    config["recognition"] = {"combinations": []}
+    assert read_experiment(config).named_layers == {"detection.layers": 3}

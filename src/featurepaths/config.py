@@ -32,7 +32,7 @@ from featurepaths.attacks.methods import METHODS, Parameter, complete
 from featurepaths.datasets import TORCHVISION
 from featurepaths.errors import FeaturePathsError
 from featurepaths.factories import FACTORY
-from featurepaths.networks.architectures import layer_count
+from featurepaths.networks.architectures import layer_count, missing_layers
 
 
 def _exact(value: Any) -> Any:
@@ -83,8 +83,19 @@ Exact = Annotated[Fraction, BeforeValidator(_exact), PlainSerializer(str), WithJ
 Positive = Annotated[Exact, AfterValidator(_positive)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_]*$", max_length=60)]
 """What names a folder or a file: letters, digits and underscores, because `-` and `.` separate names in paths."""
+
+
+def _not_one(layers: list[int]) -> list[int]:
+    if len(layers) == 1:
+        raise ValueError("name two layers or more, or none")
+    return layers
+
+
 Layers = Annotated[
     list[Annotated[int, Field(ge=1)]], Field(min_length=1), AfterValidator(_distinct), AfterValidator(sorted)
+]
+Combined = Annotated[
+    list[Annotated[int, Field(ge=1)]], AfterValidator(_distinct), AfterValidator(_not_one), AfterValidator(sorted)
 ]
 Arguments = dict[str, Annotated[JsonValue, WithJsonSchema({})]]
 """What a function is given, by name."""
@@ -608,13 +619,13 @@ class Recognition(Section):
     layers: Literal["auto"] | Layers = "auto"
     """Voting layers, numbered from 1; `auto` takes the `top` of greatest adversarial accuracy."""
     top: int = Field(3, ge=1)
-    """How many layers `auto` takes: the paper's L'."""
+    """How many layers `auto` takes: the paper's L', or all if the network has fewer than that default."""
     weights: Weights = "equal"
     """Weights of those layers in eq. (6); a list sums to 1 and needs `layers` to be one."""
     tie: Literal["last-layer", "summed-similarity"] = "last-layer"
     """Who wins an even vote: the last layer's class (the paper's sentence) or the class of greater similarity."""
-    combinations: Annotated[Layers, Field(min_length=2)] = [2, 3, 4]
-    """Layers whose subsets of two or more fill Table 3."""
+    combinations: Literal["auto"] | Combined = "auto"
+    """Layers whose subsets of two or more fill Table 3, or none; `auto` takes those of 2, 3 and 4 that there are."""
 
 
 class Controls(Section):
@@ -723,10 +734,9 @@ class Experiment(Section):
     def _parts_fit_together(self):
         self._check_training()
         self._check_calibration()
+        self._check_layers()
         for section in ("detection", "recognition"):
-            self._check_layers(f"{section}.layers", getattr(self, section).layers)
             self._check_weights(section, getattr(self, section))
-        self._check_layers("recognition.combinations", self.recognition.combinations)
         self._check_adaptive()
         return self
 
@@ -746,6 +756,19 @@ class Experiment(Section):
     def rivals_are_tested(self) -> bool:
         """Whether detectors stand beside one another: where rivals are named, or are attacked with the defence."""
         return bool(self.detectors) or self.adaptive is not None
+
+    @property
+    def named_layers(self) -> dict[str, int]:
+        """How many layers a network needs, by the key that says so."""
+        named = {
+            "detection.layers": self.detection.layers,
+            "recognition.layers": self.recognition.layers,
+            "recognition.combinations": self.recognition.combinations,
+        }
+        found = {key: max(layers) for key, layers in named.items() if layers != "auto" and layers}
+        if "top" in self.recognition.model_fields_set:
+            found["recognition.top"] = self.recognition.top
+        return found
 
     def given(self, model: str) -> GivenNetwork | None:
         """Return the description of a model that is given, None of one that is trained here."""
@@ -796,15 +819,11 @@ class Experiment(Section):
         if missing:
             raise ValueError(f"adaptive.poolings: '{missing[0]}' is not one of features.poolings")
 
-    def _check_layers(self, key: str, layers: str | list[int]) -> None:
+    def _check_layers(self) -> None:
         for name, model in self.models.items():
-            if self.given(name):  # its layers are not known yet
-                continue
-            count = layer_count(model.architecture)
-            if layers != "auto" and layers[-1] > count:
-                raise ValueError(f"{key}: there is no layer {layers[-1]}; models.{name} has {count} layers")
-            if self.recognition.top > count:
-                raise ValueError(f"recognition.top: models.{name} has only {count} layers")
+            if not self.given(name):  # whose layers are not known yet
+                for problem in missing_layers(self.named_layers, layer_count(model.architecture), f"models.{name}"):
+                    raise ValueError(problem)
 
     def _check_weights(self, section: str, settings: Detection | Recognition) -> None:
         if settings.weights == "equal":

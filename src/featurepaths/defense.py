@@ -20,11 +20,12 @@ from featurepaths.detection.scores import s_max
 from featurepaths.detection.thresholds import at_false_positive_rate, otsu
 from featurepaths.errors import FeaturePathsError
 from featurepaths.networks.checkpoint import load_checkpoint
+from featurepaths.networks.doubts import warn_of_probabilities
 from featurepaths.paths.aggregate import weights_of
 from featurepaths.paths.encoder import Encoder
 from featurepaths.paths.observed import Observed, observe, read_centroids
 from featurepaths.paths.similarity import ClassSums, centroids_of
-from featurepaths.recognition.selection import accuracy_of_votes, best_layers
+from featurepaths.recognition.selection import accuracy_of_votes, best_layers, middle_layers
 from featurepaths.recognition.votes import TIES, nearest_classes, recognise, vote
 from featurepaths.storage import descend, read_json
 from featurepaths.tensors import read_tensors, write_tensors
@@ -34,8 +35,6 @@ COLLAPSED = 0.99
 """From this training PFC3 on a layer counts as collapsed, where detection layers are ``auto``."""
 VOTERS = 3
 """How many layers vote, where voting layers are ``auto``."""
-MIDDLE_LAYERS = (2, 3, 4)
-"""The paper's voting layers: those of ``auto`` where there are no adversarial examples to choose by."""
 ROWS = 512
 """Cached features that are read at a time."""
 KIND = "featurepaths-defense"
@@ -195,6 +194,7 @@ class FeaturePathDefense(nn.Module):
             for images, labels in self._checked(loader):
                 with torch.no_grad():
                     logits, features = self.encoder.features(images)
+                warn_of_probabilities(logits)
                 yield logits.shape[1], features, labels
 
         learned_from = self.encoder.fingerprint
@@ -258,7 +258,7 @@ class FeaturePathDefense(nn.Module):
             Share of the clean images that the threshold may flag, where there are no adversarial examples.
         voting_layers
             The layers, from 1 and ascending, that vote. ``auto``: the `VOTERS` layers whose nearest centroid is most
-            accurate on the adversarial examples; without them `MIDDLE_LAYERS`, the paper's, as far as they exist.
+            accurate on the adversarial examples; without them 2, 3 and 4, the paper's, as far as they exist.
         voting_weights
             The weight of each of them, which sum to 1, or ``equal``.
         tie
@@ -278,7 +278,7 @@ class FeaturePathDefense(nn.Module):
         scores, _, _ = self._answers(clean, "clean")
         if adversarial is None:
             threshold = at_false_positive_rate(scores, rate)
-            chosen = [layer for layer in MIDDLE_LAYERS if layer <= len(self.layers)] or [1]
+            chosen = middle_layers(len(self.layers)) or [1]
         else:
             adversarial_scores, votes, labels = self._answers(adversarial, "adversarial")
             threshold = otsu(np.concatenate([scores, adversarial_scores]))

@@ -13,6 +13,8 @@ from featurepaths.config import Experiment, read_experiment
 from featurepaths.digests import library_version
 from featurepaths.errors import FeaturePathsError
 from featurepaths.needs import DataSize
+from featurepaths.networks.architectures import missing_layers
+from featurepaths.networks.doubts import DOUBTS
 from featurepaths.networks.resnet import ResNet
 from featurepaths.networks.take import take_network
 from featurepaths.networks.tap import called, layer_shapes
@@ -82,12 +84,23 @@ def layers_of(experiment: Experiment, size: DataSize, model: str) -> list[Layer]
     FeaturePathsError
         As `take_network` does.
     """
+    return _look_at(experiment, size, model)[0]
+
+
+def _look_at(experiment: Experiment, size: DataSize, model: str) -> tuple[list[Layer], list[str]]:
+    """Return a network's layers and what is doubtful about it: names of `DOUBTS`.
+
+    Raises
+    ------
+    FeaturePathsError
+        As `take_network` does.
+    """
     image_shape = size.channels, size.pixels, size.pixels
     given, described = experiment.given(model), experiment.models[model]
     mean, std = [0.0] * size.channels, [1.0] * size.channels
     if given is None:
         network = ResNet(described.architecture, size.classes, described.width, described.stem, mean, std)
-        names = network.layer_names
+        names, doubts = network.layer_names, []
     else:
         build = {
             **{"factory": given.factory, "arguments": given.arguments, "size": given.size},
@@ -95,9 +108,11 @@ def layers_of(experiment: Experiment, size: DataSize, model: str) -> list[Layer]
             "std": [float(value) for value in given.std or std],
         }
         weights = given.checkpoint and Path(given.checkpoint)
-        network, names = take_network(build, weights, given.layers, image_shape, size.classes, min(experiment.seeds))
+        network, names, doubts = take_network(
+            build, weights, given.layers, image_shape, size.classes, min(experiment.seeds)
+        )
     shapes = layer_shapes(network, names, image_shape)
-    return [Layer(called(name), shape) for name, shape in zip(names, shapes, strict=True)]
+    return [Layer(called(name), shape) for name, shape in zip(names, shapes, strict=True)], doubts
 
 
 def layer_table(model: str, layers: Sequence[Layer]) -> str:
@@ -160,9 +175,10 @@ def checks(experiment: Experiment, outside: Outside) -> Iterator[tuple[str, Call
         return f"{size[0].images:,} images of {size[0].classes} classes, {size[0].pixels} pixels high"
 
     def network(model: str) -> str:
-        found[model] = layers_of(experiment, size[0], model)
+        found[model], doubts = _look_at(experiment, size[0], model)
         _check_numbers(experiment, len(found[model]))
-        return f"{len(found[model])} layers, {found[model][0].name} to {found[model][-1].name}"
+        warnings = [f"\nWARNING  models.{model}: {DOUBTS[doubt]}" for doubt in doubts]
+        return f"{len(found[model])} layers, {found[model][0].name} to {found[model][-1].name}" + "".join(warnings)
 
     yield "data", data
     if not size:
@@ -189,12 +205,5 @@ def _attack_library() -> str:
 
 def _check_numbers(experiment: Experiment, count: int) -> None:
     """Raise FeaturePathsError if the configuration names layers that a network of `count` does not have."""
-    for key, layers in (
-        ("detection.layers", experiment.detection.layers),
-        ("recognition.layers", experiment.recognition.layers),
-        ("recognition.combinations", experiment.recognition.combinations),
-    ):
-        if layers != "auto" and max(layers) > count:
-            raise FeaturePathsError(f"{key}: there is no layer {max(layers)}; the network has {count}.")
-    if experiment.recognition.top > count:
-        raise FeaturePathsError(f"recognition.top: the network has only {count} layers.")
+    for problem in missing_layers(experiment.named_layers, count, "the network"):
+        raise FeaturePathsError(f"{problem}.")

@@ -19,11 +19,11 @@ def paired(first_only, second_only):
     return mcnemar(np.array(only), ~np.array(only))
 
 
-def adaptive(defended=0, undefended=2, n=200, oblivious=(120, 50), clean=(180, 160), **changed):
+def adaptive(defended=0, undefended=2, n=200, oblivious=(120, 50), clean=(180, 160), vanished=0.0, **changed):
     def attack(name, objective, threat, attacked, left, queries):
         return {"name": name, "objective": objective, "loss": "ce", "targeted": False, "threat": threat,
-                "attacked": attacked, "defended_correct": left, "network_correct": 10, "vanished": attacked // 4,
-                "queries": queries}  # fmt: skip
+                "attacked": attacked, "defended_correct": left, "network_correct": 10, "queries": queries,
+                "vanished": int(attacked * vanished)}  # fmt: skip
 
     def evaded(method, flagged, first, greatest, adaptively):
         return {"threshold_method": method, "threshold": 0.6, "flagged_clean": flagged,

@@ -8,7 +8,7 @@ from featurepaths.report.summary import adaptive_summary_table
 from tests.report import made_up
 
 RUN = made_up.run()
-FOUND = [(RUN, "flatten", made_up.adaptive())]
+FOUND = [(RUN, "flatten", made_up.adaptive(vanished=0.25))]
 
 
 def answers(defended_only, undefended_only, both=0, n=200):

@@ -45,3 +45,22 @@ def test_the_same_figure_is_the_same_file(tmp_path):
 def test_more_series_than_colours():
     curves = {str(n): (np.array([0, 1]), np.array([0, 1]), 0.5) for n in range(15)}
     assert len(figures.roc_curves(curves).axes[0].get_lines()) == 16
+
+
+@pytest.mark.parametrize("attacks", [1, 3])
+@pytest.mark.parametrize("classes", [2, 3, 5, 6, 10])
+def test_nothing_lies_over_anything_else(classes, attacks):
+    """Title, legend, label of the y-axis and panels with their labels, as they are drawn."""
+    values = np.linspace(0.2, 0.9, 60 * 8).reshape(60, 8)
+    names = ["clean", *[f"apgd max-loss {number}" for number in range(attacks)]]
+    similarity = {name: (values, np.arange(60) % classes) for name in names}
+    figure = figures.mean_paths(similarity, [f"class {number}" for number in range(classes)])
+    figures.add_title(figure, "Mean similarity to the true class, resnet18-adversarial-s0, flatten features")
+    figure.canvas.draw()
+    parts = [figure._suptitle, figure._supylabel, *figure.legends, *figure.axes]
+    boxes = [part.get_tightbbox(figure.canvas.get_renderer()) for part in parts]
+    boxes = [box.padded(-1) for box in boxes if box is not None and box.width > 0]
+    for number, box in enumerate(boxes):
+        assert figure.bbox.padded(1).contains(box.x0, box.y0)
+        assert figure.bbox.padded(1).contains(box.x1, box.y1)
+        assert not box.count_overlaps(boxes[number + 1 :])

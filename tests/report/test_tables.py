@@ -211,3 +211,19 @@ def test_html_is_escaped_and_alone():
     assert "&lt;b&gt;" in page
     assert "<code>x</code>" in page
     assert "http" not in page
+
+
+def test_no_combinations_are_an_empty_table():
+    found = {
+        "recognition": tables.recognition_table([recognition(run())]),
+        "combinations": tables.combinations_table([recognition(run(), combinations=())]),
+        "detection": tables.detection_table([detection(run())]),
+    }
+    found["accuracy"] = tables.accuracy_table(found["recognition"])
+    columns = list(found["combinations"])
+    assert columns == list(tables.combinations_table([recognition(run())]))
+    tables.add_paper_numbers(found, [run()], ["apgd"])
+    assert list(found["combinations"]) == [*columns, "paper_flagged_accuracy"]
+    assert len(found["combinations"]) == 0
+    assert "adversarial accuracy" in tables.to_markdown(found["combinations"], "Title", "Note.")
+    assert "adversarial accuracy" in tables.to_html(found["combinations"], "Title", "Note.")

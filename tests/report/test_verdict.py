@@ -2,6 +2,7 @@ import re
 
 import pytest
 
+from featurepaths.networks.doubts import DOUBTS
 from featurepaths.report import verdict
 from featurepaths.report.verdict import Left
 from tests.report import made_up
@@ -199,3 +200,24 @@ def test_the_summary_is_one_plain_paragraph():
     assert "In both cases a control failed" in text
     assert "more is left" not in text
     assert "not run" not in text
+
+
+def test_vanished_gradients_take_the_number_back_without_controls_too():
+    vanished = made_up.adaptive(defended=100, undefended=40, vanished=0.5)
+    text = written(vanished)
+    assert "150 of 300 images" in text
+    assert "Gradients vanish: the 50.0 % under attacks" in text
+    assert "Some robustness" not in text
+    assert "gradients vanish, so that" in verdict.summary_paragraph([(RUN, "flatten", vanished)])
+    # a few may: goals saturate
+    assert case(None, defended=100, undefended=40, vanished=0.01).left is Left.MORE
+    # where controls were run, theirs is the say
+    assert case([made_up.check()], defended=100, undefended=40, vanished=0.5).left is Left.MORE
+
+
+@pytest.mark.parametrize("doubt", DOUBTS)
+def test_what_is_doubtful_about_a_network_stands_in_its_paragraph(doubt):
+    doubtful = made_up.run()
+    doubtful.checkpoint["doubts"] = [doubt]
+    assert DOUBTS[doubt] in written(run=doubtful)
+    assert DOUBTS[doubt] not in written()

@@ -64,7 +64,7 @@ def take(folder, monkeypatch):
     monkeypatch.chdir(folder)
     monkeypatch.setattr(sys, "path", list(sys.path))
 
-    def run(name="transformer", weights=None, **changed):
+    def run(name="transformer", weights=None, needs=(), **changed):
         factory = f"ours:{name}"
         settings = {
             **{"factory": factory, "arguments": {"num_classes": 3}, "mean": None, "std": None, "size": None},
@@ -72,7 +72,8 @@ def take(folder, monkeypatch):
             **{"weights": weights and digest_of_file(Path(weights)), **changed},
         }
         words = ["--settings", json.dumps(settings), "--data", "data.h5", "--checkpoint", "run/checkpoint.safetensors"]
-        network.main(network.parser().parse_args([*words, *(["--weights", weights] if weights else [])]))
+        words += ["--weights", weights] if weights else []
+        network.main(network.parser().parse_args([*words, "--needs", *needs]))
 
     yield run
     sys.modules.pop("ours", None)
@@ -131,6 +132,10 @@ def test_the_weights_of_the_constructor_are_drawn_by_the_seed(folder, take):
         ({"mean": ["0"], "std": ["1"]}, "the images have 3 channels, not 1"),
         ({"size": 18}, "cannot take images of 3x18x18"),
         ({"code": "0" * 20}, "changed meanwhile"),
+        (
+            {"needs": ["detection.layers=3", "recognition.combinations=4"]},
+            "recognition.combinations: there is no layer 4; ours:transformer has 3 layers",
+        ),
     ],
 )
 def test_what_cannot_be_taken_is_told_and_nothing_is_left(folder, take, options, said):

@@ -9,15 +9,32 @@ import pytest
 import torch
 import torchvision
 
+from featurepaths.networks.doubts import DOUBTS
 from tests.conftest import Workflow, jobs
 
 NETS = """
 import torchvision
+from torch import nn
 
 
 def transformer(layers):
     return torchvision.models.VisionTransformer(32, 8, layers, 2, 16, 32, num_classes=10)
+
+
+def shallow():
+    return nn.Sequential(
+        nn.Conv2d(3, 8, 5, 4), nn.ReLU(), nn.Conv2d(8, 8, 3), nn.Flatten(), nn.Linear(200, 10), nn.Softmax(1)
+    )
 """
+SHALLOW = {
+    "name": "shallow",
+    "data": {"source": "digits", "test": 0.05, "calibration": 0.05},
+    "models": {"net": {"factory": "nets:shallow", "layers": ["1", "2"]}},
+    "attacks": {"apgd": {"eps": "1/20", "iterations": 2, "keep": ["max-loss"]}},
+    "calibration": {"attack": "apgd", "keep": "max-loss"},
+    "features": {"poolings": ["mean"]},
+    "adaptive": {"attack": "apgd", "images": 20, "iterations": 2, "losses": ["ce"], "targets": 0, "controls": None},
+}
 EXPERIMENT = {
     "name": "own",
     "seeds": [4],
@@ -111,3 +128,19 @@ def test_nothing_is_made_again_until_code_or_weights_change(own, tmp_path):
     told = workflow("--dry-run", succeeds=False)
     assert "vit.pth cannot be read (No such file or directory)" in told
     assert "Traceback" not in told
+
+
+def test_network_of_two_layers_and_probabilities_has_all_tables_and_a_warning(tmp_path):
+    (tmp_path / "nets.py").write_text(NETS)
+    workflow = Workflow(tmp_path, SHALLOW)
+    workflow()
+    tables = workflow.results / "tables"
+    assert len(pd.read_csv(tables / "combinations.csv")) == 0
+    assert set(pd.read_csv(tables / "recognition.csv")["layers"].dropna()) == {"1+2"}
+    assert DOUBTS["probabilities"] in (tables / "verdict.md").read_text()
+    (log,) = workflow.folder.glob("results/shallow/*/logs/network.log")
+    assert DOUBTS["probabilities"] in log.read_text()
+    named = Workflow(tmp_path, SHALLOW | {"recognition": {"combinations": [1, 2, 3]}})
+    told = named("--forcerun", "network", succeeds=False)
+    assert "recognition.combinations: there is no layer 3" in told
+    assert "rule attack" not in told

@@ -16,14 +16,13 @@ from torch import Tensor
 from featurepaths.adaptive.corruptions import corruptions
 from featurepaths.adaptive.objectives import are_answered, show
 from featurepaths.adaptive.run import Block, Budget, Standing, Target, cascade
+from featurepaths.adaptive.worst_case import check_vanished, count_vanished
 from featurepaths.attacks.zoo import library, own_random_numbers
 from featurepaths.batches import blocks, fill, to_tensor
 from featurepaths.defense import FeaturePathDefense
 
 LEVELLED_OFF = 0.02
 """Share of images that the last growth of the budget may still find."""
-VANISHED = 0.01
-"""Share of the images that an attack may leave with a gradient of zeros: goals saturate, now and then too early."""
 
 
 def control_blocks(
@@ -146,10 +145,7 @@ def summarise(
         ],
         "black_box": {"attack": "square", "queries": queries, **_missed(found["black_box/defended"], standing)},
         "transfer": {"source": source, **_missed(found.get("transfer/defended", standing), standing)},
-        "vanished": {
-            "images": sum(attack["vanished"] for attack in attacks),
-            "n": sum(attack["attacked"] for attack in attacks),
-        },
+        "vanished": count_vanished(attacks),
         "false_positives": _false_positives(found),
     }
     return content | {"checks": _checks(content)}
@@ -183,7 +179,7 @@ def _false_positives(found: Mapping[str, np.ndarray]) -> list[dict[str, Any]]:
 def _checks(content: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return which controls passed, and what was found."""
     count, last, budget = content["n"], content["eps"][-1], content["budget"]
-    black_box, transfer, vanished = content["black_box"], content["transfer"], content["vanished"]
+    black_box, transfer = content["black_box"], content["transfer"]
     grown = budget[-2]["defended_correct"] - budget[-1]["defended_correct"] if len(budget) > 1 else 0
     clean = next(each["defended_correct"] for each in content["false_positives"] if each["corruption"] == "clean")
     made = [
@@ -211,11 +207,7 @@ def _checks(content: Mapping[str, Any]) -> list[dict[str, Any]]:
             black_box["missed"] == 0,
             f"{black_box['missed']} of {black_box['n']} found only by {black_box['attack']}",
         ),
-        (
-            "gradients do not vanish",
-            vanished["images"] <= VANISHED * vanished["n"],
-            f"zero at some step on {vanished['images']} of {vanished['n']} images, in all attacks, that resisted",
-        ),
+        check_vanished(content["vanished"]),
     ]
     if transfer["source"] is not None:
         made.append(

@@ -10,12 +10,11 @@ from torch import Tensor
 
 from featurepaths.adaptive.objectives import GOALS, Attacker, DetectorAttacker, are_answered, misclassify, show
 from featurepaths.attacks.apgd import Search, apgd
-from featurepaths.attacks.files import counted
 from featurepaths.attacks.norms import random_start
 from featurepaths.attacks.objectives import Objective
 from featurepaths.batches import blocks, fill, to_tensor
 from featurepaths.defense import Decision, FeaturePathDefense
-from featurepaths.errors import FeaturePathsError
+from featurepaths.errors import FeaturePathsError, counted
 from featurepaths.paths.observed import Observed
 
 SEEDS_APART = 2**32

@@ -1,11 +1,14 @@
 """What the records of all attacks on a frozen defence amount to: counts over images, and each detector's metrics."""
 
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import h5py
 import numpy as np
 
 OBLIVIOUS = "oblivious"
+VANISHED = 0.01
+"""Share of the images that an attack may leave with a vanished gradient: goals saturate, now and then too early."""
 
 
 def summarise_attacks(attacks: h5py.Group, labels: np.ndarray, oblivious: str) -> list[dict[str, Any]]:
@@ -60,6 +63,20 @@ def _summarise(name: str, parts: list[h5py.Group], labels: np.ndarray, oblivious
         "vanished": int(vanished.sum()),
         "queries": int(sum(part["queries"][:].max(initial=0) for part in parts)),
     }
+
+
+def count_vanished(attacks: Iterable[Mapping[str, Any]]) -> dict[str, int]:
+    """Return on how many `images` the gradient vanished, of the `n` that attacks met: see `summarise_attacks`."""
+    attacks = list(attacks)
+    return {
+        key: sum(attack[of_each] for attack in attacks) for key, of_each in (("images", "vanished"), ("n", "attacked"))
+    }
+
+
+def check_vanished(counts: Mapping[str, int]) -> tuple[str, bool, str]:
+    """Return the name of the check of `count_vanished`'s counts, whether it passed, and what was found in words."""
+    found = "zero, or not finite, at some step on {images} of {n} images, in all attacks, that resisted"
+    return "gradients do not vanish", counts["images"] <= VANISHED * counts["n"], found.format_map(counts)
 
 
 def oblivious_correct(attacks: h5py.Group, labels: np.ndarray, oblivious: str, answer: str) -> dict[str, np.ndarray]:

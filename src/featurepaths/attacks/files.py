@@ -10,13 +10,12 @@ import numpy as np
 
 from featurepaths.arrays import FileRows, array_in, channels_last, layout_of, open_arrays
 from featurepaths.contents import look_at_files
-from featurepaths.errors import FeaturePathsError
+from featurepaths.errors import FeaturePathsError, counted
 
 ROUNDING = 1e-6
 """How far values may be rounded out of [0, 1], and perturbations out of the ball."""
 ROUNDING_OF = {"uint8": 0.5 / 255, "float16": 2.0**-12}
 """The same of types that hold values in [0, 1] less exactly: half their greatest step."""
-NAMED = 10  # how many images an error names
 
 
 @dataclass(frozen=True)
@@ -128,9 +127,3 @@ def digests_of_attacks(files: Mapping[str, Mapping[str, str]], memory: Path | No
         }
 
     return look_at_files(by_path, summary, "adversarial images", memory)
-
-
-def counted(positions: np.ndarray) -> str:
-    """Return how many images these are, and their positions."""
-    named = ", ".join(map(str, positions[:NAMED])) + (", ..." if len(positions) > NAMED else "")
-    return f"{len(positions)} image{'s' * (len(positions) > 1)} ({named})"

@@ -6,12 +6,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from featurepaths.attacks.files import ROUNDING, AdversarialImages, counted
+from featurepaths.attacks.files import ROUNDING, AdversarialImages
 from featurepaths.attacks.objectives import misclassify
 from featurepaths.attacks.zoo import distance, judged
 from featurepaths.batches import blocks, fill, to_tensor
 from featurepaths.data import Split
-from featurepaths.errors import FeaturePathsError
+from featurepaths.errors import FeaturePathsError, counted
 
 UNKNOWN = -1
 

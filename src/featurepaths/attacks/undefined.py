@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from featurepaths.attacks.files import counted
+from featurepaths.errors import counted
 
 
 def tell_undefined(indices: np.ndarray, undefined: np.ndarray) -> None:

@@ -13,6 +13,10 @@ from featurepaths.networks.tap import as_tensor
 CONTAINERS = (nn.Sequential, nn.ModuleList)
 """What blocks are held in. A subclass does something of its own: it is a block."""
 NAMED = 12  # how many modules an error names
+REFUSALS = (RuntimeError, ValueError, TypeError, IndexError, AssertionError)
+"""What networks raise on images of a shape that they do not take."""
+SIZES = (16, 28, 32, 64, 96, 112, 128, 160, 192, 224, 240, 256, 288, 299, 320, 384, 448, 512)
+"""Heights and widths that networks are made for."""
 
 
 def find_layers(network: nn.Module, wanted: str | Sequence[str], image_shape: Sequence[int]) -> list[str]:
@@ -97,7 +101,7 @@ def _try_out(network: nn.Module, names: Sequence[str], image_shape: Sequence[int
 
     def keep(name: str):
         def hook(module: nn.Module, inputs: tuple, output: object) -> None:
-            ran.append((name, output, output._version if isinstance(output, Tensor) else 0))
+            ran.append((name, output, _version(output)))
 
         return hook
 
@@ -106,11 +110,10 @@ def _try_out(network: nn.Module, names: Sequence[str], image_shape: Sequence[int
     try:
         with torch.no_grad():
             network(torch.zeros(2, *image_shape, device=device))
-    except (RuntimeError, ValueError, TypeError, AssertionError) as error:
+    except REFUSALS as error:
         shape = "x".join(map(str, image_shape))
-        raise FeaturePathsError(
-            f"The network cannot take images of {shape} ({error}). Set the model's size?"
-        ) from error
+        hint = _other_size(network, image_shape[0], device)
+        raise FeaturePathsError(f"The network cannot take images of {shape} ({error}).{hint}") from error
     finally:
         for handle in handles:
             handle.remove()
@@ -120,11 +123,28 @@ def _try_out(network: nn.Module, names: Sequence[str], image_shape: Sequence[int
             raise FeaturePathsError(f"Module '{name}' runs {order.count(name)} times in a pass; a layer runs once.")
     for name, output, version in ran:
         output = as_tensor(name, output, 2)
-        if output._version != version:
+        if _version(output) != version:
             raise FeaturePathsError(
                 f"What module '{name}' gives is changed in place by what follows. Take that as the layer instead."
             )
     return order
+
+
+def _version(output: object) -> int:
+    """Return how often a tensor was changed in place; what was made in inference mode does not know."""
+    return output._version if isinstance(output, Tensor) and not output.is_inference() else 0
+
+
+def _other_size(network: nn.Module, channels: int, device: torch.device) -> str:
+    """Return in words which common size of images a network takes; nothing if it takes none."""
+    for size in SIZES:
+        try:
+            with torch.no_grad():
+                network(torch.zeros(2, channels, size, size, device=device))
+        except REFUSALS:
+            continue
+        return f" It takes {channels}x{size}x{size}: set the model's size to {size}, to which images are then resized."
+    return ""
 
 
 def _known(names: Iterable[str]) -> str:

@@ -9,8 +9,12 @@ from torch import Tensor, nn
 
 from featurepaths.errors import FeaturePathsError
 from featurepaths.networks.checkpoint import build_network, check_finite
-from featurepaths.networks.layers import find_layers
+from featurepaths.networks.doubts import are_probabilities
+from featurepaths.networks.layers import REFUSALS, find_layers
 from featurepaths.networks.weights import fit_weights, read_weights
+
+AGREEMENT = 1e-3
+"""By how much an image's logits may differ alone and in a batch, as a share of the greatest."""
 
 
 def take_network(
@@ -20,8 +24,10 @@ def take_network(
     image_shape: tuple[int, int, int],
     classes: int,
     seed: int,
-) -> tuple[nn.Module, list[str]]:
-    """Return a network that is given, in evaluation mode, and the names of its layers.
+) -> tuple[nn.Module, list[str], list[str]]:
+    """Return a network that is given, in evaluation mode, the names of its layers, and what is doubtful about it.
+
+    Doubts are names of `featurepaths.networks.doubts.DOUBTS`.
 
     Parameters
     ----------
@@ -42,7 +48,8 @@ def take_network(
     ------
     FeaturePathsError
         If it cannot be built, its weights do not fit or are not finite, it cannot take such images, a layer cannot be
-        one, or it does not give every image a logit for each class, the same ones each time.
+        one, it does not give every image a logit for each class, the same ones each time and in every batch, or the
+        logits have no gradient by the images.
     """
     channels, height, width = image_shape
     if len(build["mean"]) != channels:
@@ -57,17 +64,17 @@ def take_network(
         fit_weights(network.network, read_weights(weights), weights)
     check_finite(network, f"{weights or build['factory']}: a weight is not a finite number, in")
     names = find_layers(network.network, layers, (channels, size or height, size or width))
-    _try_out(network, image_shape, classes)
-    return network, [f"network.{name}" for name in names]
+    doubts = _try_out(network, image_shape, classes)
+    return network, [f"network.{name}" for name in names], doubts
 
 
-def _try_out(network: nn.Module, image_shape: Sequence[int], classes: int) -> None:
-    images = torch.rand(2, *image_shape, generator=torch.Generator().manual_seed(0))
+def _try_out(network: nn.Module, image_shape: Sequence[int], classes: int) -> list[str]:
+    """Return what is doubtful about a network, once it has passed all trials."""
+    images = torch.rand(3, *image_shape, generator=torch.Generator().manual_seed(0))
+    images[1] = 0.45 + 0.1 * images[1]  # noise, and next to none
     with torch.no_grad():
         logits, again = network(images), network(images)
-    if not isinstance(logits, Tensor) or logits.dim() != 2:
-        given = f"shape {tuple(logits.shape)}" if isinstance(logits, Tensor) else type(logits).__name__
-        raise FeaturePathsError(f"The network should give logits [N, classes], not {given}.")
+    _check_shape(logits, len(images), "")
     if logits.shape[1] != classes:
         raise FeaturePathsError(
             f"The network gives {logits.shape[1]} logits, and the data have {classes} classes: in their order, one "
@@ -77,3 +84,59 @@ def _try_out(network: nn.Module, image_shape: Sequence[int], classes: int) -> No
         raise FeaturePathsError(
             "The network answers the same images differently each time: no figure could be trusted."
         )
+    _check_alone(network, images, logits)
+    found = {
+        "probabilities": are_probabilities(logits),
+        # NaN and infinity are no gradient to step along
+        "gradient": not (_gradient(network, images).nan_to_num(0, 0, 0) != 0).any(),
+    }
+    return [name for name, is_so in found.items() if is_so]
+
+
+def _check_shape(logits: Any, count: int, of: str) -> None:
+    """Raise FeaturePathsError unless these are logits of `count` images, which `of` describes."""
+    if not isinstance(logits, Tensor) or logits.dim() != 2 or len(logits) != count:
+        given = f"shape {tuple(logits.shape)}" if isinstance(logits, Tensor) else type(logits).__name__
+        raise FeaturePathsError(f"The network should give logits [N, classes]{of}, not {given}.")
+
+
+def _check_alone(network: nn.Module, images: Tensor, logits: Tensor) -> None:
+    """Raise FeaturePathsError unless an image alone is answered as in a batch [N, ...] with these logits."""
+    try:
+        with torch.no_grad():
+            alone = network(images[:1])
+    except REFUSALS as error:
+        raise FeaturePathsError(f"The network takes {len(images)} images, but not one alone ({error}).") from error
+    _check_shape(alone, 1, " also of one image alone: does it squeeze()?")
+    difference, greatest = (alone - logits[:1]).abs().max(), logits.abs().max()
+    if difference > AGREEMENT * greatest:
+        raise FeaturePathsError(
+            "The network answers an image differently alone than together with others (logits differ by "
+            f"{difference:.3g}): normalisation by the batch's statistics does that, and no figure could be trusted."
+        )
+
+
+def _gradient(network: nn.Module, images: Tensor) -> Tensor:
+    """Return the gradient of a network's logits, in random proportions, by images [N, ...].
+
+    Raises
+    ------
+    FeaturePathsError
+        If there is none.
+    """
+    images = images.clone().requires_grad_()
+    gradient, reason = None, ""
+    try:
+        with torch.enable_grad():
+            logits = network(images)
+            proportions = torch.randn(logits.shape, generator=torch.Generator().manual_seed(0))
+            (gradient,) = torch.autograd.grad((logits * proportions).sum(), images, allow_unused=True)
+    except RuntimeError as error:
+        reason = f" ({error})"
+    if gradient is None:
+        raise FeaturePathsError(
+            "The network's logits have no gradient by the images, without which it cannot be attacked: something in it "
+            "leaves torch (NumPy, Pillow, JPEG), takes an argmax, or calls detach(), no_grad() or inference_mode()"
+            f"{reason}."
+        )
+    return gradient

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from featurepaths.batches import blocks, fill, halving, to_tensor
 from featurepaths.data import Split
-from featurepaths.errors import FeaturePathsError
+from featurepaths.errors import FeaturePathsError, counted
 from featurepaths.networks.tap import forward_seeing
 
 POOLINGS = {
@@ -55,7 +55,7 @@ def extract_blocks(
 
     def keep(name: str, rows: slice, output: Tensor) -> None:
         for pooling in poolings:
-            found[pooling, name] = _as_float16(POOLINGS[pooling](output)[: rows.stop - rows.start], name)
+            found[pooling, name] = _as_float16(POOLINGS[pooling](output)[: rows.stop - rows.start], name, rows)
 
     def run(chosen: Iterable[slice]) -> Iterator[tuple[slice, np.ndarray]]:
         return run_blocks(network, layers, images, keep, device, chosen)
@@ -88,20 +88,31 @@ def run_blocks(
     Raises
     ------
     FeaturePathsError
-        If a logit is not finite.
+        If a logit is not finite, naming images by their rows, or there is not a row of them for each image.
     """
     for rows in blocks(len(images)) if rows_of_blocks is None else rows_of_blocks:
         with torch.inference_mode():
             pixels = to_tensor(fill(images[rows]), device)
             logits = forward_seeing(network, pixels, layers, lambda name, output, rows=rows: see(name, rows, output))
-        if not torch.isfinite(logits).all():
-            raise FeaturePathsError("The network gives logits that are not finite.")
+        if logits.dim() != 2 or len(logits) != len(pixels):
+            raise FeaturePathsError(
+                f"The network gives logits of shape {tuple(logits.shape)} for {len(pixels)} images, not [N, classes]."
+            )
+        _check_finite("The network gives logits that are", logits, rows)
         yield rows, logits[: rows.stop - rows.start].cpu().numpy()
 
 
-def _as_float16(feature: Tensor, layer: str) -> np.ndarray:
+def _check_finite(what: str, values: Tensor, rows: slice) -> None:
+    """Raise FeaturePathsError if values [N, ...] of the images `rows`, filled up, are not finite: which images."""
+    if not torch.isfinite(values).all():
+        wrong = ~values[: rows.stop - rows.start].isfinite().flatten(1).all(dim=1).cpu().numpy()
+        raise FeaturePathsError(f"{what} not finite for {counted(np.arange(rows.start, rows.stop)[wrong])}, from 0.")
+
+
+def _as_float16(feature: Tensor, layer: str, rows: slice) -> np.ndarray:
     halved = feature.half()
     if not torch.isfinite(halved).all():
+        _check_finite(f"Layer {layer} gives a feature that is", feature, rows)
         raise FeaturePathsError(
             f"Layer {layer} gives a feature of {feature.abs().max():.4g}, which float16 cannot hold (at most 65504)."
         )

@@ -5,6 +5,14 @@ import numpy as np
 from featurepaths.paths.records import FeaturePaths
 from featurepaths.recognition.votes import nearest_classes
 
+MIDDLE_LAYERS = (2, 3, 4)
+"""The paper's voting layers."""
+
+
+def middle_layers(count: int) -> list[int]:
+    """Return those of `MIDDLE_LAYERS` that a network of `count` layers has."""
+    return [layer for layer in MIDDLE_LAYERS if layer <= count]
+
 
 def layer_accuracy(paths: FeaturePaths) -> np.ndarray:
     """Return the accuracy of each layer's nearest centroid alone: [L]."""

@@ -45,12 +45,17 @@ KINDS = {"png": {"Software": None}, "svg": {"Date": None}}
 
 def save(figure: Figure, title: str, base: Path) -> None:
     """Put a title above a figure and write it as `base`.png and `base`.svg, the same bytes for the same figure."""
-    figure.suptitle(title, x=0.01, ha="left")
+    add_title(figure, title)
     for kind, metadata in KINDS.items():
         with atomic(Path(f"{base}.{kind}")) as temporary:
             figure.savefig(temporary, metadata=metadata)
         figure.set_layout_engine("none")  # once is enough, and takes a quarter of the time
     plt.close(figure)
+
+
+def add_title(figure: Figure, title: str) -> None:
+    """Put a title above a figure, in several lines if it is longer than the figure is wide."""
+    figure.suptitle(title, x=0.01, ha="left", wrap=True)
 
 
 def mean_paths(similarity: Mapping[str, tuple[np.ndarray, np.ndarray]], class_names: Sequence[str]) -> Figure:
@@ -89,10 +94,14 @@ def mean_paths(similarity: Mapping[str, tuple[np.ndarray, np.ndarray]], class_na
             axis.plot(layers, means[number], color=color, marker=marker, markersize=3, linewidth=1.2, label=name)
         axis.set_title(class_names[number])
         axis.set_xticks(layers)
-    figure.supxlabel("layer", fontsize=10)
-    figure.supylabel("mean similarity to the true class", fontsize=10)
+        if number + columns >= len(class_names):  # nothing stands below
+            axis.set_xlabel("layer")
+            axis.tick_params(labelbottom=True)
+    label = "mean similarity to the true class"
+    # which is longer than one row of panels is high
+    figure.supylabel(label.replace(" to ", "\nto ") if rows == 1 else label, fontsize=10)
     handles, names = axes[0, 0].get_legend_handles_labels()
-    figure.legend(handles, names, loc="outside upper right", ncols=len(names))
+    figure.legend(handles, names, loc="outside lower center", ncols=min(len(names), columns))
     return figure
 
 

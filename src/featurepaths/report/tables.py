@@ -119,7 +119,7 @@ def recognition_table(evaluations: Iterable[Evaluation]) -> pd.DataFrame:
 
 def combinations_table(evaluations: Iterable[Evaluation]) -> pd.DataFrame:
     """Table 3: adversarial accuracy of the votes of middle layers, over all and over flagged images, by tie rule."""
-    table = pd.DataFrame(
+    rows = [
         {
             **found.run.labels,
             "pooling": found.pooling,
@@ -133,8 +133,11 @@ def combinations_table(evaluations: Iterable[Evaluation]) -> pd.DataFrame:
         }
         for found in evaluations
         for protocol, defended in found.content["protocols"].items()
-        for tried in defended["combinations"]
-    )
+        # that of the selected layers, left out below, has the same columns
+        for tried in [{**defended["outcomes"][0], "layers": [], "tie": ""}, *defended["combinations"]]
+    ]
+    table = pd.DataFrame(rows)
+    table = table[table["layers"] != ""]
     return _as_configured(
         table, ["model", "training", "pooling", "attack", "keep", "seed", "layers", "tie", "protocol"]
     )
@@ -265,10 +268,14 @@ def add_paper_numbers(tables: dict[str, pd.DataFrame], runs: Iterable[Run], atta
     for name in ("accuracy", "recognition"):
         for which, column in enumerate(["paper_clean_accuracy", "paper_adversarial_accuracy"]):
             tables[name][column] = tables[name].apply(accuracy, axis=1, which=which).astype(float)
-    tables["combinations"]["paper_flagged_accuracy"] = tables["combinations"].apply(
-        lambda row: paper.COMBINATIONS.get((architecture[row["model"]], row["layers"])) if comparable(row) else None,
-        axis=1,
-    ).astype(float)  # fmt: skip
+    tables["combinations"]["paper_flagged_accuracy"] = [
+        float(
+            paper.COMBINATIONS.get((architecture[row["model"]], row["layers"]), math.nan)
+            if comparable(row)
+            else math.nan
+        )
+        for _, row in tables["combinations"].iterrows()
+    ]
     detection = tables["detection"]
     same = detection.apply(comparable, axis=1)
     detection["paper_detection_rate"] = detection["model"].map(architecture).map(paper.DETECTION_RATE).where(same)

@@ -9,7 +9,9 @@ from enum import Enum
 from html import escape
 from typing import Any
 
+from featurepaths.adaptive.worst_case import check_vanished, count_vanished
 from featurepaths.detection.metrics import wilson
+from featurepaths.networks.doubts import DOUBTS
 from featurepaths.report.comparison import Found, counted_noun, run_name
 from featurepaths.report.page import page
 from featurepaths.report.tables import Run
@@ -32,7 +34,7 @@ class Left(Enum):
     tells whether it differs.
     """
 
-    UNTRUSTED = "a control failed"
+    UNTRUSTED = "a control failed; without controls: gradients vanish"
     NOTHING = "the upper end is lower than `NOTHING`"
     UNCERTAIN = "no image is left, but the upper end is not that low: too few images"
     LESS = "fewer images than the undefended network's, by McNemar's test"
@@ -88,8 +90,17 @@ class Case:
 
     @property
     def failed(self) -> list[Mapping[str, Any]]:
-        """The checks that did not pass."""
-        return [check for check in self.checks or [] if not check["passed"]]
+        """The checks that did not pass; without controls that of vanishing gradients, for which attacks are enough."""
+        checks = self.checks
+        if checks is None:
+            name, passed, found = check_vanished(count_vanished(self.content["attacks"]))
+            checks = [{"check": name, "passed": passed, "found": found}]
+        return [check for check in checks if not check["passed"]]
+
+    @property
+    def untrusted(self) -> str:
+        """Why the number cannot be trusted, where `failed` says that it cannot."""
+        return "gradients vanish" if self.checks is None else "a control failed"
 
     @property
     def drop(self) -> float:
@@ -169,7 +180,7 @@ def summary_paragraph(adaptive: Found, controls: Found = ()) -> str:
         Left.LESS: "less is left than the network has alone",
         Left.SAME: "what is left cannot be told from what the network has alone",
         Left.MORE: "more is left than the network has alone, under the attacks that were tried",
-        Left.UNTRUSTED: "a control failed, so that the number is an upper bound only and cannot be trusted",
+        Left.UNTRUSTED: f"{_why(cases)}, so that the number is an upper bound only and cannot be trusted",
     }
     for left, phrase in phrases.items():
         count = sum(case.left is left for case in cases)
@@ -184,6 +195,15 @@ def summary_paragraph(adaptive: Found, controls: Found = ()) -> str:
         which = "" if unchecked == len(cases) else f" for {unchecked} of the {len(cases)} cases"
         sentences.append(f"The controls for masked gradients were not run{which}.")
     return " ".join(sentences)
+
+
+def _why(cases: Iterable[Case]) -> str:
+    """Return why cases are untrusted, those that are."""
+    return " or ".join(dict.fromkeys(case.untrusted for case in cases if case.failed))
+
+
+def _capital(sentence: str) -> str:
+    return sentence[:1].upper() + sentence[1:]
 
 
 def _cases(adaptive: Found, controls: Found) -> list[Case]:
@@ -213,7 +233,8 @@ def _largest_drop(cases: Sequence[Case]) -> str:
 
 
 def _paragraph(case: Case) -> str:
-    return " ".join([_clean(case), _unknown(case), _known(case), *_detection(case), _controls(case)])
+    doubts = [DOUBTS[doubt] for doubt in case.run.checkpoint.get("doubts", [])]
+    return " ".join([_clean(case), _unknown(case), _known(case), *_detection(case), _controls(case), *doubts])
 
 
 def _clean(case: Case) -> str:
@@ -270,7 +291,8 @@ def _detection(case: Case) -> Iterable[str]:
 
 def _controls(case: Case) -> str:
     if case.checks is None:
-        return "The controls for masked gradients were not run."
+        vanishing = f" Gradients vanish (found: {case.failed[0]['found']})." if case.failed else ""
+        return f"The controls for masked gradients were not run.{vanishing}"
     if not case.failed:
         count = len(case.checks)
         if count == 0:
@@ -295,8 +317,8 @@ def _conclusion(case: Case, cases: Sequence[Case]) -> str:
         f"on the same images, McNemar's test tells no difference (p = {case.content['mcnemar']['p_value']:.2g}).",
         Left.MORE: f"Some robustness is left under the attacks that were tried: {value} against "
         f"{_percent(alone.value)} of the network alone.",
-        Left.UNTRUSTED: f"A control failed: the {value} under attacks that know the defence are only an upper bound "
-        "and cannot be trusted as what is left."
+        Left.UNTRUSTED: f"{_capital(case.untrusted)}: the {value} under attacks that know the defence are only an "
+        "upper bound and cannot be trusted as what is left."
         + (" As a bound they are low enough: next to nothing is left." if defended.interval[1] < NOTHING else ""),
     }
     sentence = sentences[case.left]
@@ -338,8 +360,9 @@ def _over_seeds(cases: Sequence[Case]) -> str:
     run = cases[0].run
     best = [max(rate.value for rate in case.oblivious.values()) for case in cases]
     known, alone = ([case.rate(side, "adaptive").value for case in cases] for side in ("defended", "undefended"))
-    untrusted = sum(case.left is Left.UNTRUSTED for case in cases)
-    warning = f" Controls failed for {untrusted} of the {len(cases)} seeds: upper bounds only." if untrusted else ""
+    untrusted = [case for case in cases if case.left is Left.UNTRUSTED]
+    reason = _capital(_why(untrusted).replace("a control", "controls"))
+    warning = f" {reason} for {len(untrusted)} of the {len(cases)} seeds: upper bounds only." if untrusted else ""
     return (
         f"{run.model}-{run.training}, {cases[0].pooling} features, mean and range over {len(cases)} seeds: feature "
         f"paths seem to keep {_mean_and_range(best)} (the most of any stopping rule) when the attacker does not know "

@@ -10,12 +10,14 @@ from featurepaths.contents import digest_of_file
 from featurepaths.data import open_split
 from featurepaths.errors import FeaturePathsError
 from featurepaths.factories import factory_digest
+from featurepaths.networks.architectures import missing_layers
 from featurepaths.stages import command
 
 
 def main(arguments):
     from featurepaths.devices import use_device
     from featurepaths.networks.checkpoint import save_checkpoint
+    from featurepaths.networks.doubts import DOUBTS
     from featurepaths.networks.take import take_network
 
     settings = arguments.settings
@@ -33,10 +35,22 @@ def main(arguments):
         "std": settings.numbers("std") or [1.0] * channels,
     }
     image_shape = channels, height, width
-    network, layers = take_network(build, arguments.weights, settings["layers"], image_shape, classes, settings["seed"])
-    notes = {"device": "cpu", "precision": "float32", "adversarial": False}
+    network, layers, doubts = take_network(
+        build, arguments.weights, settings["layers"], image_shape, classes, settings["seed"]
+    )
+    for problem in missing_layers(dict(arguments.needs), len(layers), settings["factory"]):
+        raise FeaturePathsError(f"{problem}.")
+    notes = {"device": "cpu", "precision": "float32", "adversarial": False, "doubts": doubts}
     save_checkpoint(arguments.checkpoint, network, build, layers, image_shape, origin, **notes)
     print(f"{settings['factory']}: layers {', '.join(layers)}")
+    for doubt in doubts:
+        print(f"Warning: {DOUBTS[doubt]}")
+
+
+def key_and_number(text):
+    """Return a text such as ``recognition.top=3`` as its two parts."""
+    key, _, number = text.partition("=")
+    return key, int(number)
 
 
 def parser():
@@ -45,6 +59,14 @@ def parser():
     )
     made.add_argument(
         "--weights", type=Path, help="the network's weights; those that its function gives it if left out"
+    )
+    made.add_argument(
+        "--needs",
+        type=key_and_number,
+        nargs="*",
+        default=[],
+        metavar="KEY=N",
+        help="how many layers the configuration needs, by its keys: the network is refused if it has fewer",
     )
     made.add_argument("--data", type=Path, required=True, help="data.h5")
     made.add_argument("--checkpoint", type=Path, required=True, help="the checkpoint to write")

@@ -17,7 +17,7 @@ from featurepaths.paths.groups import groups_of
 from featurepaths.paths.records import open_pair
 from featurepaths.recognition.outcome import recognise_pair
 from featurepaths.recognition.paired import mcnemar
-from featurepaths.recognition.selection import layer_accuracy
+from featurepaths.recognition.selection import layer_accuracy, middle_layers
 from featurepaths.recognition.votes import TIES, vote
 from featurepaths.stages import command
 from featurepaths.storage import create_hdf5, read_json, read_origin, write_json
@@ -61,11 +61,11 @@ def main(arguments):
 def evaluate(settings, detector, voters, clean, adversarial, group):
     """Return the counts of one protocol's defence, and write each image's label to `group`."""
     pair = clean, adversarial
-    scores = [detector.score(paths) for paths in pair]
+    scores, count = [detector.score(paths) for paths in pair], clean.similarity.shape[1]
     selected = votes(pair, voters["layers"], np.array(voters["weights"]), settings["tie"])
     combined = {
         (tuple(layers), tie): votes(pair, layers, weights_of("equal", len(layers)), tie)
-        for layers in subsets(settings["combinations"])
+        for layers in subsets(middle_layers(count) if settings["combinations"] == "auto" else settings["combinations"])
         for tie in TIES
     }
     outcomes, tried = [], []
