@@ -1,3 +1,4 @@
+import errno
 import itertools
 import multiprocessing
 import time
@@ -70,3 +71,14 @@ def test_the_cpu_needs_no_lock_and_what_a_scheduler_assigned_is_logged(locks, tm
 def test_a_gpu_that_is_not_there_is_not_replaced():
     with pytest.raises(FeaturePathsError, match="offers no GPU"):
         devices.use_device("cuda", 1)
+
+
+def test_where_there_are_no_locks_the_first_gpu_is_taken_and_said(locks, tmp_path, monkeypatch, capsys):
+    def flock(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(devices.fcntl, "flock", flock)
+    assert devices.claim(["a", "b"]) == 0
+    assert "No locks available" in capsys.readouterr().out
+    monkeypatch.setattr(devices, "LOCKS", tmp_path / "none")
+    assert devices.claim(["a", "b"]) == 0

@@ -1,8 +1,13 @@
 """What is saved on the way, whole and damaged."""
 
-import numpy as np
+import errno
 
+import numpy as np
+import pytest
+
+from featurepaths.errors import FeaturePathsError
 from featurepaths.saved import load_arrays, save_arrays
+from featurepaths.training.state import TrainingState
 
 ARRAYS = {"sums/a": np.random.default_rng(0).normal(size=(7, 300)), "count": np.array(3)}  # one larger than 4,096 bytes
 
@@ -51,3 +56,21 @@ def test_a_full_disk_is_told(tmp_path, capsys):
     (tmp_path / "folder").write_text("a file in the folder's place")
     save_arrays(tmp_path / "folder/a.npz", ARRAYS)
     assert "could not be saved" in capsys.readouterr().out
+
+
+def test_a_saved_state_that_the_system_cannot_read_is_not_passed_over(tmp_path, monkeypatch):
+    """It may be whole, and hours of work."""
+    path = tmp_path / "a.npz"
+    save_arrays(path, ARRAYS)
+    content = path.read_bytes()
+
+    def fail(*_, **__):
+        raise OSError(errno.ESTALE, "Stale file handle", str(path))
+
+    with monkeypatch.context() as patched:
+        patched.setattr("featurepaths.storage.zipfile.ZipFile", fail)
+        with pytest.raises(FeaturePathsError, match=r"a\.npz cannot be read.*Stale"):
+            load_arrays(path)
+        with pytest.raises(FeaturePathsError, match=r"a\.npz cannot be read.*Stale"):
+            TrainingState.load(None, path)
+    assert path.read_bytes() == content

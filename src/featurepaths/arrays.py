@@ -4,6 +4,7 @@ Files are read by rows, so that their size does not matter, and nothing in them 
 pickles, and of HDF5 files only what lies in the file itself.
 """
 
+import errno
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
@@ -92,10 +93,20 @@ def open_arrays(path: Path | str) -> Iterator[zipfile.ZipFile | h5py.File]:
             if zipfile.is_zipfile(path):
                 opened = stack.enter_context(zipfile.ZipFile(path))
             else:
-                opened = stack.enter_context(h5py.File(path, "r"))
+                opened = stack.enter_context(_open_hdf5(path))
         except UNREADABLE as error:
             raise FeaturePathsError(f"{path} is neither an npz nor an HDF5 file that can be read ({error}).") from error
         yield opened
+
+
+def _open_hdf5(path: Path) -> h5py.File:
+    """Open an HDF5 file for reading, under its lock if the file system has locks."""
+    try:
+        return h5py.File(path, "r")
+    except OSError as error:
+        if error.errno not in (errno.ENOLCK, errno.ENOTSUP):
+            raise
+        return h5py.File(path, "r", locking=False)
 
 
 def array_in(opened: zipfile.ZipFile | h5py.File, names: tuple[str, ...]) -> FileRows:

@@ -47,7 +47,8 @@ def use_device(name: str, threads: int) -> torch.device:
 def claim(names: Sequence[str]) -> int:
     """Lock one of some GPUs of this machine for as long as this process lives, and return its position in `names`.
 
-    Waits while other processes of this user hold all of them. A process that holds one already keeps it.
+    Waits while other processes of this user hold all of them. A process that holds one already keeps it. Where locks
+    cannot be had, the first one is taken and the log says so.
     """
     for number, name in enumerate(names):
         if name in _held:
@@ -55,11 +56,17 @@ def claim(names: Sequence[str]) -> int:
     waiting = False
     while True:
         for number, name in enumerate(names):
-            file = (LOCKS / f"featurepaths-{os.getuid()}-gpu-{name}.lock").open("w")
+            try:
+                file = (LOCKS / f"featurepaths-{os.getuid()}-gpu-{name}.lock").open("w")
+            except OSError as error:
+                return _unlocked(number, error)
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 file.close()
+            except OSError as error:
+                file.close()
+                return _unlocked(number, error)
             else:
                 _held[name] = file
                 return number
@@ -67,6 +74,11 @@ def claim(names: Sequence[str]) -> int:
             print(f"All {len(names)} GPUs are in use: waiting for one.", flush=True)
             waiting = True
         time.sleep(0.5)
+
+
+def _unlocked(number: int, error: OSError) -> int:
+    print(f"GPU {number} is not locked ({LOCKS}: {error.strerror}): other jobs may take it, too.", flush=True)
+    return number
 
 
 def device_name(device: torch.device) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from featurepaths.errors import FeaturePathsError
-from featurepaths.storage import atomic, check_zip
+from featurepaths.storage import atomic, check_zip, may_be_whole, unreadable
 
 SECONDS_BETWEEN_SAVES = 45.0
 COUNT = "number of arrays"
@@ -22,7 +22,13 @@ def save_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
 
 
 def load_arrays(path: Path) -> dict[str, np.ndarray]:
-    """Return the arrays of an npz file; none, and a line in the log that says so, if it is there and damaged."""
+    """Return the arrays of an npz file; none, and a line in the log that says so, if it is there and damaged.
+
+    Raises
+    ------
+    FeaturePathsError
+        If the system could not read it, so that it may be whole.
+    """
     if not path.exists():
         return {}
     try:
@@ -33,5 +39,7 @@ def load_arrays(path: Path) -> dict[str, np.ndarray]:
             raise ValueError("an array is missing")
         return found
     except Exception as error:  # of damaged files zipfile and NumPy raise anything
+        if may_be_whole(error):
+            raise unreadable(path, error) from error
         print(f"{path} cannot be read ({type(error).__name__}): what is saved there is found anew", flush=True)
         return {}

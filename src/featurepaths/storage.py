@@ -41,6 +41,23 @@ FAILED_WRITES = {
 }
 """What the system says of writing, and never of reading a file that is open."""
 
+NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EAGAIN)
+"""What `flock` says on a file system without locks, or where somebody else holds the lock."""
+
+REMEDIES = {
+    errno.EMFILE: "Too many files are open: raise the limit (ulimit -n).",
+    errno.ENFILE: "The machine has too many open files: close some.",
+    errno.ENOMEM: "Give the job more memory.",
+    errno.EACCES: "Grant yourself permission to read it and to enter its folders.",
+    errno.EPERM: "Grant yourself permission to read it and to enter its folders.",
+    errno.EISDIR: "A folder has its name: move that away.",
+    **dict.fromkeys(NO_LOCKS, "HDF5 was told to lock files, which failed: unset HDF5_USE_FILE_LOCKING."),
+}
+"""What to do about an error of the system by its number; about any other, `CHECK_THE_DISK`."""
+CHECK_THE_DISK = "Check the disk, or the connection to it."
+NOT_OF_THE_SYSTEM = (None, errno.EINVAL)
+"""Error numbers of files that are damaged: a position read from such a file may be invalid."""
+
 
 @dataclass(frozen=True)
 class Origin:
@@ -100,11 +117,13 @@ def atomic(path: Path) -> Iterator[Path]:
         number = _error_number(error)
         if number in (errno.ENOENT, None) and not path.parent.exists():  # HDF5 does not always say why
             number = errno.ENOENT
-        elif number not in FAILED_WRITES:  # something else failed, such as reading an input
-            raise
+        elif number not in FAILED_WRITES and (number in NOT_OF_THE_SYSTEM or not _names(error, temporary)):
+            raise  # something else failed, such as reading an input
+        remedy = "Make room or mend the folder."
+        if number not in (*FAILED_WRITES, errno.ENOENT):
+            remedy = REMEDIES.get(number, CHECK_THE_DISK)
         raise FeaturePathsError(
-            f"{path} cannot be written ({os.strerror(number)}). Nothing was left behind; make room or mend the folder, "
-            "and run again."
+            f"{path} cannot be written ({os.strerror(number)}). Nothing was left behind. {remedy} Then run again."
         ) from error
     finally:
         with suppress(OSError):
@@ -129,7 +148,8 @@ def create_hdf5(path: Path, origin: Origin) -> Iterator[h5py.File]:
     """
     header = _Header(FORMAT, asdict(origin), 0, 0, "")
     with atomic(path) as temporary:
-        with h5py.File(temporary, "w", userblock_size=header.size) as file:
+        # no lock: nobody else knows the name, and some file systems have none
+        with h5py.File(temporary, "w", userblock_size=header.size, locking=False) as file:
             yield file
         with temporary.open("r+b") as written:
             written.seek(header.size)
@@ -154,7 +174,7 @@ def open_hdf5(path: Path) -> Iterator[h5py.File]:
             length, checksum = _read_on(raw)
         if (length, checksum) != (header.length, header.checksum):
             raise ValueError(f"it is damaged: its checksum is {checksum}, not {header.checksum}")
-        file = h5py.File(path, "r")
+        file = h5py.File(path, "r", locking=False)  # nobody writes to what has its final name
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise unreadable(path, error) from error
     with file:
@@ -262,6 +282,7 @@ def _read_description(path: Path) -> tuple[dict[str, Any], str]:
     from safetensors import SafetensorError, safe_open
 
     try:
+        Path(path).open("rb").close()  # safe_open says of every file that it cannot open that there is none
         with safe_open(path, framework="numpy") as file:
             text = (file.metadata() or {}).get("featurepaths")
         if text is None:
@@ -484,7 +505,27 @@ def _raised_in_h5py(error: BaseException) -> bool:
     return innermost[0].f_globals.get("__name__", "").startswith("h5py")
 
 
+def _names(error: Exception, temporary: Path) -> bool:
+    """Return whether an error is of a temporary file; HDF5 names no file when it cannot lock one."""
+    return str(temporary) in str(error) or "unable to lock file" in str(error)
+
+
+def may_be_whole(error: Exception) -> bool:
+    """Return whether an error is the system's, such as too many open files, and says nothing of the file itself."""
+    return _error_number(error) not in NOT_OF_THE_SYSTEM
+
+
 def unreadable(path: Path, why: object) -> FeaturePathsError:
-    """Return the error that says that an artefact cannot be read, why, and what to do."""
-    what = f"cannot be read ({why})" if Path(path).exists() else "does not exist"
-    return FeaturePathsError(f"{path} {what}. Delete it if it is there, and run snakemake again to make it anew.")
+    """Return the error that says that an artefact cannot be read, why, and what to do.
+
+    It advises to delete the file only if that is damaged or no artefact.
+    """
+    if isinstance(why, FileNotFoundError | NotADirectoryError):
+        return FeaturePathsError(f"{path} does not exist. Run snakemake again to make it.")
+    if not isinstance(why, Exception) or not may_be_whole(why):
+        return FeaturePathsError(f"{path} cannot be read ({why}). Delete it, and run snakemake again to make it anew.")
+    number = _error_number(why)
+    return FeaturePathsError(
+        f"{path} cannot be read ({os.strerror(number)}). {REMEDIES.get(number, CHECK_THE_DISK)} Then run snakemake "
+        "again; the file itself may be whole, so keep it."
+    )

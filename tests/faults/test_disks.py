@@ -1,8 +1,10 @@
 """Disks that are full, read-only or gone: one clear message, nothing half-written, and a rerun goes on."""
 
+import os
 import resource
 import shutil
 import subprocess
+import sys
 import threading
 import time
 
@@ -133,3 +135,21 @@ def test_the_workflow_goes_on_when_there_is_room_again(tiny, tmp_path, small_dis
     workflow("--until", "data")
     assert (small_disk / "data.h5").read_bytes() != b""
     faults("full disk below the workflow", 1, "the message in Snakemake's output; a rerun goes on when there is room")
+
+
+@pytest.mark.parametrize("number", ["ENOLCK", "ENOTSUP"])
+def test_a_disk_without_file_locks(tiny, tmp_path, number, faults):
+    if not (compiler := shutil.which("cc")):
+        pytest.skip("needs a C compiler")
+    (tmp_path / "shim.c").write_text(
+        f"#include <errno.h>\nint flock(int fd, int operation) {{ errno = {number}; return -1; }}\n"
+    )
+    subprocess.run([compiler, "-shared", "-fPIC", "-o", tmp_path / "shim.so", tmp_path / "shim.c"], check=True)
+    at_work = [sys.executable, "-m", "featurepaths.at_work", tmp_path / "work"]
+    words = [*stages(tiny, tmp_path / "out").values(), at_work]
+    for each in words:
+        done = finish(each, env=os.environ | {"LD_PRELOAD": str(tmp_path / "shim.so")})
+        assert done.returncode == 0, done.stderr
+    made = (tmp_path / "out/data.h5").read_bytes()
+    assert made == (tiny.results / "data.h5").read_bytes()
+    faults("disk without file locks (`flock` fails)", len(words), "nothing needs them: same bytes")

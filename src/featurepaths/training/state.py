@@ -9,7 +9,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from featurepaths.errors import FeaturePathsError
-from featurepaths.storage import atomic, check_zip
+from featurepaths.storage import atomic, check_zip, may_be_whole, unreadable
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,13 @@ class TrainingState:
             print(f"The state of the training could not be saved: {error}", flush=True)
 
     def load(self, path: Path) -> bool:
-        """Take up the state saved at `path` and return whether there was one that could be taken up."""
+        """Take up the state saved at `path` and return whether there was one that could be taken up.
+
+        Raises
+        ------
+        FeaturePathsError
+            If the system could not read it, so that it may be whole.
+        """
         if not path.exists():
             return False
         try:
@@ -82,6 +88,8 @@ class TrainingState:
             state = torch.load(path, map_location="cpu", weights_only=True)
             arithmetic = state["arithmetic"]
         except Exception as error:  # an unpickler that is given nonsense raises anything
+            if may_be_whole(error):
+                raise unreadable(path, error) from error
             # torch's own words recommend to load it whatever it runs
             print(f"{path} cannot be read ({type(error).__name__}): training starts anew", flush=True)
             return False
