@@ -9,8 +9,9 @@ from torch import nn
 
 from featurepaths.defense import FeaturePathDefense
 from featurepaths.errors import FeaturePathsError
-from featurepaths.networks.doubts import DOUBTS, are_probabilities
+from featurepaths.networks.doubts import DOUBTS
 from featurepaths.networks.layers import find_layers
+from featurepaths.networks.probabilities import are_probabilities
 from featurepaths.networks.take import _try_out
 from featurepaths.paths.features import extract_blocks
 

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from featurepaths.errors import FeaturePathsError
 from featurepaths.networks.checkpoint import build_network, check_finite
-from featurepaths.networks.doubts import are_probabilities
 from featurepaths.networks.layers import REFUSALS, find_layers
+from featurepaths.networks.probabilities import are_probabilities
 from featurepaths.networks.weights import fit_weights, read_weights
 
 AGREEMENT = 1e-3
