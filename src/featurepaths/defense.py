@@ -20,7 +20,7 @@ from featurepaths.detection.scores import s_max
 from featurepaths.detection.thresholds import at_false_positive_rate, otsu
 from featurepaths.errors import FeaturePathsError
 from featurepaths.networks.checkpoint import load_checkpoint
-from featurepaths.networks.doubts import warn_of_probabilities
+from featurepaths.networks.probabilities import warn_of_probabilities
 from featurepaths.paths.aggregate import weights_of
 from featurepaths.paths.encoder import Encoder
 from featurepaths.paths.observed import Observed, observe, read_centroids

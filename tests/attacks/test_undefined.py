@@ -1,5 +1,6 @@
 """Logits, losses and gradients that are not finite: they count as no success, and what can be attacked still is."""
 
+import h5py
 import numpy as np
 import pytest
 import torch
@@ -12,6 +13,8 @@ from featurepaths.attacks.objectives import misclassify
 from featurepaths.attacks.run import attack_blocks
 from featurepaths.attacks.undefined import tell_undefined
 from featurepaths.attacks.zoo import judged
+from featurepaths.stages.attack import tell
+from featurepaths.storage import write_rows
 from featurepaths.training.adversary import pgd
 
 
@@ -188,6 +191,20 @@ def test_adversarial_training_attacks_the_pixels_that_have_a_gradient():
     found = pgd(network, images, torch.zeros(2, dtype=torch.long), 0.1, 0.1, 4, torch.Generator().manual_seed(0))
     assert found.isfinite().all()
     torch.testing.assert_close(found.flatten(1)[:, ::2], torch.full((2, 6), 0.4))
+
+
+def test_log_of_the_stage_names_the_images(capsys):
+    network, images, labels = black_patches()
+    options = {"eps": 1e-4, "norm": "l2", "step": None, "iterations": 2, "seed": 0}
+    ((rows, found),) = attack_blocks(misclassify(network, "ce"), images, labels, np.arange(100, 164), **options)
+    with h5py.File("log", "w", driver="core", backing_store=False) as file:
+        file["labels"], file["index"] = labels, np.arange(100, 164)
+        write_rows(file, rows, 64, found)
+        tell(file)
+    said = capsys.readouterr().out
+    assert "100.00% under attack" in said
+    assert "vanished at some step on 100.00%" in said
+    assert "64 images (100, 101, " in said
 
 
 def test_images_are_named(capsys):

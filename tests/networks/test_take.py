@@ -9,8 +9,9 @@ from torch import nn
 
 from featurepaths.defense import FeaturePathDefense
 from featurepaths.errors import FeaturePathsError
-from featurepaths.networks.doubts import DOUBTS, are_probabilities
+from featurepaths.networks.doubts import DOUBTS
 from featurepaths.networks.layers import find_layers
+from featurepaths.networks.probabilities import are_probabilities
 from featurepaths.networks.take import _try_out
 from featurepaths.paths.features import extract_blocks
 
@@ -120,7 +121,7 @@ def test_a_row_of_zeros_and_ones_is_a_probability():
 
 def test_network_that_squeezes_a_batch_of_one_is_refused():
     network = Squeezing().eval()
-    with pytest.raises(FeaturePathsError, match=r"one image alone.*\(5,\)"):
+    with pytest.raises(FeaturePathsError, match=r"\(5,\).*one image alone"):
         _try_out(network, (3, 16, 16), 5)
     images = np.random.default_rng(0).integers(0, 256, (65, 16, 16, 3), np.uint8)
     with pytest.raises(FeaturePathsError, match=r"\(5,\)"):

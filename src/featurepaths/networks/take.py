@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from featurepaths.errors import FeaturePathsError
 from featurepaths.networks.checkpoint import build_network, check_finite
-from featurepaths.networks.doubts import are_probabilities
 from featurepaths.networks.layers import REFUSALS, find_layers
+from featurepaths.networks.probabilities import are_probabilities
 from featurepaths.networks.weights import fit_weights, read_weights
 
 AGREEMENT = 1e-3
@@ -94,10 +94,10 @@ def _try_out(network: nn.Module, image_shape: Sequence[int], classes: int) -> li
 
 
 def _check_shape(logits: Any, count: int, of: str) -> None:
-    """Raise FeaturePathsError unless these are logits of `count` images, which `of` describes."""
+    """Raise FeaturePathsError unless these are logits of `count` images; `of` says which, in words."""
     if not isinstance(logits, Tensor) or logits.dim() != 2 or len(logits) != count:
         given = f"shape {tuple(logits.shape)}" if isinstance(logits, Tensor) else type(logits).__name__
-        raise FeaturePathsError(f"The network should give logits [N, classes]{of}, not {given}.")
+        raise FeaturePathsError(f"The network should give logits [N, classes], not {given}{of}.")
 
 
 def _check_alone(network: nn.Module, images: Tensor, logits: Tensor) -> None:
@@ -107,7 +107,7 @@ def _check_alone(network: nn.Module, images: Tensor, logits: Tensor) -> None:
             alone = network(images[:1])
     except REFUSALS as error:
         raise FeaturePathsError(f"The network takes {len(images)} images, but not one alone ({error}).") from error
-    _check_shape(alone, 1, " also of one image alone: does it squeeze()?")
+    _check_shape(alone, 1, ", of one image alone; does it squeeze() the axis of images away?")
     difference, greatest = (alone - logits[:1]).abs().max(), logits.abs().max()
     if difference > AGREEMENT * greatest:
         raise FeaturePathsError(

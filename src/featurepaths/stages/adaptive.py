@@ -61,7 +61,8 @@ def main(arguments):
         with closing(resuming(attack, mine, saved)) as attacked:
             for rows, records in progress(attacked, "adaptive attacks", len(mine), "blocks of 64"):
                 write(rows, records)
-        tell_undefined(file["index"][:], file["undefined"][:])
+        if mine:  # else there are more shards than blocks
+            tell_undefined(file["index"][:], file["undefined"][:])
     command.forget_saved(arguments.adaptive)
     if arguments.shard is None:
         command.remove_shards(arguments.adaptive)

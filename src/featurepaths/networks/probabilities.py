@@ -1,0 +1,21 @@
+"""Telling a network whose outputs are probabilities from one that gives logits."""
+
+import warnings
+
+from torch import Tensor
+
+from featurepaths.networks.doubts import DOUBTS
+
+TOLERANCE = 1e-3
+"""How far rounding may move the sum of probabilities from 1."""
+
+
+def are_probabilities(logits: Tensor) -> bool:
+    """Return whether all logits [N, C] look like probabilities: none is negative, and every row sums to 1."""
+    return bool((logits >= 0).all() and ((logits.sum(dim=1) - 1).abs() <= TOLERANCE).all())
+
+
+def warn_of_probabilities(logits: Tensor) -> None:
+    """Warn by Python's warnings if logits [N, C] look like probabilities."""
+    if are_probabilities(logits):
+        warnings.warn(DOUBTS["probabilities"], UserWarning, stacklevel=2)
