@@ -27,9 +27,9 @@ FOLDS = 5
 NEIGHBOUR = 10
 """Which nearest neighbour counts."""
 REFERENCES = 5000
-"""Training images, at most, among which neighbours are sought."""
+"""Training images, at most, among which neighbours are sought, and of which fourth moments are taken."""
 RIDGE = 1e-6
-"""Added to the covariance of a layer, as a share of its mean variance: some channels are always zero."""
+"""Added to the variances of standardised channels, of which some may depend on others."""
 SMALLEST_LENGTH = 1e-6
 """Added, squared, to squared lengths before their logarithm is taken: zero features have one, and a gradient."""
 
@@ -230,12 +230,16 @@ class AveragedRival(LayerRival):
 
 
 class Mahalanobis(AveragedRival):
-    r"""Minus the squared distance to the nearest class, :math:`-\min_c (h - m_c)^T \Sigma^{-1} (h - m_c)`, by layer.
+    r"""Minus the squared distance to the nearest class, :math:`-\min_c (z - m_c)^T \Sigma^{-1} (z - m_c)`, by layer.
 
-    h are the averages of a layer's channels, :math:`m_c` the class means and :math:`\Sigma` the one covariance of the
-    classes, of the training images. Source: Lee et al., NeurIPS 2018. They weight the layers by a logistic regression
-    that is trained on adversarial examples, and move the image towards the nearest class first; here no detector sees
-    adversarial examples, so layers weigh the same, and images are scored as they are.
+    z are the averages of a layer's channels, each divided by its standard deviation within the classes, :math:`m_c` the
+    class means and :math:`\Sigma` the one covariance within the classes, of the training images, shrunk towards the
+    identity (see `_Moments.result`). Sources: Lee et al., NeurIPS 2018, for the distance; Ledoit and Wolf, 2004, for
+    the shrinkage. Scores do not depend on the units of the channels, and exist where a covariance has no inverse.
+
+    Lee et al. neither standardise nor shrink, weight the layers by a logistic regression that is trained on adversarial
+    examples, and move the image towards the nearest class first; here no detector sees adversarial examples, so layers
+    weigh the same, and images are scored as they are.
     """
 
     name = "mahalanobis"
@@ -250,31 +254,31 @@ class Mahalanobis(AveragedRival):
         """Add to the moments of each class, in float64."""
         classes = observed.logits.shape[1]
         for layer, found in self.moments.items():
-            values = _finite(self.channel_means(observed, layer).detach(), "training image", self.name)
-            found.add(values.double(), labels, classes)
+            values = self.channel_means(observed, layer).detach()
+            found.add(_finite(values, f"training image in layer {layer}", self.name), labels, classes)
 
     def finish(self) -> None:
         """Learn class means and covariances."""
         for layer, found in self.moments.items():
-            means, covariance = found.result(self.name)
-            scale = covariance.diagonal().mean()
-            ridge = RIDGE * torch.where(scale > 0, scale, 1)  # a layer may be zero on all images
-            factor = torch.linalg.cholesky(covariance + ridge * torch.eye(len(covariance)).to(covariance))
-            identity = torch.eye(len(covariance)).to(covariance)
-            whitening = torch.linalg.solve_triangular(factor, identity, upper=False)
+            means, scale, covariance = found.result(self.name)
+            varies = torch.nonzero(scale).flatten()
+            factor = torch.linalg.cholesky(covariance + RIDGE * torch.eye(len(varies)).to(covariance))
+            whitening = torch.zeros(len(varies), len(scale)).to(covariance)
+            whitening[:, varies] = torch.linalg.solve_triangular(factor, torch.diag(1 / scale[varies]), upper=False)
+            origin = means.mean(dim=0)
+            self.register_buffer(f"origin_{layer}", origin)
             self.register_buffer(f"whitening_{layer}", whitening)
-            self.register_buffer(f"centres_{layer}", means @ whitening.T)
+            self.register_buffer(f"centres_{layer}", (means - origin) @ whitening.T)
         del self.moments
 
     def layer_score(self, observed: Observed, layer: int) -> Tensor:
         """Return minus the squared distance to the nearest class."""
-        whitening, centres = self.get_buffer(f"whitening_{layer}"), self.get_buffer(f"centres_{layer}")
-        white = self.channel_means(observed, layer).double() @ whitening.T
-        # |a - b|^2 in parts, as N x C x d would be large; relative to a centre, so that little cancels
-        origin = centres.mean(dim=0)
-        white, centres = white - origin, centres - origin
-        squared = white.square().sum(1, keepdim=True) - 2 * white @ centres.T + centres.square().sum(1)
-        return -squared.amin(dim=1)
+        centres = self.get_buffer(f"centres_{layer}")
+        values = self.channel_means(observed, layer).double() - self.get_buffer(f"origin_{layer}")
+        white = values @ self.get_buffer(f"whitening_{layer}").T
+        # |a - b|^2 in parts, as N x C x d would be large, finds the nearest; cancellation would leave too little of it
+        nearest = (centres.square().sum(1) - 2 * white.detach() @ centres.T).argmin(dim=1)
+        return -(white - centres[nearest]).square().sum(dim=1)
 
 
 class NearestNeighbours(AveragedRival):
@@ -291,26 +295,20 @@ class NearestNeighbours(AveragedRival):
     def start(self, channels: Sequence[int]) -> None:
         """Start with no image."""
         super().start(channels)
-        self.kept = {layer: torch.empty(0) for layer in self.layers}
-        self.stride, self.count = 1, 0
+        self.kept = {layer: _EvenlySpaced() for layer in self.layers}
 
     def add(self, observed: Observed, labels: Tensor) -> None:
         """Keep some of the images, and fewer of all where they have become too many."""
-        rows = slice(-self.count % self.stride, None, self.stride)
-        for layer in self.layers:
-            values = _finite(self.channel_means(observed, layer).detach()[rows], "training image", self.name)
-            self.kept[layer] = torch.cat([self.kept[layer].to(values), unit(values)])
-        self.count += len(observed.logits)
-        while len(self.kept[self.layers[0]]) > REFERENCES:
-            self.stride *= 2
-            self.kept = {layer: values[::2] for layer, values in self.kept.items()}
+        for layer, kept in self.kept.items():
+            values = self.channel_means(observed, layer).detach()
+            kept.add(unit(_finite(values, f"training image in layer {layer}", self.name)))
 
     def finish(self) -> None:
         """Settle the training images that neighbours are sought among."""
-        if len(self.kept[self.layers[0]]) < NEIGHBOUR:
-            raise FeaturePathsError(f"{self.name}: there are fewer than {NEIGHBOUR} training images.")
-        for layer, values in self.kept.items():
-            self.register_buffer(f"references_{layer}", values.clone())
+        for layer, kept in self.kept.items():
+            if kept.rows is None or len(kept.rows) < NEIGHBOUR:
+                raise FeaturePathsError(f"{self.name}: there are fewer than {NEIGHBOUR} training images.")
+            self.register_buffer(f"references_{layer}", kept.rows.clone())
         del self.kept
 
     def layer_score(self, observed: Observed, layer: int) -> Tensor:
@@ -507,33 +505,90 @@ def log_length(vectors: Tensor) -> Tensor:
     return (vectors.square().sum(dim=1) + SMALLEST_LENGTH**2).log() / 2
 
 
-class _Moments:
-    """Class means and the covariance within classes, gathered chunk by chunk in float64."""
+class _EvenlySpaced:
+    """At most `REFERENCES` rows of those that come chunk by chunk: every 2^j-th."""
 
     def __init__(self):
-        self.origin = None
+        self.rows: Tensor | None = None
+        self.stride, self.count = 1, 0
+
+    def add(self, rows: Tensor) -> None:
+        """Keep some of these rows, and fewer of all where they have become too many."""
+        kept = rows[-self.count % self.stride :: self.stride]
+        self.rows = kept.clone() if self.rows is None else torch.cat([self.rows, kept])
+        self.count += len(rows)
+        while len(self.rows) > REFERENCES:
+            self.stride *= 2
+            self.rows = self.rows[::2]
+
+
+class _Moments:
+    """Class means and the covariance within classes, gathered chunk by chunk in float64.
+
+    Products are of differences from the first image of the class: what the classes have in common does not cancel, and
+    classes whose images are equal have a covariance of exactly zero.
+    """
+
+    def __init__(self):
+        self.counts = None
+        self.values, self.labels = _EvenlySpaced(), _EvenlySpaced()
 
     def add(self, values: Tensor, labels: Tensor, classes: int) -> None:
         """Take values [n, d] of images of classes `labels` [n] in."""
-        if self.origin is None:
-            self.origin = values.mean(dim=0)  # products of values near 0 lose nothing when means are subtracted
+        self.values.add(values)
+        self.labels.add(labels)
+        precision = torch.finfo(values.dtype).eps
+        values = values.double()
+        if self.counts is None:
+            self.precision = precision
             self.counts = values.new_zeros(classes)
+            self.firsts = values.new_zeros(classes, values.shape[1])
             self.sums = values.new_zeros(classes, values.shape[1])
             self.products = values.new_zeros(values.shape[1], values.shape[1])
-        values = values - self.origin
         membership = F.one_hot(labels, classes).to(values)
-        self.counts += membership.sum(dim=0)
+        in_chunk = membership.sum(dim=0)
+        new = (self.counts == 0) & (in_chunk > 0)
+        self.firsts[new] = values[membership.argmax(dim=0)[new]]
+        values = values - self.firsts[labels]
+        self.counts += in_chunk
         self.sums += membership.T @ values
         self.products += values.T @ values
 
-    def result(self, name: str) -> tuple[Tensor, Tensor]:
-        """Return class means [C, d] and covariance [d, d]."""
-        if self.origin is None or (self.counts == 0).any():
-            missing = "any class" if self.origin is None else f"class {int(self.counts.argmin())}"
+    def result(self, name: str) -> tuple[Tensor, Tensor, Tensor]:
+        r"""Return class means [C, d], scales [d] and the shrunk covariance of the m standardised channels [m, m].
+
+        A channel's scale is its standard deviation within the classes, or else, where that is smaller than the values'
+        own rounding, that rounding; 0 for channels that are zero on all images and are left out of the covariance, as
+        they are by the pseudoinverse of Lee et al.
+
+        Ledoit and Wolf (2004) shrink the covariance S of residuals z towards :math:`\mu I`, :math:`\mu = tr(S) / m`,
+        by the share :math:`\beta / \delta`, :math:`\beta = \min(\delta, (E|z|^4 - |S|^2) / N)`,
+        :math:`\delta = |S|^2 - m \mu^2`, as scikit-learn does. :math:`E|z|^4` is of at most `REFERENCES` evenly spaced
+        images: it would take a second pass over them, as scales and means are only known at the end.
+        """
+        if self.counts is None or (self.counts == 0).any():
+            missing = "any class" if self.counts is None else f"class {int(self.counts.argmin())}"
             raise FeaturePathsError(f"{name}: there is no training image of {missing}.")
-        means = self.sums / self.counts[:, None]
-        within = self.products - (self.sums.T @ means)
-        return means + self.origin, (within + within.T) / 2 / self.counts.sum()
+        offsets = self.sums / self.counts[:, None]
+        means = self.firsts + offsets
+        count = self.counts.sum()
+        within = (self.products - self.sums.T @ offsets) / count
+        std = within.diagonal().clamp(min=0).sqrt()
+        scale = torch.maximum(std, self.precision * means.abs().amax(dim=0))
+        varies = torch.nonzero(scale).flatten()
+        inverse = 1 / scale[varies]
+        covariance = (within + within.T)[varies][:, varies] / 2 * inverse[:, None] * inverse
+
+        labels = self.labels.rows
+        residuals = (self.values.rows.double() - self.firsts[labels] - offsets[labels])[:, varies] * inverse
+        fourth = residuals.square().sum(dim=1).square().mean()
+        mean = covariance.diagonal().mean() if len(varies) else 0
+        identity = torch.eye(len(varies)).to(covariance)
+        spread = covariance.square().sum()
+        delta = (covariance - mean * identity).square().sum()
+        beta = ((fourth - spread) / count).clamp(min=0)
+        shrinkage = torch.where(beta < delta, beta / delta, (beta > 0).to(beta))
+        return means, scale, (1 - shrinkage) * covariance + shrinkage * mean * identity
 
 
 def _log_odds(logits: Tensor) -> Tensor:
