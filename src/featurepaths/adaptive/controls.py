@@ -15,7 +15,9 @@ from torch import Tensor
 
 from featurepaths.adaptive.corruptions import corruptions
 from featurepaths.adaptive.run import Block, Budget, Standing, Target, cascade
-from featurepaths.attacks.zoo import library, own_random_numbers
+from featurepaths.attacks.library import library
+from featurepaths.attacks.square import fitting
+from featurepaths.attacks.zoo import own_random_numbers
 from featurepaths.batches import blocks, fill, to_tensor
 from featurepaths.defense import FeaturePathDefense
 
@@ -241,4 +243,4 @@ def _square(defense: FeaturePathDefense, block: Block, budget: Budget, queries: 
             n_queries=queries,
             seed=seed,
         )
-        return attack(block.clean, block.labels)
+        return fitting(attack)(block.clean, block.labels)
