@@ -23,6 +23,11 @@ FEW = {
     "ead": {"max_iterations": 20, "binary_search_steps": 2, "initial_const": "1", "lr": "0.05"},
     "onepixel": {"steps": 2},
     "square": {"n_queries": 30},
+    "eaden": {"max_iterations": 20, "binary_search_steps": 2, "initial_const": "1", "lr": "0.05"},
+    "spsa": {"nb_iter": 5, "nb_sample": 64},
+    "sparsefool": {"steps": 2},
+    "jsma": {"gamma": "1/1000"},
+    "pixle": {"restarts": 3, "max_iterations": 5},
 }
 """Parameters that make the slow ones fast."""
 ALL = [(method, norm) for method, known in METHODS.items() for norm in known.norms]
@@ -72,7 +77,7 @@ def as_tensor(images):
 def test_parameters_are_those_of_the_installed_library(method, norm):
     known = METHODS[method]
     signature = inspect.signature(getattr(torchattacks, known.classes[norm])).parameters
-    named = {*known.parameters, *known.told, *([known.radius] if known.radius else [])}
+    named = {*known.parameters, *known.told, *known.fixed, *([known.radius] if known.radius else [])}
     assert named <= signature.keys()
     for name, parameter in known.parameters.items():
         theirs = signature[name].default

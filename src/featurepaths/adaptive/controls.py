@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from featurepaths.adaptive.classes import possible_losses
 from featurepaths.adaptive.corruptions import corruptions
 from featurepaths.adaptive.run import Block, Budget, Standing, Target, cascade
 from featurepaths.attacks.library import library
@@ -62,7 +63,8 @@ def control_blocks(
     answers are right in the i-th ball; ``budget/<i>/...`` likewise; ``black_box/defended``, ``transfer/defended``;
     ``false_positives/<corruption>/<level>/flagged``, ``/undefended`` and ``/defended``, ``clean`` among them.
     """
-    pairs = [(goal, loss) for goal in ("misclassify", *goals) for loss in losses]
+    possible = possible_losses(losses, target.classes)
+    pairs = [(goal, loss) for goal in ("misclassify", *goals) for loss in possible]
     for rows in blocks(len(labels)) if rows_of_blocks is None else rows_of_blocks:
         block = Block.of(images[rows], labels[rows], indices[rows], device)
         everything = np.arange(block.count)

@@ -69,6 +69,7 @@ def autopgd(settings, network, description, device):
     import torch
 
     from featurepaths.attacks.objectives import misclassify
+    from featurepaths.attacks.radius import check_radius
     from featurepaths.attacks.run import attack_blocks
     from featurepaths.networks.copies import copy_of
     from featurepaths.networks.precision import InPrecision, resolve_precision
@@ -81,11 +82,12 @@ def autopgd(settings, network, description, device):
     unit = 1.0  # what eps and step are multiples of, in pixel values
     if settings["eps_units"] == "normalised":
         unit = torch.tensor(description["build"]["std"], device=device).view(-1, 1, 1)
-    step = settings.number("step")
+    eps, step = settings.number("eps"), settings.number("step")
+    check_radius("eps", eps * float(torch.as_tensor(unit).min()), settings["norm"], description["image_shape"])
     search = partial(
         attack_blocks,
         searched,
-        eps=settings.number("eps") * unit,
+        eps=eps * unit,
         norm=settings["norm"],
         step=step and step * unit,
         iterations=settings["iterations"],
