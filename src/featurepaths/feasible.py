@@ -13,7 +13,7 @@ from featurepaths.errors import FeaturePathsError
 from featurepaths.needs import DataSize
 
 WIDEST = 4
-"""Where only the height of images is known, they are taken to be at most so many times as wide."""
+"""Where only the height of images is known, they are taken to be at most so many times as wide, or as narrow."""
 
 
 def check_attacks(experiment: Experiment, size: DataSize) -> str:
@@ -48,7 +48,9 @@ def _attack(name: str, attack: AnyAttack, size: DataSize) -> Iterator[str]:
     if attack.eps is not None and (problem := too_far(attack.eps, attack.norm, shape)):
         yield f"{key}.eps: {problem}"
     if attack.method in METHODS:
-        its_shape = size.channels, size.pixels, None
+        # the width is not known; at least it is a share of the height
+        width = size.pixels // WIDEST if METHODS[attack.method].most_values else None
+        its_shape = size.channels, size.pixels, width
         if problem := misfit(attack.method, attack.parameters, size.classes, its_shape):
             yield f"{key}.method: {attack.method} {problem}"
 

@@ -92,7 +92,7 @@ def test_where_the_library_runs_nothing_changes():
 def test_the_library_by_itself_fails_on_these(side):
     """If it does no more, `featurepaths.attacks.square` has nothing left to do."""
     assert not runs_in_the_library(side, side)
-    with pytest.raises(RuntimeError, match="shape|size"), torch.random.fork_rng():
+    with pytest.raises(RuntimeError, match=r"shape|size"), torch.random.fork_rng():
         square(Mean(stubborn=True), norm="L2", n_queries=1)(random_images(side, side), torch.zeros(2, dtype=torch.long))
 
 

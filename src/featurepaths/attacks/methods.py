@@ -245,7 +245,6 @@ METHODS = {
         {"l2": "CW"},
         None,
         {"steps": _whole(50), "c": _number("1"), "kappa": _number("0"), "lr": _number("1/100")},
-        alone=True,
     ),
     "ead": Method({"l1": "EADL1"}, None, EAD, alone=True),
     "eaden": Method({"l2": "EADEN"}, None, EAD, alone=True),

@@ -205,6 +205,8 @@ def build(
         arguments[known.radius] = int(eps) if norm == "l0" else eps
     told = {"norm": {"linf": "Linf", "l2": "L2"}.get(norm), "seed": seed, "n_classes": classes}
     arguments |= {name: told[name] for name in known.told}
+    if method == "cw":
+        arguments["steps"] = _Unstopped(arguments["steps"])
     network.lifted = known.lifted
     attack = fitting(getattr(library(), known.classes[norm])(network, **arguments))
     if method == "jsma":
@@ -261,6 +263,17 @@ def distance(delta: Tensor, norm: str) -> Tensor:
     if norm == "l1":
         return delta.flatten(1).abs().sum(dim=1)
     return size(delta, norm)
+
+
+class _Unstopped(int):
+    """A number of steps whose tenth is beyond them.
+
+    After each tenth of its steps CW stops if the loss has risen: the summed loss of all images, so that an image's
+    result depends on the others. (Stopping each image by its own loss would end many searches at the first ripple.)
+    """
+
+    def __floordiv__(self, other: int) -> int:
+        return int(self) + 1
 
 
 class _Attacked(nn.Module):
