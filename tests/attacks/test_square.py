@@ -73,7 +73,8 @@ def runs_in_the_library(height, width):
     return last <= 0 and window + (window % 2 == 0) <= min(height, width)
 
 
-def test_where_the_library_runs_nothing_changes():
+@pytest.mark.parametrize("norm", ["L2", "Linf"])
+def test_where_the_library_runs_nothing_changes(norm):
     network, same = Mean(), 0
     for height, width in [*((side, side) for side in SIDES), *product((20, 25), (20, 22, 25))]:
         images, labels = random_images(height, width), torch.zeros(2, dtype=torch.long)
@@ -82,7 +83,7 @@ def test_where_the_library_runs_nothing_changes():
         found = []
         for change in (fitting, lambda attack: attack):
             with torch.random.fork_rng():
-                found.append(change(square(network, norm="L2", n_queries=20))(images, labels))
+                found.append(change(square(network, norm=norm, n_queries=20))(images, labels))
         assert torch.equal(*found), (height, width)
         same += 1
     assert same > 20

@@ -20,5 +20,5 @@ def left_out(losses: Sequence[str], targets: int, classes: int) -> list[str]:
     elif "dlr" in losses and targets and classes < DLR_CLASSES["targeted"]:
         words.append("targeted dlr, which needs 4 classes")
     if targets >= classes:
-        words.append(f"{targets - classes + 1} of {targets} targets, because only {classes - 1} classes are wrong")
+        words.append(f"{targets - classes + 1} of {targets} targets (wrong classes: {classes - 1})")
     return words
