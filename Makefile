@@ -68,6 +68,7 @@ docs: $(ENV)/ready
 
 readme: $(ENV)/ready
 	$(BIN)/python -m tests.workflow.test_reruns README.md
+	$(BIN)/python -m tests.attacks.test_methods docs/method.md
 
 schema: $(ENV)/ready
 	$(BIN)/python -m featurepaths.config > schemas/config.schema.json

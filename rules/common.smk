@@ -20,8 +20,9 @@ KEPT = "MALLOC_MMAP_THRESHOLD_=1073741824 MALLOC_TRIM_THRESHOLD_=2147483648"
 from featurepaths.at_work import join
 from featurepaths.config import read_experiment
 from featurepaths.errors import FeaturePathsError
+from featurepaths.feasible import check_attacks
 from featurepaths.needs import Estimator
-from featurepaths.outside import look_outside
+from featurepaths.outside import READ_TO_KNOW, look_outside
 from featurepaths.plan import Plan
 from featurepaths.storage import sweep
 
@@ -35,6 +36,8 @@ try:
     EXPERIMENT = read_experiment(config, " + ".join(map(str, workflow.configfiles)) or "The configuration")
     # the jobs of a cluster need not look at all files again
     OUTSIDE = look_outside(EXPERIMENT, again=workflow.is_main_process)
+    if EXPERIMENT.data.source not in READ_TO_KNOW:
+        check_attacks(EXPERIMENT, OUTSIDE.size)
 except FeaturePathsError as error:
     raise WorkflowError(error) from None
 

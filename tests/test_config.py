@@ -77,9 +77,9 @@ def test_schema_in_the_repository_is_the_models_schema():
         (
             "attacks.apgd.method",
             "pgdd",
-            "attacks.apgd.method: should be one of apgd, files, fgsm, pgd, mifgsm, deepfool, ",
+            "attacks.apgd.method: should be one of apgd, files, fgsm, ffgsm, rfgsm, bim, pgd, ",
         ),
-        ("attacks.apgd.method", "pgdd", "autoattack, not 'pgdd'; did you mean 'pgd'?"),
+        ("attacks.apgd.method", "pgdd", "onepixel, not 'pgdd'; did you mean 'pgd'?"),
         ("attacks.apgd.method", ["pgd"], "attacks.apgd.method: should be one of apgd, files, "),
         ("attacks.apgd.seed", -1, "attacks.apgd.seed: input should be greater than or equal to 0, not -1"),
         ("attacks.apgd.norm", "l1", "attacks.apgd.norm: input should be 'linf' or 'l2', not 'l1'"),
@@ -157,8 +157,8 @@ def test_what_is_wrong_is_named(path, value, expected):
         ),
         ({"method": "cw", "parameters": {"lr": -1}}, "lr should be a number of at least 0, not -1"),
         (
-            {"method": "square", "eps": 1, "parameters": {"p_init": 1}},
-            "p_init should be a number of at least 0 and at most 9/10, not 1",
+            {"method": "square", "eps": 1, "parameters": {"p_init": 2}},
+            "p_init should be a number of at least 0 and at most 1, not 2",
         ),
         ({"method": "square", "eps": 1, "parameters": {"loss": "dlr"}}, "loss should be margin or ce, not 'dlr'"),
         ({"method": "pgd", "eps": 1, "parameters": {"random_start": 1}}, "random_start should be true or false, not 1"),
@@ -177,6 +177,48 @@ def test_what_is_wrong_with_an_attack_of_the_zoo_is_named(attack, expected):
     told = message(changed("attacks", {**DEFAULT["attacks"], "x": attack}))
     assert expected in told
     assert len(told.splitlines()) == 2, "nothing else is wrong"
+
+
+TOO_FAR = [
+    ("attacks.apgd.eps", 8, "8/255"),
+    ("attacks.apgd.eps", 255, "255/255"),
+    ("attacks.apgd.eps", "1.01", "1"),
+    ("attacks.apgd.step", 2, "2/255"),
+    ("attacks.apgd", {"norm": "l2", "eps": 1000}, "1000"),
+    ("attacks.apgd", {"eps": 8, "eps_units": "normalised"}, "8/255"),
+    ("attacks.apgd", {"eps": 1, "step": 8, "eps_units": "normalised"}, "8/255"),
+    ("attacks.apgd", {"method": "pgd", "eps": 8}, "8/255"),
+    ("attacks.apgd", {"method": "pgd", "eps": 1, "parameters": {"alpha": 2}}, "2/255"),
+    ("attacks.apgd", {"method": "square", "eps": 8}, "8/255"),
+    ("attacks.apgd", {"method": "deepfool", "eps": 1000}, "1000"),
+    ("attacks.apgd", {"method": "files", "test": "x.npz", "eps": 8}, "8/255"),
+    ("attacks.apgd", {"method": "onepixel", "eps": 1000000}, "1000000"),
+    ("training.adversarial.adversary.eps", 8, "8/255"),
+    ("training.adversarial.adversary.step", 2, "2/255"),
+    ("adaptive.step", 2, "2/255"),
+]
+
+
+@pytest.mark.parametrize(("path", "value", "meant"), TOO_FAR)
+def test_a_radius_or_a_step_beyond_all_images_is_refused_with_what_was_meant(path, value, meant):
+    told = message(changed(path, value))
+    key, _, last = path.rpartition(".")
+    assert f"  {path}" in told or f"  {key}: {last}" in told
+    assert meant in told
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("attacks.apgd.eps", 1),
+        ("attacks.apgd.step", 1),
+        ("attacks.apgd", {"norm": "l2", "eps": 30, "step": 60}),
+        ("attacks.apgd", {"eps": 2, "eps_units": "normalised"}),
+        ("training.adversarial.adversary.eps", 1),
+    ],
+)
+def test_a_radius_that_images_are_apart_is_taken(path, value):
+    read_experiment(changed(path, value))
 
 
 def test_attacks_of_the_zoo_have_the_librarys_defaults_and_exact_numbers():
@@ -327,7 +369,8 @@ def test_weights_sum_to_one_exactly():
 
 
 @given(st.integers(1, 1000), st.integers(1, 1000))
-def test_fractions_stay_exact_through_json(numerator, denominator):
+def test_fractions_stay_exact_through_json(one, other):
+    numerator, denominator = sorted((one, other))
     experiment = read_experiment(changed("attacks.apgd.eps", f"{numerator}/{denominator}"))
     written = json.loads(experiment.model_dump_json())["attacks"]["apgd"]["eps"]
     assert Fraction(written) == Fraction(numerator, denominator)

@@ -29,6 +29,7 @@ from pydantic import (
 )
 
 from featurepaths.attacks.methods import METHODS, Parameter, complete
+from featurepaths.attacks.radius import NORMALISED, too_far
 from featurepaths.datasets import TORCHVISION
 from featurepaths.errors import FeaturePathsError
 from featurepaths.factories import FACTORY
@@ -49,6 +50,17 @@ def _positive(value: Fraction) -> Fraction:
     if value <= 0:
         raise ValueError("should be greater than 0")
     return value
+
+
+def _reachable(value: Fraction | None, norm: str | None) -> Fraction | None:
+    """Say so if a radius or a step, in pixel values or pixels, is greater than images are apart."""
+    if value is not None and norm is not None and (problem := too_far(value, norm)):
+        raise ValueError(problem)
+    return value
+
+
+def _pixels(value: Fraction) -> Fraction:
+    return _reachable(value, "linf")
 
 
 def _distinct(values: list) -> list:
@@ -81,6 +93,8 @@ def _known_dataset(name: Any) -> Any:
 NUMBER = {"anyOf": [{"type": "number"}, {"type": "string", "pattern": r"^\s*[0-9.eE+-]+\s*(/\s*[0-9]+\s*)?$"}]}
 Exact = Annotated[Fraction, BeforeValidator(_exact), PlainSerializer(str), WithJsonSchema(NUMBER)]
 Positive = Annotated[Exact, AfterValidator(_positive)]
+Pixels = Annotated[Positive, AfterValidator(_pixels)]
+"""A radius or a step of L-infinity."""
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_]*$", max_length=60)]
 """What names a folder or a file: letters, digits and underscores, because `-` and `.` separate names in paths."""
 
@@ -351,9 +365,9 @@ class Adversary(Section):
 
     method: Literal["pgd", "single-step"]
     """`pgd` (Madry et al., 2018), or `single-step` from a random start (Wong et al., 2020), many times faster."""
-    eps: Positive
+    eps: Pixels
     """Radius, in pixel values of [0, 1]."""
-    step: Positive | None = None
+    step: Pixels | None = None
     """Step of `pgd`; `single-step` takes 1.25 eps."""
     iterations: int | None = Field(None, ge=1)
     """Steps of `pgd`."""
@@ -418,7 +432,22 @@ class Attack(Section):
     def _units_fit_the_norm(self):
         if self.eps_units == "normalised" and self.norm != "linf":
             raise ValueError("eps_units: normalised needs norm: linf")
+        for key in ("eps", "step"):
+            if problem := self.too_far(getattr(self, key)):
+                raise ValueError(f"{key}: {problem}")
         return self
+
+    def too_far(self, value: Fraction | None) -> str | None:
+        """Return what is wrong with a radius or a step in the attack's units; None if images are so far apart."""
+        if value is None:
+            return None
+        if self.eps_units == "pixel":
+            return too_far(value, self.norm)
+        if value <= NORMALISED:
+            return None
+        return (
+            f"{value} normalised units are more than the range of pixels; did you mean {value}/255, eps_units: pixel?"
+        )
 
 
 def _known_method(method: Any) -> Any:
@@ -439,6 +468,7 @@ def _parameter(name: str, parameter: Parameter, value: Any) -> bool | int | str:
         and isinstance(value, int)
         and not isinstance(value, bool)
         and value >= parameter.least
+        and (parameter.most is None or value <= int(parameter.most))
     ):
         return value
     if parameter.kind == "number":
@@ -448,11 +478,12 @@ def _parameter(name: str, parameter: Parameter, value: Any) -> bool | int | str:
             raise ValueError(f"{name}: {error}") from None
         if number >= 0 and (parameter.most is None or number <= Fraction(parameter.most)):
             return str(number)
+    most = f" and at most {parameter.most}" if parameter.most else ""
     should = {
         "truth": "true or false",
         "word": " or ".join(parameter.words),
-        "whole": f"a whole number of at least {parameter.least}",
-        "number": "a number of at least 0" + (f" and at most {parameter.most}" if parameter.most else ""),
+        "whole": f"a whole number of at least {parameter.least}{most}",
+        "number": f"a number of at least 0{most}",
     }[parameter.kind]
     raise ValueError(f"{name} should be {should}, not {value!r}")
 
@@ -464,8 +495,8 @@ class ZooAttack(Section):
     norm: Annotated[Literal["linf", "l2", "l1", "l0"] | None, Field(validate_default=True)] = None
     """What the attack bounds or minimises: the method's first norm when left out. L0 counts pixels."""
     eps: Annotated[Positive | None, Field(validate_default=True)] = None
-    """Radius in that norm, in pixel values of [0, 1], or in pixels for L0. `deepfool`, `cw` and `ead`, which minimise
-    the norm, need none: with one, an example that is farther away does not count as one."""
+    """Radius in that norm, in pixel values of [0, 1], or in pixels for L0. Methods that nothing bounds, such as
+    `deepfool` and `cw`, need none: with one, an example that is farther away does not count as one."""
     images: int | None = Field(None, ge=1)
     """Attack only so many images of a split, evenly spaced over it."""
     parameters: Annotated[dict[str, bool | int | float | str], Field(validate_default=True)] = {}
@@ -496,7 +527,7 @@ class ZooAttack(Section):
             raise ValueError(f"eps is missing; method {method} needs a radius")
         if eps is not None and info.data.get("norm") == "l0" and eps.denominator != 1:
             raise ValueError(f"should be a whole number of pixels, not {eps}")
-        return eps
+        return _reachable(eps, info.data.get("norm"))
 
     @field_validator("parameters")
     @classmethod
@@ -510,6 +541,8 @@ class ZooAttack(Section):
                 has = f"which has {', '.join(known)}" if known else "which has none"
                 raise ValueError(f"'{name}' is no parameter of method {method}, {has}{_meant(name, known)}")
         read = {name: _parameter(name, known[name], value) for name, value in given.items()}
+        if "alpha" in read and (problem := too_far(Fraction(read["alpha"]), info.data["norm"])):
+            raise ValueError(f"alpha: {problem}")
         return complete(method, read, info.data["eps"])
 
 
@@ -529,6 +562,11 @@ class FilesAttack(Section):
     null for any."""
     keep: Annotated[list[Literal["returned"]], Field(min_length=1, max_length=1)] = ["returned"]
     """The images themselves are evaluated."""
+
+    @field_validator("eps")
+    @classmethod
+    def _radius_is_reachable(cls, eps: Fraction | None, info: ValidationInfo) -> Fraction | None:
+        return _reachable(eps, info.data.get("norm"))
 
     @property
     def files(self) -> dict[str, str]:
@@ -675,9 +713,11 @@ class Adaptive(Section):
     ]
     """What is maximised: see docs/method.md."""
     losses: Annotated[list[Literal["ce", "dlr"]], Field(min_length=1), AfterValidator(_distinct)] = ["ce", "dlr"]
-    """Each objective is searched with each."""
+    """Each objective is searched with each. `dlr` needs three classes, and four where it has a target: of fewer the
+    default leaves it out."""
     targets: int = Field(3, ge=0)
-    """So many of the most likely wrong classes are aimed at as well, where untargeted attacks failed."""
+    """So many of the most likely wrong classes are aimed at as well, where untargeted attacks failed; of few classes
+    the default is all that are wrong."""
     restarts: int = Field(1, ge=1)
     """Random starts of the untargeted attacks; those after the first only where all failed."""
     only_survivors: bool = False
@@ -813,6 +853,8 @@ class Experiment(Section):
             raise ValueError(f"adaptive.attack: '{name}' is not one of attacks ({', '.join(self.attacks)})")
         if self.attacks[name].method != "apgd":
             raise ValueError(f"adaptive.attack: '{name}' is no AutoPGD attack")
+        if problem := self.attacks[name].too_far(self.adaptive.step):
+            raise ValueError(f"adaptive.step: {problem}")
         if name in (*get_args(Objective), "misclassify"):
             raise ValueError(f"adaptive.attack: '{name}' is what an adaptive attack is called; call it something else")
         missing = sorted(set(self.adaptive.poolings or []) - set(self.features.poolings))

@@ -5,8 +5,10 @@ it is a careful guess. A job that needs more is ended by its cluster, and a retr
 """
 
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import NamedTuple
 
+from featurepaths.attacks.methods import METHODS
 from featurepaths.config import AnyAttack, AnyModel, Experiment, GivenNetwork
 from featurepaths.networks.architectures import BLOCKS
 
@@ -25,10 +27,9 @@ GIVEN_TIMES = 2
 """A network that is given, as nobody knows it: twice what the paper's network of width 64 needs, as a ResNet-50."""
 GIVEN_LAYERS, GIVEN_LAYER = 16, 8192
 """Likewise: its layers, and the values of each one at 32x32; of a ResNet-50 at 224x224, 16 and 7,000."""
-ONE_BY_ONE = {"deepfool", "onepixel"}
-"""Attacks whose images pass through the network one by one, or a few candidates of one."""
 SLOWER_ALONE = {False: 2, True: 20}
-"""How much slower that is than in blocks of 64: on one CPU thread, on a GPU."""
+"""How much slower it is to pass images through the network one by one than in blocks of 64: on one CPU thread, on a
+GPU."""
 
 
 class Needs(NamedTuple):
@@ -88,7 +89,7 @@ class Estimator:
         images = min(options.images or self.data.images, self.data.images) / self.experiment.shards.attacks
         mb = TORCH_MB + 64 * PASS_MB * self._activations(model)
         passes = passes_of(options, self.data.classes)
-        if options.method in ONE_BY_ONE:
+        if options.method in METHODS and METHODS[options.method].alone:
             passes *= SLOWER_ALONE[gpu]
         return self._needs(mb, self._seconds(model, images * passes, gpu))
 
@@ -211,18 +212,44 @@ def passes_of(attack: AnyAttack, classes: int) -> float:
         return 1
     given = attack.parameters
     match attack.method:
-        case "fgsm":
+        case "fgsm" | "ffgsm":
             passes = 1
-        case "pgd" | "mifgsm" | "cw":
-            passes = given["steps"]
+        case "eotpgd" | "upgd":
+            passes = given["steps"] * given["eot_iter"]
+        case "pgdrs":
+            passes = given["steps"] * given["noise_batch_size"]
+        case "sinifgsm":
+            passes = given["steps"] * given["m"]
+        case "vmifgsm" | "vnifgsm":
+            passes = given["steps"] * (given["N"] + 1)
+        case "pifgsm" | "pifgsmpp":
+            passes = given["num_iter_set"]
+        case "apgd-ce" | "apgd-dlr":
+            passes = (given["steps"] + 1) * given["eot_iter"] * given["n_restarts"]
+        case "apgd-t":
+            passes = (given["steps"] + 1) * given["eot_iter"] * given["n_restarts"] * (classes - 1)
+        case "fab":  # a gradient of every class
+            passes = given["steps"] * given["n_restarts"] * classes
+        case "fab-t":  # towards every class a gradient of two
+            passes = 2 * given["steps"] * given["n_restarts"] * (classes - 1)
         case "deepfool":  # a gradient of every class; it seldom takes more than a few steps
             passes = min(given["steps"], 5) * classes
-        case "ead":
+        case "sparsefool":  # a DeepFool a step, and many small steps on the CPU
+            passes = 10 * given["steps"] * classes
+        case "ead" | "eaden":
             passes = 1.5 * given["binary_search_steps"] * given["max_iterations"]
         case "onepixel":  # five coordinates a pixel, at least one candidate each
             passes = max(given["popsize"], 5 * int(attack.eps)) * (given["steps"] + 2) / 2
+        case "pixle":  # each candidate twice
+            passes = given["max_iterations"] * (1 if given["update_each_iteration"] else given["restarts"])
+        case "jsma":  # a gradient of every class, and a table of all pairs of values, some 100 times a gradient
+            passes = 2500 * float(Fraction(given["gamma"])) * (classes + 100)
+        case "spsa":
+            passes = given["nb_iter"] * given["nb_sample"]
         case "square":
             passes = given["n_queries"] * given["n_restarts"] / 2
         case "autoattack":  # 5,000 queries of Square, a few dozen steps against every class, or 20 gradients a step
             passes = {"standard": 2500 + 50 * classes, "plus": 3000 + 150 * classes, "rand": 500}[given["version"]]
+        case _:  # a gradient a step
+            passes = given["steps"]
     return passes + 2

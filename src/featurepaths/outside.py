@@ -15,6 +15,8 @@ from featurepaths.needs import DataSize
 
 FOLDER = Path(".snakemake")
 """Where what was read is remembered, so that it is not read again each time."""
+READ_TO_KNOW = ("torchvision", "factory")
+"""Sources whose size is known once they are read."""
 
 
 @dataclass(frozen=True)

@@ -12,18 +12,16 @@ from tabulate import tabulate
 from featurepaths.config import Experiment, read_experiment
 from featurepaths.digests import library_version
 from featurepaths.errors import FeaturePathsError
+from featurepaths.feasible import check_attacks
 from featurepaths.needs import DataSize
 from featurepaths.networks.architectures import missing_layers
 from featurepaths.networks.doubts import DOUBTS
 from featurepaths.networks.resnet import ResNet
 from featurepaths.networks.take import take_network
 from featurepaths.networks.tap import called, layer_shapes
-from featurepaths.outside import Outside, look_outside
+from featurepaths.outside import READ_TO_KNOW, Outside, look_outside
 from featurepaths.plan import Plan
 from featurepaths.storage import open_hdf5
-
-READ_TO_KNOW = ("torchvision", "factory")
-"""Sources whose size is known once they are read."""
 
 
 class Layer(NamedTuple):
@@ -183,6 +181,7 @@ def checks(experiment: Experiment, outside: Outside) -> Iterator[tuple[str, Call
     yield "data", data
     if not size:
         return
+    yield "attacks", lambda: check_attacks(experiment, size[0])
     for model in experiment.models:
         yield f"models.{model}", lambda model=model: network(model)
     if len(found) == len(experiment.models):

@@ -6,12 +6,16 @@ import math
 import h5py
 import numpy as np
 import pytest
+import torch
+from torch import nn
 
 from featurepaths.adaptive.controls import control_blocks, summarise
 from featurepaths.adaptive.objectives import GOALS
-from featurepaths.adaptive.run import Budget, Target, adaptive_blocks
+from featurepaths.adaptive.run import Budget, Target, _searches, adaptive_blocks
 from featurepaths.adaptive.worst_case import count_evaded, count_left, summarise_attacks
 from featurepaths.batches import blocks
+from featurepaths.calibration import Calibration
+from featurepaths.defense import FeaturePathDefense
 from featurepaths.storage import write_rows
 from tests.adaptive.planted import ANGLE, FLAGGED_TO, LENGTH, halves, halves_defense
 
@@ -188,3 +192,54 @@ def test_masked_gradients_are_caught():
     assert not passed["the black-box attack finds nothing that gradients missed"]
     assert content["vanished"]["images"] > 0
     assert content["black_box"]["missed"] > 0
+
+
+@pytest.mark.parametrize(
+    ("classes", "untargeted", "targeted"),
+    [(2, {"ce"}, {("ce", 1)}), (3, {"ce", "dlr"}, {("ce", 1), ("ce", 2)}),
+     (4, {"ce", "dlr"}, {(loss, rank) for loss in ("ce", "dlr") for rank in (1, 2, 3)})],
+)  # fmt: skip
+def test_few_classes_leave_out_what_they_do_not_allow(classes, untargeted, targeted):
+    searches = list(_searches(["evade"], ["ce", "dlr"], 3, 2, classes))
+    assert {loss for _, _, loss, rank, _ in searches if rank == 0} == untargeted
+    assert {(loss, rank) for _, _, loss, rank, _ in searches if rank > 0} == targeted
+
+
+class Few(nn.Module):
+    """Two or three classes, each with a direction of its own in the plane of two pixels."""
+
+    def __init__(self, classes):
+        super().__init__()
+        self.pixels = nn.Identity()
+        angles = torch.arange(classes) * (math.pi / 4)
+        self.directions = nn.Parameter(torch.stack([angles.cos(), angles.sin()], dim=1))
+
+    def forward(self, images):
+        return 10 * self.pixels(images).flatten(1) @ self.directions.T
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_with_few_classes_defaults_run_and_aim_at_no_true_class(classes, monkeypatch):
+    network = Few(classes)
+    calibration = Calibration([1], np.ones(1), 0.1, [1], np.ones(1))
+    defense = FeaturePathDefense(network, ["pixels"]).freeze([network.directions.detach()], calibration)
+    aimed = []
+    real = Target.attacker
+
+    def attacker(self, goal, loss, targets=None):
+        aimed.append((loss, targets))
+        return real(self, goal, loss, targets)
+
+    monkeypatch.setattr(Target, "attacker", attacker)
+    images = np.array([[120, 10], [80, 80], [10, 120]], np.uint8).reshape(3, 1, 2, 1)[[0, 1, 2][:classes]]
+    for label in range(classes):
+        aimed.clear()
+        ((_, records),) = adaptive_blocks(
+            Target(defense, defense), images[[label]], np.array([label]), np.arange(1), {}, goals=["evade"],
+            losses=["ce", "dlr"], targets=3, restarts=1, budget=budget(0.001, 2),
+        )  # fmt: skip
+        assert ("attacks/evade.dlr/attacked" in records) == (classes > 2)
+        targets = [(loss, found.tolist()) for loss, found in aimed if found is not None]
+        assert targets, "the test needs images that stand"
+        assert {loss for loss, _ in targets} == {"ce"}
+        assert {each for _, found in targets for each in found} == set(range(classes)) - {label}

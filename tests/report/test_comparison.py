@@ -193,3 +193,10 @@ def test_every_table_can_be_shown_to_people():
 )  # fmt: skip
 def test_plurals(count, noun, words):
     assert comparison.counted_noun(count, noun) == words
+
+
+def test_the_caption_says_what_few_classes_left_out():
+    few = ("run", "mean", {"left_out": "dlr, which needs 3 classes"})
+    assert "dlr, which needs 3 classes" in comparison.title_of("adaptive", [few, few])[1]
+    assert comparison.title_of("adaptive", [("run", "mean", {})]) == comparison.TITLES["adaptive"]
+    assert comparison.title_of("evasion", [few]) == comparison.TITLES["evasion"]

@@ -13,11 +13,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from featurepaths.adaptive.classes import possible_losses
 from featurepaths.adaptive.corruptions import corruptions
 from featurepaths.adaptive.objectives import are_answered, show
 from featurepaths.adaptive.run import Block, Budget, Standing, Target, cascade
 from featurepaths.adaptive.worst_case import check_vanished, count_vanished
-from featurepaths.attacks.zoo import library, own_random_numbers
+from featurepaths.attacks.library import library
+from featurepaths.attacks.square import fitting
+from featurepaths.attacks.zoo import own_random_numbers
 from featurepaths.batches import blocks, fill, to_tensor
 from featurepaths.defense import FeaturePathDefense
 
@@ -61,7 +64,8 @@ def control_blocks(
     ``false_positives/<corruption>/<level>/flagged``, ``/undefended`` and ``/defended``, ``clean`` among them: none of
     the three where what the network shows is not finite. ``undefined``: whether that, or a gradient, happened anywhere.
     """
-    pairs = [(goal, loss) for goal in ("misclassify", *goals) for loss in losses]
+    possible = possible_losses(losses, target.classes)
+    pairs = [(goal, loss) for goal in ("misclassify", *goals) for loss in possible]
     for rows in blocks(len(labels)) if rows_of_blocks is None else rows_of_blocks:
         block = Block.of(images[rows], labels[rows], indices[rows], device)
         everything = np.arange(block.count)
@@ -238,4 +242,4 @@ def _square(defense: FeaturePathDefense, block: Block, budget: Budget, queries: 
             n_queries=queries,
             seed=seed,
         )
-        return attack(block.clean, block.labels)
+        return fitting(attack)(block.clean, block.labels)

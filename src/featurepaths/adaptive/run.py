@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from featurepaths.adaptive.classes import possible_losses
 from featurepaths.adaptive.objectives import GOALS, Attacker, DetectorAttacker, are_answered, misclassify, show
 from featurepaths.attacks.apgd import Search, apgd
 from featurepaths.attacks.norms import random_start
@@ -61,6 +62,11 @@ class Target:
     exact: FeaturePathDefense
     rough: FeaturePathDefense
     detectors: Mapping[str, tuple[Callable[[Observed], Tensor], float]] = field(default_factory=dict)
+
+    @property
+    def classes(self) -> int:
+        """How many classes there are."""
+        return len(self.exact.centroids[0])
 
     def attacker(self, goal: str, loss: str, targets: Tensor | None = None) -> tuple[Objective, Objective | None]:
         """Return the objective of a goal of `GOALS` or of ``misclassify``, and its judge if it needs one."""
@@ -219,7 +225,7 @@ def adaptive_blocks(
     rows_of_blocks
         Which blocks of them to attack; all by default.
     goals, losses
-        Names of `GOALS`, and ``ce`` or ``dlr``: every pair is a search.
+        Names of `GOALS`, and ``ce`` or ``dlr``: every pair is a search, where there are enough classes for it.
 
     Yields
     ------
@@ -254,7 +260,7 @@ def adaptive_blocks(
             records[f"detectors/{name}/score"] = score
             records[f"detectors/{name}/network_label"] = network_label
             records[f"detectors/{name}/clean_score"] = target.detector_score(name, block.clean)[0][: block.count]
-        for name, goal, loss, rank, restart in _searches(goals, losses, targets, restarts):
+        for name, goal, loss, rank, restart in _searches(goals, losses, targets, restarts, target.classes):
             of_the_network = goal == "misclassify"
             left = np.flatnonzero(standing.network if of_the_network else standing.defended)
             chosen = left if rank or restart or only_survivors else everything
@@ -292,17 +298,23 @@ def _best_scored(
 
 
 def _searches(
-    goals: Sequence[str], losses: Sequence[str], targets: int, restarts: int
+    goals: Sequence[str], losses: Sequence[str], targets: int, restarts: int, classes: int
 ) -> Iterator[tuple[str, str, str, int, int]]:
-    """Yield name, goal, loss, rank of the class that is aimed at (0: any) and number of the restart of every search."""
-    pairs = [(goal, loss) for goal in ("misclassify", *goals) for loss in losses]
+    """Yield name, goal, loss, rank of the class that is aimed at (0: any) and number of the restart of every search.
+
+    What the number of classes does not allow is left out: see `featurepaths.adaptive.classes`.
+    """
+    pairs, targeted = (
+        [(goal, loss) for goal in ("misclassify", *goals) for loss in possible_losses(losses, classes, targeted=aims)]
+        for aims in (False, True)
+    )
     for goal, loss in pairs:
         yield f"{goal}.{loss}", goal, loss, 0, 0
     for restart in range(1, restarts):
         for goal, loss in pairs:
             yield f"{goal}.{loss}.restart{restart}", goal, loss, 0, restart
-    for rank in range(1, targets + 1):
-        for goal, loss in pairs:
+    for rank in range(1, min(targets, classes - 1) + 1):
+        for goal, loss in targeted:
             yield f"{goal}.{loss}.target{rank}", goal, loss, rank, 0
 
 

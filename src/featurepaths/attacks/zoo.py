@@ -5,11 +5,9 @@ in a module of one's own in training mode. None of that is left behind here: the
 put back.
 """
 
-import copy
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from fractions import Fraction
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -17,12 +15,16 @@ import torch
 from torch import Tensor, nn
 
 from featurepaths.attacks.files import ROUNDING
-from featurepaths.attacks.methods import METHODS, complete
+from featurepaths.attacks.library import library
+from featurepaths.attacks.methods import METHODS, complete, misfit
 from featurepaths.attacks.norms import size
 from featurepaths.attacks.objectives import Objective, misclassify
-from featurepaths.batches import blocks, fill, to_tensor
+from featurepaths.attacks.radius import check_radius
+from featurepaths.attacks.square import fitting
+from featurepaths.batches import blocks, fill, is_out_of_memory, to_tensor
 from featurepaths.data import Split
 from featurepaths.errors import FeaturePathsError
+from featurepaths.networks.copies import copy_of
 
 KEEP = "returned"
 """The stopping rule of all these attacks: what the library returns."""
@@ -44,8 +46,9 @@ def zoo_blocks(
 ) -> Iterator[tuple[slice, Mapping[str, np.ndarray]]]:
     """Attack every image with an attack of `featurepaths.attacks.methods.METHODS`.
 
-    Whether an example fools is judged by the network, in evaluation mode, whatever the library says. Each block has its
-    own random numbers, from `seed` and the index of its first image.
+    Whether an example fools is judged by the network, in evaluation mode, whatever the library says. Methods that let
+    images decide together are given each image alone (`Method.alone`), with random numbers from `seed` and its index;
+    the others blocks, with random numbers from `seed` and the index of the first image.
 
     Parameters
     ----------
@@ -65,17 +68,17 @@ def zoo_blocks(
     ------
     The rows of each block and its records [n], by name, as in `featurepaths.attacks.run.attack_blocks`:
     ``clean_correct``, ``success``, ``returned/adversarial`` [n, C, H, W], ``returned/loss`` (the cross-entropy) and
-    ``returned/norm``; ``queries``, the forward passes that the block's images took on average, rounded up. Unknown
-    outside of the library are ``first_fooled_step``, which is -1, and ``vanished_steps``, which is 0. An example whose
-    logits are not finite is ``undefined``, and the clean image takes its place.
+    ``returned/norm``; ``queries``, the forward passes that the image took, or the block's images on average, rounded
+    up. Unknown outside of the library are ``first_fooled_step``, which is -1, and ``vanished_steps``, which is 0. An
+    example whose logits are not finite is ``undefined``, and the clean image takes its place.
 
     Raises
     ------
     FeaturePathsError
-        If torchattacks is not installed, an option is not the method's, or a result is not finite, leaves [0, 1] or is
-        farther away than `eps`.
+        If torchattacks is not installed, an option is not the method's, the method does not take such images or so few
+        classes, the library fails, or a result is not finite, leaves [0, 1] or is farther away than `eps`.
     """
-    attacked = _Attacked(copy.deepcopy(network))
+    attacked = _Attacked(copy_of(network))
     judge = misclassify(attacked.network, "ce")
     for rows in blocks(len(labels)) if rows_of_blocks is None else rows_of_blocks:
         count = rows.stop - rows.start
@@ -83,18 +86,53 @@ def zoo_blocks(
         target = torch.from_numpy(fill(labels[rows])).to(device)
         with torch.no_grad():
             classes = attacked.network(clean[:1]).shape[1]
-        attacked.queries = 0
-        with own_random_numbers(seed, int(indices[rows.start]), clean.device) as block_seed:
-            attack = build(attacked, method, norm, eps, parameters, seed=block_seed, classes=classes)
-            found = attack(clean[:count].clone(), target[:count]).detach()
-        found = checked(found, clean[:count], method, norm, eps, indices[rows])
-        adversarial = torch.cat([found, clean[count:]])
-        records = judged(judge, clean, adversarial, target, norm, queries=-(-attacked.queries // count))
+        found, queries = [], []
+        for part in _parts(method, count):
+            attacked.queries = 0
+            its = indices[rows][part]
+            with own_random_numbers(seed, int(its[0]), clean.device) as own_seed:
+                attack = build(
+                    attacked, method, norm, eps, parameters, seed=own_seed, classes=classes, shape=clean.shape[1:]
+                )
+                made = _run(attack, clean[part].clone(), target[part], method, norm, its).detach()
+            found.append(checked(made, clean[part], method, norm, eps, its))
+            queries += [-(-attacked.queries // len(its))] * len(its)
+        adversarial = torch.cat([*found, clean[count:]])
+        taken = torch.tensor(fill(np.array(queries, np.int32)), device=clean.device)
+        records = judged(judge, clean, adversarial, target, norm, queries=taken)
         yield rows, {name: values[:count].cpu().numpy() for name, values in records.items()}
 
 
+def _parts(method: str, count: int) -> list[slice]:
+    """Return which of a block's images are attacked together."""
+    alone = method in METHODS and METHODS[method].alone
+    return [slice(row, row + 1) for row in range(count)] if alone else [slice(0, count)]
+
+
+def _run(
+    attack: Callable[[Tensor, Tensor], Tensor],
+    images: Tensor,
+    labels: Tensor,
+    method: str,
+    norm: str,
+    indices: np.ndarray,
+) -> Tensor:
+    """Return what an attack makes of images; an error of the library names the method and the images."""
+    try:
+        return attack(images, labels)
+    except (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        if isinstance(error, FeaturePathsError) or is_out_of_memory(error):
+            raise
+        named = f"image {indices[0]}" if len(indices) == 1 else f"images {indices[0]} to {indices[-1]}"
+        shape = "x".join(map(str, images.shape[1:]))
+        raise FeaturePathsError(
+            f"Attack method {method} (torchattacks.{METHODS[method].classes[norm]}) failed on {named} of the data set, "
+            f"of {shape} values ({type(error).__name__}: {error}). Change its parameters, or leave it out of attacks."
+        ) from error
+
+
 def judged(
-    judge: Objective, clean: Tensor, adversarial: Tensor, labels: Tensor, norm: str, queries: int
+    judge: Objective, clean: Tensor, adversarial: Tensor, labels: Tensor, norm: str, queries: int | Tensor
 ) -> dict[str, Tensor]:
     """Return the records of a block of images that somebody else attacked, by name: see `zoo_blocks`.
 
@@ -105,7 +143,7 @@ def judged(
     judge
         Gives the loss, and says whether an image [N, C, H, W] with its label [N] fools the network.
     norm, queries
-        What distances are measured in; how many queries each image took.
+        What distances are measured in; how many queries each image took, [N] or the same of all.
     """
     with torch.no_grad():
         clean_loss, wrong = judge(clean, labels)
@@ -119,7 +157,7 @@ def judged(
         "undefined": ~(clean_loss.isfinite() & answered),
         "first_fooled_step": torch.full_like(labels, -1, dtype=torch.int32),
         "vanished_steps": torch.zeros_like(labels, dtype=torch.int32),
-        "queries": torch.full_like(labels, queries, dtype=torch.int32),
+        "queries": torch.zeros_like(labels, dtype=torch.int32) + queries,
         f"{KEEP}/adversarial": adversarial,
         f"{KEEP}/loss": loss,
         f"{KEEP}/norm": distance(adversarial - clean, norm),
@@ -135,6 +173,7 @@ def build(
     *,
     seed: int,
     classes: int,
+    shape: tuple[int, ...] | None = None,
 ) -> Any:
     """Return torchattacks' attack on `network`, a function of images [N, C, H, W] and labels [N].
 
@@ -142,12 +181,14 @@ def build(
     ----------
     seed, classes
         Told to the library's classes that ask for them; `classes` is how many there are.
+    shape
+        That of an image, [C, H, W], which is checked if it is given.
 
     Raises
     ------
     FeaturePathsError
-        If torchattacks is not installed, there is no such method, norm or parameter, a radius is missing, or there are
-        too few classes.
+        If torchattacks is not installed, there is no such method, norm or parameter, a radius is missing or greater
+        than images of this shape are apart, the method does not take such images, or there are too few classes.
     """
     if method not in METHODS:
         raise FeaturePathsError(f"There is no attack method '{method}'; there are {', '.join(METHODS)}.")
@@ -159,17 +200,26 @@ def build(
         raise FeaturePathsError(f"Attack method {method} has no parameter {', '.join(wrong)}; it has {has}.")
     if known.radius is not None and eps is None:
         raise FeaturePathsError(f"Attack method {method} needs eps.")
-    if method == "autoattack" and classes < 4:
-        raise FeaturePathsError("AutoAttack's targeted loss needs at least four classes: choose another attack method.")
+    if problem := misfit(method, parameters, classes, shape):
+        raise FeaturePathsError(f"Attack method {method} {problem}.")
+    if eps is not None:
+        check_radius("eps", eps, norm, shape)
     arguments = {
         name: float(Fraction(value)) if known.parameters[name].kind == "number" else value
         for name, value in complete(method, parameters, eps).items()
-    }
+    } | dict(known.fixed)
     if known.radius is not None:
         arguments[known.radius] = int(eps) if norm == "l0" else eps
     told = {"norm": {"linf": "Linf", "l2": "L2"}.get(norm), "seed": seed, "n_classes": classes}
     arguments |= {name: told[name] for name in known.told}
-    attack = getattr(library(), known.classes[norm])(network, **arguments)
+    if method == "cw":
+        arguments["steps"] = _Unstopped(arguments["steps"])
+    network.lifted = known.lifted
+    attack = fitting(getattr(library(), known.classes[norm])(network, **arguments))
+    if method == "jsma":
+        # it aims at the next class; which one that is it can tell of ten classes only
+        attack.set_mode_targeted_by_label(quiet=True)
+        return lambda images, labels: attack(images, (labels + 1) % classes)
     if method != "deepfool":
         return attack
 
@@ -222,6 +272,17 @@ def distance(delta: Tensor, norm: str) -> Tensor:
     return size(delta, norm)
 
 
+class _Unstopped(int):
+    """A number of steps whose tenth is beyond them.
+
+    After each tenth of its steps CW stops if the loss has risen: the summed loss of all images, so that an image's
+    result depends on the others. (Stopping each image by its own loss would end many searches at the first ripple.)
+    """
+
+    def __floordiv__(self, other: int) -> int:
+        return int(self) + 1
+
+
 class _Attacked(nn.Module):
     """The network as torchattacks is given it: in evaluation mode, without gradients of weights, queries counted."""
 
@@ -229,6 +290,7 @@ class _Attacked(nn.Module):
         super().__init__()
         self.network = network.requires_grad_(False)
         self.queries = 0
+        self.lifted = True
         self.eval()  # this module as well: torchattacks switches back to the mode of what it is given
 
     def forward(self, images: Tensor) -> Tensor:
@@ -237,8 +299,10 @@ class _Attacked(nn.Module):
             # EAD's first point shares its memory with the clean images, which its first step would change
             images.data = images.data.clone()
         logits = self.network(images)
-        # CW and EAD find the greatest other logit by setting the others to 0, which is right if all are positive. A
-        # constant added to an image's logits changes no loss, margin or gradient of them.
+        if not self.lifted:
+            return logits
+        # CW, EAD and others find the greatest other logit by setting the others to 0, which is right if all are
+        # positive. A constant added to an image's logits changes no loss, margin or gradient of them.
         return logits - logits.detach().amin(dim=1, keepdim=True) + 1
 
 
@@ -254,15 +318,3 @@ def own_random_numbers(seed: int, index: int, device: torch.device) -> Iterator[
             yield own
         finally:
             np.random.set_state(state)  # noqa: NPY002
-
-
-def library() -> ModuleType:
-    """Return torchattacks, or say what to install."""
-    try:
-        import torchattacks
-    except ImportError as error:
-        raise FeaturePathsError(
-            f"This attack needs torchattacks, which cannot be imported ({error}). Install it without its outdated "
-            "requirements: pip install --no-deps torchattacks==3.5.1"
-        ) from error
-    return torchattacks

@@ -67,6 +67,15 @@ TITLES = {
 """Each table's title, and what its readers need to know."""
 
 
+def title_of(name: str, adaptive: Found) -> tuple[str, str]:
+    """Return a table's title and what its readers need to know: which searches few classes did not allow, too."""
+    title, note = TITLES[name]
+    words = sorted({content["left_out"] for _, _, content in adaptive if "left_out" in content})
+    if name == "adaptive" and words:
+        note += f" Left out, because there are too few classes: {'; '.join(words)}."
+    return title, note
+
+
 def run_name(run: Run) -> str:
     """Return a run's name as its folder has it."""
     return f"{run.model}-{run.training}-s{run.seed}"

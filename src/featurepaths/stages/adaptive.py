@@ -7,6 +7,7 @@ from contextlib import closing
 from functools import partial
 from pathlib import Path
 
+from featurepaths.adaptive.classes import left_out, possible_losses
 from featurepaths.attacks.undefined import tell_undefined
 from featurepaths.errors import FeaturePathsError
 from featurepaths.stages import command, frozen
@@ -35,10 +36,14 @@ def main(arguments):
         frozen.open_images(arguments.data, arguments.attack, settings["images"]) as (images, examples),
         create_hdf5(arguments.adaptive, origin) as file,
     ):
-        if settings["targets"] >= len(images.class_names):
+        classes = len(images.class_names)
+        if not possible_losses(settings["losses"], classes):
             raise FeaturePathsError(
-                f"adaptive.targets: {settings['targets']} wrong classes of {len(images.class_names)} classes."
+                f"adaptive.losses: dlr needs at least three classes, and there are {classes}; use losses: [ce]."
             )
+        if words := " and ".join(left_out(settings["losses"], settings["targets"], classes)):
+            file.attrs["left_out"] = words
+            print(f"Left out, because there are {classes} classes: {words}.")
         attack = partial(
             adaptive_blocks,
             target,

@@ -5,7 +5,6 @@ Adversarial images of a file may stand in for an attack: then they are measured 
 Killed and started again, it goes on from the blocks that it saves every 45 seconds beside the artefact.
 """
 
-import copy
 from contextlib import ExitStack, closing
 from dataclasses import replace
 from functools import partial
@@ -71,22 +70,25 @@ def autopgd(settings, network, description, device):
     import torch
 
     from featurepaths.attacks.objectives import misclassify
+    from featurepaths.attacks.radius import check_radius
     from featurepaths.attacks.run import attack_blocks
+    from featurepaths.networks.copies import copy_of
     from featurepaths.networks.precision import InPrecision, resolve_precision
 
     precision = resolve_precision(settings["precision"], device)
     searched = exact = misclassify(network, settings["loss"])
     if precision != "float32":
-        rough = InPrecision(copy.deepcopy(network), precision)  # a copy, because it lays the weights out anew
+        rough = InPrecision(copy_of(network), precision)  # a copy, because it lays the weights out anew
         searched = misclassify(rough, settings["loss"])
     unit = 1.0  # what eps and step are multiples of, in pixel values
     if settings["eps_units"] == "normalised":
         unit = torch.tensor(description["build"]["std"], device=device).view(-1, 1, 1)
-    step = settings.number("step")
+    eps, step = settings.number("eps"), settings.number("step")
+    check_radius("eps", eps * float(torch.as_tensor(unit).min()), settings["norm"], description["image_shape"])
     search = partial(
         attack_blocks,
         searched,
-        eps=settings.number("eps") * unit,
+        eps=eps * unit,
         norm=settings["norm"],
         step=step and step * unit,
         iterations=settings["iterations"],

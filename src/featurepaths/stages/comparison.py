@@ -47,8 +47,9 @@ def main(arguments):
             tables["checks"] = make.checks_table(controls)
     texts = {}
     for name, table in tables.items():
-        texts[f"{name}.md"] = to_markdown(table, *make.TITLES[name])
-        texts[f"{name}.html"] = to_html(table, *make.TITLES[name])
+        title = make.title_of(name, adaptive)
+        texts[f"{name}.md"] = to_markdown(table, *title)
+        texts[f"{name}.html"] = to_html(table, *title)
         texts[f"{name}.csv"] = table.to_csv(index=False)
     if adaptive:
         texts[f"{VERDICT}.md"] = verdict(adaptive, controls)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -65,6 +64,7 @@ def load_target(arguments: Namespace, device: torch.device) -> tuple[Target, Map
     from featurepaths.defense import FeaturePathDefense
     from featurepaths.detection.rivals import read_rival
     from featurepaths.networks.checkpoint import load_checkpoint
+    from featurepaths.networks.copies import copy_of
     from featurepaths.networks.precision import resolve_precision
     from featurepaths.paths.observed import read_centroids
 
@@ -82,7 +82,7 @@ def load_target(arguments: Namespace, device: torch.device) -> tuple[Target, Map
 
     exact = rough = defense(network, "float32")
     if precision != "float32":  # a copy, because it lays the weights out anew
-        rough = defense(copy.deepcopy(network), precision)
+        rough = defense(copy_of(network), precision)
     with open_hdf5(arguments.detectors) as file:
         detectors = {
             name: (read_rival(group).to(device).score, float(group.attrs["scale"])) for name, group in file.items()
