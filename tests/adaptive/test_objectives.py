@@ -58,7 +58,7 @@ def test_the_network_alone_falls_at_its_own_boundary():
 def test_the_best_score_of_a_wrong_image_is_found(eps):
     """The farthest angle within the ball gives the greatest cosine to the other axis."""
     planted = defense(Plane(), [2])
-    found = attack(DetectorAttacker(planted.observe, planted.score_of, 0.05), eps, iterations=200)
+    found = attack(DetectorAttacker(planted.look, planted.score_of, 0.05), eps, iterations=200)
     best = math.sin(ANGLE + math.asin(eps / LENGTH))
     assert found.fooled.all()
     with torch.no_grad():

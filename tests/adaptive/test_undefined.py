@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from featurepaths.adaptive.controls import control_blocks
-from featurepaths.adaptive.objectives import GOALS, Attacker, misclassify, show
+from featurepaths.adaptive.objectives import GOALS, Attacker, misclassify
 from featurepaths.adaptive.run import Budget, Target, adaptive_blocks
 from featurepaths.adaptive.worst_case import summarise_attacks
 from featurepaths.calibration import Calibration
@@ -107,7 +107,7 @@ def test_clean_image_without_logits_is_refused_by_name():
     loss, fooled = Attacker(planted, misclassify, "ce")(images, torch.ones(1, dtype=torch.long))
     assert loss.isnan().all()
     assert not fooled.any()
-    assert show(planted, images).logits.isnan().all()
+    assert planted.look(images)[0].logits.isnan().all()
 
 
 def test_corruptions_without_logits_are_wrong_and_not_flagged():

@@ -15,7 +15,6 @@ from torch import Tensor
 
 from featurepaths.adaptive.classes import possible_losses
 from featurepaths.adaptive.corruptions import corruptions
-from featurepaths.adaptive.objectives import are_answered, show
 from featurepaths.adaptive.run import Block, Budget, Standing, Target, cascade
 from featurepaths.adaptive.worst_case import check_vanished, count_vanished
 from featurepaths.attacks.library import library
@@ -97,8 +96,8 @@ def control_blocks(
         changed |= corruptions(_smallest(budget.eps), budget.norm, budget.seed)
         for (name, level), change in changed.items():
             with torch.no_grad():
-                seen = show(target.exact, change(block.clean, block.indices))
-                decision, answered = target.exact.decide(seen), are_answered(seen).cpu().numpy()
+                seen, answered = target.exact.look(change(block.clean, block.indices))
+                decision, answered = target.exact.decide(seen), answered.cpu().numpy()
             true = block.labels.cpu().numpy()
             found = {
                 "flagged": answered & decision.flagged,

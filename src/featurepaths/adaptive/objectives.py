@@ -16,27 +16,16 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from featurepaths.attacks.objectives import are_finite, are_wrong, dlr
+from featurepaths.attacks.objectives import are_wrong, dlr
 from featurepaths.defense import FeaturePathDefense
 from featurepaths.errors import FeaturePathsError
-from featurepaths.paths.observed import Observed, observe
+from featurepaths.paths.observed import Observed
 from featurepaths.soft_decision import soft_logits, soft_margin, soft_vote
 
 MARGIN = 0.1
 """How far beyond its threshold a condition counts as surely met."""
 RATIO_UNIT = 0.05
 """The difference of logits ratio lies in [-1, 1], and is divided by this where it stands beside log-odds."""
-
-
-def show(defense: FeaturePathDefense, images: Tensor) -> Observed:
-    """Return what the network shows of images [N, C, H, W], also where that is not finite."""
-    logits, features = defense.encoder.features(images)
-    return observe(logits, features, defense.centroids)
-
-
-def are_answered(seen: Observed) -> Tensor:
-    """Return for which images what the network shows is finite: [N]."""
-    return are_finite(seen.logits) & are_finite(seen.similarity)
 
 
 def wrongness(logits: Tensor, labels: Tensor, targets: Tensor | None, loss: str, *, enough: bool = True) -> Tensor:
@@ -143,8 +132,7 @@ class Attacker:
 
     def __call__(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Return the loss [N] and whether what is attacked answers wrongly [N]."""
-        seen = show(self.defense, images)
-        answered = are_answered(seen)
+        seen, answered = self.defense.look(images)
         decision = self.defense.decide(seen)
         answers = decision.network_labels if self.goal is misclassify else decision.labels
         fooled = torch.from_numpy(answers).to(labels.device) != labels
@@ -161,22 +149,21 @@ class DetectorAttacker:
 
     Parameters
     ----------
-    observe
-        What the network shows of images: see `show`.
+    look
+        What the network shows of images, and of which all of it is finite: `FeaturePathDefense.look`.
     score
         The detector's score, [N], of what the network shows; low when adversarial.
     scale
         What counts as one unit of the score, such as its standard deviation over clean images.
     """
 
-    observe: Callable[[Tensor], Observed]
+    look: Callable[[Tensor], tuple[Observed, Tensor]]
     score: Callable[[Observed], Tensor]
     scale: float
 
     def __call__(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Return the loss [N] and whether the network is wrong [N]."""
-        seen = self.observe(images)
-        answered = are_answered(seen)
+        seen, answered = self.look(images)
         own = seen.logits.gather(1, _column(labels)).squeeze(1)
         best_other = seen.logits.scatter(1, _column(labels), -torch.inf).amax(dim=1)
         missing = (best_other - own - MARGIN).clamp_max(0)

@@ -2,14 +2,13 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from featurepaths.adaptive.classes import possible_losses
-from featurepaths.adaptive.objectives import GOALS, Attacker, DetectorAttacker, are_answered, misclassify, show
+from featurepaths.adaptive.objectives import GOALS, Attacker, DetectorAttacker, misclassify
 from featurepaths.attacks.apgd import Search, apgd
 from featurepaths.attacks.norms import random_start
 from featurepaths.attacks.objectives import Objective
@@ -76,7 +75,7 @@ class Target:
 
     def detector_attacker(self, name: str) -> tuple[Objective, Objective | None]:
         """Return the objective against a detector alone, and its judge if it needs one."""
-        made = [DetectorAttacker(partial(show, each), *self.detectors[name]) for each in (self.rough, self.exact)]
+        made = [DetectorAttacker(each.look, *self.detectors[name]) for each in (self.rough, self.exact)]
         return made[0], None if self.rough is self.exact else made[1]
 
     def detector_score(self, name: str, images: Tensor) -> tuple[np.ndarray, np.ndarray]:
@@ -85,9 +84,9 @@ class Target:
         What the network or the detector gives no finite answer to scores minus infinity.
         """
         with torch.no_grad():
-            seen = show(self.exact, images)
+            seen, answered = self.exact.look(images)
             score = self.detectors[name][0](seen).double()
-        score = torch.where(are_answered(seen) & score.isfinite(), score, -torch.inf)
+        score = torch.where(answered & score.isfinite(), score, -torch.inf)
         return score.cpu().numpy(), seen.logits.argmax(dim=1).cpu().numpy()
 
 
@@ -141,14 +140,13 @@ class Standing:
     def meet(self, examples: Tensor, rows: np.ndarray) -> Decision:
         """Let the defence answer examples [64, ...] of the images `rows` of the block, and return what it says."""
         with torch.no_grad():
-            seen = show(self.defense, examples)
-            answered = are_answered(seen)
+            seen, answered = self.defense.look(examples)
             if not answered.all():
                 self.undefined[rows] |= ~answered[: len(rows)].cpu().numpy()
                 clean = self.block.clean[fill(rows)]
                 examples = torch.where(answered.view(-1, *[1] * (clean.dim() - 1)), examples, clean)
-                seen = show(self.defense, examples)
-                if not (answered := are_answered(seen)).all():
+                seen, answered = self.defense.look(examples)
+                if not answered.all():
                     lost = self.block.indices[rows][~answered[: len(rows)].cpu().numpy()]
                     raise FeaturePathsError(
                         f"The network's logits or features are not finite for {counted(lost)} of the data set, without "

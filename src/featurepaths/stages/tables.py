@@ -19,8 +19,8 @@ TITLES = {
         "The attacks on the undefended networks",
         "Success: right when clean and wrong now, of those right when clean. The first fooled step is that of the "
         "successes; gradient vanished is the share of images whose gradient was zero in every pixel, or not finite in "
-        "some, at some step. Attacks of torchattacks that draw random numbers draw them for 64 images together, so that "
-        "what they find for an image depends on which images are attacked with it: docs/method.md says which ones do.",
+        "some, at some step. Attacks of torchattacks that draw random numbers draw them for 64 images together: what "
+        "they find for an image depends on which images are attacked with it. docs/method.md says which ones do.",
     ),
     "combinations": (
         "Table 3: votes of middle layers",
