@@ -16,7 +16,8 @@ EPS, EPS_L2, EPS_L1 = 0.4, 4.0, 30.0
 STEPS = 20
 NOT_HERE = {
     "ART": "attacks on speech, video, malware, tables, decision trees, Gaussian processes, road signs or object "
-    "detectors, those for TensorFlow, those on a layer's features instead of the answer, and LaserAttack and CompositeAdversarialAttackPyTorch, which want colours",
+    "detectors, those for TensorFlow, those on a layer's features instead of the answer, and LaserAttack and "
+    "CompositeAdversarialAttackPyTorch, which want colours",
     "torchattacks": "VANILA, which does nothing; MultiAttack, which combines others; and LGV, which trains a network",
     "foolbox": "DatasetAttack, which hands out other images, and BinarizationRefinementAttack, which refines others'",
 }
