@@ -2,17 +2,19 @@
 # make bench     speed and memory, as ratios                  make lock   requirements.lock from pyproject.toml
 # make lint      ruff, snakefmt and Snakemake's own linter    make docs   the site, from docs/
 # make audit     known vulnerabilities in what the lock names
+# make test-attack-libraries   five libraries' attacks on both views of a defence, and its page in docs/
 CONFIG ?= config.yaml
 KILLS ?= 50
 CASES ?= 2000
 PYTHON ?= python3
 ENV = .venv
 BIN = $(ENV)/bin
+LIBRARIES = .venv-attack-libraries
 # jobs call `python`, which has to be the environment's, activated or not
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 NAME = $(shell $(BIN)/python -c 'import sys, yaml; print(yaml.safe_load(open(sys.argv[1]))["name"])' '$(CONFIG)')
 
-.PHONY: run test test-faults test-slurm slurm-demo audit bench lint format docs readme schema lock clean
+.PHONY: run test test-faults test-slurm test-attack-libraries slurm-demo audit bench lint format docs readme schema lock clean
 .DELETE_ON_ERROR:
 
 # Killed, a Snakemake leaves its stages at work, its lock, and marks of files that it takes for incomplete: ours are whole
@@ -43,6 +45,11 @@ slurm-demo: $(ENV)/ready
 
 test-slurm: $(ENV)/ready
 	$(BIN)/python -m pytest tests/slurm
+
+# Every attack of five libraries on both views of a small defence, in an environment of its own above .venv; it writes the
+# table of docs/attack-libraries.md, and fails where a view stands that should not.
+test-attack-libraries: $(LIBRARIES)/ready
+	$(LIBRARIES)/bin/python -m tests.attack_libraries --page docs/attack-libraries.md
 
 # Known vulnerabilities in what the lock names, where a database can be reached.
 audit: $(ENV)/ready
@@ -82,6 +89,18 @@ $(ENV)/ready: requirements.lock
 	pip="$(BIN)/python -m pip"; $$pip --version >/dev/null 2>&1 || pip="$(PYTHON) -m pip --python $(BIN)/python"; \
 		$$pip install --quiet --no-deps --require-hashes -r requirements.lock && \
 		$$pip install --quiet --no-deps --no-build-isolation --editable .
+	touch $@
+
+# Its packages come first; .venv's, and the checkout's, lie behind them.
+$(LIBRARIES)/ready: tests/attack_libraries/requirements.txt $(ENV)/ready
+	rm -rf $(LIBRARIES)
+	$(BIN)/python -m venv --without-pip $(LIBRARIES)
+	packages="import sysconfig; print(sysconfig.get_path('purelib'))"; \
+		{ $(BIN)/python -c "$$packages"; echo '$(CURDIR)/src'; } > \
+		"$$($(LIBRARIES)/bin/python -c "$$packages")/featurepaths.pth"
+	pip="$(BIN)/python -m pip"; $$pip --version >/dev/null 2>&1 || pip="$(PYTHON) -m pip"; \
+		$$pip --python $(LIBRARIES)/bin/python install --quiet --no-deps --require-hashes \
+		-r tests/attack_libraries/requirements.txt
 	touch $@
 
 # uv writes one lock for every platform; make lock UPGRADE=--upgrade takes newer versions. The override lets torchattacks
