@@ -61,3 +61,11 @@ def test_false_positive_rate_is_kept_and_used_up(scores, rate):
     higher = higher[higher > threshold]
     if len(higher):
         assert (scores < np.nextafter(threshold, np.inf)).mean() > rate
+
+
+@pytest.mark.parametrize("lower", [1.0, -1.0, 0.0, 1e300, 1 - 2**-53])
+def test_otsu_separates_neighbouring_floats(lower):
+    """Such as confidences beside 1: there is no number in the middle."""
+    upper = np.nextafter(lower, np.inf)
+    scores = np.array([lower, upper, lower, upper])
+    assert (scores < otsu(scores)).tolist() == [True, False, True, False]

@@ -38,7 +38,9 @@ def otsu(scores: np.ndarray) -> float:
     # with the overall mean at 0, w0 w1 (mean0 - mean1)^2 is sum0^2 / (n0 n1)
     between = sums[cuts - 1] ** 2 / (cuts * (count - cuts))
     best = cuts[np.argmax(between)]
-    return float((ordered[best - 1] + ordered[best]) / 2)
+    middle = (ordered[best - 1] + ordered[best]) / 2
+    # between neighbouring floats there is none, and scores that equal the threshold are not below it
+    return float(middle if middle > ordered[best - 1] else ordered[best])
 
 
 def at_false_positive_rate(clean_scores: np.ndarray, rate: Fraction) -> float:
