@@ -61,3 +61,20 @@ def test_false_positive_rate_is_kept_and_used_up(scores, rate):
     higher = higher[higher > threshold]
     if len(higher):
         assert (scores < np.nextafter(threshold, np.inf)).mean() > rate
+
+
+@pytest.mark.parametrize("lower", [1.0, -1.0, 0.0, 1e100, 1 - 2**-53])
+def test_otsu_separates_neighbouring_floats(lower):
+    """Such as confidences beside 1: there is no number in the middle."""
+    upper = np.nextafter(lower, np.inf)
+    scores = np.array([lower, upper, lower, upper])
+    assert (scores < otsu(scores)).tolist() == [True, False, True, False]
+
+
+@pytest.mark.parametrize("scores", [[], [1.0, np.nan], [np.inf, 1.0], [-np.inf, 1.0]])
+def test_thresholds_of_scores_that_are_no_numbers_are_refused(scores):
+    with pytest.raises(FeaturePathsError, match="finite scores"):
+        at_false_positive_rate(np.array(scores), Fraction(1, 2))
+    for large in (scores, [0.0, 1e160, 2e160]):  # the square of such a score is infinite
+        with pytest.raises(FeaturePathsError, match="finite scores|two different"):
+            otsu(np.array(large))

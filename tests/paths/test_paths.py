@@ -10,7 +10,8 @@ from featurepaths.networks.resnet import ResNet
 from featurepaths.networks.tap import forward_intermediates
 from featurepaths.paths.aggregate import aggregate, weights_of
 from featurepaths.paths.features import extract_blocks
-from featurepaths.paths.similarity import CHUNK_ROWS, centroids, chunks, similarities
+from featurepaths.paths.observed import observe
+from featurepaths.paths.similarity import CHUNK_ROWS, centroids, centroids_of, chunks, similarities, similarity_of
 
 CHUNK = CHUNK_ROWS[1]
 
@@ -74,6 +75,26 @@ def test_the_length_of_a_feature_does_not_matter():
     features = generator.normal(size=(20, 5)).astype(np.float32)
     found = centroids(features, np.arange(20) % 4, 4)
     np.testing.assert_allclose(whole(features * 1000, found), whole(features, found), atol=1e-6)
+
+
+@pytest.mark.parametrize("scale", [1e-35, 1e-25, 1e-20, 1e-10, 1e10, 1e20, 1e30, 1e37])
+def test_a_feature_whose_square_float32_cannot_hold_is_no_zero_feature(scale):
+    rng = np.random.default_rng(0)
+    features, directions = rng.normal(size=(6, 9)).astype(np.float32), centroids_of(rng.normal(size=(4, 9)))
+    features[2] = 0
+    expected = similarity_of(features, directions)
+    mixed = features.copy()
+    mixed[::2] *= np.float32(scale)
+    np.testing.assert_allclose(similarity_of(mixed, directions), expected, rtol=1e-4, atol=1e-6)
+    if scale >= 1e20:  # in torch, where a second look would cost every search, it is no number
+        shown = observe(torch.zeros(6, 4), [torch.from_numpy(mixed)], [torch.from_numpy(directions)]).similarity[:, 0]
+        assert shown.isnan().all(dim=1).tolist() == [True, False, False, False, True, False]
+
+
+def test_layers_that_are_not_there_are_named():
+    for layers, wrong in (([1, 4], 4), ([0, 1], 0), ([-1], -1)):
+        with pytest.raises(FeaturePathsError, match=f"no layer {wrong}:"):
+            aggregate(np.zeros((2, 3, 4)), layers, weights_of("equal", len(layers)))
 
 
 def test_a_class_without_images_is_named():

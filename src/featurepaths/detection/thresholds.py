@@ -8,6 +8,9 @@ import numpy as np
 
 from featurepaths.errors import FeaturePathsError
 
+GREATEST_SCORE = 1e140
+"""Sums of scores are squared."""
+
 
 def otsu(scores: np.ndarray) -> float:
     """Return the threshold that maximises the variance between the scores below and above it.
@@ -23,11 +26,11 @@ def otsu(scores: np.ndarray) -> float:
     Raises
     ------
     FeaturePathsError
-        If there are fewer than two distinct scores, or one that is not finite.
+        If there are fewer than two distinct scores, or one that is not finite or too large to be squared.
     """
     ordered = np.sort(np.asarray(scores, dtype=np.float64))
-    if not np.isfinite(ordered).all():
-        raise FeaturePathsError("Otsu's threshold needs finite scores.")
+    if not (np.abs(ordered) < GREATEST_SCORE).all():
+        raise FeaturePathsError(f"Otsu's threshold needs finite scores, below {GREATEST_SCORE:g}.")
     cuts = np.flatnonzero(np.diff(ordered)) + 1  # how many scores lie below each cut
     if len(cuts) == 0:
         raise FeaturePathsError(
@@ -38,12 +41,22 @@ def otsu(scores: np.ndarray) -> float:
     # with the overall mean at 0, w0 w1 (mean0 - mean1)^2 is sum0^2 / (n0 n1)
     between = sums[cuts - 1] ** 2 / (cuts * (count - cuts))
     best = cuts[np.argmax(between)]
-    return float((ordered[best - 1] + ordered[best]) / 2)
+    middle = (ordered[best - 1] + ordered[best]) / 2
+    # between neighbouring floats there is none, and scores that equal the threshold are not below it
+    return float(middle if middle > ordered[best - 1] else ordered[best])
 
 
 def at_false_positive_rate(clean_scores: np.ndarray, rate: Fraction) -> float:
-    """Return the highest threshold that flags at most the share `rate` of clean scores [N]; exact, as `rate` is."""
+    """Return the highest threshold that flags at most the share `rate` of clean scores [N]; exact, as `rate` is.
+
+    Raises
+    ------
+    FeaturePathsError
+        If there is no score, or one that is not finite.
+    """
     ordered = np.sort(np.asarray(clean_scores, dtype=np.float64))
+    if len(ordered) == 0 or not np.isfinite(ordered).all():
+        raise FeaturePathsError("A threshold at a rate of false positives needs finite scores of clean images.")
     # flagged means strictly below, so the score at position k leaves at most k images flagged
     return float(ordered[min(floor(rate * len(ordered)), len(ordered) - 1)])
 

@@ -20,9 +20,9 @@ def chosen_layers(values: np.ndarray, layers: Sequence[int]) -> np.ndarray:
     FeaturePathsError
         If there is no such layer.
     """
-    if max(layers) > values.shape[1]:
+    if wrong := [layer for layer in layers if not 1 <= layer <= values.shape[1]]:
         raise FeaturePathsError(
-            f"There is no layer {max(layers)}: the network has {values.shape[1]}. Change layers of detection or "
+            f"There is no layer {wrong[-1]}: the network has {values.shape[1]}. Change layers of detection or "
             "recognition, or recognition.combinations."
         )
     return values[:, np.asarray(layers) - 1]

@@ -47,7 +47,10 @@ def read_centroids(path: Path) -> list[Tensor]:
 
 
 def unit(vectors: Tensor) -> Tensor:
-    """Return vectors [N, d] scaled to length 1; a zero vector stays zero, and its gradient is finite."""
+    """Return vectors [N, d] scaled to length 1; a zero vector stays zero, and its gradient is finite.
+
+    One too long for its type (float32: from 1e19) gives NaN, which is refused where scores are taken, and not zero.
+    """
     return vectors / _length_or_one(vectors)
 
 
@@ -57,4 +60,5 @@ def _cosine(feature: Tensor, centroids: Tensor) -> Tensor:
 
 def _length_or_one(vectors: Tensor) -> Tensor:
     length = torch.linalg.vector_norm(vectors, dim=1, keepdim=True)  # whose gradient at 0 is 0
-    return torch.where(length > 0, length, 1)
+    length = length + 0 * length.detach()  # NaN where it is infinite
+    return torch.where(length == 0, 1, length)

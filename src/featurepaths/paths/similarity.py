@@ -104,7 +104,15 @@ def similarity_of(features: np.ndarray, layer_centroids: np.ndarray) -> np.ndarr
 
     The feature is normalised too. A zero feature has similarity 0 to every class.
     """
-    length = np.sqrt(np.vecdot(features, features))[:, None]
+    with np.errstate(over="ignore"):
+        squared = np.vecdot(features, features)
+    # squares of float32 overflow from 1e19 on, and lose their bits below 1e-19
+    if not (in_range := (squared > 1e-30) & (squared < np.inf)).all():
+        greatest = np.abs(features).max(axis=1, keepdims=True)
+        unscaled = in_range[:, None] | (greatest == 0)
+        features = np.divide(features, greatest, out=features.copy(), where=~unscaled)
+        squared = np.vecdot(features, features)
+    length = np.sqrt(squared)[:, None]
     product = features @ layer_centroids.T
     cosine = np.divide(product, length, out=np.zeros_like(product), where=length > 0)
     return np.clip(cosine, -1, 1)
