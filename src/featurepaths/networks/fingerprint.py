@@ -17,8 +17,8 @@ class Fingerprint:
     `check` and `check_values` cost a fraction of a millisecond. They compare each tensor's place in memory and its
     counter of changes, and `SAMPLED` of its values. Only where place or counter differ are all values read: a network
     that was moved to another device, or was given the same weights again, is still the same. So every change is noticed
-    that PyTorch counts (steps of optimisers, `load_state_dict`, `copy_`, other tensors, another type), and of changes
-    that it does not count (by way of `.data`, or of a NumPy array) those that touch a compared value. Buffers that are
+    that PyTorch counts (steps of optimisers, ``load_state_dict``, ``copy_``, other tensors, another type), and of those
+    that it does not count (by way of ``.data``, or of a NumPy array) what touches a compared value. Buffers that are
     not persistent are not looked at.
 
     Copies and pickles keep the digests alone.
