@@ -70,7 +70,7 @@ TITLES = {
 def title_of(name: str, adaptive: Found) -> tuple[str, str]:
     """Return a table's title and what its readers need to know: which searches few classes did not allow, too."""
     title, note = TITLES[name]
-    words = sorted({content["left_out"] for _, _, content in adaptive if "left_out" in content})
+    words = sorted({content["left_out"] for _, _, content in adaptive if content.get("left_out")})
     if name == "adaptive" and words:
         note += f" Left out, because there are too few classes: {'; '.join(words)}."
     return title, note

@@ -19,7 +19,6 @@ def main(arguments):
     thresholds = read_json(arguments.threshold)["thresholds"]
     oblivious = settings["attack"]
     with open_hdf5(arguments.adaptive) as file, open_hdf5(arguments.detectors) as calibrated:
-        few_classes = {"left_out": str(file.attrs["left_out"])} if "left_out" in file.attrs else {}
         labels, right = file["labels"][:], file["undefended/clean"][:]
         content = {
             "n": len(labels),
@@ -28,7 +27,7 @@ def main(arguments):
             **{key: settings[key] for key in ("attack", "norm", "iterations", "restarts", "targets")},
             "eps": settings.number("eps"),
             "eps_units": settings["eps_units"],
-            **few_classes,
+            "left_out": file.attrs.get("left_out"),
             "undefended": count_left(file, oblivious, "undefended"),
             "defended": count_left(file, oblivious, "defended"),
             "mcnemar": mcnemar(file["defended/adaptive"][:], file["undefended/adaptive"][:]),
