@@ -20,7 +20,7 @@ KEPT = "MALLOC_MMAP_THRESHOLD_=1073741824 MALLOC_TRIM_THRESHOLD_=2147483648"
 from featurepaths.at_work import join
 from featurepaths.config import read_experiment
 from featurepaths.errors import FeaturePathsError
-from featurepaths.feasible import check_attacks
+from featurepaths.feasible import check_attacks, check_layers
 from featurepaths.needs import Estimator
 from featurepaths.outside import READ_TO_KNOW, look_outside
 from featurepaths.plan import Plan
@@ -38,10 +38,11 @@ try:
     OUTSIDE = look_outside(EXPERIMENT, again=workflow.is_main_process)
     if EXPERIMENT.data.source not in READ_TO_KNOW:
         check_attacks(EXPERIMENT, OUTSIDE.size)
+    PLAN = Plan(EXPERIMENT, OUTSIDE)
+    check_layers(PLAN)
 except FeaturePathsError as error:
     raise WorkflowError(error) from None
 
-PLAN = Plan(EXPERIMENT, OUTSIDE)
 ESTIMATOR = Estimator(EXPERIMENT, OUTSIDE.size)
 workflow.register_pathvars(results=f"results/{EXPERIMENT.name}", run="<results>/{run}")
 
@@ -268,7 +269,8 @@ def forced(artefact):
     """Return whether Snakemake was told to make an artefact, or something that it is made from, again."""
     settings = workflow.dag_settings
     names = {*settings.forcerun, *(settings.targets if settings.forcetargets else ())}
-    return not names.isdisjoint({str(artefact.path)} | rules_of(artefact)) or any(map(forced, artefact.sources))
+    outputs = {str(artefact.path), str(artefact.path.with_name("training.csv")) if artefact.stage == "train" else ""}
+    return not names.isdisjoint(outputs | rules_of(artefact)) or any(map(forced, artefact.sources))
 
 
 def rules_of(artefact):
@@ -282,14 +284,14 @@ def refuse_leftovers():
     So it is where a file that was missing or damaged turned out different when it was made again. Whoever asked for
     some of the files only expects no more than those.
     """
-    if asked() or not workflow.is_main_process:
+    if asked() or workflow.dag_settings.batch or workflow.touch or not workflow.is_main_process:
         return
     left = [artefact for artefact in Plan(EXPERIMENT, OUTSIDE).everything() if not artefact.up_to_date]
     if left:
         raise WorkflowError(
-            f"{len(left)} files were made from other contents than their inputs have now, the first of them "
-            f"{left[0].path}: a file that was missing or damaged turned out different when it was made again, as on "
-            "another processor. Run snakemake again: it makes them again."
+            f"{len(left)} files are not what this configuration makes from what their inputs contain now, the first of "
+            f"them {left[0].path}. So it is where a file that was missing or damaged turned out different when it was "
+            "made again, as on another processor. Run snakemake again: it makes them again."
         )
 
 

@@ -48,6 +48,7 @@ def test_defaults_are_reduced_to_what_the_classes_allow(classes, losses, targete
         (2, {"adaptive": {"attack": "apgd", "losses": ["ce", "dlr"], "targets": 3}}, ["losses", "targets"]),
         (2, {"adaptive": {"attack": "apgd", "losses": ["dlr"]}}, ["losses"]),
         (3, {"adaptive": {"attack": "apgd", "targets": 3}}, ["targets"]),
+        (3, {"adaptive": {"attack": "apgd", "losses": ["dlr"], "targets": 2}}, ["losses"]),
         (2, {"eps": 0.02, "loss": "dlr"}, ["attacks.x.loss"]),
         (3, {"method": "autoattack", "eps": 0.02}, ["attacks.x.method"]),
         (2, {"method": "autoattack", "eps": 0.02, "parameters": {"version": "rand"}}, ["attacks.x.method"]),
@@ -113,3 +114,13 @@ def test_check_says_what_few_classes_mean(classes, tmp_path, monkeypatch, capsys
     out = capsys.readouterr().out
     assert "WRONG    attacks: " in out
     assert "adaptive.targets: 4" in out
+
+
+@pytest.mark.parametrize(("norm", "eps"), [("l2", 100), ("l1", 3100)])
+def test_sides_that_are_known_leave_no_room_for_a_wider_image(norm, eps):
+    digits = TINY | {"data": {"source": "digits", "test": 0.1, "calibration": 0.1}}
+    digits |= {
+        "attacks": TINY["attacks"] | {"x": {"method": "ead" if norm == "l1" else "pgd", "norm": norm, "eps": eps}}
+    }
+    with pytest.raises(FeaturePathsError, match=r"attacks\.x\.eps"):
+        check_attacks(read_experiment(digits), DataSize(1797, 10, 32, 1 if norm == "l2" else 3))

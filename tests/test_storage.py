@@ -167,6 +167,13 @@ def test_equal_recipes_with_other_contents_do_not_belong_together(tmp_path):
     descend("paths/mean/test", "p", [paths[0], tmp_path / "checkpoint1.h5"])
 
 
+def test_an_input_that_comes_twice_counts_twice(tmp_path):
+    """The images of streamed features are those of one file, for training and for calibration."""
+    write_json(tmp_path / "data.json", {}, Origin("data", "d"))
+    origin = descend("detectors/mean", "r", [tmp_path / "data.json"] * 2)
+    assert origin.inputs == (read_version(tmp_path / "data.json").contents,) * 2
+
+
 def test_the_same_contents_are_the_same_version(tmp_path):
     for name in ("a", "b"):
         with create_hdf5(tmp_path / f"{name}.h5", ORIGIN) as file:

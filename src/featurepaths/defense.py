@@ -526,6 +526,8 @@ class FeaturePathDefense(nn.Module):
         if not images[row].isfinite().all():
             raise FeaturePathsError(f"Image {row} of the batch, from 0, has a value that is not finite.")
         self._arrays(seen.features)
+        if seen.logits[row].isfinite().all():
+            raise FeaturePathsError(f"The features of image {row} of the batch, from 0, are too large for float32.")
         raise FeaturePathsError(f"The model gives logits that are not finite for image {row} of the batch, from 0.")
 
     def _arrays(self, features: list[Tensor]) -> list[np.ndarray]:

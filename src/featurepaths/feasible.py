@@ -1,4 +1,4 @@
-"""Whether an experiment's attacks can attack its data: what the number of classes and the size of the images decide.
+"""Whether an experiment fits its data and networks: what classes, the size of images and the number of layers decide.
 
 Read while jobs are planned, so nothing here needs torch.
 """
@@ -11,9 +11,14 @@ from featurepaths.attacks.radius import too_far
 from featurepaths.config import Adaptive, AnyAttack, Experiment
 from featurepaths.errors import FeaturePathsError
 from featurepaths.needs import DataSize
+from featurepaths.networks.architectures import missing_layers
+from featurepaths.plan import Plan
+from featurepaths.storage import read_description
 
 WIDEST = 4
 """Where only the height of images is known, they are taken to be at most so many times as wide, or as narrow."""
+SQUARE = ("digits", "cifar10", "cifar100")
+"""Sources whose images are as wide as high; so are those of any source that are resized."""
 
 
 def check_attacks(experiment: Experiment, size: DataSize) -> str:
@@ -24,7 +29,10 @@ def check_attacks(experiment: Experiment, size: DataSize) -> str:
     FeaturePathsError
         With one line for each setting that the data do not allow: its key, and what would be right.
     """
-    problems = [problem for name, attack in experiment.attacks.items() for problem in _attack(name, attack, size)]
+    square = experiment.data.source in SQUARE or getattr(experiment.data, "size", None) is not None
+    widest = 1 if square else WIDEST
+    attacks = experiment.attacks.items()
+    problems = [problem for name, attack in attacks for problem in _attack(name, attack, size, widest)]
     adaptive = experiment.adaptive
     words: list[str] = []
     if adaptive is not None:
@@ -37,8 +45,25 @@ def check_attacks(experiment: Experiment, size: DataSize) -> str:
     return f"adaptive leaves out {' and '.join(words)}" if words else "the data allow all of them"
 
 
-def _attack(name: str, attack: AnyAttack, size: DataSize) -> Iterator[str]:
-    key, shape = f"attacks.{name}", (size.channels, size.pixels, WIDEST * size.pixels)
+def check_layers(plan: Plan) -> None:
+    """Check that given networks have the layers that the configuration names, as far as their checkpoints are there.
+
+    Raises
+    ------
+    FeaturePathsError
+        With one line for each setting that names too many.
+    """
+    for run in plan.runs:
+        checkpoint = plan.checkpoint(run)
+        if run not in plan.trained and checkpoint.version is not None:
+            count = len(read_description(checkpoint.path)["layers"])
+            if problems := missing_layers(plan.experiment.named_layers, count, run):
+                raise FeaturePathsError("\n  ".join(["The networks do not have these layers:", *problems]))
+
+
+def _attack(name: str, attack: AnyAttack, size: DataSize, widest: int) -> Iterator[str]:
+    """Yield what the data do not allow of an attack; images are at most `widest` times as wide as high."""
+    key, shape = f"attacks.{name}", (size.channels, size.pixels, widest * size.pixels)
     if attack.method == "apgd":
         if not possible_losses([attack.loss], size.classes):
             yield f"{key}.loss: {_needs('dlr', size.classes)}; use loss: ce"
@@ -48,8 +73,8 @@ def _attack(name: str, attack: AnyAttack, size: DataSize) -> Iterator[str]:
     if attack.eps is not None and (problem := too_far(attack.eps, attack.norm, shape)):
         yield f"{key}.eps: {problem}"
     if attack.method in METHODS:
-        # the width is not known; at least it is a share of the height
-        width = size.pixels // WIDEST if METHODS[attack.method].most_values else None
+        # where the width is not known, at least it is a share of the height
+        width = size.pixels // widest if METHODS[attack.method].most_values else None
         its_shape = size.channels, size.pixels, width
         if problem := misfit(attack.method, attack.parameters, size.classes, its_shape):
             yield f"{key}.method: {attack.method} {problem}"
@@ -58,11 +83,15 @@ def _attack(name: str, attack: AnyAttack, size: DataSize) -> Iterator[str]:
 def _adaptive(adaptive: Adaptive, classes: int) -> Iterator[str]:
     """Yield what was asked for and cannot be; the defaults are reduced to what can."""
     given = adaptive.model_fields_set
+    targeted = {"losses", "targets"} <= given and adaptive.targets > 0
     if "losses" in given and possible_losses(adaptive.losses, classes) != adaptive.losses:
         yield f"adaptive.losses: {_needs('dlr', classes)}; use losses: [ce]"
+    elif targeted and not possible_losses(adaptive.losses, classes, targeted=True):
+        needs = _needs("targeted dlr", classes, DLR_CLASSES["targeted"])
+        yield f"adaptive.losses: {needs}; use losses: [ce], or targets: 0"
     if "targets" in given and adaptive.targets >= classes:
         yield f"adaptive.targets: {adaptive.targets} wrong classes of {classes} classes; there are {classes - 1}"
 
 
-def _needs(loss: str, classes: int) -> str:
-    return f"{loss} needs at least {DLR_CLASSES['untargeted']} classes, and there are {classes}"
+def _needs(loss: str, classes: int, least: int = DLR_CLASSES["untargeted"]) -> str:
+    return f"{loss} needs at least {least} classes, and there are {classes}"

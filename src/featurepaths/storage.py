@@ -347,6 +347,7 @@ def descend(name: str, digest: str, inputs: Iterable[Path], strangers: Iterable[
     FeaturePathsError
         If two inputs descend from different versions of the same artefact, such as two checkpoints.
     """
+    inputs = list(inputs)  # one may come twice
     versions = {path: read_version(path) for path in inputs}
     ancestors, seen_in = common_ancestors(versions)
     poolings = {ancestor: path for ancestor, path in seen_in.items() if ancestor.startswith("centroids/")}
@@ -355,7 +356,7 @@ def descend(name: str, digest: str, inputs: Iterable[Path], strangers: Iterable[
             f"{' and '.join(map(str, poolings.values()))} do not belong together: they come from features of different "
             f"poolings ({', '.join(poolings)})."
         )
-    contents = [version.contents for version in (*versions.values(), *map(read_version, strangers))]
+    contents = [version.contents for version in (*map(versions.get, inputs), *map(read_version, strangers))]
     return Origin(name, digest, ancestors, tuple(contents))
 
 

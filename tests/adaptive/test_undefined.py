@@ -6,11 +6,12 @@ import torch
 from torch import nn
 
 from featurepaths.adaptive.controls import control_blocks
-from featurepaths.adaptive.objectives import GOALS, Attacker, misclassify
+from featurepaths.adaptive.objectives import GOALS, Attacker, DetectorAttacker, misclassify
 from featurepaths.adaptive.run import Budget, Target, adaptive_blocks
 from featurepaths.adaptive.worst_case import summarise_attacks
 from featurepaths.calibration import Calibration
 from featurepaths.defense import FeaturePathDefense
+from featurepaths.detection.rivals import Confidence, Energy
 from featurepaths.errors import FeaturePathsError
 from tests.adaptive.planted import CENTROIDS, FLAGGED_FROM, Halves, halves
 from tests.adaptive.test_run import TO_EVADE, X
@@ -108,6 +109,15 @@ def test_clean_image_without_logits_is_refused_by_name():
     assert loss.isnan().all()
     assert not fooled.any()
     assert planted.look(images)[0].logits.isnan().all()
+
+
+@pytest.mark.parametrize("rival", [Energy(), Confidence()], ids=lambda rival: rival.name)
+def test_detector_without_logits_of_an_image_is_not_evaded(rival):
+    planted = defense(low=0.9)
+    images = torch.from_numpy(halves(1)).permute(0, 3, 1, 2) / 255
+    loss, fooled = DetectorAttacker(planted.look, rival.unchecked_score, 1.0)(images, torch.ones(1, dtype=torch.long))
+    assert loss.isnan().all()
+    assert not fooled.any()
 
 
 def test_corruptions_without_logits_are_wrong_and_not_flagged():

@@ -7,6 +7,7 @@ import shutil
 import h5py
 import numpy as np
 import pytest
+import yaml
 
 from tests.conftest import TINY, Workflow, jobs
 
@@ -86,6 +87,14 @@ def test_detectors_are_those_of_dumps(streamed, pooling):
         for mine, theirs in zip(one["evaluations"], other["evaluations"], strict=True):
             assert [mine[key] for key in ("attack", "keep", "n")] == [theirs[key] for key in ("attack", "keep", "n")]
             assert mine["ranking"]["auroc"] == pytest.approx(theirs["ranking"]["auroc"], abs=5e-3)
+
+
+def test_nothing_runs_again(streamed):
+    """The plan knows that the images of training and calibration come from one file."""
+    folder = streamed[0].parents[2]
+    workflow = Workflow(folder, yaml.safe_load((folder / "config.yaml").read_text()))
+    targets = [f"results/tiny/{RUN}/detection/{pooling}/rivals.json" for pooling in POOLINGS]
+    assert jobs(workflow("--dry-run", *targets)) == {}
 
 
 @pytest.mark.parametrize("shards", [2, 5])

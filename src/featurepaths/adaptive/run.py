@@ -150,7 +150,7 @@ class Standing:
                     lost = self.block.indices[rows][~answered[: len(rows)].cpu().numpy()]
                     raise FeaturePathsError(
                         f"The network's logits or features are not finite for {counted(lost)} of the data set, without "
-                        "an attack."
+                        "an attack. Leave these images out of the data, or correct the network."
                     )
             decision = self.defense.decide(seen)
         decision = Decision(*(values[: len(rows)] for values in decision))

@@ -33,9 +33,8 @@ def too_far(value: Fraction | float, norm: str, shape: Sequence[int] | None = No
     if value <= most * (1 + 1e-9):
         return None
     if norm == "l0":
-        return (
-            f"{_written(value)} is more pixels than {'these' if shape is not None else '512x512'} images have, {most:g}"
-        )
+        images = "these images" if shape is not None else "512x512 images"
+        return f"{_written(value)} is more pixels than {images} have, at most {most:g}"
     known = "two images" if shape is not None or norm == "linf" else "two images of 512x512 pixels"
     meant = f"; did you mean {_written(value)}/255?" if value <= 255 and value == int(value) else ""
     apart = f"{most:.4g} in {norm}, in pixel values of [0, 1]"

@@ -100,6 +100,10 @@ class Rival(nn.Module):
         """
         return self.score_of(self.evidence(observed))
 
+    def unchecked_score(self, observed: Observed) -> Tensor:
+        """Return the score as `score` does, [N], also where it is not finite: searches pass over such images."""
+        return self.raw_score(self.evidence(observed))
+
     def score_of(self, evidence: Evidence) -> Tensor:
         """Return the score by the evidence of each image; see `score`."""
         return _finite(self.raw_score(evidence), "score", self.name)

@@ -106,7 +106,10 @@ def _check_finite(what: str, values: Tensor, rows: slice) -> None:
     """Raise FeaturePathsError if values [N, ...] of the images `rows`, filled up, are not finite: which images."""
     if not torch.isfinite(values).all():
         wrong = ~values[: rows.stop - rows.start].isfinite().flatten(1).all(dim=1).cpu().numpy()
-        raise FeaturePathsError(f"{what} not finite for {counted(np.arange(rows.start, rows.stop)[wrong])}, from 0.")
+        raise FeaturePathsError(
+            f"{what} not finite for {counted(np.arange(rows.start, rows.stop)[wrong])}, from 0. "
+            "Leave these images out of the data, or correct the network."
+        )
 
 
 def _as_float16(feature: Tensor, layer: str, rows: slice) -> np.ndarray:

@@ -114,5 +114,5 @@ def similarity_of(features: np.ndarray, layer_centroids: np.ndarray) -> np.ndarr
         squared = np.vecdot(features, features)
     length = np.sqrt(squared)[:, None]
     product = features @ layer_centroids.T
-    cosine = np.divide(product, length, out=np.zeros_like(product), where=length > 0)
+    cosine = np.divide(product, length, out=np.zeros_like(product), where=length != 0)
     return np.clip(cosine, -1, 1)

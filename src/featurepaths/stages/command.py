@@ -169,7 +169,7 @@ def origin_of_record(stage: str, arguments: argparse.Namespace, inputs: Sequence
 
     common_ancestors(versions, of_its_run)
     name = f"{record.parent.name}/{record.stem}"
-    return Origin(name, artefact_digest(digest, name), {}, tuple(version.contents for version in versions.values()))
+    return Origin(name, artefact_digest(digest, name), {}, tuple(versions[path].contents for path in inputs))
 
 
 def write_record(record: Path, origin: Origin, files: Iterable[str]) -> None:

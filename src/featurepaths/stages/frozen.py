@@ -85,7 +85,8 @@ def load_target(arguments: Namespace, device: torch.device) -> tuple[Target, Map
         rough = defense(copy_of(network), precision)
     with open_hdf5(arguments.detectors) as file:
         detectors = {
-            name: (read_rival(group).to(device).score, float(group.attrs["scale"])) for name, group in file.items()
+            name: (read_rival(group).to(device).unchecked_score, float(group.attrs["scale"]))
+            for name, group in file.items()
         }
     return Target(exact, rough, detectors), description, precision
 
