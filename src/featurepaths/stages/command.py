@@ -161,10 +161,9 @@ def origin_of_record(stage: str, arguments: argparse.Namespace, inputs: Sequence
     record = arguments.record
     digest = check_inputs(stage, arguments, inputs)
     versions = {path: read_version(path) for path in inputs}
-    results = record.parent.parent
 
     def of_its_run(path: Path, ancestor: str) -> str:
-        run = path.relative_to(results).parts[0] if path.is_relative_to(results) else ""
+        run = path.parents[versions[path].origin.name.count("/")].name  # its name begins in the run's folder
         return ancestor if ancestor == "data.h5" else f"{run}/{ancestor}"
 
     common_ancestors(versions, of_its_run)
