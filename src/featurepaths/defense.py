@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from featurepaths.batches import finite_rows
 from featurepaths.calibration import Calibration, read_calibration
 from featurepaths.collapse import CollapseMeter, layers_before_collapse
 from featurepaths.detection.rivals import SMax
@@ -328,7 +329,7 @@ class FeaturePathDefense(nn.Module):
         images = images.to(self.device)
         seen = self._compared(*self.encoder.features(images), centroids)
         shown = (images, seen.logits, seen.similarity)
-        return seen, torch.stack([_finite_rows(each.detach()) for each in shown]).all(dim=0)
+        return seen, torch.stack([finite_rows(each) for each in shown]).all(dim=0)
 
     def logits(self, images: Tensor) -> Tensor:
         """Return the network's logits [N, classes] alone; differentiable."""
@@ -533,7 +534,7 @@ class FeaturePathDefense(nn.Module):
     def _arrays(self, features: list[Tensor]) -> list[np.ndarray]:
         """Return features by layer as float32 arrays."""
         for name, feature in zip(self.layers, features, strict=True):
-            if not (finite := feature.isfinite().all(dim=1)).all():
+            if not (finite := finite_rows(feature)).all():
                 raise FeaturePathsError(
                     f"Layer {name} gives a feature that is not finite for image {_first_other(finite)} of the batch, "
                     "from 0."
@@ -586,12 +587,6 @@ class FeaturePathDefense(nn.Module):
         if list(layers) != sorted(set(layers)):
             raise FeaturePathsError(f"{what} are different layers in ascending order, not {layers!r}.")
         return [int(layer) for layer in layers]
-
-
-def _finite_rows(values: Tensor) -> Tensor:
-    """Return of which rows of [N, ...] all values are finite, [N]: extremes take a tenth of the time of `isfinite`."""
-    rows = values.flatten(1)
-    return (rows.amax(dim=1) - rows.amin(dim=1)).isfinite()
 
 
 def _first_other(good: Tensor) -> int:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from featurepaths.attacks.objectives import above_zero
 from featurepaths.paths.observed import Observed
 from featurepaths.soft_decision import soft_margin, soft_vote
 
@@ -16,16 +17,14 @@ if TYPE_CHECKING:
 
 ABOVE = 1e-3
 """How far an answer is put above the rest, relative to the greatest logit (at least to 1)."""
-SMALLEST = 1.0
-"""The smallest logit of every image: attacks that take 0 for what a masked class has need all others above it."""
 
 
 class View(nn.Module):
     """A defence as a network: subclasses say which logits [N, K], and which answers [N] are to be the greatest of them.
 
-    To each image's logits a constant is added that makes the smallest of them `SMALLEST`, which changes no softmax, no
-    difference and no gradient. An image that is not finite, or of which the network shows something that is not, has
-    logits NaN, as with any network; the others of its batch have theirs. Like the defence it stays in evaluation mode.
+    A constant makes each image's smallest logit 1 (see `featurepaths.attacks.objectives.above_zero`). An image that is
+    not finite, or of which the network shows something that is not, has logits NaN, as with any network; the others of
+    its batch have theirs. Like the defence it stays in evaluation mode.
     """
 
     def __init__(self, defense: FeaturePathDefense):
@@ -38,12 +37,12 @@ class View(nn.Module):
         return super().train(False)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return the logits of images [N, C, H, W] in [0, 1]: [N, K], the smallest of each row `SMALLEST`."""
+        """Return the logits of images [N, C, H, W] in [0, 1]: [N, K], the smallest of each row 1."""
         seen, finite = self.defense.look(images)
         seen = seen.blanked(~finite)  # which detectors refuse, and with them the rest of the batch
-        logits = self.soft(seen)
-        logits = logits - logits.detach().amin(dim=1, keepdim=True) + SMALLEST
-        logits = _lifted(logits, self.answers(seen))  # last: what lifts is relative to the greatest
+        logits = _lifted(
+            above_zero(self.soft(seen)), self.answers(seen)
+        )  # last: what lifts is relative to the greatest
         return logits + torch.where(finite, 0.0, torch.nan).unsqueeze(1)
 
     def soft(self, seen: Observed) -> Tensor:

@@ -11,7 +11,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from featurepaths.batches import finite_rows
 from featurepaths.errors import FeaturePathsError
+
+SMALLEST = 1.0
+"""The smallest logit of each image as attack libraries are given them: see `above_zero`."""
 
 Objective = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
@@ -48,7 +52,7 @@ def misclassify(network: nn.Module, loss: str) -> Objective:
 
     def objective(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         logits = network(images)
-        answered = are_finite(logits)
+        answered = finite_rows(logits)
         return torch.where(answered, LOSSES[loss](logits, labels), torch.nan), answered & are_wrong(logits, labels)
 
     return objective
@@ -59,6 +63,10 @@ def are_wrong(logits: Tensor, labels: Tensor) -> Tensor:
     return logits.detach().argmax(dim=1) != labels
 
 
-def are_finite(values: Tensor) -> Tensor:
-    """Return for which images all of their values [N, ...] are finite: [N]."""
-    return values.detach().isfinite().flatten(1).all(dim=1)
+def above_zero(logits: Tensor) -> Tensor:
+    """Return logits [N, K] plus a constant of each image that makes the smallest one `SMALLEST`.
+
+    Libraries mask classes with 0 and take the greatest of the others for that of a class that is not masked, which is
+    right if all are positive. The constant changes no softmax, difference or gradient.
+    """
+    return logits - logits.detach().amin(dim=1, keepdim=True) + SMALLEST

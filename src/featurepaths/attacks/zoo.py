@@ -18,7 +18,7 @@ from featurepaths.attacks.files import ROUNDING
 from featurepaths.attacks.library import library
 from featurepaths.attacks.methods import METHODS, complete, misfit
 from featurepaths.attacks.norms import size
-from featurepaths.attacks.objectives import Objective, misclassify
+from featurepaths.attacks.objectives import Objective, above_zero, misclassify
 from featurepaths.attacks.radius import check_radius
 from featurepaths.attacks.square import fitting
 from featurepaths.batches import blocks, fill, is_out_of_memory, to_tensor
@@ -299,11 +299,7 @@ class _Attacked(nn.Module):
             # EAD's first point shares its memory with the clean images, which its first step would change
             images.data = images.data.clone()
         logits = self.network(images)
-        if not self.lifted:
-            return logits
-        # CW, EAD and others find the greatest other logit by setting the others to 0, which is right if all are
-        # positive. A constant added to an image's logits changes no loss, margin or gradient of them.
-        return logits - logits.detach().amin(dim=1, keepdim=True) + 1
+        return above_zero(logits) if self.lifted else logits
 
 
 @contextmanager

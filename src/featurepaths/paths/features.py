@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from featurepaths.batches import blocks, fill, halving, to_tensor
+from featurepaths.batches import blocks, fill, finite_rows, halving, to_tensor
 from featurepaths.data import Split
 from featurepaths.errors import FeaturePathsError, counted
 from featurepaths.networks.tap import forward_seeing
@@ -98,14 +98,14 @@ def run_blocks(
             raise FeaturePathsError(
                 f"The network gives logits of shape {tuple(logits.shape)} for {len(pixels)} images, not [N, classes]."
             )
-        _check_finite("The network gives logits that are", logits, rows)
+        check_finite("The network gives logits that are", logits, rows)
         yield rows, logits[: rows.stop - rows.start].cpu().numpy()
 
 
-def _check_finite(what: str, values: Tensor, rows: slice) -> None:
+def check_finite(what: str, values: Tensor, rows: slice) -> None:
     """Raise FeaturePathsError if values [N, ...] of the images `rows`, filled up, are not finite: which images."""
-    if not torch.isfinite(values).all():
-        wrong = ~values[: rows.stop - rows.start].isfinite().flatten(1).all(dim=1).cpu().numpy()
+    if not (finite := finite_rows(values[: rows.stop - rows.start])).all():
+        wrong = ~finite.cpu().numpy()
         raise FeaturePathsError(
             f"{what} not finite for {counted(np.arange(rows.start, rows.stop)[wrong])}, from 0. "
             "Leave these images out of the data, or correct the network."
@@ -115,7 +115,7 @@ def _check_finite(what: str, values: Tensor, rows: slice) -> None:
 def _as_float16(feature: Tensor, layer: str, rows: slice) -> np.ndarray:
     halved = feature.half()
     if not torch.isfinite(halved).all():
-        _check_finite(f"Layer {layer} gives a feature that is", feature, rows)
+        check_finite(f"Layer {layer} gives a feature that is", feature, rows)
         raise FeaturePathsError(
             f"Layer {layer} gives a feature of {feature.abs().max():.4g}, which float16 cannot hold (at most 65504)."
         )

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from featurepaths.batches import blocks, cut, halving, is_out_of_memory, size_of
 from featurepaths.data import Split
 from featurepaths.errors import FeaturePathsError
-from featurepaths.paths.features import POOLINGS, run_blocks
+from featurepaths.paths.features import POOLINGS, check_finite, run_blocks
 
 MOST_VALUES = 2**28
 """Values that one row a class may have in the layers that one pass reads: 2 GiB in float64."""
@@ -119,7 +119,7 @@ class FeatureStream:
             wanted.setdefault(self.layers[key.layer - 1], []).append(key)
 
         def look(name: str, rows: slice, output: Tensor) -> None:
-            _check_finite(output, name)
+            check_finite(f"Layer {name} gives a feature that is", output, rows)
             for key in wanted[name]:
                 feature = POOLINGS[key.pooling](output)[: rows.stop - rows.start]
                 see(key, rows, feature.float().cpu().numpy())
@@ -134,9 +134,3 @@ class FeatureStream:
                 "The GPU's memory was used up in the middle of a pass, although it held a block before: somebody else "
                 "may use the GPU. Run again, or set device: cpu."
             ) from error
-
-
-def _check_finite(output: Tensor, name: str) -> None:
-    least, greatest = output.aminmax()  # NaN, if there is one
-    if not torch.isfinite(least) or not torch.isfinite(greatest):
-        raise FeaturePathsError(f"Layer {name} gives a feature that is not finite.")
