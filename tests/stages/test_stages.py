@@ -285,3 +285,26 @@ def test_what_was_saved_on_the_way_is_removed_once_it_is_not_needed(tmp_path):
         ".test.apgd2.one.resume",
         ".train.apgd.one.resume",
     ]
+
+
+LOST = """
+import os, signal, time, weakref
+from featurepaths.stages import command
+
+class Thing: pass
+
+def main(arguments):
+    thing = Thing()
+    reference = weakref.ref(thing, lambda _: (os.kill(os.getpid(), signal.SIGTERM), time.sleep(0.1)))
+    del thing
+    time.sleep(5)
+    print("went on")
+
+command.run(main, command.parser("doc"))
+"""
+
+
+def test_a_stop_in_a_callback_whose_errors_python_ignores_is_not_lost():
+    done = subprocess.run([sys.executable, "-c", LOST], capture_output=True, text=True, check=False)
+    assert done.returncode == 128 + 15
+    assert done.stdout == done.stderr == ""

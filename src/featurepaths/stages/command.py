@@ -214,7 +214,8 @@ def run(main: Callable[[argparse.Namespace], None], made: argparse.ArgumentParse
         stopped = True
         sys.exit(128 + signal.SIGTERM)  # so that half-written files go
 
-    signal.signal(signal.SIGTERM, stop)
+    for number in (signal.SIGTERM, signal.SIGALRM):  # the latter: see `_but_echoes`
+        signal.signal(number, stop)
     sys.excepthook, sys.unraisablehook = _but_echoes(sys.excepthook), _but_echoes(sys.unraisablehook)
     at_work = join(os.environ.get("FEATUREPATHS_AT_WORK", ""))  # noqa: F841 (held until the end)
     try:
@@ -230,13 +231,22 @@ def run(main: Callable[[argparse.Namespace], None], made: argparse.ArgumentParse
         if stopped:  # Python makes another error of an exit in the middle of a class that is being imported
             sys.exit(128 + signal.SIGTERM)
         raise
+    finally:
+        for number in (signal.SIGTERM, signal.SIGALRM):  # nothing is left to stop but Python itself, which ends
+            signal.signal(number, signal.SIG_IGN)
 
 
 def _but_echoes(hook: Callable[..., None]) -> Callable[..., None]:
-    """Return a hook of `sys` that keeps quiet about what HDF5 says again of each object when a write has failed."""
+    """Return a hook of `sys` that keeps quiet about what HDF5 says again of each object when a write has failed.
+
+    Nor does it report an exit that was asked for in the middle of a callback that Python ignores all errors of, such as
+    that of a weak reference: it asks once more, a moment later.
+    """
 
     def told(*found: Any) -> None:
-        if not any("decrement id ref count" in str(getattr(each, "exc_value", each)) for each in found):
+        if any(isinstance(getattr(each, "exc_value", None), SystemExit) for each in found):
+            signal.setitimer(signal.ITIMER_REAL, 0.01)
+        elif not any("decrement id ref count" in str(getattr(each, "exc_value", each)) for each in found):
             hook(*found)
 
     return told
