@@ -20,7 +20,7 @@ NAME = $(shell $(BIN)/python -c 'import sys, yaml; print(yaml.safe_load(open(sys
 # Killed, a Snakemake leaves its stages at work, its lock, and marks of files that it takes for incomplete: ours are whole
 # or not there, and its report would stop at them.
 run: $(ENV)/ready
-	@$(BIN)/python -m featurepaths.at_work '.snakemake/featurepaths/$(NAME).at-work'
+	@$(BIN)/python -m featurepaths.runtime.run_lock '.snakemake/featurepaths/$(NAME).at-work'
 	@rm -rf .snakemake/locks .snakemake/incomplete
 	$(BIN)/snakemake --cores all --quiet rules host --configfile '$(CONFIG)'
 	$(BIN)/snakemake --cores all --configfile '$(CONFIG)' --report results/$(NAME)/report.html
@@ -78,7 +78,7 @@ readme: $(ENV)/ready
 	$(BIN)/python -m tests.attacks.test_methods docs/method.md
 
 schema: $(ENV)/ready
-	$(BIN)/python -m featurepaths.config > schemas/config.schema.json
+	$(BIN)/python -m featurepaths.experiment.config.experiment > schemas/config.schema.json
 
 # Debian splits ensurepip from Python: without it the environment is made bare and the system's pip fills it.
 $(ENV)/ready: requirements.lock

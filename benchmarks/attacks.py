@@ -11,8 +11,8 @@ from torch.nn import functional as F
 
 from benchmarks.measure import Result, speed_ratio
 from featurepaths.attacks.apgd import KEEPS
-from featurepaths.attacks.objectives import misclassify
-from featurepaths.attacks.run import attack_blocks
+from featurepaths.attacks.objective import misclassify
+from featurepaths.attacks.runner import attack_blocks
 from featurepaths.networks.precision import InPrecision, resolve_precision
 from featurepaths.networks.resnet import ResNet
 

@@ -4,11 +4,12 @@ import torch
 from torch import Tensor
 
 from benchmarks.measure import Result, speed_ratio
-from featurepaths.detection.rivals import REFERENCES, RIVALS
+from featurepaths.detectors.base import REFERENCES
+from featurepaths.detectors.registry import RIVALS
+from featurepaths.networks.hooks import forward_intermediates
 from featurepaths.networks.resnet import ResNet
-from featurepaths.networks.tap import forward_intermediates
 from featurepaths.paths.features import POOLINGS
-from featurepaths.paths.observed import Observed, observe, unit
+from featurepaths.paths.outputs import Observed, observe, unit
 
 CLASSES = 10
 BATCHES = {1: 16, 64: 1}

@@ -9,12 +9,12 @@ import torch
 from threadpoolctl import threadpool_limits
 
 from benchmarks.measure import Result, speed_ratio
-from featurepaths.batches import blocks, to_tensor
 from featurepaths.networks.resnet import ResNet
+from featurepaths.paths.equations import CHUNK_ROWS, centroids, similarities
 from featurepaths.paths.features import extract_blocks
-from featurepaths.paths.similarity import CHUNK_ROWS, centroids, similarities
+from featurepaths.runtime.blocks import blocks, to_tensor
 from featurepaths.stages.features import write
-from featurepaths.storage import RowWriter
+from featurepaths.store.hdf5 import RowWriter
 
 CLASSES = 10
 WIDTH = 16_384  # values in a flattened layer of the first stage

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.measure import Result
-from featurepaths.data import write_splits
+from featurepaths.data.splits import write_splits
 from featurepaths.networks.checkpoint import save_checkpoint
 from featurepaths.networks.resnet import ResNet
-from featurepaths.storage import Origin
+from featurepaths.store.origin import Origin
 
 COUNTS = 2_000, 8_000
 # The kernel's own record of the process; getrusage would count the parent's memory at the fork as well.

@@ -17,13 +17,15 @@ from threadpoolctl import threadpool_limits
 from torch import nn
 from torchvision.models import resnet50
 
-from featurepaths.batches import blocks, fill, to_tensor
-from featurepaths.collapse import CollapseMeter
-from featurepaths.detection.rivals import Mahalanobis, NearestNeighbours, learn
-from featurepaths.paths.similarity import ClassSums, centroids_of, similarity_of
+from featurepaths.detectors.base import learn
+from featurepaths.detectors.mahalanobis import Mahalanobis
+from featurepaths.detectors.nearest_neighbours import NearestNeighbours
+from featurepaths.paths.collapse import CollapseMeter
+from featurepaths.paths.equations import ClassSums, centroids_of, similarity_of
 from featurepaths.paths.stream import FeatureStream
-from featurepaths.stages.images import Images
-from featurepaths.stages.shown import Network, Stream
+from featurepaths.runtime.blocks import blocks, fill, to_tensor
+from featurepaths.stages.feature_sources import Network, Stream
+from featurepaths.stages.image_inputs import Images
 
 CLASSES = 10
 PIXELS = 224

@@ -12,14 +12,14 @@ import numpy as np
 import torch
 
 from featurepaths.attacks.apgd import KEEPS
-from featurepaths.attacks.objectives import misclassify
-from featurepaths.attacks.run import attack_blocks
-from featurepaths.batches import blocks
-from featurepaths.data import Split, open_split
-from featurepaths.devices import use_device
+from featurepaths.attacks.objective import misclassify
+from featurepaths.attacks.runner import attack_blocks
+from featurepaths.data.splits import Split, open_split
 from featurepaths.networks.checkpoint import load_checkpoint
 from featurepaths.networks.precision import InPrecision
-from featurepaths.progress import progress
+from featurepaths.runtime.blocks import blocks
+from featurepaths.runtime.devices import use_device
+from featurepaths.runtime.progress import progress
 
 
 def main() -> None:

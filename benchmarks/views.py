@@ -18,8 +18,9 @@ from art.estimators.classification import PyTorchClassifier
 from torch import Tensor, nn
 
 from featurepaths import FeaturePathDefense
-from featurepaths.batches import to_tensor
-from featurepaths.storage import open_hdf5, read_json
+from featurepaths.runtime.blocks import to_tensor
+from featurepaths.store.hdf5 import open_hdf5
+from featurepaths.store.jsonfile import read_json
 
 STEPS = 20
 

@@ -17,14 +17,14 @@ sys.path.insert(0, SOURCE)
 # What is in the user's own PYTHONPATH comes after it. And glibc is to keep what it has freed: giving tensors back to the
 # system and asking for them again takes an attack an eighth of its time.
 KEPT = "MALLOC_MMAP_THRESHOLD_=1073741824 MALLOC_TRIM_THRESHOLD_=2147483648"
-from featurepaths.at_work import join
-from featurepaths.config import read_experiment
+from featurepaths.runtime.run_lock import join
+from featurepaths.experiment.config.messages import read_experiment
 from featurepaths.errors import FeaturePathsError
-from featurepaths.feasible import check_attacks, check_layers
-from featurepaths.needs import Estimator
-from featurepaths.outside import READ_TO_KNOW, look_outside
-from featurepaths.plan import Plan
-from featurepaths.storage import sweep
+from featurepaths.experiment.feasible import check_attacks, check_layers
+from featurepaths.experiment.resources import Estimator
+from featurepaths.experiment.external import READ_TO_KNOW, look_outside
+from featurepaths.experiment.plan import Plan
+from featurepaths.store.atomic import sweep
 
 
 def shards(count):

@@ -11,7 +11,8 @@ import pytest
 import yaml
 from filelock import FileLock
 
-from featurepaths.storage import create_hdf5, read_origin
+from featurepaths.store.hdf5 import create_hdf5
+from featurepaths.store.provenance import read_origin
 
 ROOT = Path(__file__).parents[1]
 

@@ -9,11 +9,11 @@ import torch
 import torchvision
 import yaml
 
-from featurepaths import preview
-from featurepaths.cli import main
-from featurepaths.config import read_experiment
-from featurepaths.networks.doubts import DOUBTS
-from featurepaths.outside import look_outside
+from featurepaths.__main__ import main
+from featurepaths.experiment import preview
+from featurepaths.experiment.config.messages import read_experiment
+from featurepaths.experiment.external import look_outside
+from featurepaths.networks.warnings import DOUBTS
 from tests.conftest import ROOT, TINY
 
 GIVEN = {
@@ -147,7 +147,7 @@ def test_a_missing_or_broken_file_is_told(tmp_path):
 
 def test_the_command_is_installed_by_its_name():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    assert project["scripts"] == {"featurepaths": "featurepaths.cli:main"}
+    assert project["scripts"] == {"featurepaths": "featurepaths.__main__:main"}
 
 
 def test_data_that_only_reading_tells_of_are_nothing_wrong(folder, capsys):

@@ -14,7 +14,7 @@ import yaml
 from packaging.requirements import Requirement
 
 from tests.audit import vulnerabilities
-from tests.test_digests import STAGES
+from tests.store.test_code_digest import STAGES
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]

@@ -1,19 +1,23 @@
 """Do the features inside an image classifier give adversarial examples away? A workflow and a library."""
 
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-_PUBLIC = {"FeaturePathDefense": "defense", "FeaturePathsError": "errors", "find_layers": "networks.layers"}
-"""Public names by their modules: imported when asked for, and named in strings, because the digest of a stage's code
-covers all that this module imports. `__init__.pyi` is what type checkers read."""
+if TYPE_CHECKING:
+    from featurepaths.defense.module import FeaturePathDefense
+    from featurepaths.errors import FeaturePathsError
+    from featurepaths.networks.layers import find_layers
 
 __all__ = ["FeaturePathDefense", "FeaturePathsError", "find_layers"]
 
+_MODULES = {"FeaturePathDefense": "defense.module", "FeaturePathsError": "errors", "find_layers": "networks.layers"}
+"""Modules of the public names. They are imported on first access, so that importing the package does not import torch."""
+
 
 def __getattr__(name: str) -> Any:
-    if name not in _PUBLIC:
+    if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_PUBLIC[name]}"), name)
+    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
 
 
 def __dir__() -> list[str]:

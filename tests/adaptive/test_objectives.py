@@ -9,8 +9,8 @@ from torch.nn import functional as F
 
 from featurepaths.adaptive.objectives import GOALS, Attacker, DetectorAttacker, misclassify, wrongness
 from featurepaths.attacks.apgd import apgd
+from featurepaths.attacks.losses import dlr
 from featurepaths.attacks.norms import random_start
-from featurepaths.attacks.objectives import dlr
 from featurepaths.errors import FeaturePathsError
 from tests.adaptive.planted import ANGLE, FLAGGED_TO, LENGTH, Plane, defense, distance, images
 

@@ -12,11 +12,11 @@ from torch import nn
 from featurepaths.adaptive.controls import control_blocks, summarise
 from featurepaths.adaptive.objectives import GOALS
 from featurepaths.adaptive.run import Budget, Target, _searches, adaptive_blocks
-from featurepaths.adaptive.worst_case import count_evaded, count_left, summarise_attacks
-from featurepaths.batches import blocks
-from featurepaths.calibration import Calibration
-from featurepaths.defense import FeaturePathDefense
-from featurepaths.storage import write_rows
+from featurepaths.defense.calibration import Calibration
+from featurepaths.defense.module import FeaturePathDefense
+from featurepaths.runtime.blocks import blocks
+from featurepaths.statistics.worst_case import count_evaded, count_left, summarise_attacks
+from featurepaths.store.hdf5 import write_rows
 from tests.adaptive.planted import ANGLE, FLAGGED_TO, LENGTH, halves, halves_defense
 
 X, Y = LENGTH * math.cos(ANGLE), LENGTH * math.sin(ANGLE)

@@ -8,11 +8,11 @@ from torch import nn
 from featurepaths.adaptive.controls import control_blocks
 from featurepaths.adaptive.objectives import GOALS, Attacker, DetectorAttacker, misclassify
 from featurepaths.adaptive.run import Budget, Target, adaptive_blocks
-from featurepaths.adaptive.worst_case import summarise_attacks
-from featurepaths.calibration import Calibration
-from featurepaths.defense import FeaturePathDefense
-from featurepaths.detection.rivals import Confidence, Energy
+from featurepaths.defense.calibration import Calibration
+from featurepaths.defense.module import FeaturePathDefense
+from featurepaths.detectors.confidence import Confidence, Energy
 from featurepaths.errors import FeaturePathsError
+from featurepaths.statistics.worst_case import summarise_attacks
 from tests.adaptive.planted import CENTROIDS, FLAGGED_FROM, Halves, halves
 from tests.adaptive.test_run import TO_EVADE, X
 

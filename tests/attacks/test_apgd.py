@@ -5,8 +5,8 @@ from torch import nn
 
 from featurepaths.attacks.apgd import KEEPS, MOMENTUM, RHO, _checkpoints, apgd
 from featurepaths.attacks.norms import NORMS, project, random_start, size, steepest
-from featurepaths.attacks.objectives import misclassify
-from featurepaths.attacks.run import attack_blocks
+from featurepaths.attacks.objective import misclassify
+from featurepaths.attacks.runner import attack_blocks
 
 
 class Linear(nn.Module):
@@ -265,8 +265,8 @@ def test_as_strong_as_the_attack_librarys_apgd(norm):
     """Robust accuracy of a small trained network: ours against torchattacks, same images, equal iterations."""
     import torchattacks
 
+    from featurepaths.data.builtin import load_digits
     from featurepaths.networks.resnet import ResNet
-    from featurepaths.sources import load_digits
     from featurepaths.training.images import ResidentImages
     from featurepaths.training.loop import train
 

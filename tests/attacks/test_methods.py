@@ -13,9 +13,9 @@ import pytest
 import torch
 from torch import nn
 
-from featurepaths.attacks import zoo
-from featurepaths.attacks.methods import METHODS, least_classes, misfit
-from featurepaths.attacks.zoo import KEEP, zoo_blocks
+from featurepaths.attacks.torchattacks import runner as zoo
+from featurepaths.attacks.torchattacks.methods import METHODS, least_classes, misfit
+from featurepaths.attacks.torchattacks.runner import KEEP, zoo_blocks
 from featurepaths.errors import FeaturePathsError
 
 torchattacks = pytest.importorskip("torchattacks")

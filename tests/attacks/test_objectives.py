@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from featurepaths.attacks.objectives import cross_entropy, dlr, misclassify
+from featurepaths.attacks.losses import cross_entropy, dlr
+from featurepaths.attacks.objective import misclassify
 from featurepaths.errors import FeaturePathsError
 
 

@@ -9,8 +9,8 @@ from torch import nn
 
 from featurepaths.adaptive import controls
 from featurepaths.adaptive.run import Block, Budget
-from featurepaths.attacks.square import fitting, greatest_share, padded_size
-from featurepaths.attacks.zoo import KEEP, zoo_blocks
+from featurepaths.attacks.torchattacks.runner import KEEP, zoo_blocks
+from featurepaths.attacks.torchattacks.square import fitting, greatest_share, padded_size
 
 torchattacks = pytest.importorskip("torchattacks")
 
@@ -91,7 +91,7 @@ def test_where_the_library_runs_nothing_changes(norm):
 
 @pytest.mark.parametrize("side", [12, 14, 18, 19, 24])
 def test_the_library_by_itself_fails_on_these(side):
-    """If it does no more, `featurepaths.attacks.square` has nothing left to do."""
+    """If it does no more, `featurepaths.attacks.torchattacks.square` has nothing left to do."""
     assert not runs_in_the_library(side, side)
     with pytest.raises(RuntimeError, match=r"shape|size"), torch.random.fork_rng():
         square(Mean(stubborn=True), norm="L2", n_queries=1)(random_images(side, side), torch.zeros(2, dtype=torch.long))

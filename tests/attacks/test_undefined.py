@@ -9,12 +9,12 @@ from torch.nn import functional as F
 
 from featurepaths.attacks.apgd import KEEPS, apgd
 from featurepaths.attacks.norms import NORMS, random_start, size, steepest
-from featurepaths.attacks.objectives import misclassify
-from featurepaths.attacks.run import attack_blocks
+from featurepaths.attacks.objective import misclassify
+from featurepaths.attacks.runner import attack_blocks
+from featurepaths.attacks.torchattacks.runner import judged
 from featurepaths.attacks.undefined import tell_undefined
-from featurepaths.attacks.zoo import judged
 from featurepaths.stages.attack import tell
-from featurepaths.storage import write_rows
+from featurepaths.store.hdf5 import write_rows
 from featurepaths.training.adversary import pgd
 
 

@@ -18,8 +18,9 @@ from snakemake.cli import get_argument_parser
 from sybil.document import Document
 from sybil.parsers.markdown import CodeBlockParser, PythonCodeBlockParser, SkipParser
 
-from featurepaths import cli
-from featurepaths.config import Experiment, read_experiment
+from featurepaths import __main__ as cli
+from featurepaths.experiment.config.experiment import Experiment
+from featurepaths.experiment.config.messages import read_experiment
 from tests.docs.pages import PAGES, ROOT, name_of
 
 MAKEFILE = (ROOT / "Makefile").read_text()

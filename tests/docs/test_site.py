@@ -22,7 +22,7 @@ def test_the_site_builds_without_a_warning(tmp_path):
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
     assert done.returncode == 0, done.stderr
     method = (tmp_path / "method.html").read_text()
-    assert 'href="api.html#featurepaths.paths.similarity.centroids"' in method, "formulas lead to their functions"
+    assert 'href="api.html#featurepaths.paths.equations.centroids"' in method, "formulas lead to their functions"
     assert r"\mu_c^l" in method
 
 

@@ -11,7 +11,8 @@ import shutil
 import numpy as np
 import pytest
 
-from featurepaths.storage import open_hdf5, read_version
+from featurepaths.store.hdf5 import open_hdf5
+from featurepaths.store.provenance import read_version
 from tests.conftest import Workflow, jobs
 
 OTHER_PROCESSOR = {"ATEN_CPU_CAPABILITY": "default", "DNNL_MAX_CPU_ISA": "SSE41"}

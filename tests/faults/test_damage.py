@@ -13,7 +13,10 @@ from safetensors.torch import load_file, save_file
 
 from featurepaths.errors import FeaturePathsError
 from featurepaths.networks.checkpoint import load_checkpoint
-from featurepaths.storage import check_files, open_hdf5, read_description, read_json, read_origin
+from featurepaths.store.hdf5 import open_hdf5
+from featurepaths.store.jsonfile import read_json
+from featurepaths.store.provenance import check_files, read_origin
+from featurepaths.store.safetensors import read_description
 from featurepaths.training.state import TrainingState
 from tests.conftest import TINY, Workflow, jobs
 from tests.stages.by_hand import refused, stage

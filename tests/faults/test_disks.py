@@ -11,8 +11,8 @@ import time
 import numpy as np
 import pytest
 
-from featurepaths.config import read_experiment
-from featurepaths.plan import Plan
+from featurepaths.experiment.config.messages import read_experiment
+from featurepaths.experiment.plan import Plan
 from tests.conftest import TINY
 from tests.stages.by_hand import command, finish, refused
 
@@ -145,7 +145,7 @@ def test_a_disk_without_file_locks(tiny, tmp_path, number, faults):
         f"#include <errno.h>\nint flock(int fd, int operation) {{ errno = {number}; return -1; }}\n"
     )
     subprocess.run([compiler, "-shared", "-fPIC", "-o", tmp_path / "shim.so", tmp_path / "shim.c"], check=True)
-    at_work = [sys.executable, "-m", "featurepaths.at_work", tmp_path / "work"]
+    at_work = [sys.executable, "-m", "featurepaths.runtime.run_lock", tmp_path / "work"]
     words = [*stages(tiny, tmp_path / "out").values(), at_work]
     for each in words:
         done = finish(each, env=os.environ | {"LD_PRELOAD": str(tmp_path / "shim.so")})

@@ -8,10 +8,10 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from featurepaths.config import read_experiment
 from featurepaths.errors import FeaturePathsError
-from featurepaths.outside import Outside
-from featurepaths.plan import Plan
+from featurepaths.experiment.config.messages import read_experiment
+from featurepaths.experiment.external import Outside
+from featurepaths.experiment.plan import Plan
 from tests.conftest import ROOT
 from tests.faults.test_damage import KINDS, read
 

@@ -16,12 +16,12 @@ import torch
 import yaml
 from PIL import Image
 
-from featurepaths.arrays import array_in, open_arrays
-from featurepaths.attacks import resume
-from featurepaths.config import read_experiment
+from featurepaths.data.array_files import array_in, open_arrays
+from featurepaths.data.folder import load_folder
 from featurepaths.errors import FeaturePathsError
-from featurepaths.image_folder import load_folder
-from featurepaths.networks.weights import read_weights
+from featurepaths.experiment.config.messages import read_experiment
+from featurepaths.networks.external.weights import read_weights
+from featurepaths.store import resume
 from featurepaths.training.state import TrainingState
 from tests.conftest import TINY, Workflow
 

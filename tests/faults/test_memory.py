@@ -5,14 +5,14 @@ import pytest
 import torch
 from torch import nn
 
-from featurepaths.attacks.objectives import misclassify
-from featurepaths.attacks.resume import resuming
-from featurepaths.attacks.run import attack_blocks
-from featurepaths.batches import blocks
+from featurepaths.attacks.objective import misclassify
+from featurepaths.attacks.runner import attack_blocks
 from featurepaths.errors import FeaturePathsError
 from featurepaths.networks.resnet import ResNet
 from featurepaths.paths.features import POOLINGS, extract_blocks
 from featurepaths.paths.stream import FeatureStream
+from featurepaths.runtime.blocks import blocks
+from featurepaths.store.resume import resuming
 
 COUNT = 200
 

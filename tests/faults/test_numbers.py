@@ -8,17 +8,17 @@ import numpy as np
 import pytest
 import torch
 
-from featurepaths.config import read_experiment
-from featurepaths.defense import FeaturePathDefense
-from featurepaths.detection.metrics import measure
-from featurepaths.detection.thresholds import at_false_positive_rate, otsu
+from featurepaths.defense.module import FeaturePathDefense
+from featurepaths.detectors.thresholds import at_false_positive_rate, otsu
 from featurepaths.errors import FeaturePathsError
+from featurepaths.experiment.config.messages import read_experiment
+from featurepaths.experiment.plan import Plan
 from featurepaths.networks.checkpoint import load_checkpoint
 from featurepaths.networks.resnet import ResNet
 from featurepaths.paths.features import extract_blocks
-from featurepaths.paths.groups import groups_of
-from featurepaths.plan import Plan
-from featurepaths.tensors import read_tensors, write_tensors
+from featurepaths.statistics.groups import groups_of
+from featurepaths.statistics.metrics import measure
+from featurepaths.store.tensors import read_tensors, write_tensors
 from tests.conftest import TINY, Workflow
 from tests.stages.by_hand import command, finish, refused
 

@@ -8,8 +8,8 @@ import time
 
 import pytest
 
-from featurepaths.config import read_experiment
-from featurepaths.plan import Plan
+from featurepaths.experiment.config.messages import read_experiment
+from featurepaths.experiment.plan import Plan
 from tests.conftest import TINY
 from tests.faults.test_kills import contents
 from tests.stages.by_hand import options, stage
@@ -104,7 +104,7 @@ def test_an_attack_that_was_killed_goes_on_where_it_was(tiny, tmp_path, end):
     run = tiny.results / "small-standard-s0"
     files = {"data": tiny.results / "data.h5", "checkpoint": run / "checkpoint.safetensors"}
     arguments = options(params, device="cpu", split="test", adversarial=tmp_path / "test.apgd.h5", **files)
-    names = {"module": "featurepaths.attacks.resume", "save": "_write", "stage": "attack"}
+    names = {"module": "featurepaths.store.resume", "save": "_write", "stage": "attack"}
     stopped = process(SIGNAL_AFTER_SAVES.format(saves=1, signal=end, **names), arguments)
     text, _ = stopped.communicate()
     assert "Traceback" not in text

@@ -10,8 +10,8 @@ from contextlib import suppress
 
 import pytest
 
-from featurepaths.config import read_experiment
-from featurepaths.plan import Plan
+from featurepaths.experiment.config.messages import read_experiment
+from featurepaths.experiment.plan import Plan
 from tests.conftest import TINY
 from tests.stages.by_hand import command
 

@@ -9,7 +9,9 @@ import time
 import numpy as np
 import yaml
 
-from featurepaths.storage import Origin, create_hdf5, open_hdf5, read_origin
+from featurepaths.store.hdf5 import create_hdf5, open_hdf5
+from featurepaths.store.origin import Origin
+from featurepaths.store.provenance import read_origin
 from tests.faults.test_kills import Checkout, contents
 from tests.faults.test_numbers import SMALL, arrays
 

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from torch.nn.utils import parametrizations, prune, spectral_norm, weight_norm
 
-from featurepaths.attacks.zoo import zoo_blocks
+from featurepaths.attacks.torchattacks.runner import zoo_blocks
 from featurepaths.networks.copies import copy_of
 
 

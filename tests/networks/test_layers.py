@@ -6,9 +6,9 @@ import torchvision
 from torch import nn
 
 from featurepaths.errors import FeaturePathsError
+from featurepaths.networks.hooks import forward_intermediates, layer_shapes
 from featurepaths.networks.layers import find_layers
 from featurepaths.networks.resnet import ResNet
-from featurepaths.networks.tap import forward_intermediates, layer_shapes
 
 SHAPE = (3, 32, 32)
 

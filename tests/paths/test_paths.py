@@ -6,12 +6,20 @@ import torch
 from torch import nn
 
 from featurepaths.errors import FeaturePathsError
+from featurepaths.networks.hooks import forward_intermediates
 from featurepaths.networks.resnet import ResNet
-from featurepaths.networks.tap import forward_intermediates
-from featurepaths.paths.aggregate import aggregate, weights_of
+from featurepaths.paths.equations import (
+    CHUNK_ROWS,
+    aggregate,
+    centroids,
+    centroids_of,
+    chunks,
+    similarities,
+    similarity_of,
+    weights_of,
+)
 from featurepaths.paths.features import extract_blocks
-from featurepaths.paths.observed import observe
-from featurepaths.paths.similarity import CHUNK_ROWS, centroids, centroids_of, chunks, similarities, similarity_of
+from featurepaths.paths.outputs import observe
 
 CHUNK = CHUNK_ROWS[1]
 

@@ -9,21 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from featurepaths.batches import blocks
-from featurepaths.collapse import CollapseMeter, measure_collapse
 from featurepaths.errors import FeaturePathsError
+from featurepaths.networks.hooks import forward_intermediates
 from featurepaths.networks.resnet import ResNet
-from featurepaths.networks.tap import forward_intermediates
+from featurepaths.paths.collapse import CollapseMeter, measure_collapse
+from featurepaths.paths.equations import ClassSums, centroids, centroids_of, class_means, similarities, similarity_of
 from featurepaths.paths.features import extract_blocks, run_blocks
-from featurepaths.paths.similarity import (
-    ClassSums,
-    centroids,
-    centroids_of,
-    class_means,
-    similarities,
-    similarity_of,
-)
 from featurepaths.paths.stream import FeatureStream, Key
+from featurepaths.runtime.blocks import blocks
 
 POOLINGS = ["flatten", "mean"]
 
@@ -208,6 +201,6 @@ def test_collapse_metrics_of_wide_features_are_gathered_in_parts(monkeypatch):
     labels = np.arange(60) % 4
     features = (generator.normal(size=(4, 50))[labels] + generator.normal(size=(60, 50))).astype(np.float32)
     whole = measure_collapse(features, labels, 4)
-    monkeypatch.setattr("featurepaths.collapse.CHUNK_VALUES", 350)
+    monkeypatch.setattr("featurepaths.paths.collapse.CHUNK_VALUES", 350)
     parts = measure_collapse(features, labels, 4)
     assert (parts.pfc1, parts.pfc2, parts.pfc3) == pytest.approx((whole.pfc1, whole.pfc2, whole.pfc3), rel=1e-12)

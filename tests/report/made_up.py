@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from featurepaths.recognition.paired import mcnemar
 from featurepaths.report.tables import Run
+from featurepaths.statistics.paired import mcnemar
 
 KEEPS = ("first-success", "max-loss")
 RANKING = ("auroc", "aupr", "tpr_at_fpr_1", "tpr_at_fpr_5")

@@ -2,9 +2,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from featurepaths.detection.metrics import wilson
 from featurepaths.report import comparison, tables
 from featurepaths.report.summary import adaptive_summary_table
+from featurepaths.statistics.metrics import wilson
 from tests.report import made_up
 
 RUN = made_up.run()

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from featurepaths.detection.metrics import wilson
 from featurepaths.report import comparison_figures as figures
 from featurepaths.report.figures import plt
+from featurepaths.statistics.metrics import wilson
 from tests.report import made_up
 
 NAMES = [f"resnet18-standard-s{seed} (mean)" for seed in range(8)]

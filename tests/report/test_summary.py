@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from featurepaths.config import read_experiment
-from featurepaths.plan import Plan
+from featurepaths.experiment.config.messages import read_experiment
+from featurepaths.experiment.plan import Plan
 from featurepaths.report import summary, tables
 from tests.conftest import TINY
 

@@ -2,7 +2,7 @@ import re
 
 import pytest
 
-from featurepaths.networks.doubts import DOUBTS
+from featurepaths.networks.warnings import DOUBTS
 from featurepaths.report import verdict
 from featurepaths.report.verdict import Left
 from tests.report import made_up

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 import torch
 
-from featurepaths.contents import digest_of_file
-from featurepaths.data import write_splits
+from featurepaths.data.splits import write_splits
 from featurepaths.errors import FeaturePathsError
-from featurepaths.factories import factory_digest
 from featurepaths.networks.checkpoint import load_checkpoint
+from featurepaths.runtime.entry_points import factory_digest
 from featurepaths.stages import network
-from featurepaths.storage import Origin
+from featurepaths.store.fingerprints import digest_of_file
+from featurepaths.store.origin import Origin
 
 FACTORIES = """
 import torch

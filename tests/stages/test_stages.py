@@ -12,8 +12,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from featurepaths.stages.command import forget_saved, saved_beside
-from featurepaths.storage import Origin, read_json, read_origin
+from featurepaths.stages.cli import forget_saved, saved_beside
+from featurepaths.store.jsonfile import read_json
+from featurepaths.store.origin import Origin
+from featurepaths.store.provenance import read_origin
 from tests.stages.by_hand import refused, stage
 
 
@@ -109,8 +111,8 @@ def test_clean_paths_of_another_pooling_are_refused(run, tmp_path):
 
 def test_test_images_are_not_passed_off_as_calibration_images(tiny, run, tmp_path):
     """The digest that the workflow expects of a held-out threshold is that of calibration images."""
-    from featurepaths.config import read_experiment
-    from featurepaths.plan import Plan
+    from featurepaths.experiment.config.messages import read_experiment
+    from featurepaths.experiment.plan import Plan
     from tests.conftest import TINY
 
     params = Plan(read_experiment(TINY)).threshold("small-standard-s0", "mean", "held-out").params
@@ -202,10 +204,10 @@ def test_detectors_that_see_no_dump_need_the_network(tiny, run, tmp_path):
 
 def test_one_thread_for_linear_algebra():
     code = (
-        "import numpy, threadpoolctl; from featurepaths.stages import command;"
+        "import numpy, threadpoolctl; from featurepaths.stages import cli;"
         "show = lambda arguments: print({i['num_threads'] for i in threadpoolctl.threadpool_info()"
         " if i['user_api'] == 'blas'});"
-        "command.run(show, command.parser(''))"
+        "cli.run(show, cli.parser(''))"
     )
     environment = {**os.environ, "OPENBLAS_NUM_THREADS": "2"}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
@@ -289,7 +291,7 @@ def test_what_was_saved_on_the_way_is_removed_once_it_is_not_needed(tmp_path):
 
 LOST = """
 import os, signal, time, weakref
-from featurepaths.stages import command
+from featurepaths.stages import cli
 
 class Thing: pass
 
@@ -300,7 +302,7 @@ def main(arguments):
     time.sleep(5)
     print("went on")
 
-command.run(main, command.parser("doc"))
+cli.run(main, cli.parser("doc"))
 """
 
 

@@ -6,10 +6,10 @@ import h5py
 import numpy as np
 import pytest
 
-from featurepaths.contents import digest_of_file
-from featurepaths.data import open_split
-from featurepaths.digests import digest_of
-from featurepaths.storage import read_origin
+from featurepaths.data.splits import open_split
+from featurepaths.store.code_digest import digest_of
+from featurepaths.store.fingerprints import digest_of_file
+from featurepaths.store.provenance import read_origin
 from tests.stages.by_hand import refused, stage
 
 TRAINING = {

@@ -5,9 +5,9 @@ import pytest
 import torch
 from torch import nn
 
-from featurepaths.data import open_split, write_splits
+from featurepaths.data.splits import open_split, write_splits
 from featurepaths.errors import FeaturePathsError
-from featurepaths.storage import Origin
+from featurepaths.store.origin import Origin
 from featurepaths.training import loop
 from featurepaths.training.adversary import pgd, single_step
 from featurepaths.training.augment import PADDING, crop_flip

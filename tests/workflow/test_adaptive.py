@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from featurepaths.networks.checkpoint import load_checkpoint
-from featurepaths.networks.tap import forward_intermediates
-from featurepaths.storage import layers_in
+from featurepaths.networks.hooks import forward_intermediates
+from featurepaths.store.hdf5 import layers_in
 
 EPS = 0.1
 

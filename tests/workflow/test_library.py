@@ -11,7 +11,7 @@ import torch
 
 from featurepaths import FeaturePathDefense, FeaturePathsError
 from featurepaths.networks.checkpoint import load_checkpoint
-from featurepaths.storage import layers_in
+from featurepaths.store.hdf5 import layers_in
 
 KEEP = "max-loss"
 FLOAT16 = 2**-11

@@ -14,9 +14,10 @@ import pandas as pd
 import pytest
 import yaml
 
-from featurepaths.arrays import contents_of_arrays
-from featurepaths.config import read_experiment
-from featurepaths.datasets import load_made, load_torchvision
+from featurepaths.data.array_files import contents_of_arrays
+from featurepaths.data.factory import load_made
+from featurepaths.data.torchvision import load_torchvision
+from featurepaths.experiment.config.messages import read_experiment
 from tests.conftest import ROOT, Workflow, jobs
 
 BLOCKS = re.findall(r"```(python|yaml)\n(.*?)```", (ROOT / "docs/own-data.md").read_text(), re.S)

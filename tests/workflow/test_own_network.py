@@ -9,7 +9,7 @@ import pytest
 import torch
 import torchvision
 
-from featurepaths.networks.doubts import DOUBTS
+from featurepaths.networks.warnings import DOUBTS
 from tests.conftest import Workflow, jobs
 
 NETS = """

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from featurepaths.tensors import read_tensors, write_tensors
+from featurepaths.store.tensors import read_tensors, write_tensors
 from tests.conftest import ROOT, Workflow, jobs
 
 EXPERIMENT = {

@@ -73,8 +73,8 @@ def gather(digest, shards, artefact):
 
 def test_shards_that_are_not_all_there_or_of_something_else_are_refused(tiny, tmp_path):
     run = tiny.results / RUN
-    from featurepaths.config import read_experiment
-    from featurepaths.plan import Plan
+    from featurepaths.experiment.config.messages import read_experiment
+    from featurepaths.experiment.plan import Plan
 
     artefact = Plan(read_experiment(TINY)).attack(RUN, "test", "apgd")
     shards = [tmp_path / f"test.apgd/{number}-of-2.h5" for number in (1, 2)]

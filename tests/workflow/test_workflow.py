@@ -13,10 +13,10 @@ import pytest
 import torch
 from PIL import Image
 
+from featurepaths.data.builtin import load_digits
 from featurepaths.networks.checkpoint import load_checkpoint
-from featurepaths.networks.tap import forward_intermediates
-from featurepaths.sources import load_digits
-from featurepaths.storage import read_origin
+from featurepaths.networks.hooks import forward_intermediates
+from featurepaths.store.provenance import read_origin
 from tests.conftest import TINY, Workflow, edit_hdf5, jobs
 
 TABLES = ["architecture", "accuracy", "attacks", "combinations", "detection", "recognition", "summary", "collapse"]
@@ -301,8 +301,8 @@ def test_the_same_seed_gives_the_same_tables_whatever_the_cores_and_whether_dump
 
 def test_where_a_data_set_lies_reruns_nothing(tmp_path):
     """Neither `root` nor `download` is among the params or settings of any job."""
-    from featurepaths.config import read_experiment
-    from featurepaths.plan import Plan
+    from featurepaths.experiment.config.messages import read_experiment
+    from featurepaths.experiment.plan import Plan
 
     digests = []
     for data in ({"root": "here"}, {"root": "there", "download": True}):

@@ -13,15 +13,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from featurepaths.adaptive.classes import possible_losses
 from featurepaths.adaptive.corruptions import corruptions
 from featurepaths.adaptive.run import Block, Budget, Standing, Target, cascade
-from featurepaths.adaptive.worst_case import check_vanished, count_vanished
-from featurepaths.attacks.library import library
-from featurepaths.attacks.square import fitting
-from featurepaths.attacks.zoo import own_random_numbers
-from featurepaths.batches import blocks, fill, to_tensor
-from featurepaths.defense import FeaturePathDefense
+from featurepaths.attacks.class_limits import possible_losses
+from featurepaths.attacks.torchattacks.library import library
+from featurepaths.attacks.torchattacks.runner import own_random_numbers
+from featurepaths.attacks.torchattacks.square import fitting
+from featurepaths.defense.module import FeaturePathDefense
+from featurepaths.runtime.blocks import blocks, fill, to_tensor
+from featurepaths.statistics.worst_case import check_vanished, count_vanished
 
 LEVELLED_OFF = 0.02
 """Share of images that the last growth of the budget may still find."""
@@ -130,7 +130,7 @@ def summarise(
     standing
         Whether the defence is right on each of these images in the adaptive worst case, [N].
     attacks
-        What every attack did: see `featurepaths.adaptive.worst_case.summarise_attacks`.
+        What every attack did: see `featurepaths.statistics.worst_case.summarise_attacks`.
     multiples
         Of `eps`, as they were written.
     source

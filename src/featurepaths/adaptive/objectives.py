@@ -16,11 +16,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from featurepaths.attacks.objectives import are_wrong, dlr
-from featurepaths.defense import FeaturePathDefense
+from featurepaths.attacks.losses import dlr
+from featurepaths.attacks.objective import are_wrong
+from featurepaths.defense.decision import soft_logits, soft_margin, soft_vote
+from featurepaths.defense.module import FeaturePathDefense
 from featurepaths.errors import FeaturePathsError
-from featurepaths.paths.observed import Observed
-from featurepaths.soft_decision import soft_logits, soft_margin, soft_vote
+from featurepaths.paths.outputs import Observed
 
 MARGIN = 0.1
 """How far beyond its threshold a condition counts as surely met."""

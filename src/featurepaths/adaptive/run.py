@@ -7,15 +7,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from featurepaths.adaptive.classes import possible_losses
 from featurepaths.adaptive.objectives import GOALS, Attacker, DetectorAttacker, misclassify
 from featurepaths.attacks.apgd import Search, apgd
+from featurepaths.attacks.class_limits import possible_losses
 from featurepaths.attacks.norms import random_start
-from featurepaths.attacks.objectives import Objective
-from featurepaths.batches import blocks, fill, to_tensor
-from featurepaths.defense import Decision, FeaturePathDefense
+from featurepaths.attacks.objective import Objective
+from featurepaths.defense.module import Decision, FeaturePathDefense
 from featurepaths.errors import FeaturePathsError, counted
-from featurepaths.paths.observed import Observed
+from featurepaths.paths.outputs import Observed
+from featurepaths.runtime.blocks import blocks, fill, to_tensor
 
 SEEDS_APART = 2**32
 """Restarts draw their random starts from seeds so far apart: a training's seed is smaller."""
@@ -300,7 +300,7 @@ def _searches(
 ) -> Iterator[tuple[str, str, str, int, int]]:
     """Yield name, goal, loss, rank of the class that is aimed at (0: any) and number of the restart of every search.
 
-    What the number of classes does not allow is left out: see `featurepaths.adaptive.classes`.
+    What the number of classes does not allow is left out: see `featurepaths.attacks.class_limits`.
     """
     pairs, targeted = (
         [(goal, loss) for goal in ("misclassify", *goals) for loss in possible_losses(losses, classes, targeted=aims)]

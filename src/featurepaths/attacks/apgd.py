@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from featurepaths.attacks.norms import project, steepest
-from featurepaths.attacks.objectives import Objective
+from featurepaths.attacks.objective import Objective
 
 KEEPS = ("first-success", "last-success", "max-loss")
 """Which of a search's iterates becomes the adversarial example; an image never fooled keeps its greatest loss."""
@@ -86,7 +86,7 @@ def apgd(
     Parameters
     ----------
     objective
-        The loss to maximise and the test of success: see `featurepaths.attacks.objectives`.
+        The loss to maximise and the test of success: see `featurepaths.attacks.objective`.
     images, labels
         Clean images [N, C, H, W] in [0, 1] and their labels [N].
     start

@@ -9,11 +9,11 @@ import torch
 from torch import nn
 
 from featurepaths.errors import FeaturePathsError
-from featurepaths.networks.given import Given
+from featurepaths.networks.external.model import Given
+from featurepaths.networks.hooks import layer_shapes
 from featurepaths.networks.resnet import ResNet
-from featurepaths.networks.tap import layer_shapes
-from featurepaths.storage import Origin
-from featurepaths.tensors import read_tensors, write_tensors
+from featurepaths.store.origin import Origin
+from featurepaths.store.tensors import read_tensors, write_tensors
 
 
 def build_network(build: Mapping[str, Any]) -> nn.Module:

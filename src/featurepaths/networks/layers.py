@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from featurepaths.errors import FeaturePathsError
-from featurepaths.networks.tap import as_tensor
+from featurepaths.networks.hooks import as_tensor
 
 CONTAINERS = (nn.Sequential, nn.ModuleList)
 """What blocks are held in. A subclass does something of its own: it is a block."""

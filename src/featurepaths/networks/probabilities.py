@@ -4,7 +4,7 @@ import warnings
 
 from torch import Tensor
 
-from featurepaths.networks.doubts import DOUBTS
+from featurepaths.networks.warnings import DOUBTS
 
 TOLERANCE = 1e-3
 """How far rounding may move the sum of probabilities from 1."""

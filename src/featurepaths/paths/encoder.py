@@ -8,8 +8,8 @@ from torch import Tensor, nn
 
 from featurepaths.errors import FeaturePathsError
 from featurepaths.networks.fingerprint import Fingerprint
+from featurepaths.networks.hooks import forward_intermediates
 from featurepaths.networks.precision import InPrecision
-from featurepaths.networks.tap import forward_intermediates
 from featurepaths.paths.features import POOLINGS
 
 

@@ -7,10 +7,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from featurepaths.batches import blocks, fill, finite_rows, halving, to_tensor
-from featurepaths.data import Split
+from featurepaths.data.splits import Split
 from featurepaths.errors import FeaturePathsError, counted
-from featurepaths.networks.tap import forward_seeing
+from featurepaths.networks.hooks import forward_seeing
+from featurepaths.runtime.blocks import blocks, fill, finite_rows, to_tensor
+from featurepaths.runtime.oom import halving
 
 POOLINGS = {
     "flatten": lambda output: output.flatten(1),
@@ -43,7 +44,7 @@ def extract_blocks(
 
     Yields
     ------
-    The rows of a block, or of a part of one (see `featurepaths.batches.halving`), its logits [n, classes] in float32,
+    The rows of a block, or of a part of one (see `featurepaths.runtime.oom.halving`), its logits [n, classes] in float32,
     and by pooling its features, one [n, d] in float16 a layer.
 
     Raises

@@ -8,8 +8,8 @@ from typing import ClassVar, Protocol
 import numpy as np
 
 from featurepaths.paths.stream import FeatureStream, Key
-from featurepaths.progress import progress
-from featurepaths.saved import SECONDS_BETWEEN_SAVES, load_arrays, save_arrays
+from featurepaths.runtime.progress import progress
+from featurepaths.store.resume import SECONDS_BETWEEN_SAVES, load_arrays, save_arrays
 
 SHARE_OF_SAVES = 1 / 20
 """No more of a pass's time than that is spent on saving before its end: what is gathered may be gigabytes."""

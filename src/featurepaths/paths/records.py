@@ -9,7 +9,7 @@ import h5py
 import numpy as np
 
 from featurepaths.errors import FeaturePathsError
-from featurepaths.storage import open_hdf5
+from featurepaths.store.hdf5 import open_hdf5
 
 CHUNK = 1024
 """Images whose similarities are in memory at a time."""

@@ -8,10 +8,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from featurepaths.batches import blocks, cut, halving, is_out_of_memory, size_of
-from featurepaths.data import Split
+from featurepaths.data.splits import Split
 from featurepaths.errors import FeaturePathsError
 from featurepaths.paths.features import POOLINGS, check_finite, run_blocks
+from featurepaths.runtime.blocks import blocks, cut, size_of
+from featurepaths.runtime.oom import halving, is_out_of_memory
 
 MOST_VALUES = 2**28
 """Values that one row a class may have in the layers that one pass reads: 2 GiB in float64."""

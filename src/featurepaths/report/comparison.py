@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from featurepaths.detection.metrics import wilson
-from featurepaths.recognition.paired import mcnemar
 from featurepaths.report.tables import GROUP_COUNTS, Run, bounded, detection_columns, joined, rate
+from featurepaths.statistics.metrics import wilson
+from featurepaths.statistics.paired import mcnemar
 
 Found = Iterable[tuple[Run, str, Mapping[str, Any]]]
 """Of every run and pooling, the content of one of its artefacts."""

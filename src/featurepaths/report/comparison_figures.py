@@ -10,8 +10,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter, NullLocator
 
-from featurepaths.detection.metrics import wilson
 from featurepaths.report.figures import ATTACKED, CLEAN, MARKERS, THRESHOLD_STYLES, plt
+from featurepaths.statistics.metrics import wilson
 
 COLOURS = [CLEAN, *ATTACKED, "#882255"]
 DEFENDED_LINE, UNDEFENDED_LINE = "-", "--"

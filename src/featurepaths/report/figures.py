@@ -12,7 +12,7 @@ mpl.use("Agg")
 import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 
-from featurepaths.storage import atomic
+from featurepaths.store.atomic import atomic
 
 # Okabe and Ito's colours, which the colour-blind can tell apart
 CLEAN = "#0072B2"

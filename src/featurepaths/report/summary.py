@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from featurepaths.detection.metrics import CONFIDENCE
+from featurepaths.statistics.metrics import CONFIDENCE
 
 RECOGNITION = ["clean_accuracy", "adversarial_accuracy", "flagged_accuracy"]
 RANKING = ["auroc", "tpr_at_fpr_1", "tpr_at_fpr_5"]

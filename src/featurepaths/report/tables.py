@@ -9,9 +9,9 @@ from typing import Any
 
 import pandas as pd
 
-from featurepaths.detection.metrics import wilson
 from featurepaths.report import paper
 from featurepaths.report.page import page
+from featurepaths.statistics.metrics import wilson
 
 RECOGNITION_KEYS = ["model", "training", "method", "pooling", "layers", "tie", "attack", "keep", "threat", "protocol",
                     "threshold_method", "seed"]  # fmt: skip

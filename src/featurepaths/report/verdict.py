@@ -9,12 +9,12 @@ from enum import Enum
 from html import escape
 from typing import Any
 
-from featurepaths.adaptive.worst_case import check_vanished, count_vanished
-from featurepaths.detection.metrics import wilson
-from featurepaths.networks.doubts import DOUBTS
+from featurepaths.networks.warnings import DOUBTS
 from featurepaths.report.comparison import Found, counted_noun, run_name
 from featurepaths.report.page import page
 from featurepaths.report.tables import Run
+from featurepaths.statistics.metrics import wilson
+from featurepaths.statistics.worst_case import check_vanished, count_vanished
 
 TITLE = "What is left when the attacker knows the defence"
 NOTHING = 0.05

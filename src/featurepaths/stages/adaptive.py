@@ -7,33 +7,34 @@ from contextlib import closing
 from functools import partial
 from pathlib import Path
 
-from featurepaths.adaptive.classes import left_out, possible_losses
+from featurepaths.attacks.class_limits import left_out, possible_losses
 from featurepaths.attacks.undefined import tell_undefined
 from featurepaths.errors import FeaturePathsError
-from featurepaths.stages import command, frozen
-from featurepaths.storage import RowWriter, create_hdf5, read_origin
+from featurepaths.stages import cli, frozen_defense
+from featurepaths.store.hdf5 import RowWriter, create_hdf5
+from featurepaths.store.provenance import read_origin
 
 
 def main(arguments):
     from featurepaths.adaptive.run import adaptive_blocks
-    from featurepaths.attacks.resume import resuming
-    from featurepaths.batches import blocks, extent
-    from featurepaths.devices import device_name, use_device
-    from featurepaths.progress import progress
+    from featurepaths.runtime.blocks import blocks, extent
+    from featurepaths.runtime.devices import device_name, use_device
+    from featurepaths.runtime.progress import progress
+    from featurepaths.store.resume import resuming
 
     settings = arguments.settings
-    called = command.whole(arguments.adaptive, arguments.shard).stem
+    called = cli.whole(arguments.adaptive, arguments.shard).stem
     pooling = read_origin(arguments.centroids).pooling
     if called != pooling:
         raise FeaturePathsError(f"{arguments.adaptive} is to be called {pooling}.h5, for its pooling.")
-    name = command.name_of(f"adaptive/{pooling}", arguments.shard)
-    origin = command.origin_of("adaptive", arguments, name, frozen.inputs_of(arguments))
+    name = cli.name_of(f"adaptive/{pooling}", arguments.shard)
+    origin = cli.origin_of("adaptive", arguments, name, frozen_defense.inputs_of(arguments))
     device = use_device(arguments.device, settings["torch_threads"])
-    target, description, precision = frozen.load_target(arguments, device)
-    saved = command.saved_beside(arguments.adaptive, origin, device_name(device), precision)
+    target, description, precision = frozen_defense.load_target(arguments, device)
+    saved = cli.saved_beside(arguments.adaptive, origin, device_name(device), precision)
     attack_name = read_origin(arguments.attack).name.rpartition(".")[2]
     with (
-        frozen.open_images(arguments.data, arguments.attack, settings["images"]) as (images, examples),
+        frozen_defense.open_images(arguments.data, arguments.attack, settings["images"]) as (images, examples),
         create_hdf5(arguments.adaptive, origin) as file,
     ):
         classes = len(images.class_names)
@@ -56,7 +57,7 @@ def main(arguments):
             targets=settings["targets"],
             restarts=settings["restarts"],
             only_survivors=settings["only_survivors"],
-            budget=frozen.budget_of(settings, description, device),
+            budget=frozen_defense.budget_of(settings, description, device),
             device=device,
         )
         mine = blocks(len(images), arguments.shard or (1, 1))
@@ -68,20 +69,20 @@ def main(arguments):
                 write(rows, records)
         if mine:  # else there are more shards than blocks
             tell_undefined(file["index"][:], file["undefined"][:])
-    command.forget_saved(arguments.adaptive)
+    cli.forget_saved(arguments.adaptive)
     if arguments.shard is None:
-        command.remove_shards(arguments.adaptive)
+        cli.remove_shards(arguments.adaptive)
 
 
 def parser():
     settings = "as in the configuration's adaptive, with the ball of its attack; and tie, seed, torch_threads"
-    made = command.parser(__doc__, settings)
-    command.add_device(made)
-    command.add_shard(made)
-    frozen.add_arguments(made)
+    made = cli.parser(__doc__, settings)
+    cli.add_device(made)
+    cli.add_shard(made)
+    frozen_defense.add_arguments(made)
     made.add_argument("--adaptive", type=Path, required=True, help="the artefact to write, <pooling>.h5")
     return made
 
 
 if __name__ == "__main__":
-    command.run(main, parser())
+    cli.run(main, parser())

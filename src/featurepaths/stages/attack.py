@@ -10,31 +10,31 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from featurepaths.attacks.files import open_adversarial
+from featurepaths.attacks.precomputed.files import open_adversarial
 from featurepaths.attacks.undefined import tell_undefined
-from featurepaths.contents import digest_of_file
-from featurepaths.data import open_split
+from featurepaths.data.splits import open_split
 from featurepaths.errors import FeaturePathsError
-from featurepaths.stages import command
-from featurepaths.storage import RowWriter, create_hdf5
+from featurepaths.stages import cli
+from featurepaths.store.fingerprints import digest_of_file
+from featurepaths.store.hdf5 import RowWriter, create_hdf5
 
 
 def main(arguments):
-    from featurepaths.attacks.resume import resuming
-    from featurepaths.batches import blocks, extent
-    from featurepaths.devices import device_name, use_device
     from featurepaths.networks.checkpoint import load_checkpoint
-    from featurepaths.progress import progress
+    from featurepaths.runtime.blocks import blocks, extent
+    from featurepaths.runtime.devices import device_name, use_device
+    from featurepaths.runtime.progress import progress
+    from featurepaths.store.resume import resuming
 
     settings = arguments.settings
-    called = command.whole(arguments.adversarial, arguments.shard).stem
-    name = command.name_of(f"attacks/{called}", arguments.shard)
+    called = cli.whole(arguments.adversarial, arguments.shard).stem
+    name = cli.name_of(f"attacks/{called}", arguments.shard)
     if not called.startswith(f"{arguments.split}."):
         raise FeaturePathsError(
             f"{arguments.adversarial} is to be called {arguments.split}.<attack>.h5, for its split."
         )
     inputs = [arguments.checkpoint, arguments.data]
-    origin = command.origin_of("attack", arguments, name, inputs)
+    origin = cli.origin_of("attack", arguments, name, inputs)
     device = use_device(arguments.device, settings["torch_threads"])
     network, description = load_checkpoint(arguments.checkpoint, device)
     from_file = settings["method"] == "files"
@@ -44,7 +44,7 @@ def main(arguments):
     elif not from_file:
         search = zoo(settings, network, device)
     # Not an output of the rule, so that Snakemake leaves it when the job is killed. It belongs to this arithmetic only.
-    saved = command.saved_beside(arguments.adversarial, origin, device_name(device), precision)
+    saved = cli.saved_beside(arguments.adversarial, origin, device_name(device), precision)
     with ExitStack() as stack:
         limit = None if from_file else settings["images"]
         data = stack.enter_context(open_split(arguments.data, arguments.split, limit))
@@ -60,18 +60,18 @@ def main(arguments):
             for rows, records in progress(attacked, "attack", len(mine), "blocks of 64"):
                 write(rows, records)
         tell(file)
-    command.forget_saved(arguments.adversarial)
+    cli.forget_saved(arguments.adversarial)
     if arguments.shard is None:
-        command.remove_shards(arguments.adversarial)
+        cli.remove_shards(arguments.adversarial)
 
 
 def autopgd(settings, network, description, device):
     """Return AutoPGD as a function of images, labels, indices and blocks, and the precision it searches in."""
     import torch
 
-    from featurepaths.attacks.objectives import misclassify
+    from featurepaths.attacks.objective import misclassify
     from featurepaths.attacks.radius import check_radius
-    from featurepaths.attacks.run import attack_blocks
+    from featurepaths.attacks.runner import attack_blocks
     from featurepaths.networks.copies import copy_of
     from featurepaths.networks.precision import InPrecision, resolve_precision
 
@@ -102,7 +102,7 @@ def autopgd(settings, network, description, device):
 
 def zoo(settings, network, device):
     """Return an attack of torchattacks as a function of images, labels, indices and blocks."""
-    from featurepaths.attacks.zoo import zoo_blocks
+    from featurepaths.attacks.torchattacks.runner import zoo_blocks
 
     return partial(
         zoo_blocks,
@@ -115,7 +115,7 @@ def zoo(settings, network, device):
 
 def made_elsewhere(settings, arguments, network, data, device, stack):
     """Return the images that those of a file were made from, and their judgement as `zoo` returns an attack."""
-    from featurepaths.attacks.made_elsewhere import made_blocks
+    from featurepaths.attacks.precomputed.runner import made_blocks
 
     if arguments.file is None:
         raise FeaturePathsError("method: files needs --file.")
@@ -142,12 +142,12 @@ def tell(file):
 
 
 def parser():
-    made = command.parser(
+    made = cli.parser(
         __doc__,
         "as in the configuration's attacks; and seed, torch_threads; of files norm, eps, contents, torch_threads",
     )
-    command.add_device(made)
-    command.add_shard(made)
+    cli.add_device(made)
+    cli.add_shard(made)
     made.add_argument("--data", type=Path, required=True, help="data.h5")
     made.add_argument("--split", choices=["train", "calibration", "test"], required=True, help="which images to attack")
     made.add_argument("--checkpoint", type=Path, required=True, help="the network's checkpoint")
@@ -157,4 +157,4 @@ def parser():
 
 
 if __name__ == "__main__":
-    command.run(main, parser())
+    cli.run(main, parser())

@@ -4,14 +4,15 @@ from pathlib import Path
 
 import numpy as np
 
-from featurepaths.paths.similarity import centroids
-from featurepaths.stages import command
-from featurepaths.storage import create_hdf5, layers_in, open_hdf5, read_origin
+from featurepaths.paths.equations import centroids
+from featurepaths.stages import cli
+from featurepaths.store.hdf5 import create_hdf5, layers_in, open_hdf5
+from featurepaths.store.provenance import read_origin
 
 
 def main(arguments):
     pooling = read_origin(arguments.features).pooling
-    origin = command.origin_of("centroids", arguments, f"centroids/{pooling}", [arguments.features])
+    origin = cli.origin_of("centroids", arguments, f"centroids/{pooling}", [arguments.features])
     with open_hdf5(arguments.features) as features, create_hdf5(arguments.centroids, origin) as file:
         labels = features["labels"][:]
         classes = features["logits"].shape[1]
@@ -21,11 +22,11 @@ def main(arguments):
 
 
 def parser():
-    made = command.parser(__doc__)
+    made = cli.parser(__doc__)
     made.add_argument("--features", type=Path, required=True, help="features of the training images")
     made.add_argument("--centroids", type=Path, required=True, help="the artefact to write")
     return made
 
 
 if __name__ == "__main__":
-    command.run(main, parser())
+    cli.run(main, parser())

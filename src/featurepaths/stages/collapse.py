@@ -3,14 +3,16 @@
 from dataclasses import asdict
 from pathlib import Path
 
-from featurepaths.collapse import measure_collapse
-from featurepaths.stages import command
-from featurepaths.storage import layers_in, open_hdf5, read_origin, write_json
+from featurepaths.paths.collapse import measure_collapse
+from featurepaths.stages import cli
+from featurepaths.store.hdf5 import layers_in, open_hdf5
+from featurepaths.store.jsonfile import write_json
+from featurepaths.store.provenance import read_origin
 
 
 def main(arguments):
     pooling = read_origin(arguments.features).pooling
-    origin = command.origin_of("collapse", arguments, f"collapse/{pooling}", [arguments.features])
+    origin = cli.origin_of("collapse", arguments, f"collapse/{pooling}", [arguments.features])
     with open_hdf5(arguments.features) as features:
         labels = features["labels"][:]
         classes = features["logits"].shape[1]
@@ -22,11 +24,11 @@ def main(arguments):
 
 
 def parser():
-    made = command.parser(__doc__)
+    made = cli.parser(__doc__)
     made.add_argument("--features", type=Path, required=True, help="features of the training images")
     made.add_argument("--collapse", type=Path, required=True, help="the artefact to write")
     return made
 
 
 if __name__ == "__main__":
-    command.run(main, parser())
+    cli.run(main, parser())

@@ -7,9 +7,11 @@ from featurepaths.report import comparison as make
 from featurepaths.report.summary import adaptive_summary_table
 from featurepaths.report.tables import to_html, to_markdown
 from featurepaths.report.verdict import verdict, verdict_page
-from featurepaths.stages import command
+from featurepaths.stages import cli
 from featurepaths.stages.tables import read_run
-from featurepaths.storage import atomic, open_hdf5, read_json
+from featurepaths.store.atomic import atomic
+from featurepaths.store.hdf5 import open_hdf5
+from featurepaths.store.jsonfile import read_json
 
 VERDICT = "verdict"
 
@@ -22,7 +24,7 @@ def main(arguments):
         *arguments.records,
         *arguments.controls,
     ]
-    origin = command.origin_of_record("comparison", arguments, inputs)
+    origin = cli.origin_of_record("comparison", arguments, inputs)
     runs = {path.parent.name: read_run(path) for path in arguments.checkpoints}
     rivals = [(runs[path.parts[-4]], path.parent.name, read_json(path)) for path in arguments.rivals]
     adaptive, controls = (
@@ -57,11 +59,11 @@ def main(arguments):
     for name, text in texts.items():
         with atomic(folder / name) as temporary:
             temporary.write_text(text, encoding="utf-8")
-    command.write_record(arguments.record, origin, texts)
+    cli.write_record(arguments.record, origin, texts)
 
 
 def parser():
-    made = command.parser(__doc__, "groups: by attack, the first one that differs from it in its seed only")
+    made = cli.parser(__doc__, "groups: by attack, the first one that differs from it in its seed only")
     some, any_number = {"type": Path, "nargs": "+", "required": True}, {"type": Path, "nargs": "*", "default": []}
     made.add_argument("--checkpoints", **some, help="the checkpoint of every run")
     made.add_argument("--rivals", **some, help="the metrics of all detectors, of every run and pooling")
@@ -75,4 +77,4 @@ def parser():
 
 
 if __name__ == "__main__":
-    command.run(main, parser())
+    cli.run(main, parser())

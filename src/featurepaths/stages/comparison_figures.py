@@ -2,9 +2,10 @@
 
 from pathlib import Path
 
-from featurepaths.detection.metrics import ranking_metrics, roc_curve
-from featurepaths.stages import command
-from featurepaths.storage import open_hdf5, read_json
+from featurepaths.stages import cli
+from featurepaths.statistics.metrics import ranking_metrics, roc_curve
+from featurepaths.store.hdf5 import open_hdf5
+from featurepaths.store.jsonfile import read_json
 
 
 def main(arguments):
@@ -12,7 +13,7 @@ def main(arguments):
     from featurepaths.report.figures import KINDS, save
 
     inputs = [*arguments.rivals, *arguments.scores, *arguments.adaptive, *arguments.records, *arguments.controls]
-    origin = command.origin_of_record("comparison_figures", arguments, inputs)
+    origin = cli.origin_of_record("comparison_figures", arguments, inputs)
     figures = {}
     records = {(run_of(path), path.stem): path for path in arguments.records}
     for metrics, scores in zip(arguments.rivals, arguments.scores, strict=True):
@@ -34,7 +35,7 @@ def main(arguments):
         figures[f"curves.{pooling}"] = title, make.accuracy_curves(found)
     for name, (title, figure) in figures.items():
         save(figure, title, arguments.record.with_name(name))
-    command.write_record(arguments.record, origin, (f"{name}.{kind}" for name in figures for kind in KINDS))
+    cli.write_record(arguments.record, origin, (f"{name}.{kind}" for name in figures for kind in KINDS))
 
 
 def run_of(path):
@@ -61,7 +62,7 @@ def curve(clean, adversarial):
 
 
 def parser():
-    made = command.parser(__doc__, "calibrated_on: the oblivious attack to show, <attack>.<keep>")
+    made = cli.parser(__doc__, "calibrated_on: the oblivious attack to show, <attack>.<keep>")
     some, any_number = {"type": Path, "nargs": "+", "required": True}, {"type": Path, "nargs": "*", "default": []}
     made.add_argument("--rivals", **some, help="the metrics of all detectors, of every run and pooling")
     made.add_argument("--scores", **some, help="their scores, in the same order")
@@ -75,4 +76,4 @@ def parser():
 
 
 if __name__ == "__main__":
-    command.run(main, parser())
+    cli.run(main, parser())

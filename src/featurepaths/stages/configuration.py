@@ -7,10 +7,11 @@ import subprocess
 from html import escape
 from pathlib import Path
 
-from featurepaths.digests import DISTRIBUTIONS, library_version
 from featurepaths.report.page import page
-from featurepaths.stages import command
-from featurepaths.storage import atomic, write_json
+from featurepaths.stages import cli
+from featurepaths.store.atomic import atomic
+from featurepaths.store.code_digest import DISTRIBUTIONS, library_version
+from featurepaths.store.jsonfile import write_json
 
 
 def main(arguments):
@@ -26,7 +27,7 @@ def main(arguments):
     text = json.dumps(content, indent=2)
     with atomic(arguments.page) as temporary:
         temporary.write_text(page("Configuration and versions", f"<pre>{escape(text)}</pre>"), encoding="utf-8")
-    write_json(arguments.config, content, command.origin_of("configuration", arguments, "config", []))
+    write_json(arguments.config, content, cli.origin_of("configuration", arguments, "config", []))
 
 
 def revision():
@@ -56,11 +57,11 @@ def _said(words):
 
 
 def parser():
-    made = command.parser(__doc__, "configuration, all of it; results, a digest of everything that is made of it")
+    made = cli.parser(__doc__, "configuration, all of it; results, a digest of everything that is made of it")
     made.add_argument("--config", type=Path, required=True, help="the JSON file to write")
     made.add_argument("--page", type=Path, required=True, help="the same as an HTML page, to write")
     return made
 
 
 if __name__ == "__main__":
-    command.run(main, parser())
+    cli.run(main, parser())

@@ -6,37 +6,41 @@ from pathlib import Path
 
 import numpy as np
 
-from featurepaths.adaptive.worst_case import summarise_attacks
 from featurepaths.attacks.undefined import tell_undefined
-from featurepaths.stages import command, frozen
-from featurepaths.storage import open_hdf5, read_origin, write_json
+from featurepaths.stages import cli, frozen_defense
+from featurepaths.statistics.worst_case import summarise_attacks
+from featurepaths.store.hdf5 import open_hdf5
+from featurepaths.store.jsonfile import write_json
+from featurepaths.store.provenance import read_origin
 
 
 def main(arguments):
     from featurepaths.adaptive.controls import control_blocks, summarise
-    from featurepaths.attacks.resume import resuming
-    from featurepaths.batches import blocks
-    from featurepaths.devices import device_name, use_device
-    from featurepaths.progress import progress
+    from featurepaths.runtime.blocks import blocks
+    from featurepaths.runtime.devices import device_name, use_device
+    from featurepaths.runtime.progress import progress
+    from featurepaths.store.resume import resuming
 
     settings = arguments.settings
     pooling = read_origin(arguments.centroids).pooling
-    inputs = [*frozen.inputs_of(arguments), arguments.adaptive]
+    inputs = [*frozen_defense.inputs_of(arguments), arguments.adaptive]
     # the examples of another network have another checkpoint among their ancestors: they belong to no other input
     others = [] if arguments.transfer is None else [arguments.transfer]
-    origin = command.origin_of("controls", arguments, f"controls/{pooling}", inputs, others)
+    origin = cli.origin_of("controls", arguments, f"controls/{pooling}", inputs, others)
     device = use_device(arguments.device, settings["torch_threads"])
-    target, description, precision = frozen.load_target(arguments, device)
-    budget = frozen.budget_of(settings, description, device)
-    multiples = command.fractions(settings["multiples"])
+    target, description, precision = frozen_defense.load_target(arguments, device)
+    budget = frozen_defense.budget_of(settings, description, device)
+    multiples = cli.fractions(settings["multiples"])
     budgets = [(iterations, 0) for iterations in settings["growing_iterations"]]
     budgets += [(settings["growing_iterations"][-1], restart) for restart in range(1, settings["restarts"] + 1)]
-    saved = command.saved_beside(arguments.controls, origin, device_name(device), precision)
+    saved = cli.saved_beside(arguments.controls, origin, device_name(device), precision)
     with ExitStack() as stack:
-        images, _ = stack.enter_context(frozen.open_images(arguments.data, arguments.adaptive, settings["images"]))
+        images, _ = stack.enter_context(
+            frozen_defense.open_images(arguments.data, arguments.adaptive, settings["images"])
+        )
         transferred = None
         if arguments.transfer is not None:
-            transferred = stack.enter_context(frozen.open_worst(arguments.transfer, images.indices))
+            transferred = stack.enter_context(frozen_defense.open_worst(arguments.transfer, images.indices))
         attack = partial(
             control_blocks,
             target,
@@ -72,16 +76,16 @@ def main(arguments):
         source=None if arguments.transfer is None else arguments.transfer.parts[-3],
     )
     write_json(arguments.controls, content, origin)
-    command.forget_saved(arguments.controls)
+    cli.forget_saved(arguments.controls)
 
 
 def parser():
     text = (
         "as in the configuration's adaptive and its controls, with the ball of the attack; and tie, seed, torch_threads"
     )
-    made = command.parser(__doc__, text)
-    command.add_device(made)
-    frozen.add_arguments(made)
+    made = cli.parser(__doc__, text)
+    cli.add_device(made)
+    frozen_defense.add_arguments(made)
     made.add_argument("--adaptive", type=Path, required=True, help="all attacks on the same defence")
     made.add_argument("--transfer", type=Path, nargs="?", help="all attacks on another network's defence")
     made.add_argument("--controls", type=Path, required=True, help="the JSON artefact to write, <pooling>.json")
@@ -89,4 +93,4 @@ def parser():
 
 
 if __name__ == "__main__":
-    command.run(main, parser())
+    cli.run(main, parser())

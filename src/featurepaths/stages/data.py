@@ -4,14 +4,15 @@ from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 
-from featurepaths.arrays import contents_of_arrays, open_parts
-from featurepaths.data import write_splits
-from featurepaths.datasets import load_made, load_torchvision
+from featurepaths.data.array_files import contents_of_arrays, open_parts
+from featurepaths.data.builtin import PROVENANCE, load_cifar, load_digits
+from featurepaths.data.factory import load_made
+from featurepaths.data.folder import contents_of, load_folder
+from featurepaths.data.splits import write_splits
+from featurepaths.data.torchvision import load_torchvision
 from featurepaths.errors import FeaturePathsError
-from featurepaths.factories import factory_digest
-from featurepaths.image_folder import contents_of, load_folder
-from featurepaths.sources import PROVENANCE, load_cifar, load_digits
-from featurepaths.stages import command
+from featurepaths.runtime.entry_points import factory_digest
+from featurepaths.stages import cli
 
 READ_FROM = {"arrays": ("train", "test"), "cifar10": ("root",), "cifar100": ("root",), "folder": ("root",)}
 """The options that say where a data set lies."""
@@ -23,7 +24,7 @@ def main(arguments):
     for option in READ_FROM.get(source, ()):
         if getattr(arguments, option) is None:
             raise FeaturePathsError(f"source: {source} needs --{option}.")
-    origin = command.origin_of("data", arguments, "data", [])
+    origin = cli.origin_of("data", arguments, "data", [])
     cut = settings.number("calibration"), settings["seed"]
     with ExitStack() as stack:
         parts, class_names, provenance = load(settings, arguments, stack)
@@ -67,7 +68,7 @@ def unchanged(settings, digest, what):
 
 
 def parser():
-    made = command.parser(
+    made = cli.parser(
         __doc__,
         "source, calibration, seed; contents, a digest of the images or of the code that makes them; and what the "
         "configuration's data hold but for where they lie",
@@ -83,4 +84,4 @@ def parser():
 
 
 if __name__ == "__main__":
-    command.run(main, parser())
+    cli.run(main, parser())

@@ -2,19 +2,21 @@
 
 from pathlib import Path
 
-from featurepaths.detection.detector import read_detector
-from featurepaths.detection.metrics import measure, roc_curve
-from featurepaths.paths.groups import groups_of
+from featurepaths.detectors.feature_paths import read_detector
 from featurepaths.paths.records import open_pair
-from featurepaths.stages import command
-from featurepaths.storage import create_hdf5, read_origin, write_json
+from featurepaths.stages import cli
+from featurepaths.statistics.groups import groups_of
+from featurepaths.statistics.metrics import measure, roc_curve
+from featurepaths.store.hdf5 import create_hdf5
+from featurepaths.store.jsonfile import write_json
+from featurepaths.store.provenance import read_origin
 
 
 def main(arguments):
     pooling = read_origin(arguments.clean).pooling
     name = f"detection/{pooling}/{arguments.metrics.stem}"
     inputs = [*arguments.thresholds, arguments.clean, arguments.adversarial]
-    origin = command.origin_of("detection", arguments, name, inputs)
+    origin = cli.origin_of("detection", arguments, name, inputs)
     protocols = {}
     with open_pair(arguments.clean, arguments.adversarial) as pair, create_hdf5(arguments.records, origin) as file:
         clean, adversarial = pair
@@ -38,7 +40,7 @@ def main(arguments):
 
 
 def parser():
-    made = command.parser(__doc__)
+    made = cli.parser(__doc__)
     text = "the detector's layers, weights and thresholds, one file a protocol"
     made.add_argument("--thresholds", type=Path, nargs="+", required=True, help=text)
     made.add_argument("--clean", type=Path, required=True, help="feature paths of the clean test images")
@@ -49,4 +51,4 @@ def parser():
 
 
 if __name__ == "__main__":
-    command.run(main, parser())
+    cli.run(main, parser())

@@ -10,24 +10,28 @@ from pathlib import Path
 
 import numpy as np
 
-from featurepaths.detection.thresholds import at_false_positive_rate, otsu, rate_name
+from featurepaths.detectors.thresholds import at_false_positive_rate, otsu, rate_name
 from featurepaths.errors import FeaturePathsError
-from featurepaths.stages import command
-from featurepaths.stages.shown import open_shown, prepare
-from featurepaths.storage import create_hdf5, read_description, read_json, read_origin
+from featurepaths.stages import cli
+from featurepaths.stages.feature_sources import open_shown, prepare
+from featurepaths.store.hdf5 import create_hdf5
+from featurepaths.store.jsonfile import read_json
+from featurepaths.store.provenance import read_origin
+from featurepaths.store.safetensors import read_description
 
 
 def main(arguments):
     import torch
 
-    from featurepaths.detection.rivals import cross_fitted_scores, learn, save
-    from featurepaths.paths.observed import read_centroids
+    from featurepaths.detectors.base import learn
+    from featurepaths.detectors.registry import cross_fitted_scores, save
+    from featurepaths.paths.outputs import read_centroids
 
     settings = arguments.settings
     pooling = read_origin(arguments.centroids).pooling
     inputs = [arguments.checkpoint, arguments.centroids, arguments.threshold, arguments.train, arguments.calibration]
     inputs.append(arguments.adversarial)
-    origin = command.origin_of("detectors", arguments, f"detectors/{pooling}", inputs)
+    origin = cli.origin_of("detectors", arguments, f"detectors/{pooling}", inputs)
     channels = [layer["shape"][0] for layer in read_description(arguments.checkpoint)["layers"]]
     rates = [Fraction(rate) for rate in settings["false_positive_rates"]]
     device, network = prepare(arguments, arguments.train, pooling)
@@ -71,7 +75,9 @@ def main(arguments):
 
 def made(rivals, calibrated, layers):
     """Yield the paper's detector and its rivals by name; those that read layers once more for those before collapse."""
-    from featurepaths.detection.rivals import RIVALS, LayerRival, SMax
+    from featurepaths.detectors.base import LayerRival
+    from featurepaths.detectors.registry import RIVALS
+    from featurepaths.detectors.s_max import SMax
 
     yield "feature-paths", SMax(calibrated["layers"], calibrated["weights"])
     for name in rivals:
@@ -81,8 +87,8 @@ def made(rivals, calibrated, layers):
 
 
 def parser():
-    made = command.parser(__doc__, "detectors, false_positive_rates, torch_threads; without dumps also keep")
-    command.add_device(made)
+    made = cli.parser(__doc__, "detectors, false_positive_rates, torch_threads; without dumps also keep")
+    cli.add_device(made)
     one = {"type": Path, "required": True}
     made.add_argument("--checkpoint", **one, help="the network's checkpoint")
     made.add_argument("--centroids", **one, help="centroids of the same network and pooling")
@@ -97,4 +103,4 @@ def parser():
 
 
 if __name__ == "__main__":
-    command.run(main, parser())
+    cli.run(main, parser())

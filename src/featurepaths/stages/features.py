@@ -4,21 +4,21 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from featurepaths.errors import FeaturePathsError
-from featurepaths.stages import command
-from featurepaths.stages.images import open_images, parts_by_name
-from featurepaths.storage import RowWriter, create_hdf5
+from featurepaths.stages import cli
+from featurepaths.stages.image_inputs import open_images, parts_by_name
+from featurepaths.store.hdf5 import RowWriter, create_hdf5
 
 
 def main(arguments):
-    from featurepaths.batches import blocks, extent
-    from featurepaths.devices import device_name, use_device
     from featurepaths.networks.checkpoint import load_checkpoint
     from featurepaths.paths.features import extract_blocks
-    from featurepaths.progress import progress
+    from featurepaths.runtime.blocks import blocks, extent
+    from featurepaths.runtime.devices import device_name, use_device
+    from featurepaths.runtime.progress import progress
 
     outputs = {}
     for path in arguments.features:
-        dump = command.whole(path, arguments.shard)
+        dump = cli.whole(path, arguments.shard)
         outputs.setdefault(dump.stem, {})[dump.parent.name] = path
     source = arguments.attack or arguments.data
     allowed = parts_by_name(source, arguments.settings["keep"] if arguments.attack else None)
@@ -30,8 +30,8 @@ def main(arguments):
             )
     inputs = [arguments.checkpoint, source]
     origins = {
-        (images, pooling): command.origin_of(
-            "features", arguments, command.name_of(f"features/{pooling}/{images}", arguments.shard), inputs
+        (images, pooling): cli.origin_of(
+            "features", arguments, cli.name_of(f"features/{pooling}/{images}", arguments.shard), inputs
         )
         for images, paths in outputs.items()
         for pooling in paths
@@ -55,12 +55,12 @@ def main(arguments):
             write(writers, progress(found, f"features of {images}", len(mine), "blocks of 64"))
     if arguments.shard is None:
         for path in arguments.features:
-            command.remove_shards(path)
+            cli.remove_shards(path)
 
 
 def write(writers, blocks):
     """Fill one artefact a pooling with logits and features of blocks of images, while the network runs."""
-    from featurepaths.overlap import write_behind
+    from featurepaths.runtime.prefetch import write_behind
 
     with write_behind() as call:
         for rows, logits, features in blocks:
@@ -70,9 +70,9 @@ def write(writers, blocks):
 
 
 def parser():
-    made = command.parser(__doc__, "torch_threads; with --attack also keep, the group of its examples to take")
-    command.add_device(made)
-    command.add_shard(made)
+    made = cli.parser(__doc__, "torch_threads; with --attack also keep, the group of its examples to take")
+    cli.add_device(made)
+    cli.add_shard(made)
     made.add_argument("--checkpoint", type=Path, required=True, help="the network's checkpoint")
     source = made.add_mutually_exclusive_group(required=True)
     source.add_argument("--data", type=Path, help="data.h5")
@@ -90,4 +90,4 @@ def parser():
 
 
 if __name__ == "__main__":
-    command.run(main, parser())
+    cli.run(main, parser())

@@ -8,10 +8,11 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from featurepaths.digests import artefact_digest
 from featurepaths.errors import FeaturePathsError
-from featurepaths.stages import command
-from featurepaths.storage import RowWriter, create_hdf5, open_hdf5, read_origin
+from featurepaths.stages import cli
+from featurepaths.store.code_digest import artefact_digest
+from featurepaths.store.hdf5 import RowWriter, create_hdf5, open_hdf5
+from featurepaths.store.provenance import read_origin
 
 KNOWN = ("labels", "index")
 """Written at once, before the rows; in this order, as the stages that make the artefacts do."""
@@ -23,12 +24,12 @@ def main(arguments):
         raise FeaturePathsError("--digest is needed: that of the job whose shards are gathered.")
     for artefact in arguments.artefacts:
         gather(
-            [path for path in arguments.shards if path.parent == command.shards_of(artefact)],
+            [path for path in arguments.shards if path.parent == cli.shards_of(artefact)],
             artefact,
             arguments.digest,
         )
     for artefact in arguments.artefacts:
-        command.remove_shards(artefact)
+        cli.remove_shards(artefact)
 
 
 def gather(paths, artefact, digest):
@@ -61,7 +62,7 @@ def in_order(paths, artefact, digest):
                 f"{path} is not the shard that this run of the workflow expects. Delete it and run snakemake again."
             )
         name, _, item = origin.name.rpartition("/")
-        number, count = command.parse_shard(item) if "-of-" in item else (0, 0)
+        number, count = cli.parse_shard(item) if "-of-" in item else (0, 0)
         found[number] = path
         names.add(name)
         counts.add(count)
@@ -71,7 +72,7 @@ def in_order(paths, artefact, digest):
         or {frozenset(range(1, n + 1)) for n in counts} != {frozenset(found)}
     ):
         raise FeaturePathsError(
-            f"These are not all shards of {artefact}, {command.shards_of(artefact)}/I-of-N.h5, once each: "
+            f"These are not all shards of {artefact}, {cli.shards_of(artefact)}/I-of-N.h5, once each: "
             f"{', '.join(map(str, paths)) or 'none'}."
         )
     return names.pop(), [found[number] for number in sorted(found)]
@@ -115,7 +116,7 @@ def pieces(count: int, size: int = 64) -> Iterator[slice]:
 
 
 def parser():
-    made = command.parser(__doc__)
+    made = cli.parser(__doc__)
     files = {"nargs": "+", "type": Path, "required": True}
     made.add_argument("--shards", **files, metavar="ARTEFACT/I-of-N.h5", help="all shards of all artefacts")
     made.add_argument("--artefacts", **files, metavar="ARTEFACT.h5", help="the artefacts to write")
@@ -123,4 +124,4 @@ def parser():
 
 
 if __name__ == "__main__":
-    command.run(main, parser())
+    cli.run(main, parser())

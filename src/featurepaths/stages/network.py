@@ -6,22 +6,22 @@ from the checkpoint.
 
 from pathlib import Path
 
-from featurepaths.contents import digest_of_file
-from featurepaths.data import open_split
+from featurepaths.data.splits import open_split
 from featurepaths.errors import FeaturePathsError
-from featurepaths.factories import factory_digest
 from featurepaths.networks.architectures import missing_layers
-from featurepaths.stages import command
+from featurepaths.runtime.entry_points import factory_digest
+from featurepaths.stages import cli
+from featurepaths.store.fingerprints import digest_of_file
 
 
 def main(arguments):
-    from featurepaths.devices import use_device
     from featurepaths.networks.checkpoint import save_checkpoint
-    from featurepaths.networks.doubts import DOUBTS
-    from featurepaths.networks.take import take_network
+    from featurepaths.networks.external.build import take_network
+    from featurepaths.networks.warnings import DOUBTS
+    from featurepaths.runtime.devices import use_device
 
     settings = arguments.settings
-    origin = command.origin_of("network", arguments, "checkpoint", [arguments.data])
+    origin = cli.origin_of("network", arguments, "checkpoint", [arguments.data])
     found = factory_digest(settings["factory"]), arguments.weights and digest_of_file(arguments.weights)
     if found != (settings["code"], settings["weights"]):
         raise FeaturePathsError("The network's code or weights changed meanwhile. Run snakemake again.")
@@ -54,7 +54,7 @@ def key_and_number(text):
 
 
 def parser():
-    made = command.parser(
+    made = cli.parser(
         __doc__, "factory, arguments, mean, std, size, layers, code and weights (their digests), seed, torch_threads"
     )
     made.add_argument(
@@ -74,4 +74,4 @@ def parser():
 
 
 if __name__ == "__main__":
-    command.run(main, parser())
+    cli.run(main, parser())

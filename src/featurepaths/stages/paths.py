@@ -5,9 +5,10 @@ from pathlib import Path
 import numpy as np
 
 from featurepaths.errors import FeaturePathsError
-from featurepaths.paths.similarity import similarities
-from featurepaths.stages import command
-from featurepaths.storage import create_hdf5, layers_in, open_hdf5, read_origin
+from featurepaths.paths.equations import similarities
+from featurepaths.stages import cli
+from featurepaths.store.hdf5 import create_hdf5, layers_in, open_hdf5
+from featurepaths.store.provenance import read_origin
 
 
 def main(arguments):
@@ -15,7 +16,7 @@ def main(arguments):
     if read_origin(arguments.centroids).name != f"centroids/{pooling}":
         raise FeaturePathsError(f"{arguments.features} holds {pooling} features, but {arguments.centroids} does not.")
     inputs = [arguments.features, arguments.centroids]
-    origin = command.origin_of("paths", arguments, f"paths/{pooling}/{images}", inputs)
+    origin = cli.origin_of("paths", arguments, f"paths/{pooling}/{images}", inputs)
     with (
         open_hdf5(arguments.features) as features,
         open_hdf5(arguments.centroids) as centroids,
@@ -32,7 +33,7 @@ def main(arguments):
 
 
 def parser():
-    made = command.parser(__doc__)
+    made = cli.parser(__doc__)
     made.add_argument("--features", type=Path, required=True, help="features of some images")
     made.add_argument("--centroids", type=Path, required=True, help="centroids of the same network and pooling")
     made.add_argument("--paths", type=Path, required=True, help="the artefact to write")
@@ -40,4 +41,4 @@ def parser():
 
 
 if __name__ == "__main__":
-    command.run(main, parser())
+    cli.run(main, parser())

@@ -10,17 +10,19 @@ from pathlib import Path
 
 import numpy as np
 
-from featurepaths.detection.detector import read_detector
+from featurepaths.defense.selection import layer_accuracy, middle_layers
+from featurepaths.defense.votes import TIES, vote
+from featurepaths.detectors.feature_paths import read_detector
 from featurepaths.errors import FeaturePathsError
-from featurepaths.paths.aggregate import weights_of
-from featurepaths.paths.groups import groups_of
+from featurepaths.paths.equations import weights_of
 from featurepaths.paths.records import open_pair
-from featurepaths.recognition.outcome import recognise_pair
-from featurepaths.recognition.paired import mcnemar
-from featurepaths.recognition.selection import layer_accuracy, middle_layers
-from featurepaths.recognition.votes import TIES, vote
-from featurepaths.stages import command
-from featurepaths.storage import create_hdf5, read_json, read_origin, write_json
+from featurepaths.stages import cli
+from featurepaths.statistics.groups import groups_of
+from featurepaths.statistics.outcome import recognise_pair
+from featurepaths.statistics.paired import mcnemar
+from featurepaths.store.hdf5 import create_hdf5
+from featurepaths.store.jsonfile import read_json, write_json
+from featurepaths.store.provenance import read_origin
 
 
 def main(arguments):
@@ -28,7 +30,7 @@ def main(arguments):
     pooling = read_origin(arguments.clean).pooling
     name = f"recognition/{pooling}/{arguments.metrics.stem}"
     inputs = [*arguments.thresholds, *arguments.selections, arguments.clean, arguments.adversarial]
-    origin = command.origin_of("recognition", arguments, name, inputs)
+    origin = cli.origin_of("recognition", arguments, name, inputs)
     protocols = {}
     with open_pair(arguments.clean, arguments.adversarial) as pair, create_hdf5(arguments.records, origin) as file:
         clean, adversarial = pair
@@ -95,7 +97,7 @@ def subsets(layers):
 
 
 def parser():
-    made = command.parser(__doc__, "tie, combinations")
+    made = cli.parser(__doc__, "tie, combinations")
     text = "the detector's layers, weights and thresholds, one file a protocol"
     made.add_argument("--thresholds", type=Path, nargs="+", required=True, help=text)
     text = "the voting layers and their weights, one file a protocol in the same order"
@@ -108,4 +110,4 @@ def parser():
 
 
 if __name__ == "__main__":
-    command.run(main, parser())
+    cli.run(main, parser())

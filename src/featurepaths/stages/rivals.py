@@ -7,24 +7,26 @@ from pathlib import Path
 
 import numpy as np
 
-from featurepaths.detection.metrics import measure
-from featurepaths.detection.thresholds import otsu, thresholds_in
-from featurepaths.paths.groups import groups_of
-from featurepaths.stages import command
-from featurepaths.stages.shown import is_dump, open_shown, prepare
-from featurepaths.storage import create_hdf5, open_hdf5, read_origin, write_json
+from featurepaths.detectors.thresholds import otsu, thresholds_in
+from featurepaths.stages import cli
+from featurepaths.stages.feature_sources import is_dump, open_shown, prepare
+from featurepaths.statistics.groups import groups_of
+from featurepaths.statistics.metrics import measure
+from featurepaths.store.hdf5 import create_hdf5, open_hdf5
+from featurepaths.store.jsonfile import write_json
+from featurepaths.store.provenance import read_origin
 
 
 def main(arguments):
-    from featurepaths.detection.rivals import read_rival
-    from featurepaths.paths.observed import read_centroids
+    from featurepaths.detectors.registry import read_rival
+    from featurepaths.paths.outputs import read_centroids
 
     settings = arguments.settings
     pooling = read_origin(arguments.centroids).pooling
     inputs = [arguments.detectors, arguments.centroids, *arguments.calibration, arguments.test, *arguments.adversarial]
     if arguments.checkpoint:
         inputs.append(arguments.checkpoint)
-    origin = command.origin_of("rivals", arguments, f"detection/{pooling}/rivals", inputs)
+    origin = cli.origin_of("rivals", arguments, f"detection/{pooling}/rivals", inputs)
     device, network = prepare(arguments, arguments.test, pooling)
     centroids = [each.to(device) for each in read_centroids(arguments.centroids)]
     with open_hdf5(arguments.detectors) as calibrated:
@@ -95,8 +97,8 @@ def transfer(name, calibrated_on, threshold, attack, test, attacked):
 
 
 def parser():
-    made = command.parser(__doc__, "torch_threads; without dumps also attacked, an <attack>.<keep> for each attack")
-    command.add_device(made)
+    made = cli.parser(__doc__, "torch_threads; without dumps also attacked, an <attack>.<keep> for each attack")
+    cli.add_device(made)
     one, several = {"type": Path, "required": True}, {"type": Path, "nargs": "+", "required": True}
     made.add_argument("--detectors", **one, help="calibrated detectors")
     made.add_argument("--centroids", **one, help="centroids of the same network and pooling")
@@ -112,4 +114,4 @@ def parser():
 
 
 if __name__ == "__main__":
-    command.run(main, parser())
+    cli.run(main, parser())

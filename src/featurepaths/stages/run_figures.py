@@ -4,10 +4,11 @@ from pathlib import Path
 
 import numpy as np
 
-from featurepaths.data import class_names_in
+from featurepaths.data.splits import class_names_in
 from featurepaths.paths.records import open_pair
-from featurepaths.stages import command
-from featurepaths.storage import open_hdf5, read_json
+from featurepaths.stages import cli
+from featurepaths.store.hdf5 import open_hdf5
+from featurepaths.store.jsonfile import read_json
 
 TITLES = {
     "paths": "Mean feature paths",
@@ -22,7 +23,7 @@ def main(arguments):
 
     inputs = [arguments.data, arguments.clean, *arguments.adversarial]
     inputs += [*arguments.detection, *arguments.records, *arguments.recognition]
-    origin = command.origin_of_record("run_figures", arguments, inputs)
+    origin = cli.origin_of_record("run_figures", arguments, inputs)
     with open_hdf5(arguments.data) as file:
         class_names = class_names_in(file)
     similarity = {}
@@ -61,7 +62,7 @@ def main(arguments):
         title = f"{TITLES[name]}: {arguments.settings['title']}"
         figures.save(figure, title, arguments.record.with_name(f"{name}.{arguments.record.stem}"))
     files = (f"{name}.{arguments.record.stem}.{kind}" for name in made for kind in figures.KINDS)
-    command.write_record(arguments.record, origin, files)
+    cli.write_record(arguments.record, origin, files)
 
 
 def name_of(path):
@@ -100,7 +101,7 @@ def voting_layers(recognition):
 
 
 def parser():
-    made = command.parser(__doc__, "title: what the figures are of")
+    made = cli.parser(__doc__, "title: what the figures are of")
     files = {"type": Path, "nargs": "+", "required": True}
     made.add_argument("--data", type=Path, required=True, help="data.h5, for the classes' names")
     made.add_argument("--clean", type=Path, required=True, help="feature paths of the clean test images")
@@ -114,4 +115,4 @@ def parser():
 
 
 if __name__ == "__main__":
-    command.run(main, parser())
+    cli.run(main, parser())

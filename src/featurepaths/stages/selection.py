@@ -5,18 +5,19 @@ Under the `paper` protocol the images are the test images themselves; under `hel
 
 from pathlib import Path
 
-from featurepaths.paths.aggregate import weights_of
+from featurepaths.defense.selection import best_layers, layer_accuracy
+from featurepaths.paths.equations import weights_of
 from featurepaths.paths.records import open_paths
-from featurepaths.recognition.selection import best_layers, layer_accuracy
-from featurepaths.stages import command
-from featurepaths.storage import read_origin, write_json
+from featurepaths.stages import cli
+from featurepaths.store.jsonfile import write_json
+from featurepaths.store.provenance import read_origin
 
 
 def main(arguments):
     settings = arguments.settings
     origin_of_paths = read_origin(arguments.adversarial)
     name = f"selection/{origin_of_paths.pooling}/{arguments.selection.stem}"
-    origin = command.origin_of("selection", arguments, name, [arguments.adversarial])
+    origin = cli.origin_of("selection", arguments, name, [arguments.adversarial])
     with open_paths(arguments.adversarial) as paths:
         accuracy = layer_accuracy(paths)
         count = len(paths.labels)
@@ -24,7 +25,7 @@ def main(arguments):
     content = {
         "protocol": settings["protocol"],
         "layers": layers,
-        "weights": weights_of(command.fractions(settings["weights"]), len(layers)).tolist(),
+        "weights": weights_of(cli.fractions(settings["weights"]), len(layers)).tolist(),
         "selected_on": origin_of_paths.name,
         "images": count,
         "layer_accuracy": accuracy.tolist(),
@@ -33,11 +34,11 @@ def main(arguments):
 
 
 def parser():
-    made = command.parser(__doc__, "protocol, layers, top, weights")
+    made = cli.parser(__doc__, "protocol, layers, top, weights")
     made.add_argument("--adversarial", type=Path, required=True, help="feature paths of adversarial images")
     made.add_argument("--selection", type=Path, required=True, help="the artefact to write")
     return made
 
 
 if __name__ == "__main__":
-    command.run(main, parser())
+    cli.run(main, parser())

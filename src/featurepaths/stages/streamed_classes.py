@@ -11,16 +11,17 @@ from pathlib import Path
 import numpy as np
 
 from featurepaths.errors import FeaturePathsError
-from featurepaths.stages import command
-from featurepaths.stages.images import open_images
-from featurepaths.storage import create_hdf5, write_json
+from featurepaths.stages import cli
+from featurepaths.stages.image_inputs import open_images
+from featurepaths.store.hdf5 import create_hdf5
+from featurepaths.store.jsonfile import write_json
 
 
 def main(arguments):
-    from featurepaths.devices import device_name, use_device
     from featurepaths.networks.checkpoint import load_checkpoint
     from featurepaths.paths.features import POOLINGS
     from featurepaths.paths.stream import FeatureStream
+    from featurepaths.runtime.devices import device_name, use_device
 
     outputs = {kind: {path.stem: path for path in getattr(arguments, kind)} for kind in ("centroids", "collapse")}
     poolings = sorted(outputs["centroids"])
@@ -31,7 +32,7 @@ def main(arguments):
         )
     inputs = [arguments.checkpoint, arguments.data]
     origins = {
-        (kind, pooling): command.origin_of("streamed_classes", arguments, f"{kind}/{pooling}", inputs)
+        (kind, pooling): cli.origin_of("streamed_classes", arguments, f"{kind}/{pooling}", inputs)
         for kind in outputs
         for pooling in poolings
     }
@@ -39,7 +40,7 @@ def main(arguments):
     network, description = load_checkpoint(arguments.checkpoint, device)
     layers = [layer["name"] for layer in description["layers"]]
     first = poolings[0]
-    saved = command.saved_beside(outputs["centroids"][first], origins["centroids", first], device_name(device))
+    saved = cli.saved_beside(outputs["centroids"][first], origins["centroids", first], device_name(device))
     collapse = {}
     with ExitStack() as stack:
         files = {
@@ -56,13 +57,13 @@ def main(arguments):
     for pooling, path in outputs["collapse"].items():
         measured = [{"layer": key.layer, **found} for key, found in sorted(collapse.items()) if key.pooling == pooling]
         write_json(path, {"layers": measured}, origins["collapse", pooling])
-    command.forget_saved(outputs["centroids"][first])
+    cli.forget_saved(outputs["centroids"][first])
 
 
 def measure(stream, keys, labels, files, saved):
     """Write the centroids of some layers, and return their collapse metrics; `saved` is a folder of these alone."""
-    from featurepaths.collapse import CollapseMeter
-    from featurepaths.paths.similarity import ClassSums, centroids_of
+    from featurepaths.paths.collapse import CollapseMeter
+    from featurepaths.paths.equations import ClassSums, centroids_of
 
     sums = {key: ClassSums(stream.classes, stream.widths[key]) for key in keys}
     gather_or_end(stream, sums, labels, "class means", saved / "means.npz")
@@ -80,15 +81,15 @@ def gather_or_end(stream, gatherers, labels, what, saved):
     """Gather something of all images; end here if a signal asked for it, whatever it came in the middle of."""
     from featurepaths.paths.gather import gather
 
-    with command.stop_requests() as stop:
+    with cli.stop_requests() as stop:
         gather(stream, gatherers, labels, what, saved, stop)
         if stop():
-            command.end_by(stop())
+            cli.end_by(stop())
 
 
 def parser():
-    made = command.parser(__doc__, "torch_threads")
-    command.add_device(made)
+    made = cli.parser(__doc__, "torch_threads")
+    cli.add_device(made)
     made.add_argument("--checkpoint", type=Path, required=True, help="the network's checkpoint")
     made.add_argument("--data", type=Path, required=True, help="data.h5")
     files = {"nargs": "+", "type": Path, "required": True}
@@ -98,4 +99,4 @@ def parser():
 
 
 if __name__ == "__main__":
-    command.run(main, parser())
+    cli.run(main, parser())

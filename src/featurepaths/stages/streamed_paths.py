@@ -5,27 +5,28 @@ from pathlib import Path
 import numpy as np
 
 from featurepaths.errors import FeaturePathsError
-from featurepaths.stages import command
-from featurepaths.stages.images import open_images, parts_by_name
-from featurepaths.storage import RowWriter, create_hdf5, open_hdf5, read_origin
+from featurepaths.stages import cli
+from featurepaths.stages.image_inputs import open_images, parts_by_name
+from featurepaths.store.hdf5 import RowWriter, create_hdf5, open_hdf5
+from featurepaths.store.provenance import read_origin
 
 
 def main(arguments):
-    from featurepaths.batches import blocks, extent
-    from featurepaths.devices import device_name, use_device
     from featurepaths.networks.checkpoint import load_checkpoint
-    from featurepaths.paths.similarity import similarity_of
+    from featurepaths.paths.equations import similarity_of
     from featurepaths.paths.stream import FeatureStream
-    from featurepaths.progress import progress
+    from featurepaths.runtime.blocks import blocks, extent
+    from featurepaths.runtime.devices import device_name, use_device
+    from featurepaths.runtime.progress import progress
 
     pooling = read_origin(arguments.centroids).pooling
-    whole = command.whole(arguments.paths, arguments.shard)
+    whole = cli.whole(arguments.paths, arguments.shard)
     parts = parts_by_name(arguments.images, arguments.settings.get("keep"))
     if whole.stem not in parts:
         raise FeaturePathsError(f"{arguments.paths}: call it {' or '.join(parts)}.h5, after its images.")
-    name = command.name_of(f"paths/{pooling}/{whole.stem}", arguments.shard)
+    name = cli.name_of(f"paths/{pooling}/{whole.stem}", arguments.shard)
     inputs = [arguments.checkpoint, arguments.images, arguments.centroids]
-    origin = command.origin_of("streamed_paths", arguments, name, inputs)
+    origin = cli.origin_of("streamed_paths", arguments, name, inputs)
     device = use_device(arguments.device, arguments.settings["torch_threads"])
     network, description = load_checkpoint(arguments.checkpoint, device)
     layers = [layer["name"] for layer in description["layers"]]
@@ -53,13 +54,13 @@ def main(arguments):
             for rows, logits in progress(read, f"paths of {whole.stem}", len(mine), "blocks of 64"):
                 write(rows, {"logits": logits})
     if arguments.shard is None:
-        command.remove_shards(arguments.paths)
+        cli.remove_shards(arguments.paths)
 
 
 def parser():
-    made = command.parser(__doc__, "torch_threads; of an attack also keep, the group of its examples to take")
-    command.add_device(made)
-    command.add_shard(made)
+    made = cli.parser(__doc__, "torch_threads; of an attack also keep, the group of its examples to take")
+    cli.add_device(made)
+    cli.add_shard(made)
     made.add_argument("--checkpoint", type=Path, required=True, help="the network's checkpoint")
     made.add_argument("--images", type=Path, required=True, help="data.h5, or an attack's artefact")
     made.add_argument("--centroids", type=Path, required=True, help="centroids of the same network")
@@ -74,4 +75,4 @@ def parser():
 
 
 if __name__ == "__main__":
-    command.run(main, parser())
+    cli.run(main, parser())

@@ -3,15 +3,16 @@
 import csv
 from pathlib import Path
 
-from featurepaths.stages import command
-from featurepaths.storage import check_files, read_json
+from featurepaths.stages import cli
+from featurepaths.store.jsonfile import read_json
+from featurepaths.store.provenance import check_files
 
 
 def main(arguments):
     from featurepaths.report import figures
 
     inputs = [*arguments.checkpoints, *arguments.collapse]
-    origin = command.origin_of_record("summary_figures", arguments, inputs)
+    origin = cli.origin_of_record("summary_figures", arguments, inputs)
     collapse = {}
     for path in arguments.collapse:
         collapse.setdefault(path.stem, {})[path.parts[-3]] = read_json(path)["layers"]
@@ -27,7 +28,7 @@ def main(arguments):
         tables = {path.parent.name: read_columns(path) for path in arguments.training}
         figures.save(figures.training_curves(tables), "Training", folder / "training")
         names.append("training")
-    command.write_record(arguments.record, origin, (f"{name}.{kind}" for name in names for kind in figures.KINDS))
+    cli.write_record(arguments.record, origin, (f"{name}.{kind}" for name in names for kind in figures.KINDS))
 
 
 def read_columns(path):
@@ -38,7 +39,7 @@ def read_columns(path):
 
 
 def parser():
-    made = command.parser(__doc__, "pfc3, from which on a layer counts as collapsed")
+    made = cli.parser(__doc__, "pfc3, from which on a layer counts as collapsed")
     files = {"type": Path, "nargs": "+", "required": True}
     made.add_argument("--checkpoints", **files, help="the checkpoint of every run")
     made.add_argument("--collapse", **files, help="the collapse metrics of every run and pooling")
@@ -52,4 +53,4 @@ def parser():
 
 
 if __name__ == "__main__":
-    command.run(main, parser())
+    cli.run(main, parser())

@@ -4,8 +4,11 @@ from pathlib import Path
 
 from featurepaths.report import tables as make
 from featurepaths.report.summary import summary_table
-from featurepaths.stages import command
-from featurepaths.storage import atomic, open_hdf5, read_description, read_json
+from featurepaths.stages import cli
+from featurepaths.store.atomic import atomic
+from featurepaths.store.hdf5 import open_hdf5
+from featurepaths.store.jsonfile import read_json
+from featurepaths.store.safetensors import read_description
 
 TITLES = {
     "architecture": ("Table 1: the networks", "Counted from the built networks; one row for each shape of layers."),
@@ -65,7 +68,7 @@ def main(arguments):
         *arguments.recognition,
         *arguments.collapse,
     ]
-    origin = command.origin_of_record("tables", arguments, inputs)
+    origin = cli.origin_of_record("tables", arguments, inputs)
     runs = {path.parent.name: read_run(path) for path in arguments.checkpoints}
     recognition = [read_evaluation(path, runs) for path in arguments.recognition]
     found = {
@@ -90,9 +93,7 @@ def main(arguments):
             temporary.write_text(make.to_markdown(found[name], title, note), encoding="utf-8")
         with atomic(folder / f"{name}.html") as temporary:
             temporary.write_text(make.to_html(found[name], title, note), encoding="utf-8")
-    command.write_record(
-        arguments.record, origin, (f"{name}.{kind}" for name in TITLES for kind in ("csv", "md", "html"))
-    )
+    cli.write_record(arguments.record, origin, (f"{name}.{kind}" for name in TITLES for kind in ("csv", "md", "html")))
 
 
 def read_run(checkpoint):
@@ -118,7 +119,7 @@ def read_evaluation(path, runs):
 
 
 def parser():
-    made = command.parser(
+    made = cli.parser(
         __doc__,
         "paper_attacks: those like the paper's, to put its numbers beside; keep: stopping rules by attack; groups: by "
         "attack, the first one that differs from it in its seed only",
@@ -136,4 +137,4 @@ def parser():
 
 
 if __name__ == "__main__":
-    command.run(main, parser())
+    cli.run(main, parser())

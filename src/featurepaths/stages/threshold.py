@@ -8,14 +8,14 @@ from pathlib import Path
 
 import numpy as np
 
-from featurepaths.collapse import layers_before_collapse
-from featurepaths.detection.scores import s_max
-from featurepaths.detection.thresholds import at_false_positive_rate, otsu, rate_name
+from featurepaths.detectors.thresholds import at_false_positive_rate, otsu, rate_name
 from featurepaths.errors import FeaturePathsError
-from featurepaths.paths.aggregate import weights_of
+from featurepaths.paths.collapse import layers_before_collapse
+from featurepaths.paths.equations import s_max, weights_of
 from featurepaths.paths.records import open_pair
-from featurepaths.stages import command
-from featurepaths.storage import read_json, read_origin, write_json
+from featurepaths.stages import cli
+from featurepaths.store.jsonfile import read_json, write_json
+from featurepaths.store.provenance import read_origin
 
 
 def main(arguments):
@@ -30,8 +30,8 @@ def main(arguments):
         layers = layers_before_collapse(pfc3, settings.number("pfc3"))
     pooling = read_origin(arguments.clean).pooling
     name = f"thresholds/{pooling}/{arguments.threshold.stem}"
-    origin = command.origin_of("threshold", arguments, name, inputs)
-    weights = weights_of(command.fractions(settings["weights"]), len(layers))
+    origin = cli.origin_of("threshold", arguments, name, inputs)
+    weights = weights_of(cli.fractions(settings["weights"]), len(layers))
     with open_pair(*inputs[:2]) as pair:
         clean, adversarial = (paths.of_each(lambda similarity: s_max(similarity, layers, weights)) for paths in pair)
     thresholds = {"otsu": otsu(np.concatenate([clean, adversarial]))}
@@ -51,7 +51,7 @@ def main(arguments):
 
 
 def parser():
-    made = command.parser(__doc__, "protocol, layers, weights, pfc3, false_positive_rates")
+    made = cli.parser(__doc__, "protocol, layers, weights, pfc3, false_positive_rates")
     made.add_argument("--clean", type=Path, required=True, help="feature paths of clean images")
     made.add_argument("--adversarial", type=Path, required=True, help="feature paths of adversarial examples of them")
     made.add_argument("--collapse", type=Path, nargs="?", help="the collapse metrics, for layers: auto")
@@ -60,4 +60,4 @@ def parser():
 
 
 if __name__ == "__main__":
-    command.run(main, parser())
+    cli.run(main, parser())

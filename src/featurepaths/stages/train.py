@@ -7,30 +7,31 @@ import csv
 from dataclasses import asdict
 from pathlib import Path
 
-from featurepaths.data import normalisation, open_split
-from featurepaths.stages import command
-from featurepaths.storage import atomic, checksum_of
+from featurepaths.data.splits import normalisation, open_split
+from featurepaths.stages import cli
+from featurepaths.store.atomic import atomic
+from featurepaths.store.seal import checksum_of
 
 
 def main(arguments):
     import torch
 
-    from featurepaths.devices import device_name, use_device
     from featurepaths.networks.checkpoint import check_finite, save_checkpoint
     from featurepaths.networks.precision import memory_format, resolve_precision
     from featurepaths.networks.resnet import ResNet
+    from featurepaths.runtime.devices import device_name, use_device
     from featurepaths.training.images import training_images
     from featurepaths.training.loop import train
 
     settings = arguments.settings
-    origin = command.origin_of("train", arguments, "checkpoint", [arguments.data])
+    origin = cli.origin_of("train", arguments, "checkpoint", [arguments.data])
     device = use_device(arguments.device, settings["torch_threads"])
-    options = command.Settings(settings["training"])
-    adversary = options["adversary"] and command.Settings(options["adversary"])
+    options = cli.Settings(settings["training"])
+    adversary = options["adversary"] and cli.Settings(options["adversary"])
     precision = resolve_precision(options["precision"], device)
     # Not an output of the rule, so that Snakemake leaves it when the job is killed. It says of what arithmetic it is.
-    resume = command.saved_beside(arguments.checkpoint, origin)
-    with open_split(arguments.data, "train") as data, command.stop_requests() as stop:
+    resume = cli.saved_beside(arguments.checkpoint, origin)
+    with open_split(arguments.data, "train") as data, cli.stop_requests() as stop:
         mean, std = normalisation(data)
         build = {**settings["model"], "classes": len(data.class_names), "mean": mean, "std": std}
         with torch.random.fork_rng(devices=[]):
@@ -60,7 +61,7 @@ def main(arguments):
             print(", ".join(f"{name} {value:.6g}" for name, value in records[-1].items()), flush=True)
             del records[-1]["images_per_second"]  # so that the table is the same whenever it is made
         if stop() and len(records) < options["epochs"]:
-            command.end_by(stop())
+            cli.end_by(stop())
         _, height, width, channels = data.shape
     check_finite(network, "Training diverged: a weight is not a finite number, in")
     with atomic(arguments.training) as temporary, temporary.open("w", newline="") as file:
@@ -77,12 +78,12 @@ def main(arguments):
     save_checkpoint(
         arguments.checkpoint, network, build, network.layer_names, (channels, height, width), origin, **notes
     )
-    command.forget_saved(arguments.checkpoint)
+    cli.forget_saved(arguments.checkpoint)
 
 
 def parser():
-    made = command.parser(__doc__, "model, training (both as in the configuration), seed, torch_threads")
-    command.add_device(made)
+    made = cli.parser(__doc__, "model, training (both as in the configuration), seed, torch_threads")
+    cli.add_device(made)
     text = "hold training images in memory up to this many million bytes; changes no number"
     made.add_argument("--resident-mb", type=int, default=1024, help=text)
     made.add_argument("--data", type=Path, required=True, help="data.h5")
@@ -92,4 +93,4 @@ def parser():
 
 
 if __name__ == "__main__":
-    command.run(main, parser())
+    cli.run(main, parser())

@@ -2,20 +2,22 @@
 
 from pathlib import Path
 
-from featurepaths.adaptive.worst_case import count_evaded, count_left, summarise_attacks
-from featurepaths.detection.metrics import measure
-from featurepaths.detection.thresholds import thresholds_in
-from featurepaths.paths.groups import groups_of
-from featurepaths.recognition.paired import mcnemar
-from featurepaths.stages import command
-from featurepaths.storage import open_hdf5, read_json, read_origin, write_json
+from featurepaths.detectors.thresholds import thresholds_in
+from featurepaths.stages import cli
+from featurepaths.statistics.groups import groups_of
+from featurepaths.statistics.metrics import measure
+from featurepaths.statistics.paired import mcnemar
+from featurepaths.statistics.worst_case import count_evaded, count_left, summarise_attacks
+from featurepaths.store.hdf5 import open_hdf5
+from featurepaths.store.jsonfile import read_json, write_json
+from featurepaths.store.provenance import read_origin
 
 
 def main(arguments):
     settings = arguments.settings
     inputs = [arguments.adaptive, arguments.threshold, arguments.detectors]
     pooling = read_origin(arguments.adaptive).name.rpartition("/")[2]
-    origin = command.origin_of("worst_case", arguments, f"adaptive/{pooling}", inputs)
+    origin = cli.origin_of("worst_case", arguments, f"adaptive/{pooling}", inputs)
     thresholds = read_json(arguments.threshold)["thresholds"]
     oblivious = settings["attack"]
     with open_hdf5(arguments.adaptive) as file, open_hdf5(arguments.detectors) as calibrated:
@@ -49,7 +51,7 @@ def evaluate(name, found, right, labels, thresholds):
 
 
 def parser():
-    made = command.parser(__doc__, "attack, norm, eps, eps_units, iterations, restarts and targets, as attacked with")
+    made = cli.parser(__doc__, "attack, norm, eps, eps_units, iterations, restarts and targets, as attacked with")
     made.add_argument("--adaptive", type=Path, required=True, help="all attacks on a defence")
     made.add_argument("--threshold", type=Path, required=True, help="the defence's thresholds")
     made.add_argument("--detectors", type=Path, required=True, help="the calibrated detectors")
@@ -58,4 +60,4 @@ def parser():
 
 
 if __name__ == "__main__":
-    command.run(main, parser())
+    cli.run(main, parser())

@@ -7,8 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from featurepaths.data import CHUNK, Split
-from featurepaths.overlap import read_ahead
+from featurepaths.data.splits import CHUNK, Split
+from featurepaths.runtime.prefetch import read_ahead
 
 
 @dataclass(frozen=True)

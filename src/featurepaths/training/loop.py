@@ -9,11 +9,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from featurepaths.batches import is_out_of_memory
 from featurepaths.errors import FeaturePathsError
 from featurepaths.networks.precision import InPrecision
-from featurepaths.progress import progress
-from featurepaths.saved import SECONDS_BETWEEN_SAVES
+from featurepaths.runtime.oom import is_out_of_memory
+from featurepaths.runtime.progress import progress
+from featurepaths.store.resume import SECONDS_BETWEEN_SAVES
 from featurepaths.training.adversary import pgd, single_step
 from featurepaths.training.augment import crop_flip
 from featurepaths.training.images import TrainingImages

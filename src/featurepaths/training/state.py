@@ -9,7 +9,8 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from featurepaths.errors import FeaturePathsError
-from featurepaths.storage import atomic, check_zip, may_be_whole, unreadable
+from featurepaths.store.atomic import atomic, may_be_whole, unreadable
+from featurepaths.store.seal import check_zip
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,75 @@
+"""torchattacks' Square attack (Andriushchenko et al., ECCV 2020) on images of any height and width.
+
+torchattacks 3.5.1 begins its L2 search with tiles of a fifth of the height, as many as fit into height and width but
+not from the first row on: of 12, 14, 18, 19 or 24 pixels, among others, the last ones leave the image. And its windows
+have a share of the area, whatever the shape, so that those of the L2 search leave images that are not square. Both end
+in an error. Here such images get a margin of rows and columns that neither the network sees nor the perturbation uses,
+and windows are at most as large as the shorter side. Where the library's own sizes fit nothing changes, to the bit.
+"""
+
+from functools import cache
+from typing import Any
+
+from torch import Tensor
+from torch.nn import functional as F
+
+from featurepaths.attacks.torchattacks.library import library
+
+
+def fitting(attack: Any) -> Any:
+    """Return a Square attack, or one that has some among its parts, with windows that fit all images."""
+    for part in getattr(getattr(attack, "_autoattack", None), "attacks", [attack]):
+        if type(part) is library().Square:
+            part.__class__ = _fitting_class()
+    return attack
+
+
+def padded_size(height: int, width: int) -> tuple[int, int]:
+    """Return the least height and width, no smaller than these, that the first tiles of the L2 search fit into."""
+    width = max(width, 3)  # the smallest window
+    height = max(height, 5)
+    while not _tiles_fit(height, width):
+        height += 1  # at the latest at a multiple of 5, where the first tile lies in the corner
+    return height, width
+
+
+def greatest_share(height: int, width: int, norm: str) -> float:
+    """Return the share of the area whose window is as large as the shorter side; those of the L2 search are odd."""
+    side = min(height, width)
+    if norm == "L2":
+        side -= 1 - side % 2
+    return side**2 / (height * width)
+
+
+def _tiles_fit(height: int, width: int) -> bool:
+    """Return whether the library's first tiles, of a fifth of the height, stay inside of the image."""
+    tile = height // 5
+    start = (height - 5 * tile) // 2
+    return all(start + length // tile * tile <= length for length in (height, width))
+
+
+@cache
+def _fitting_class() -> type:
+    class FittingSquare(library().Square):
+        def forward(self, images: Tensor, labels: Tensor) -> Tensor:
+            self.height, self.width = height, width = images.shape[-2:]
+            if self.norm == "L2":
+                height, width = padded_size(height, width)
+            self.most = greatest_share(height, width, self.norm)
+            padded = F.pad(images, (0, width - self.width, 0, height - self.height))
+            return self._inside(super().forward(padded, labels)).contiguous()
+
+        def get_logits(self, inputs: Tensor, labels: Tensor | None = None) -> Tensor:
+            return super().get_logits(self._inside(inputs), labels)
+
+        def normalize_delta(self, x: Tensor) -> Tensor:
+            margin = (0, x.shape[-1] - self.width, 0, x.shape[-2] - self.height)
+            return super().normalize_delta(F.pad(self._inside(x), margin))
+
+        def p_selection(self, it: int) -> float:
+            return min(super().p_selection(it), self.most)
+
+        def _inside(self, images: Tensor) -> Tensor:
+            return images[..., : self.height, : self.width]
+
+    return FittingSquare

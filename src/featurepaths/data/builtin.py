@@ -1,0 +1,57 @@
+"""Data sets that are known by name: scikit-learn's digits, and those that torchvision reads."""
+
+import numpy as np
+
+from featurepaths.data.splits import Parts, cut_off
+from featurepaths.errors import FeaturePathsError
+
+PROVENANCE = {
+    "digits": "UCI Optical Recognition of Handwritten Digits (Alpaydin and Kaynak), test part, from scikit-learn",
+    "cifar10": "CIFAR-10 (Krizhevsky, 2009), read by torchvision",
+    "cifar100": "CIFAR-100 (Krizhevsky, 2009), read by torchvision",
+}
+"""Where the images of the sources that are known by name come from."""
+
+
+def load_digits(size: int, test: float, seed: int) -> tuple[Parts, list[str]]:
+    """Return scikit-learn's handwritten digits as RGB images of `size` pixels, cut into training and test images.
+
+    The 1,797 images of 8x8 pixels with 17 grey levels are those of Alpaydin and Kaynak's Optical Recognition of
+    Handwritten Digits (UCI, test part). They are enlarged bilinearly. `test` is the share of test images of each class.
+    """
+    from PIL import Image
+    from sklearn.datasets import load_digits as load
+
+    digits = load()
+    grey = np.round(digits.images * 255 / 16).astype(np.uint8)
+    large = [Image.fromarray(image).resize((size, size), Image.Resampling.BILINEAR) for image in grey]
+    images = np.repeat(np.stack([np.asarray(image) for image in large])[..., None], 3, axis=3)
+    train, held = cut_off(np.arange(len(images)), digits.target, test, seed, "data.test")
+    parts = {"train": (images[train], digits.target[train]), "test": (images[held], digits.target[held])}
+    return parts, [str(name) for name in digits.target_names]
+
+
+def load_cifar(source: str, root: str, download: bool) -> tuple[Parts, list[str]]:
+    """Return ``cifar10`` or ``cifar100``, 50,000 training and 10,000 test images.
+
+    torchvision reads them and checks them by their checksums.
+
+    Raises
+    ------
+    FeaturePathsError
+        If they are not in `root`, are damaged, or cannot be downloaded.
+    """
+    from torchvision.datasets import CIFAR10, CIFAR100
+
+    kind = {"cifar10": CIFAR10, "cifar100": CIFAR100}[source]
+    parts = {}
+    for part, is_train in (("train", True), ("test", False)):
+        try:
+            dataset = kind(root, train=is_train, download=download)
+        except (RuntimeError, OSError) as error:  # OSError is what a failed download raises
+            raise FeaturePathsError(
+                f"{kind.__name__} is not, or not whole, in data.root ({root}): {error}. Put {kind.base_folder} there, "
+                "or set data.download: true where there is a network."
+            ) from error
+        parts[part] = (dataset.data, np.asarray(dataset.targets))
+    return parts, dataset.classes

@@ -1,0 +1,178 @@
+"""A folder of images as a data set: ``train/<class>/*`` and ``test/<class>/*``."""
+
+from collections.abc import Mapping
+from concurrent.futures import Executor
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from featurepaths.errors import FeaturePathsError
+from featurepaths.store.fingerprints import Contents, digest_of_names, look_at_files
+
+PARTS = ("train", "test")
+SUFFIXES = {".png", ".jpg", ".jpeg"}
+NAMED = 10  # how many files an error names
+PIECE = 128  # images that a process reads at a time
+UNREADABLE = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
+"""What Pillow raises for broken images."""
+
+
+@dataclass(frozen=True)
+class FolderImages:
+    """Some image files [N], read by a pool of processes when rows of them are asked for: ``images[rows]`` is uint8.
+
+    With `resize`, the middle square of each image is resized to `shape`, bilinearly; without it all images must have
+    that size.
+    """
+
+    files: list[Path]
+    shape: tuple[int, int, int, int]
+    resize: bool
+    pool: Executor
+
+    def __getitem__(self, rows: np.ndarray) -> np.ndarray:
+        pieces = [[self.files[row] for row in rows[start : start + PIECE]] for start in range(0, len(rows), PIECE)]
+        read = list(self.pool.map(partial(_read_images, self.shape[1:], self.resize), pieces))
+        if problems := [problem for _, found in read for problem in found]:
+            raise FeaturePathsError("These images cannot be used:\n" + _listed(problems))
+        return np.concatenate([images for images, _ in read])
+
+
+def load_folder(
+    root: Path | str, size: int | None, pool: Executor
+) -> tuple[dict[str, tuple[FolderImages, np.ndarray]], list[str]]:
+    """Return the images and labels of the training and the test part of a folder, and the names of the classes.
+
+    Images are found now and read later. Labels number the classes in the alphabetical order of their folders.
+
+    Parameters
+    ----------
+    root
+        Holds ``train/<class>/`` and ``test/<class>/`` with PNG or JPEG files, the same classes in both. Names that
+        begin with a dot are passed over.
+    size
+        Height and width to resize the images to; None takes them as they are.
+    pool
+        Reads the images.
+
+    Raises
+    ------
+    FeaturePathsError
+        Naming what is missing or misplaced: a folder, a class, a file that is no image or lies elsewhere.
+    """
+    root = Path(root)
+    found = {part: _classes(root / part) for part in PARTS}
+    class_names = sorted(found["train"])
+    if odd := set(found["train"]) ^ set(found["test"]):
+        lines = [f"{root / part / name}" for name in sorted(odd) for part in PARTS if name not in found[part]]
+        raise FeaturePathsError("train/ and test/ need the same classes; these are missing:\n" + _listed(lines))
+    shape = _shape_of(next(iter(found["train"].values()))[0], size)
+    parts = {}
+    for part, classes in found.items():
+        files = [file for name in class_names for file in classes[name]]
+        labels = np.repeat(np.arange(len(class_names)), [len(classes[name]) for name in class_names])
+        parts[part] = (FolderImages(files, (len(files), *shape), size is not None, pool), labels)
+    return parts, class_names
+
+
+def contents_of(root: Path | str, memory: Path | None = None) -> Contents:
+    """Look at all images of a folder.
+
+    Parameters
+    ----------
+    root
+        See `load_folder`.
+    memory
+        See `featurepaths.store.fingerprints.look_at_files`.
+
+    Raises
+    ------
+    FeaturePathsError
+        As `load_folder` does, or if an image cannot be read.
+    """
+    root = Path(root)
+    parts = {part: _classes(root / part) for part in PARTS}
+    files = [file for part in PARTS for _, images in sorted(parts[part].items()) for file in images]
+
+    def summary(digests: Mapping[str, str]) -> dict[str, Any]:
+        pixels = _shape_of(files[0], None)[0]
+        return asdict(Contents(digest_of_names(digests), len(files), len(parts["train"]), pixels))
+
+    named = {file.relative_to(root).as_posix(): file for file in files}
+    return Contents(**look_at_files(named, summary, root, memory))
+
+
+def _read_images(shape: tuple[int, int, int], resize: bool, files: list[Path]) -> tuple[np.ndarray, list[str]]:
+    """Return some images, and what is wrong with those that cannot be used."""
+    images = np.zeros((len(files), *shape), np.uint8)
+    problems = [_read(file, image, resize) for file, image in zip(files, images, strict=True)]
+    return images, [problem for problem in problems if problem]
+
+
+def _read(file: Path, result: np.ndarray, resize: bool) -> str | None:
+    """Read one image into `result`; return what is wrong with it, if something is."""
+    height, width, _ = result.shape
+    try:
+        with Image.open(file) as image:
+            if image.mode.startswith(("I", "F")):
+                return f"{file}: has more than 8 bits a channel; convert it"
+            colours = image.convert("RGB")
+    except UNREADABLE as error:
+        return f"{file}: cannot be read ({error})"
+    if resize:
+        colours = ImageOps.fit(colours, (width, height), Image.Resampling.BILINEAR)
+    elif colours.size != (width, height):
+        return f"{file}: is {colours.width}x{colours.height}, the first one {width}x{height}; set data.size"
+    result[:] = np.asarray(colours)
+    return None
+
+
+def _classes(folder: Path) -> dict[str, list[Path]]:
+    """Return the image files of each class below `folder`, in order of their names."""
+    if not folder.is_dir():
+        raise FeaturePathsError(f"There is no folder {folder}. data.root should hold train/<class>/ and test/<class>/.")
+    classes, misplaced = {}, []
+    for entry in _visible(folder):
+        if not entry.is_dir():
+            misplaced.append(f"{entry}: images belong into a class's folder")
+            continue
+        classes[entry.name] = files = _visible(entry)
+        misplaced += [f"{file}: no PNG or JPEG file" for file in files if not _is_image(file)]
+        if not files:
+            misplaced.append(f"{entry}: has no image")
+    if misplaced:
+        raise FeaturePathsError(f"{folder} is not a data set:\n" + _listed(misplaced))
+    if not classes:
+        raise FeaturePathsError(f"{folder} has no class: it should hold a folder of images for each.")
+    return classes
+
+
+def _is_image(file: Path) -> bool:
+    return file.suffix.lower() in SUFFIXES and file.is_file()  # a link may lead nowhere
+
+
+def _visible(folder: Path) -> list[Path]:
+    try:
+        return sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
+    except OSError as error:
+        raise FeaturePathsError(f"{folder} cannot be read ({error.strerror}).") from error
+
+
+def _shape_of(file: Path, size: int | None) -> tuple[int, int, int]:
+    """Return height, width and channels that all images will have."""
+    if size is not None:
+        return size, size, 3
+    try:
+        with Image.open(file) as image:
+            return image.height, image.width, 3
+    except UNREADABLE as error:
+        raise FeaturePathsError(f"{file} cannot be read ({error}).") from error
+
+
+def _listed(lines: list[str]) -> str:
+    more = [f"... and {len(lines) - NAMED} more"] if len(lines) > NAMED else []
+    return "\n".join(f"  {line}" for line in [*lines[:NAMED], *more])

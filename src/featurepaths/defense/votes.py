@@ -1,0 +1,48 @@
+"""Recognition by the vote of layers: the paper's eqs. (6) and (7)."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from featurepaths.paths.equations import aggregate, chosen_layers
+
+TIES = ("last-layer", "summed-similarity")
+
+
+def nearest_classes(similarity: np.ndarray) -> np.ndarray:
+    """Return argmax_m s_m^l of similarities [N, L, C]: the class each layer votes for, int [N, L]."""
+    return similarity.argmax(axis=2)
+
+
+def vote(similarity: np.ndarray, layers: Sequence[int], weights: np.ndarray, tie: str) -> np.ndarray:
+    """Return the class that the weighted vote of `layers` gives each image: int [N].
+
+    Parameters
+    ----------
+    similarity
+        Similarities [N, L, C].
+    layers, weights
+        The voting layers, numbered from 1 and in ascending order, and the weight of each.
+    tie
+        Which of the classes with the greatest score wins. ``last-layer``: the one that the last of the layers voting
+        for any of them votes for, which is the paper's sentence ("the prediction from the last layer in L'").
+        ``summed-similarity``: the one with the greatest weighted similarity, eq. (3), over the voting layers.
+    """
+    classes = similarity.shape[2]
+    votes = chosen_layers(nearest_classes(similarity), layers)
+    ballots = votes[:, :, None] == np.arange(classes)
+    score = np.einsum("nlc,l->nc", ballots.astype(np.float64), weights)
+    winners = score >= score.max(axis=1, keepdims=True) - 1e-9  # sums of the same weights may differ in the last bits
+    match tie:
+        case "summed-similarity":
+            preference = aggregate(similarity, layers, weights)
+        case "last-layer":  # the position of the last layer that voted for the class
+            preference = (ballots * np.arange(1, len(layers) + 1)[:, None]).max(axis=1)
+        case _:
+            raise ValueError(f"tie is one of {', '.join(TIES)}, not {tie}")
+    return np.where(winners, preference, -np.inf).argmax(axis=1)
+
+
+def recognise(network_labels: np.ndarray, flagged: np.ndarray, voted: np.ndarray) -> np.ndarray:
+    """Return the label of the whole method: the network's, or the vote where an image is flagged (section 2.3)."""
+    return np.where(flagged, voted, network_labels)

@@ -1,0 +1,64 @@
+"""Detectors on logits: maximum softmax probability and energy."""
+
+import torch
+from torch import Tensor
+
+from featurepaths.detectors.base import Evidence, Rival, finite, log_odds, too_few
+
+
+class Confidence(Rival):
+    r"""The greatest softmax probability, :math:`\max_c p_c` (Hendrycks and Gimpel, ICLR 2017).
+
+    In float64: in float32 it is exactly 1, and its gradient 0, from a log-odds of about 17 on.
+    """
+
+    name = "confidence"
+
+    def raw_score(self, evidence: Evidence) -> Tensor:
+        """Return the greatest probability, in [1/C, 1]."""
+        return evidence.logits.double().softmax(dim=1).amax(dim=1)
+
+
+class Energy(Rival):
+    r"""The negative free energy :math:`\log \sum_c \exp z_c` of the logits z (Liu et al., NeurIPS 2020)."""
+
+    name = "energy"
+
+    def raw_score(self, evidence: Evidence) -> Tensor:
+        """Return the logarithm of the sum."""
+        return evidence.logits.double().logsumexp(dim=1)
+
+
+class TwoSidedConfidence(Rival):
+    r"""Confidence that is unusual on either side: :math:`\min(F(u), 1 - F(u))`.
+
+    u is the log-odds of the network's label, :math:`\log p/(1-p)`, and F its distribution over clean calibration
+    images: the empirical distribution, i/(n+1) at the i-th of n values, linear in between. One standard deviation
+    beyond the extremes F reaches 0 and 1, and goes on as steeply, so that an attacker has a gradient everywhere.
+
+    No publication: examples of greatest loss are more confident than clean images, which plain confidence cannot tell.
+    """
+
+    name = "two-sided-confidence"
+
+    def calibrate(self, calibration: Evidence) -> None:
+        """Learn F."""
+        values = finite(log_odds(calibration.logits.detach()), "calibration image", self.name)
+        if len(values) < 2:
+            raise too_few(self.name, 2)
+        ordered, counts = values.unique(return_counts=True)  # equal values get their middle rank
+        heights = (counts.cumsum(0) - (counts.double() - 1) / 2) / (len(values) + 1)
+        deviation = values.std()
+        reach = torch.where(deviation > 0, deviation, 1)
+        zero, one = heights.new_tensor([0.0]), heights.new_tensor([1.0])
+        self.register_buffer("positions", torch.cat([ordered[:1] - reach, ordered, ordered[-1:] + reach]))
+        self.register_buffer("heights", torch.cat([zero, heights, one]))
+
+    def raw_score(self, evidence: Evidence) -> Tensor:
+        """Return the smaller tail, at most 1/2; negative far outside of what was seen."""
+        values = log_odds(evidence.logits)
+        after = torch.searchsorted(self.positions, values.detach()).clamp(1, len(self.positions) - 1)
+        left, right = self.positions[after - 1], self.positions[after]
+        low, high = self.heights[after - 1], self.heights[after]
+        tail = low + (high - low) * (values - left) / (right - left)
+        return torch.minimum(tail, 1 - tail)

@@ -1,0 +1,32 @@
+"""A calibrated detector, as its artefact holds it."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from featurepaths.paths.equations import s_max
+from featurepaths.paths.records import FeaturePaths
+from featurepaths.store.jsonfile import read_json
+
+
+@dataclass(frozen=True)
+class Detector:
+    """Layers (from 1), their weights, and thresholds by the method that chose them: an image below is flagged."""
+
+    name: str
+    protocol: str
+    layers: list[int]
+    weights: np.ndarray
+    thresholds: dict[str, float]
+
+    def score(self, paths: FeaturePaths) -> np.ndarray:
+        """Return the score of each image, float64 [N], low when adversarial."""
+        return paths.of_each(lambda similarity: s_max(similarity, self.layers, self.weights))
+
+
+def read_detector(path: Path) -> Detector:
+    """Read the artefact of a calibrated detector."""
+    found = read_json(path)
+    weights = np.array(found["weights"])
+    return Detector(found["detector"], found["protocol"], found["layers"], weights, found["thresholds"])

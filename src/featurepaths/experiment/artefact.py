@@ -1,0 +1,125 @@
+"""Artefacts: files that stages make, and whether they are up to date."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import Any
+
+from featurepaths.errors import FeaturePathsError
+from featurepaths.store.code_digest import artefact_digest, digest_of
+from featurepaths.store.origin import Origin, Version
+from featurepaths.store.provenance import check_files
+
+once = lru_cache(maxsize=None)
+
+
+@dataclass(frozen=True, eq=False)
+class Artefact:
+    """A file that a call of a stage makes, with the origin that it will carry.
+
+    Parameters
+    ----------
+    stage
+        Name of a module of `featurepaths.stages`.
+    path
+        Where the file lies.
+    name
+        What its origin calls it: the path below the run, without suffix.
+    settings
+        The stage's slice of the configuration.
+    inputs
+        What it is made from, by the names that the rule gives them, in the order of the stage's arguments.
+    run
+        The run that it belongs to, empty if it belongs to the whole experiment.
+    whole
+        What it is a shard of, if it is one.
+    """
+
+    stage: str
+    path: Path
+    name: str
+    settings: Mapping[str, Any]
+    inputs: Mapping[str, Sequence["Artefact"]] = field(default_factory=dict)
+    run: str = ""
+    whole: "Artefact | None" = None
+
+    @cached_property
+    def job_digest(self) -> str:
+        """The cumulative digest of the call, the same for everything that it makes."""
+        return digest_of(self.stage, self.settings, [source.digest for source in self.sources])
+
+    @cached_property
+    def digest(self) -> str:
+        """The cumulative digest of the artefact, as its file holds it."""
+        return artefact_digest(self.job_digest, self.name)
+
+    @cached_property
+    def up_to_date(self) -> bool:
+        """Whether the file has this digest and was made from what its inputs contain now, or is not there.
+
+        A missing file is made if something needs it. Files that it vouches for, such as tables, have to be whole as
+        well.
+        """
+        if self.whole is not None and self.whole.is_there and self.whole.up_to_date:
+            return True  # a shard that is left over
+        if not self.is_there:
+            return True
+        return self.version is not None and not self.from_other_contents
+
+    @cached_property
+    def is_there(self) -> bool:
+        """Whether there is such a file."""
+        return self.path.exists()
+
+    @cached_property
+    def version(self) -> Version | None:
+        """The version of the file; None if it is missing, damaged, or of another format or recipe."""
+        try:
+            version = check_files(self.path) if self.is_there else None
+        except FeaturePathsError:
+            return None
+        return version if version and version.origin.digest == self.digest else None
+
+    @property
+    def sources(self) -> list["Artefact"]:
+        """All inputs, in the order of the stage's arguments."""
+        return [artefact for artefacts in self.inputs.values() for artefact in artefacts]
+
+    @cached_property
+    def from_other_contents(self) -> bool:
+        """Whether the file was made from inputs that contained something else than they do now, or soon will.
+
+        An equal recipe gives other bytes on another processor. Nothing is known of inputs that have no version: if they
+        turn out different when they are made again, the next run of the workflow makes this file again.
+        """
+        if any(source.from_other_contents for source in self.sources):
+            return True
+        if self.version is None:
+            return False
+        return any(
+            source.version.contents != contents
+            if source.version
+            else source.run == self.run and source.differs_from(self.version.origin)
+            for source, contents in zip(self.sources, self.version.origin.inputs, strict=True)
+        )
+
+    def differs_from(self, origin: Origin) -> bool:
+        """Whether what this missing artefact is made from is not what `origin`, that of one made from it, names."""
+        return any(
+            origin.ancestors.get(f"{source.name}{source.path.suffix}", str(source.version)) != str(source.version)
+            if source.version
+            else source.differs_from(origin)
+            for source in self.sources
+        )
+
+    def shard(self, item: str) -> "Artefact":
+        """Return a shard of it, such as ``2-of-4``: a file with a part of its rows, made by the same call."""
+        path = self.path.with_suffix("") / f"{item}{self.path.suffix}"
+        return replace(self, path=path, name=f"{self.name}/{item}", whole=self)
+
+    @property
+    def params(self) -> dict[str, str]:
+        """What the rule passes on: the settings as JSON, and the digest."""
+        return {"settings": json.dumps(self.settings, sort_keys=True), "digest": self.job_digest}

@@ -1,0 +1,221 @@
+"""Configuration of attacks."""
+
+from collections.abc import Mapping
+from fractions import Fraction
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Discriminator,
+    Field,
+    Tag,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+
+from featurepaths.attacks.radius import NORMALISED, too_far
+from featurepaths.attacks.torchattacks.methods import METHODS, Parameter, complete
+from featurepaths.experiment.config.types import (
+    Keep,
+    Positive,
+    Precision,
+    Section,
+    Seed,
+    distinct,
+    exact,
+    meant,
+    reachable,
+)
+
+
+class Attack(Section):
+    """An attack on the network alone, by AutoPGD (Croce and Hein, 2020)."""
+
+    method: Literal["apgd"] = "apgd"
+    norm: Literal["linf", "l2"] = "linf"
+    eps: Positive
+    """Radius, in `eps_units`."""
+    eps_units: Literal["pixel", "normalised"] = "pixel"
+    """What eps and step measure: values of [0, 1], or what the network sees after its normalisation (L-infinity)."""
+    step: Positive | None = None
+    """Initial step; 2 eps, as published, when left out."""
+    iterations: int = Field(20, ge=1)
+    loss: Literal["ce", "dlr"] = "ce"
+    """Cross-entropy, or the difference of logits ratio."""
+    keep: Annotated[list[Keep], Field(min_length=1), AfterValidator(distinct)] = ["first-success", "max-loss"]
+    """Which iterates of the search are evaluated as its adversarial example, each by itself."""
+    images: int | None = Field(None, ge=1)
+    """Attack only so many images of a split, evenly spaced over it."""
+    precision: Precision = "float32"
+    """`bfloat16` only searches: its results are judged in float32. `auto` takes it where it is fast."""
+    seed: Seed = 0
+    """Attack seed: added to the training seed; attacks that differ in nothing else are repetitions, which the summary
+    averages first."""
+
+    @model_validator(mode="after")
+    def _units_fit_the_norm(self):
+        if self.eps_units == "normalised" and self.norm != "linf":
+            raise ValueError("eps_units: normalised needs norm: linf")
+        for key in ("eps", "step"):
+            if problem := self.too_far(getattr(self, key)):
+                raise ValueError(f"{key}: {problem}")
+        return self
+
+    def too_far(self, value: Fraction | None) -> str | None:
+        """Return what is wrong with a radius or a step in the attack's units; None if images are so far apart."""
+        if value is None:
+            return None
+        if self.eps_units == "pixel":
+            return too_far(value, self.norm)
+        if value <= NORMALISED:
+            return None
+        return (
+            f"{value} normalised units are more than the range of pixels; did you mean {value}/255, eps_units: pixel?"
+        )
+
+
+def _known_method(method: Any) -> Any:
+    if str(method) not in METHODS:
+        known = ["apgd", "files", *METHODS]
+        raise ValueError(f"should be one of {', '.join(known)}, not '{method}'{meant(method, known)}")
+    return method
+
+
+def _parameter(name: str, parameter: Parameter, value: Any) -> bool | int | str:
+    """Return a parameter's value, numbers as exact text, or say what it should be."""
+    if parameter.kind == "truth" and isinstance(value, bool):
+        return value
+    if parameter.kind == "word" and value in parameter.words:
+        return value
+    if (
+        parameter.kind == "whole"
+        and isinstance(value, int)
+        and not isinstance(value, bool)
+        and value >= parameter.least
+        and (parameter.most is None or value <= int(parameter.most))
+    ):
+        return value
+    if parameter.kind == "number":
+        try:
+            number = exact(value)
+        except ValueError as error:
+            raise ValueError(f"{name}: {error}") from None
+        if number >= 0 and (parameter.most is None or number <= Fraction(parameter.most)):
+            return str(number)
+    most = f" and at most {parameter.most}" if parameter.most else ""
+    should = {
+        "truth": "true or false",
+        "word": " or ".join(parameter.words),
+        "whole": f"a whole number of at least {parameter.least}{most}",
+        "number": f"a number of at least 0{most}",
+    }[parameter.kind]
+    raise ValueError(f"{name} should be {should}, not {value!r}")
+
+
+class ZooAttack(Section):
+    """An attack on the network alone, by torchattacks (Kim, 2020), which has to be installed."""
+
+    method: Annotated[Literal[tuple(METHODS)], BeforeValidator(_known_method)]
+    norm: Annotated[Literal["linf", "l2", "l1", "l0"] | None, Field(validate_default=True)] = None
+    """What the attack bounds or minimises: the method's first norm when left out. L0 counts pixels."""
+    eps: Annotated[Positive | None, Field(validate_default=True)] = None
+    """Radius in that norm, in pixel values of [0, 1], or in pixels for L0. Methods that nothing bounds, such as
+    `deepfool` and `cw`, need none: with one, an example that is farther away does not count as one."""
+    images: int | None = Field(None, ge=1)
+    """Attack only so many images of a split, evenly spaced over it."""
+    parameters: Annotated[dict[str, bool | int | float | str], Field(validate_default=True)] = {}
+    """What the method lets one choose: see `docs/method.md`. torchattacks' defaults stand for what is left out, and for
+    `alpha`, the step, 2.5 eps / steps."""
+    keep: Annotated[list[Literal["returned"]], Field(min_length=1, max_length=1)] = ["returned"]
+    """What the library returns is evaluated."""
+    seed: Seed = 0
+    """Attack seed: added to the training seed; attacks that differ in nothing else are repetitions, which the summary
+    averages first."""
+
+    @field_validator("norm")
+    @classmethod
+    def _norm_is_the_methods(cls, norm: str | None, info: ValidationInfo) -> str | None:
+        method = info.data.get("method")
+        if method is None:
+            return norm
+        known = METHODS[method].norms
+        if norm is not None and norm not in known:
+            raise ValueError(f"method {method} has {' or '.join(known)}, not {norm}")
+        return norm or known[0]
+
+    @field_validator("eps")
+    @classmethod
+    def _radius_is_there(cls, eps: Fraction | None, info: ValidationInfo) -> Fraction | None:
+        method = info.data.get("method")
+        if method and eps is None and METHODS[method].radius:
+            raise ValueError(f"eps is missing; method {method} needs a radius")
+        if eps is not None and info.data.get("norm") == "l0" and eps.denominator != 1:
+            raise ValueError(f"should be a whole number of pixels, not {eps}")
+        return reachable(eps, info.data.get("norm"))
+
+    @field_validator("parameters")
+    @classmethod
+    def _parameters_are_the_methods(cls, given: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
+        if not {"method", "norm", "eps"} <= info.data.keys():  # one of them is wrong, which is said already
+            return given
+        method = info.data["method"]
+        known = METHODS[method].parameters
+        for name in given:
+            if name not in known:
+                has = f"which has {', '.join(known)}" if known else "which has none"
+                raise ValueError(f"'{name}' is no parameter of method {method}, {has}{meant(name, known)}")
+        read = {name: _parameter(name, known[name], value) for name, value in given.items()}
+        if "alpha" in read and (problem := too_far(Fraction(read["alpha"]), info.data["norm"])):
+            raise ValueError(f"alpha: {problem}")
+        return complete(method, read, info.data["eps"])
+
+
+class FilesAttack(Section):
+    """Adversarial images that were made elsewhere, in place of an attack."""
+
+    method: Literal["files"]
+    test: str
+    """npz or HDF5 file with `adversarial` images, uint8 or floats in [0, 1], and `index`: the position, from 0, in the
+    test split of the image that each was made from. See docs/own-data.md."""
+    calibration: str | None = None
+    """The same of the calibration split, to calibrate on these images."""
+    norm: Literal["linf", "l2", "l1", "l0"] = "linf"
+    """What distances are measured in. L0 counts pixels."""
+    eps: Positive | None = None
+    """Radius in that norm, in pixel values of [0, 1], or in pixels for L0, which no image may leave but by rounding;
+    null for any."""
+    keep: Annotated[list[Literal["returned"]], Field(min_length=1, max_length=1)] = ["returned"]
+    """The images themselves are evaluated."""
+
+    @field_validator("eps")
+    @classmethod
+    def _radius_is_reachable(cls, eps: Fraction | None, info: ValidationInfo) -> Fraction | None:
+        return reachable(eps, info.data.get("norm"))
+
+    @property
+    def files(self) -> dict[str, str]:
+        """The files that there are, by split."""
+        named = {"test": self.test, "calibration": self.calibration}
+        return {split: file for split, file in named.items() if file is not None}
+
+    @property
+    def images(self) -> None:
+        """How many images it is limited to, as other attacks may be: all that the files hold count."""
+
+
+def _section_of(attack: Any) -> str:
+    """Return the section that describes an attack: AutoPGD's unless another method is named."""
+    method = attack.get("method", "apgd") if isinstance(attack, Mapping) else getattr(attack, "method", "apgd")
+    if method == "files":
+        return "FilesAttack"
+    return "Attack" if method == "apgd" else "ZooAttack"
+
+
+AnyAttack = Annotated[
+    Annotated[Attack, Tag("Attack")]
+    | Annotated[FilesAttack, Tag("FilesAttack")]
+    | Annotated[ZooAttack, Tag("ZooAttack")],
+    Discriminator(_section_of),
+]

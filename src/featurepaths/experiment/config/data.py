@@ -1,0 +1,169 @@
+"""Configuration of data sets."""
+
+from fractions import Fraction
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    BeforeValidator,
+    Field,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+
+from featurepaths.data.torchvision import TORCHVISION
+from featurepaths.experiment.config.types import Arguments, Exact, Function, Section, meant
+
+
+def _known_dataset(name: Any) -> Any:
+    if str(name) not in TORCHVISION:
+        more = meant(name, TORCHVISION) or f"; known are {', '.join(TORCHVISION)}"
+        raise ValueError(f"'{name}' is no data set of torchvision with a training and a test part{more}")
+    return name
+
+
+class Digits(Section):
+    """scikit-learn's handwritten digits: 1,797 images that come with the library."""
+
+    source: Literal["digits"]
+    size: int = Field(32, ge=32, le=256, multiple_of=32)
+    """Height and width, in pixels, that the 8x8 images are enlarged to."""
+    test: Annotated[Exact, Field(gt=0, lt=1)] = Fraction(1, 5)
+    """Share of the images that are test images."""
+    calibration: Annotated[Exact, Field(ge=0, lt=1)] = Fraction(1, 10)
+    """Share of the training images that become the calibration split; 0 leaves only the `paper` protocol."""
+    seed: int = Field(0, ge=0, lt=2**32)
+    """Decides which image falls in which split."""
+
+
+class Cifar(Section):
+    """CIFAR-10 or CIFAR-100, read by torchvision."""
+
+    source: Literal["cifar10", "cifar100"]
+    root: str
+    """Folder that holds (or, with `download`, will hold) `cifar-10-batches-py` or `cifar-100-python`."""
+    download: bool = False
+    """Whether torchvision may download it."""
+    calibration: Annotated[Exact, Field(ge=0, lt=1)] = Fraction(1, 10)
+    """Share of the training images that become the calibration split; 0 leaves only the `paper` protocol."""
+    seed: int = Field(0, ge=0, lt=2**32)
+    """Decides which image falls in which split."""
+
+
+class Folder(Section):
+    """PNG and JPEG files in `train/<class>/` and `test/<class>/`."""
+
+    source: Literal["folder"]
+    root: str
+    """Folder that holds `train` and `test`."""
+    size: int | None = Field(None, ge=32)
+    """Height and width that the middle square of each image is resized to; null takes images that are all alike."""
+    title: str = "image folder"
+    """What the images are, to be stored with them; changes no number."""
+    stands_for: Literal["cifar10"] | None = None
+    """Data set whose published numbers are shown beside the results."""
+    calibration: Annotated[Exact, Field(ge=0, lt=1)] = Fraction(1, 10)
+    """Share of the training images that become the calibration split; 0 leaves only the `paper` protocol."""
+    seed: int = Field(0, ge=0, lt=2**32)
+    """Decides which image falls in which split."""
+
+
+class ArrayKeys(Section):
+    """What the arrays are called in their files, where they are not called so, or `images` and `labels`."""
+
+    train_images: str | None = None
+    train_labels: str | None = None
+    test_images: str | None = None
+    test_labels: str | None = None
+
+
+class Arrays(Section):
+    """Images and labels in NumPy's npz or in HDF5."""
+
+    source: Literal["arrays"]
+    train: str
+    """File of the training images: uint8, or floats in [0, 1] that are multiples of 1/255; and of their labels, whole
+    numbers from 0."""
+    test: str
+    """File of the test images and labels; the same one if it holds `train_images`, `train_labels`, `test_images` and
+    `test_labels`."""
+    keys: ArrayKeys = ArrayKeys()
+    layout: Literal["NHWC", "NCHW"] | None = None
+    """Order of the axes; null takes the one of length 1 or 3 for the channels. Images without channels are grey."""
+    size: int | None = Field(None, ge=32)
+    """Height and width that the middle square of each image is resized to; null leaves them as they are."""
+    class_names: Annotated[list[str], Field(min_length=2)] | None = None
+    """Names of the classes 0, 1, ...; null for their numbers."""
+    title: str = "arrays"
+    """What the images are, to be stored with them; changes no number."""
+    stands_for: Literal["cifar10"] | None = None
+    """Data set whose published numbers are shown beside the results."""
+    calibration: Annotated[Exact, Field(ge=0, lt=1)] = Fraction(1, 10)
+    """Share of the training images that become the calibration split; 0 leaves only the `paper` protocol."""
+    seed: int = Field(0, ge=0, lt=2**32)
+    """Decides which image falls in which split."""
+
+
+class Torchvision(Section):
+    """A data set that torchvision reads; its files are taken for what torchvision takes them for."""
+
+    source: Literal["torchvision"]
+    dataset: Annotated[Literal[tuple(TORCHVISION)], BeforeValidator(_known_dataset)]
+    """Its class in `torchvision.datasets`."""
+    root: Annotated[str | None, Field(validate_default=True)] = None
+    """Folder that holds (or, with `download`, will hold) its files."""
+    download: bool = False
+    """Whether torchvision may download it."""
+    arguments: Arguments = {}
+    """What else the class is given, such as `split: letters` of EMNIST."""
+    train: Arguments = {}
+    """What it is given for the training images alone, such as `split: trainval`."""
+    test: Arguments = {}
+    """What it is given for the test images alone."""
+    size: int | None = Field(None, ge=32)
+    """Height and width that the middle square of each image is resized to; null takes images that are all alike."""
+    calibration: Annotated[Exact, Field(ge=0, lt=1)] = Fraction(1, 10)
+    """Share of the training images that become the calibration split; 0 leaves only the `paper` protocol."""
+    seed: int = Field(0, ge=0, lt=2**32)
+    """Decides which image falls in which split."""
+
+    @field_validator("root")
+    @classmethod
+    def _root_is_there(cls, root: str | None, info: ValidationInfo) -> str | None:
+        if root is None and info.data.get("dataset") != "FakeData":
+            raise ValueError("root is missing: the folder that holds the files")
+        return root
+
+    @model_validator(mode="after")
+    def _parts_differ(self):
+        train, test = (
+            {**defaults, **self.arguments, **own}
+            for defaults, own in zip(TORCHVISION[self.dataset], (self.train, self.test), strict=True)
+        )
+        if train == test:
+            raise ValueError(
+                f"the training and the test images would be the same, those of {train}; say in train and test what "
+                "tells them apart"
+            )
+        return self
+
+
+class Factory(Section):
+    """What a function of one's own makes."""
+
+    source: Literal["factory"]
+    factory: Function
+    """The function, as `package.module:function`, found in the working directory or where Python looks: it returns
+    (train, test, class_names). See docs/own-data.md."""
+    arguments: Arguments = {}
+    """What it is given, by name."""
+    layout: Literal["NHWC", "NCHW"] | None = None
+    """Order of the axes of arrays; null takes the one of length 1 or 3 for the channels."""
+    size: int | None = Field(None, ge=32)
+    """Height and width that the middle square of each image is resized to; null takes images that are all alike."""
+    stands_for: Literal["cifar10"] | None = None
+    """Data set whose published numbers are shown beside the results."""
+    calibration: Annotated[Exact, Field(ge=0, lt=1)] = Fraction(1, 10)
+    """Share of the training images that become the calibration split; 0 leaves only the `paper` protocol."""
+    seed: int = Field(0, ge=0, lt=2**32)
+    """Decides which image falls in which split."""

@@ -1,0 +1,173 @@
+"""The configuration of an experiment, and the checks across its sections."""
+
+import json
+from typing import Annotated, Literal, get_args
+
+from pydantic import (
+    AfterValidator,
+    Field,
+    model_validator,
+)
+
+from featurepaths.experiment.config.attacks import AnyAttack
+from featurepaths.experiment.config.data import Arrays, Cifar, Digits, Factory, Folder, Torchvision
+from featurepaths.experiment.config.evaluation import (
+    Adaptive,
+    CalibrationAttack,
+    Collapsed,
+    Detection,
+    Features,
+    Recognition,
+    Shards,
+)
+from featurepaths.experiment.config.networks import GIVEN, AnyModel, GivenNetwork, Training
+from featurepaths.experiment.config.types import Name, Objective, Rival, Section, distinct
+from featurepaths.networks.architectures import layer_count, missing_layers
+
+
+class Experiment(Section):
+    """Everything an experiment depends on."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$", max_length=60)]
+    """Folder of the experiment under `results/`."""
+    seeds: Annotated[list[Annotated[int, Field(ge=0, lt=2**32)]], Field(min_length=1), AfterValidator(distinct)] = [0]
+    """Each seed trains and attacks every network once."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where networks run; `auto` takes a GPU where there is one."""
+    torch_threads: int = Field(1, ge=1)
+    """Threads of each job that runs a network. Part of what decides the numbers: more threads sum in another order."""
+    resident_mb: int = Field(1024, ge=0)
+    """Training images up to this many MB are held in memory, or on the GPU; more are read batch by batch, at the same
+    results."""
+    shards: Shards = Shards()
+    """How many jobs share an attack or an extraction; changes no result."""
+    data: Annotated[Digits | Cifar | Folder | Arrays | Torchvision | Factory, Field(discriminator="source")]
+    models: Annotated[dict[Name, AnyModel], Field(min_length=1)]
+    training: dict[Name, Training] = {}
+    """Every model is trained in each of these ways, but those that are given; needed where there are others."""
+    attacks: Annotated[dict[Name, AnyAttack], Field(min_length=1)]
+    calibration: CalibrationAttack | None = None
+    """Needed unless `data.calibration` is 0."""
+    features: Features = Features()
+    collapse: Collapsed = Collapsed()
+    detection: Detection = Detection()
+    recognition: Recognition = Recognition()
+    detectors: Annotated[list[Rival], AfterValidator(distinct)] = []
+    """Rival detectors that stand beside the paper's, on the same cached features; each is attacked itself where
+    `adaptive` is given. They need calibration images."""
+    adaptive: Adaptive | None = None
+    """null attacks nothing but the networks."""
+
+    @property
+    def protocols(self) -> list[str]:
+        """The protocols that the data allow: `held-out` needs calibration images."""
+        return ["paper", "held-out"] if self.data.calibration > 0 else ["paper"]
+
+    @model_validator(mode="after")
+    def _parts_fit_together(self):
+        self._check_training()
+        self._check_calibration()
+        self._check_layers()
+        for section in ("detection", "recognition"):
+            self._check_weights(section, getattr(self, section))
+        self._check_adaptive()
+        return self
+
+    @property
+    def adaptive_poolings(self) -> list[str]:
+        """The poolings whose defences are attacked, sorted; none without `adaptive`."""
+        return [] if self.adaptive is None else sorted(self.adaptive.poolings or self.features.poolings)
+
+    @property
+    def calibrated(self) -> list[str]:
+        """The attacks with examples of calibration images: all but those of files that have only others."""
+        return [
+            name for name, attack in self.attacks.items() if attack.method != "files" or attack.calibration is not None
+        ]
+
+    @property
+    def rivals_are_tested(self) -> bool:
+        """Whether detectors stand beside one another: where rivals are named, or are attacked with the defence."""
+        return bool(self.detectors) or self.adaptive is not None
+
+    @property
+    def named_layers(self) -> dict[str, int]:
+        """How many layers a network needs, by the key that says so."""
+        named = {
+            "detection.layers": self.detection.layers,
+            "recognition.layers": self.recognition.layers,
+            "recognition.combinations": self.recognition.combinations,
+        }
+        found = {key: max(layers) for key, layers in named.items() if layers != "auto" and layers}
+        if "top" in self.recognition.model_fields_set:
+            found["recognition.top"] = self.recognition.top
+        return found
+
+    def given(self, model: str) -> GivenNetwork | None:
+        """Return the description of a model that is given, None of one that is trained here."""
+        found = self.models[model]
+        return found if isinstance(found, GivenNetwork) else None
+
+    def _check_training(self) -> None:
+        trained = [name for name in self.models if self.given(name) is None]
+        if trained and not self.training:
+            raise ValueError(f"training: missing; say how models.{trained[0]} is trained")
+        if self.training and not trained:
+            raise ValueError("training: all models are given; leave it out")
+        if GIVEN in self.training and len(trained) < len(self.models):
+            raise ValueError(f"training.{GIVEN}: that is what the models that are given are called; name it otherwise")
+
+    def _check_calibration(self) -> None:
+        if self.data.calibration == 0:
+            return
+        if self.calibration is None:
+            raise ValueError(
+                "calibration: missing; name the attack and keep to calibrate on, or set data.calibration: 0"
+            )
+        name, keep = self.calibration.attack, self.calibration.keep
+        if name not in self.attacks:
+            raise ValueError(f"calibration.attack: '{name}' is not one of attacks ({', '.join(self.attacks)})")
+        if keep not in self.attacks[name].keep:
+            raise ValueError(f"calibration.keep: '{keep}' is not one of attacks.{name}.keep")
+        if name not in self.calibrated:
+            raise ValueError(
+                f"calibration.attack: attacks.{name} has no calibration file, which would hold adversarial examples of "
+                "calibration images"
+            )
+
+    def _check_adaptive(self) -> None:
+        for key, given in (("detectors", bool(self.detectors)), ("adaptive", self.adaptive is not None)):
+            if given and self.data.calibration == 0:
+                raise ValueError(f"{key}: needs calibration images, because only a held-out defence can be judged")
+        if self.adaptive is None:
+            return
+        name = self.adaptive.attack
+        if name not in self.attacks:
+            raise ValueError(f"adaptive.attack: '{name}' is not one of attacks ({', '.join(self.attacks)})")
+        if self.attacks[name].method != "apgd":
+            raise ValueError(f"adaptive.attack: '{name}' is no AutoPGD attack")
+        if problem := self.attacks[name].too_far(self.adaptive.step):
+            raise ValueError(f"adaptive.step: {problem}")
+        if name in (*get_args(Objective), "misclassify"):
+            raise ValueError(f"adaptive.attack: '{name}' is what an adaptive attack is called; call it something else")
+        missing = sorted(set(self.adaptive.poolings or []) - set(self.features.poolings))
+        if missing:
+            raise ValueError(f"adaptive.poolings: '{missing[0]}' is not one of features.poolings")
+
+    def _check_layers(self) -> None:
+        for name, model in self.models.items():
+            if not self.given(name):  # whose layers are not known yet
+                for problem in missing_layers(self.named_layers, layer_count(model.architecture), f"models.{name}"):
+                    raise ValueError(problem)
+
+    def _check_weights(self, section: str, settings: Detection | Recognition) -> None:
+        if settings.weights == "equal":
+            return
+        if settings.layers == "auto" or len(settings.weights) != len(settings.layers):
+            raise ValueError(f"{section}.weights: a list needs {section}.layers to be a list of the same length")
+        if sum(settings.weights) != 1 or min(settings.weights) < 0:
+            raise ValueError(f"{section}.weights: should be at least 0 and sum to 1, not to {sum(settings.weights)}")
+
+
+if __name__ == "__main__":
+    print(json.dumps(Experiment.model_json_schema(), indent=2))

@@ -1,0 +1,88 @@
+"""Messages for invalid configurations."""
+
+import difflib
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import (
+    ValidationError,
+)
+
+from featurepaths.errors import FeaturePathsError
+from featurepaths.experiment.config.experiment import Experiment
+
+
+def read_experiment(config: Mapping[str, Any], source: str = "the configuration") -> Experiment:
+    """Check a merged configuration and return it typed.
+
+    Raises
+    ------
+    FeaturePathsError
+        With one line for each problem: the key, what is wrong with it, and what would be right.
+    """
+    try:
+        return Experiment.model_validate(config)
+    except ValidationError as error:
+        lines = [f"  {_describe(problem, config)}" for problem in error.errors()]
+        raise FeaturePathsError("\n".join([f"{source} is not valid:", *dict.fromkeys(lines)])) from None
+
+
+USE = "write it into a file for --configfile"
+
+
+def _describe(problem: Mapping[str, Any], config: Mapping[str, Any]) -> str:
+    # a union's alternatives stand in the location too: keep what is a key or an index of the configuration
+    location, here = [], config
+    # the one of the data may be called like a key
+    parts = problem["loc"][:1] + problem["loc"][2:] if problem["loc"][:1] == ("data",) else problem["loc"]
+    for part in parts:
+        if (isinstance(here, Mapping) and part in here) or (isinstance(here, list) and isinstance(part, int)):
+            here = here[part]
+            location.append(str(part))
+        elif problem["type"] == "missing" and part == parts[-1]:
+            location.append(str(part))
+    key = ".".join(location)
+    given = problem["input"]
+    if problem["type"] == "extra_forbidden":
+        known = _keys_beside(problem["loc"])
+        close = difflib.get_close_matches(str(problem["loc"][-1]), known, n=1)
+        hint = f"did you mean '{close[0]}'?" if close else f"known keys are {', '.join(known)}"
+        return f"{key}: unknown key; {hint}"
+    message = re.sub(r" after validation, not \d+", "", problem["msg"].removeprefix("Value error, "))
+    message = message[:1].lower() + message[1:]
+    if problem["type"] == "missing":
+        return f"{key}: missing"
+    if (
+        isinstance(given, str)
+        and problem["type"].endswith("_type")
+        and re.match(r"\s*([\[{]|-?\d|true|false)", given, re.I)
+    ):
+        return (
+            f"{key}: {message}, not the text '{given}'; what stands in a list or map of --config arrives as text: {USE}"
+        )
+    if problem["type"] == "value_error" and not key:
+        return message
+    return f"{key}: {message}" + ("" if problem["type"] == "value_error" else f", not {given!r}")
+
+
+def _keys_beside(location: tuple) -> list[str]:
+    """Return the keys that are known where an unknown one was found."""
+    schema = full = Experiment.model_json_schema()
+    for part in location[:-1]:
+        schema = _resolve(schema, full)
+        branches = [schema, *(_resolve(branch, full) for branch in schema.get("anyOf", []) + schema.get("oneOf", []))]
+        for branch in branches:
+            if part in branch.get("properties", {}):
+                schema = branch["properties"][part]
+            elif "patternProperties" in branch:
+                (schema,) = branch["patternProperties"].values()
+            elif part in (branch.get("title"), branch.get("properties", {}).get("source", {}).get("const")):
+                schema = branch
+    schema = _resolve(schema, full)
+    found = [schema, *(_resolve(branch, full) for branch in schema.get("anyOf", []))]
+    return sorted({key for branch in found for key in branch.get("properties", {})})
+
+
+def _resolve(schema: Mapping[str, Any], full: Mapping[str, Any]) -> Mapping[str, Any]:
+    return full["$defs"][schema["$ref"].rpartition("/")[2]] if "$ref" in schema else schema

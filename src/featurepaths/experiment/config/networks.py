@@ -1,0 +1,118 @@
+"""Configuration of networks and of their training."""
+
+from collections.abc import Mapping
+from fractions import Fraction
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    Discriminator,
+    Field,
+    Tag,
+    model_validator,
+)
+
+from featurepaths.experiment.config.types import Exact, Function, Pixels, Positive, Precision, Section, distinct
+
+GIVEN = "given"
+"""What stands for the training of a network that was trained elsewhere."""
+
+
+class Model(Section):
+    """A network of the paper's Table 1."""
+
+    architecture: Literal["resnet20", "resnet18"]
+    width: int = Field(64, ge=1)
+    """Channels of the first stage; the paper's networks have 64."""
+    stem: Literal["conv", "pool"] = "conv"
+    """How 32x32 images become 16x16: a 3x3 convolution of stride 2, or one of stride 1 and a max-pool."""
+
+
+Modules = Annotated[list[str], Field(min_length=1), AfterValidator(distinct)]
+"""Names of modules of a network."""
+
+
+class GivenNetwork(Section):
+    """A network of your own, trained already: of torchvision, timm, or your own package."""
+
+    factory: Function
+    """`package.module:function`, a function (or class) that makes the network: a `torch.nn.Module` that maps images
+    [N, C, H, W] to logits. It is looked for in the working directory first."""
+    arguments: dict[str, Any] = {}
+    """What the function is given, by name."""
+    checkpoint: str | None = None
+    """Its weights: a `.safetensors` file, or a `.pt` or `.pth` file with a state dict, of which no code is executed.
+    null leaves those that the function gives it."""
+    mean: list[Exact] | None = None
+    """What is subtracted from each channel of images in [0, 1] before the network sees them."""
+    std: list[Positive] | None = None
+    """What each channel is divided by then."""
+    size: int | None = Field(None, ge=1)
+    """Height and width that images are resized to first, if the network needs others than the data have."""
+    layers: Annotated[
+        Annotated[str, Tag("text")] | Annotated[Modules, Tag("list")],
+        Discriminator(lambda layers: "list" if isinstance(layers, list) else "text"),
+    ] = "auto"
+    """Modules that are the layers: their names, a pattern such as `layer?.*`, or `auto` for the network's blocks.
+    `featurepaths layers <config>` lists them."""
+
+    @model_validator(mode="after")
+    def _normalisation_is_whole(self):
+        if (self.mean is None) != (self.std is None) or len(self.mean or []) != len(self.std or []):
+            raise ValueError("mean and std: give both, for the same channels, or neither")
+        return self
+
+
+def _kind_of_model(model: Any) -> str:
+    """Return the section that describes a network: a given one has a factory."""
+    given = "factory" in model if isinstance(model, Mapping) else isinstance(model, GivenNetwork)
+    return "GivenNetwork" if given else "Model"
+
+
+AnyModel = Annotated[
+    Annotated[Model, Tag("Model")] | Annotated[GivenNetwork, Tag("GivenNetwork")], Discriminator(_kind_of_model)
+]
+
+
+class Adversary(Section):
+    """The attacker inside the training loop (L-infinity)."""
+
+    method: Literal["pgd", "single-step"]
+    """`pgd` (Madry et al., 2018), or `single-step` from a random start (Wong et al., 2020), many times faster."""
+    eps: Pixels
+    """Radius, in pixel values of [0, 1]."""
+    step: Pixels | None = None
+    """Step of `pgd`; `single-step` takes 1.25 eps."""
+    iterations: int | None = Field(None, ge=1)
+    """Steps of `pgd`."""
+
+    @model_validator(mode="after")
+    def _method_has_its_options(self):
+        given = self.step is not None, self.iterations is not None
+        if self.method == "pgd" and not all(given):
+            raise ValueError("method pgd needs step and iterations")
+        if self.method == "single-step" and any(given):
+            raise ValueError("method single-step takes neither step nor iterations")
+        return self
+
+
+class Training(Section):
+    """How networks are trained: SGD on the cross-entropy."""
+
+    epochs: int = Field(300, ge=1)
+    batch_size: int = Field(128, ge=1)
+    learning_rate: Positive = Fraction(1, 100)
+    momentum: Annotated[Exact, Field(ge=0, lt=1)] = Fraction(9, 10)
+    weight_decay: Annotated[Exact, Field(ge=0)] = Fraction(5, 10000)
+    schedule: Literal["steps", "one-cycle", "constant"] = "steps"
+    """`steps` divides the rate by 10 at the milestones, `one-cycle` rises to it and falls again."""
+    milestones: list[Annotated[int, Field(ge=1)]] = [117, 233]
+    """Epochs at whose start `steps` divides the rate."""
+    augment: Literal["none", "crop-flip"] = "none"
+    """`crop-flip` shifts by up to 4 pixels and mirrors at random."""
+    adversary: Adversary | None = None
+    """None for standard training."""
+    precision: Precision = "float32"
+    """`bfloat16` is autocast, and channels-last on a GPU; weights stay in float32. `auto` takes it where it is fast."""
+    compile: bool = False
+    """Whether `torch.compile` compiles the network first; it needs a C++ compiler."""

@@ -1,0 +1,90 @@
+"""What an experiment takes from outside of its configuration: data, adversarial images, and networks of the user's."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from featurepaths.attacks.precomputed.files import digests_of_attacks
+from featurepaths.data.array_files import contents_of_arrays
+from featurepaths.data.folder import contents_of
+from featurepaths.data.size import DataSize
+from featurepaths.experiment.config.experiment import Experiment
+from featurepaths.runtime.entry_points import factory_digest
+from featurepaths.store.fingerprints import Contents, last_look, look_at_files
+
+FOLDER = Path(".snakemake")
+"""Where what was read is remembered, so that it is not read again each time."""
+READ_TO_KNOW = ("torchvision", "factory")
+"""Sources whose size is known once they are read."""
+
+
+@dataclass(frozen=True)
+class Outside:
+    """Digests of all of it, and how large the data are.
+
+    `data` is that of a data set whose images, or the code that makes them, are the user's; `attacks` those of
+    adversarial images that were made elsewhere, by attack and split; `networks` those of the ``code`` and ``weights``
+    of networks that are given, by model.
+    """
+
+    size: DataSize = field(default_factory=DataSize)
+    data: str | None = None
+    attacks: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    networks: Mapping[str, Mapping[str, str | None]] = field(default_factory=dict)
+
+
+def look_outside(experiment: Experiment, *, again: bool = True) -> Outside:
+    """Return what an experiment takes from outside; without `again` as it was the last time, where that is known.
+
+    Raises
+    ------
+    FeaturePathsError
+        If a file or a module is missing, or cannot be used.
+    """
+    size, data = _data(experiment, again)
+    return Outside(size, data, _attacks(experiment, again), _networks(experiment, again))
+
+
+def _data(experiment: Experiment, again: bool) -> tuple[DataSize, str | None]:
+    data = experiment.data
+    match data.source:
+        case "folder" | "arrays":
+            found = _images(data, FOLDER / f"images.{experiment.name}.json", again)
+            return DataSize(found.images, found.classes, data.size or found.pixels, found.channels), found.digest
+        case "digits":
+            return DataSize(1797, 10, data.size), None
+        case "factory":
+            return DataSize(pixels=data.size or DataSize.pixels), factory_digest(data.factory)
+        case "torchvision":
+            return DataSize(pixels=data.size or DataSize.pixels), None
+        case "cifar10" | "cifar100":
+            return DataSize(classes={"cifar10": 10, "cifar100": 100}[data.source]), None
+
+
+def _images(data: Any, memory: Path, again: bool) -> Contents:
+    if not again and (found := last_look(memory)):
+        return Contents(**found)
+    if data.source == "folder":
+        return contents_of(data.root, memory)
+    files = {"train": data.train, "test": data.test}
+    return contents_of_arrays(files, data.keys.model_dump(), data.layout, data.size, data.class_names, memory)
+
+
+def _attacks(experiment: Experiment, again: bool) -> Mapping[str, Mapping[str, str]]:
+    memory = FOLDER / f"attacks.{experiment.name}.json"
+    files = {name: attack.files for name, attack in experiment.attacks.items() if attack.method == "files"}
+    if not files:
+        return {}
+    return (not again and last_look(memory)) or digests_of_attacks(files, memory)
+
+
+def _networks(experiment: Experiment, again: bool) -> Mapping[str, Mapping[str, str | None]]:
+    memory = FOLDER / f"weights.{experiment.name}.json"
+    given = {name: model for name in experiment.models if (model := experiment.given(name))}
+    files = {model.checkpoint: Path(model.checkpoint) for model in given.values() if model.checkpoint}
+    digests = (not again and last_look(memory)) or look_at_files(files, dict, "weights", memory) if files else {}
+    return {
+        name: {"code": factory_digest(model.factory), "weights": digests.get(model.checkpoint)}
+        for name, model in given.items()
+    }

@@ -1,0 +1,99 @@
+"""Whether an experiment fits its data and networks: what classes, the size of images and the number of layers decide.
+
+Read while jobs are planned, so nothing here needs torch.
+"""
+
+from collections.abc import Iterator
+
+from featurepaths.attacks.class_limits import DLR_CLASSES, left_out, possible_losses
+from featurepaths.attacks.radius import too_far
+from featurepaths.attacks.torchattacks.methods import METHODS, misfit
+from featurepaths.data.size import DataSize
+from featurepaths.errors import FeaturePathsError
+from featurepaths.experiment.config.attacks import AnyAttack
+from featurepaths.experiment.config.evaluation import Adaptive
+from featurepaths.experiment.config.experiment import Experiment
+from featurepaths.experiment.plan import Plan
+from featurepaths.networks.architectures import missing_layers
+from featurepaths.store.safetensors import read_description
+
+WIDEST = 4
+"""Where only the height of images is known, they are taken to be at most so many times as wide, or as narrow."""
+SQUARE = ("digits", "cifar10", "cifar100")
+"""Sources whose images are as wide as high; so are those of any source that are resized."""
+
+
+def check_attacks(experiment: Experiment, size: DataSize) -> str:
+    """Return what of the attacks' defaults is left out on data of this size, in words.
+
+    Raises
+    ------
+    FeaturePathsError
+        With one line for each setting that the data do not allow: its key, and what would be right.
+    """
+    square = experiment.data.source in SQUARE or getattr(experiment.data, "size", None) is not None
+    widest = 1 if square else WIDEST
+    attacks = experiment.attacks.items()
+    problems = [problem for name, attack in attacks for problem in _attack(name, attack, size, widest)]
+    adaptive = experiment.adaptive
+    words: list[str] = []
+    if adaptive is not None:
+        problems += _adaptive(adaptive, size.classes)
+        words = left_out(adaptive.losses, adaptive.targets, size.classes)
+    if problems:
+        raise FeaturePathsError(
+            "\n".join(["The data do not allow these attacks:", *(f"  {each}" for each in problems)])
+        )
+    return f"adaptive leaves out {' and '.join(words)}" if words else "the data allow all of them"
+
+
+def check_layers(plan: Plan) -> None:
+    """Check that given networks have the layers that the configuration names, as far as their checkpoints are there.
+
+    Raises
+    ------
+    FeaturePathsError
+        With one line for each setting that names too many.
+    """
+    for run in plan.runs:
+        checkpoint = plan.checkpoint(run)
+        if run not in plan.trained and checkpoint.version is not None:
+            count = len(read_description(checkpoint.path)["layers"])
+            if problems := missing_layers(plan.experiment.named_layers, count, run):
+                raise FeaturePathsError("\n  ".join(["The networks do not have these layers:", *problems]))
+
+
+def _attack(name: str, attack: AnyAttack, size: DataSize, widest: int) -> Iterator[str]:
+    """Yield what the data do not allow of an attack; images are at most `widest` times as wide as high."""
+    key, shape = f"attacks.{name}", (size.channels, size.pixels, widest * size.pixels)
+    if attack.method == "apgd":
+        if not possible_losses([attack.loss], size.classes):
+            yield f"{key}.loss: {_needs('dlr', size.classes)}; use loss: ce"
+        if attack.eps_units == "pixel" and (problem := too_far(attack.eps, attack.norm, shape)):
+            yield f"{key}.eps: {problem}"
+        return
+    if attack.eps is not None and (problem := too_far(attack.eps, attack.norm, shape)):
+        yield f"{key}.eps: {problem}"
+    if attack.method in METHODS:
+        # where the width is not known, at least it is a share of the height
+        width = size.pixels // widest if METHODS[attack.method].most_values else None
+        its_shape = size.channels, size.pixels, width
+        if problem := misfit(attack.method, attack.parameters, size.classes, its_shape):
+            yield f"{key}.method: {attack.method} {problem}"
+
+
+def _adaptive(adaptive: Adaptive, classes: int) -> Iterator[str]:
+    """Yield what was asked for and cannot be; the defaults are reduced to what can."""
+    given = adaptive.model_fields_set
+    targeted = {"losses", "targets"} <= given and adaptive.targets > 0
+    if "losses" in given and possible_losses(adaptive.losses, classes) != adaptive.losses:
+        yield f"adaptive.losses: {_needs('dlr', classes)}; use losses: [ce]"
+    elif targeted and not possible_losses(adaptive.losses, classes, targeted=True):
+        needs = _needs("targeted dlr", classes, DLR_CLASSES["targeted"])
+        yield f"adaptive.losses: {needs}; use losses: [ce], or targets: 0"
+    if "targets" in given and adaptive.targets >= classes:
+        yield f"adaptive.targets: {adaptive.targets} wrong classes of {classes} classes; there are {classes - 1}"
+
+
+def _needs(loss: str, classes: int, least: int = DLR_CLASSES["untargeted"]) -> str:
+    return f"{loss} needs at least {least} classes, and there are {classes}"

@@ -1,0 +1,209 @@
+"""What an experiment will be, before it runs: its networks' layers, the disk space it needs, and what is wrong."""
+
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+import yaml
+from tabulate import tabulate
+
+from featurepaths.data.size import DataSize
+from featurepaths.errors import FeaturePathsError
+from featurepaths.experiment.config.experiment import Experiment
+from featurepaths.experiment.config.messages import read_experiment
+from featurepaths.experiment.external import READ_TO_KNOW, Outside, look_outside
+from featurepaths.experiment.feasible import check_attacks
+from featurepaths.experiment.plan import Plan
+from featurepaths.networks.architectures import missing_layers
+from featurepaths.networks.external.build import take_network
+from featurepaths.networks.hooks import called, layer_shapes
+from featurepaths.networks.resnet import ResNet
+from featurepaths.networks.warnings import DOUBTS
+from featurepaths.store.code_digest import library_version
+from featurepaths.store.hdf5 import open_hdf5
+
+
+class Layer(NamedTuple):
+    """A layer's module, and the shape of what it gives for an image, features first."""
+
+    name: str
+    shape: tuple[int, ...]
+
+    def size(self, pooling: str) -> int:
+        """Return how many values its feature has."""
+        return self.shape[0] if pooling == "mean" else int(torch.Size(self.shape).numel())
+
+
+def read(config: Path) -> tuple[Experiment, Outside]:
+    """Return an experiment and what it takes from outside.
+
+    Raises
+    ------
+    FeaturePathsError
+        If the file is missing or no YAML, the configuration is not valid, or what it names outside is missing.
+    """
+    try:
+        content = yaml.safe_load(config.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise FeaturePathsError(f"{config} cannot be read ({error}).") from error
+    if not isinstance(content, dict):
+        raise FeaturePathsError(f"{config} holds no configuration.")
+    experiment = read_experiment(content, str(config))
+    return experiment, look_outside(experiment)
+
+
+def data_size(experiment: Experiment, outside: Outside) -> DataSize:
+    """Return how large the data are: as they were read, or as what lies outside says.
+
+    Raises
+    ------
+    FeaturePathsError
+        If only reading them would tell, and that was not done.
+    """
+    data = Plan(experiment, outside).data()
+    if data.is_there and data.up_to_date:
+        with open_hdf5(data.path) as file:
+            images, height, _, channels = file["images"].shape
+            return DataSize(images, len(file["class_names"]), height, channels)
+    if experiment.data.source in READ_TO_KNOW:
+        raise FeaturePathsError(
+            f"How many images and classes {experiment.data.source} gives is known once they are read: "
+            "snakemake --cores all --until data --configfile <your configuration>."
+        )
+    return outside.size
+
+
+def layers_of(experiment: Experiment, size: DataSize, model: str) -> list[Layer]:
+    """Return a network's layers, on data of some size; a network that is given is built and tried out.
+
+    Raises
+    ------
+    FeaturePathsError
+        As `take_network` does.
+    """
+    return _look_at(experiment, size, model)[0]
+
+
+def _look_at(experiment: Experiment, size: DataSize, model: str) -> tuple[list[Layer], list[str]]:
+    """Return a network's layers and what is doubtful about it: names of `DOUBTS`.
+
+    Raises
+    ------
+    FeaturePathsError
+        As `take_network` does.
+    """
+    image_shape = size.channels, size.pixels, size.pixels
+    given, described = experiment.given(model), experiment.models[model]
+    mean, std = [0.0] * size.channels, [1.0] * size.channels
+    if given is None:
+        network = ResNet(described.architecture, size.classes, described.width, described.stem, mean, std)
+        names, doubts = network.layer_names, []
+    else:
+        build = {
+            **{"factory": given.factory, "arguments": given.arguments, "size": given.size},
+            "mean": [float(value) for value in given.mean or mean],
+            "std": [float(value) for value in given.std or std],
+        }
+        weights = given.checkpoint and Path(given.checkpoint)
+        network, names, doubts = take_network(
+            build, weights, given.layers, image_shape, size.classes, min(experiment.seeds)
+        )
+    shapes = layer_shapes(network, names, image_shape)
+    return [Layer(called(name), shape) for name, shape in zip(names, shapes, strict=True)], doubts
+
+
+def layer_table(model: str, layers: Sequence[Layer]) -> str:
+    """Return the layers of a network as a table in plain text."""
+    rows = [
+        (number, layer.name, "x".join(map(str, layer.shape)), f"{layer.size('flatten'):,}", f"{layer.size('mean'):,}")
+        for number, layer in enumerate(layers, start=1)
+    ]
+    align = ["right", "left", "left", "right", "right"]
+    return tabulate(rows, [model, "module", "shape", "flatten", "mean"], disable_numparse=True, colalign=align)
+
+
+def dump_bytes(experiment: Experiment, size: DataSize, model: str, layers: Sequence[Layer]) -> int:
+    """Return how many bytes the feature dumps of all runs of a network take at most: two a value."""
+    plan = Plan(experiment, Outside(networks={model: {} for model in experiment.models}))
+    attacked = sum(
+        min(2 * (attack.images or size.images), size.images) * len(plan.kept(name))
+        for name, attack in experiment.attacks.items()
+    )
+    values = sum(layer.size(pooling) for layer in layers for pooling in plan.poolings)
+    return 2 * values * (size.images + attacked) * sum(run.startswith(f"{model}-") for run in plan.runs)
+
+
+def disk_space(experiment: Experiment, size: DataSize, found: Mapping[str, Sequence[Layer]]) -> str:
+    """Return in words what feature dumps need on the disk, by the layers of each network, and what is free.
+
+    Raises
+    ------
+    FeaturePathsError
+        If they need more.
+    """
+    if experiment.features.storage == "stream":
+        return "features are streamed: nothing is dumped"
+    needed = sum(dump_bytes(experiment, size, model, layers) for model, layers in found.items())
+    free = shutil.disk_usage(Path.cwd()).free
+    said = f"feature dumps need at most {needed / 1e9:.2f} GB; {free / 1e9:.0f} GB are free"
+    if needed > free:
+        raise FeaturePathsError(f"{said}. Take features: {{storage: stream}}, other poolings, or fewer images.")
+    return said
+
+
+def checks(experiment: Experiment, outside: Outside) -> Iterator[tuple[str, Callable[[], str]]]:
+    """Yield what can be checked before anything runs: a name, and a function that says what is right.
+
+    The functions raise FeaturePathsError if something is wrong.
+    """
+    yield "device", lambda: _device(experiment)
+    if any(attack.method not in ("apgd", "files") for attack in experiment.attacks.values()) or experiment.adaptive:
+        yield "torchattacks", _attack_library
+    size: list[DataSize] = []
+    found: dict[str, list[Layer]] = {}
+
+    def data() -> str:
+        try:
+            size.append(data_size(experiment, outside))
+        except FeaturePathsError as error:
+            if experiment.data.source not in READ_TO_KNOW:
+                raise
+            return str(error)  # nothing is wrong: more can be checked then
+        return f"{size[0].images:,} images of {size[0].classes} classes, {size[0].pixels} pixels high"
+
+    def network(model: str) -> str:
+        found[model], doubts = _look_at(experiment, size[0], model)
+        _check_numbers(experiment, len(found[model]))
+        warnings = [f"\nWARNING  models.{model}: {DOUBTS[doubt]}" for doubt in doubts]
+        return f"{len(found[model])} layers, {found[model][0].name} to {found[model][-1].name}" + "".join(warnings)
+
+    yield "data", data
+    if not size:
+        return
+    yield "attacks", lambda: check_attacks(experiment, size[0])
+    for model in experiment.models:
+        yield f"models.{model}", lambda model=model: network(model)
+    if len(found) == len(experiment.models):
+        yield "disk", lambda: disk_space(experiment, size[0], found)
+
+
+def _device(experiment: Experiment) -> str:
+    there = torch.cuda.is_available()
+    if experiment.device == "cuda" and not there:
+        raise FeaturePathsError("device: cuda, and torch finds no GPU here. Set device: auto.")
+    return torch.cuda.get_device_name() if there and experiment.device != "cpu" else "networks run on the CPU"
+
+
+def _attack_library() -> str:
+    version = library_version("torchattacks")
+    if version == "absent":
+        raise FeaturePathsError("torchattacks is not installed: pip install --no-deps torchattacks==3.5.1")
+    return version
+
+
+def _check_numbers(experiment: Experiment, count: int) -> None:
+    """Raise FeaturePathsError if the configuration names layers that a network of `count` does not have."""
+    for problem in missing_layers(experiment.named_layers, count, "the network"):
+        raise FeaturePathsError(f"{problem}.")

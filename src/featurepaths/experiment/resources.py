@@ -1,0 +1,244 @@
+"""Memory and time that jobs need, by the size of their work: what a cluster is asked for.
+
+These are limits and no forecasts: about three times what the paper's networks took at 32x32 pixels on a CPU; for GPUs
+it is a careful guess. A job that needs more is ended by its cluster, and a retry asks for more.
+"""
+
+from fractions import Fraction
+from typing import NamedTuple
+
+from featurepaths.attacks.torchattacks.methods import METHODS
+from featurepaths.data.size import DataSize
+from featurepaths.experiment.config.attacks import AnyAttack
+from featurepaths.experiment.config.experiment import Experiment
+from featurepaths.experiment.config.networks import AnyModel, GivenNetwork
+from featurepaths.networks.architectures import BLOCKS
+
+PASSES_PER_SECOND = {False: 80.0, True: 1600.0}
+"""Images a second, forward and backward, through a network of width 64 at 32x32: on one CPU thread, on a GPU."""
+BYTES_PER_SECOND = 50e6
+"""Features read from or written to a network file system."""
+PRODUCTS_PER_SECOND = 1e9
+"""Values of features compared with a class on one CPU thread."""
+MARGIN = 3
+TORCH_MB = 3000
+"""A process with torch and CUDA before it does anything."""
+PASS_MB = 6
+"""One image, forward and backward, through a network of width 64 at 32x32."""
+GIVEN_TIMES = 2
+"""A network that is given, as nobody knows it: twice what the paper's network of width 64 needs, as a ResNet-50."""
+GIVEN_LAYERS, GIVEN_LAYER = 16, 8192
+"""Likewise: its layers, and the values of each one at 32x32; of a ResNet-50 at 224x224, 16 and 7,000."""
+SLOWER_ALONE = {False: 2, True: 20}
+"""How much slower it is to pass images through the network one by one than in blocks of 64: on one CPU thread, on a
+GPU."""
+
+
+class Needs(NamedTuple):
+    """What one job needs at most."""
+
+    mb: int
+    minutes: int
+
+
+class Estimator:
+    """The needs of an experiment's jobs.
+
+    Parameters
+    ----------
+    experiment
+        The configuration.
+    data
+        The size of its data set, all splits together.
+    """
+
+    def __init__(self, experiment: Experiment, data: DataSize):
+        self.experiment, self.data = experiment, data
+
+    def reading(self) -> Needs:
+        """Reading the data set."""
+        return self._needs(2000, self.data.images * (self.data.pixels / 32) ** 2 / 500)
+
+    def network(self, run: str) -> Needs:
+        """Building a network that is given, and running it once."""
+        return self._needs(2 * TORCH_MB + PASS_MB * self._activations(self._model(run)), 0)
+
+    def training(self, run: str, gpu: bool) -> Needs:
+        """Training a run."""
+        model, options = self._model(run), self.experiment.training[run.split("-")[1]]
+        adversary = options.adversary
+        passes = 1 if adversary is None else 1 + (adversary.iterations or 1)
+        resident = min(self.experiment.resident_mb, self.data.images * 3 * self.data.pixels**2 / 1e6)
+        mb = TORCH_MB + resident + options.batch_size * PASS_MB * self._activations(model)
+        return self._needs(mb, self._seconds(model, passes * options.epochs * self.data.images, gpu))
+
+    def attack(self, run: str, attack: str, gpu: bool) -> Needs:
+        """A shard of an attack on any split."""
+        model, options = self._model(run), self.experiment.attacks[attack]
+        images = min(options.images or self.data.images, self.data.images) / self.experiment.shards.attacks
+        mb = TORCH_MB + 64 * PASS_MB * self._activations(model)
+        passes = passes_of(options, self.data.classes)
+        if options.method in METHODS and METHODS[options.method].alone:
+            passes *= SLOWER_ALONE[gpu]
+        return self._needs(mb, self._seconds(model, images * passes, gpu))
+
+    def adaptive(self, run: str, gpu: bool) -> Needs:
+        """A shard of all attacks on a frozen defence."""
+        adaptive = self.experiment.adaptive
+        goals = (len(adaptive.objectives) + 1) * len(adaptive.losses) * (1 + adaptive.targets + adaptive.restarts - 1)
+        searches = goals + len(self.experiment.detectors) + 1
+        images = self._attacked(adaptive.images) / self.experiment.shards.attacks
+        return self._searching(run, images * searches * (adaptive.iterations + 2), gpu)
+
+    def controls(self, run: str, gpu: bool) -> Needs:
+        """The controls of the attacks on a frozen defence."""
+        adaptive, controls = self.experiment.adaptive, self.experiment.adaptive.controls
+        goals = (len(adaptive.objectives) + 1) * len(adaptive.losses)
+        steps = len(controls.multiples) * adaptive.iterations + sum(controls.iterations)
+        steps += controls.restarts * controls.iterations[-1]
+        images = min(self._attacked(adaptive.images), controls.images)
+        return self._searching(run, images * (goals * steps + controls.queries / 2), gpu)
+
+    def detectors(self, run: str, gpu: bool) -> Needs:
+        """Calibrating and testing rival detectors, on feature dumps or, on a GPU perhaps, by running the network."""
+        model = self._model(run)
+        values = sum(self._layers(model))
+        centroids = 4 * self.data.classes * values / 1e6
+        if self.experiment.features.storage != "stream":
+            mb = TORCH_MB + centroids + 2048 * values * 4 * 2 / 1e6
+            return self._needs(mb, 8 * self.data.images * values / BYTES_PER_SECOND)
+        passes = 1 + sum(len(attack.keep) for attack in self.experiment.attacks.values())
+        images = self.data.images * passes
+        return self._needs(self._streaming_mb(model) + centroids, self._streaming_seconds(model, images, gpu))
+
+    def features(self, run: str, gpu: bool) -> Needs:
+        """A shard of the layer features of any images."""
+        model = self._model(run)
+        images = self.data.images / self.experiment.shards.features
+        values = sum(self._layers(model))
+        seconds = self._seconds(model, images / 2, gpu) + 2 * images * values / BYTES_PER_SECOND
+        return self._needs(TORCH_MB + 64 * values * 16 / 1e6, seconds)
+
+    def streamed_classes(self, run: str, gpu: bool) -> Needs:
+        """Class means and collapse metrics of the training images, in two passes of the network."""
+        model = self._model(run)
+        of_each = [self.data.classes * values for values in self._layers(model)]
+        together = max(*of_each, min(2**28, len(self.experiment.features.poolings) * sum(of_each)))
+        mb = self._streaming_mb(model) + (2 * 8 * together + 6 * 8 * max(of_each)) / 1e6
+        return self._needs(mb, self._streaming_seconds(model, 2 * self.data.images, gpu))
+
+    def streamed_paths(self, run: str, gpu: bool) -> Needs:
+        """A shard of the feature paths of any images, in a pass of the network."""
+        model = self._model(run)
+        of_each = [self.data.classes * values for values in self._layers(model)]
+        mb = self._streaming_mb(model) + 4 * max(*of_each, min(2**28, sum(of_each))) / 1e6
+        images = self.data.images / self.experiment.shards.features
+        return self._needs(mb, self._streaming_seconds(model, images, gpu))
+
+    def over_features(self, run: str) -> Needs:
+        """Anything that reads a dump: centroids, collapse metrics, feature paths; or gathers one."""
+        layers = self._layers(self._model(run))
+        chunk = max(64 * max(layers), 2**23)
+        mb = 500 + (32 * self.data.classes * max(layers) + 16 * chunk) / 1e6
+        return self._needs(mb, 4 * self.data.images * sum(layers) / BYTES_PER_SECOND)
+
+    def over_paths(self) -> Needs:
+        """Anything that reads feature paths or counts."""
+        return Needs(1000, 5)
+
+    def _attacked(self, images: int | None) -> int:
+        """How many images an adaptive attack attacks at most."""
+        of_the_attack = self.experiment.attacks[self.experiment.adaptive.attack].images
+        return min(images or self.data.images, of_the_attack or self.data.images, self.data.images)
+
+    def _searching(self, run: str, steps: float, gpu: bool) -> Needs:
+        """So many steps of searches, each of one image."""
+        model = self._model(run)
+        return self._needs(TORCH_MB + 64 * PASS_MB * self._activations(model), self._seconds(model, steps, gpu))
+
+    def _model(self, run: str) -> AnyModel:
+        return self.experiment.models[run.split("-")[0]]
+
+    def _activations(self, model: AnyModel) -> float:
+        """Values of all layers, relative to width 64 at 32x32."""
+        if isinstance(model, GivenNetwork):
+            return GIVEN_TIMES * ((model.size or self.data.pixels) / 32) ** 2
+        return model.width / 64 * (self.data.pixels / 32) ** 2
+
+    def _layers(self, model: AnyModel) -> list[float]:
+        """Values of each layer's flattened feature."""
+        if isinstance(model, GivenNetwork):
+            return [GIVEN_LAYER * ((model.size or self.data.pixels) / 32) ** 2] * GIVEN_LAYERS
+        return [
+            model.width * 2**stage * (self.data.pixels / 2 ** (stage + 1)) ** 2
+            for stage, blocks in enumerate(BLOCKS[model.architecture])
+            for _ in range(blocks)
+        ]
+
+    def _streaming_mb(self, model: AnyModel) -> float:
+        """A block of 64 images in all layers, and copies in float64 of parts of one."""
+        return TORCH_MB + 64 * sum(self._layers(model)) * 16 / 1e6 + 400
+
+    def _streaming_seconds(self, model: AnyModel, images: float, gpu: bool) -> float:
+        """Passes forward, and what is made of the features on the CPU."""
+        products = images * sum(self._layers(model)) * (20 + self.data.classes)
+        return self._seconds(model, images / 2, gpu) + products / PRODUCTS_PER_SECOND
+
+    def _seconds(self, model: AnyModel, passes: float, gpu: bool) -> float:
+        width = 64 if isinstance(model, GivenNetwork) else model.width
+        return passes * self._activations(model) * width / 64 / PASSES_PER_SECOND[gpu]
+
+    @staticmethod
+    def _needs(mb: float, seconds: float) -> Needs:
+        return Needs(round(mb), 10 + round(MARGIN * seconds / 60))
+
+
+def passes_of(attack: AnyAttack, classes: int) -> float:
+    """Return how often an image passes through the network, forward and backward, in an attack; forward is half."""
+    if attack.method == "apgd":
+        return attack.iterations + 2
+    if attack.method == "files":  # the clean image and the adversarial one, forward
+        return 1
+    given = attack.parameters
+    match attack.method:
+        case "fgsm" | "ffgsm":
+            passes = 1
+        case "eotpgd" | "upgd":
+            passes = given["steps"] * given["eot_iter"]
+        case "pgdrs":
+            passes = given["steps"] * given["noise_batch_size"]
+        case "sinifgsm":
+            passes = given["steps"] * given["m"]
+        case "vmifgsm" | "vnifgsm":
+            passes = given["steps"] * (given["N"] + 1)
+        case "pifgsm" | "pifgsmpp":
+            passes = given["num_iter_set"]
+        case "apgd-ce" | "apgd-dlr":
+            passes = (given["steps"] + 1) * given["eot_iter"] * given["n_restarts"]
+        case "apgd-t":
+            passes = (given["steps"] + 1) * given["eot_iter"] * given["n_restarts"] * (classes - 1)
+        case "fab":  # a gradient of every class
+            passes = given["steps"] * given["n_restarts"] * classes
+        case "fab-t":  # towards every class a gradient of two
+            passes = 2 * given["steps"] * given["n_restarts"] * (classes - 1)
+        case "deepfool":  # a gradient of every class; it seldom takes more than a few steps
+            passes = min(given["steps"], 5) * classes
+        case "sparsefool":  # a DeepFool a step, and many small steps on the CPU
+            passes = 10 * given["steps"] * classes
+        case "ead" | "eaden":
+            passes = 1.5 * given["binary_search_steps"] * given["max_iterations"]
+        case "onepixel":  # five coordinates a pixel, at least one candidate each
+            passes = max(given["popsize"], 5 * int(attack.eps)) * (given["steps"] + 2) / 2
+        case "pixle":  # each candidate twice
+            passes = given["max_iterations"] * (1 if given["update_each_iteration"] else given["restarts"])
+        case "jsma":  # a gradient of every class, and a table of all pairs of values, some 100 times a gradient
+            passes = 2500 * float(Fraction(given["gamma"])) * (classes + 100)
+        case "spsa":
+            passes = given["nb_iter"] * given["nb_sample"]
+        case "square":
+            passes = given["n_queries"] * given["n_restarts"] / 2
+        case "autoattack":  # 5,000 queries of Square, a few dozen steps against every class, or 20 gradients a step
+            passes = {"standard": 2500 + 50 * classes, "plus": 3000 + 150 * classes, "rand": 500}[given["version"]]
+        case _:  # a gradient a step
+            passes = given["steps"]
+    return passes + 2

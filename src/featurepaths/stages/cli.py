@@ -1,0 +1,271 @@
+"""What the stages' command lines share.
+
+Every stage takes its input and output files, `--settings` (its slice of the configuration, as JSON) and, from its rule,
+`--digest` (what its inputs, settings and code are expected to be).
+"""
+
+import argparse
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from fractions import Fraction
+from pathlib import Path
+from shutil import rmtree
+from typing import Any, NoReturn
+
+from threadpoolctl import threadpool_limits
+
+from featurepaths.errors import FeaturePathsError
+from featurepaths.runtime.run_lock import join
+from featurepaths.store.code_digest import artefact_digest, digest_of
+from featurepaths.store.jsonfile import write_json
+from featurepaths.store.origin import Origin
+from featurepaths.store.provenance import common_ancestors, descend, read_origin, read_version
+from featurepaths.store.seal import checksum_of
+
+
+class Settings(dict):
+    """A stage's slice of the configuration."""
+
+    def __missing__(self, key: str) -> Any:
+        raise FeaturePathsError(f"--settings lacks '{key}'.")
+
+    def number(self, key: str) -> float | None:
+        """Return a number written as a fraction such as ``8/255``, or None where it is null."""
+        try:
+            return None if self[key] is None else float(Fraction(self[key]))
+        except (ValueError, ZeroDivisionError):
+            raise FeaturePathsError(f"--settings: {key} is no number, but '{self[key]}'.") from None
+
+    def numbers(self, key: str) -> list[float] | None:
+        """Return a list of such numbers, or None where it is null."""
+        return None if self[key] is None else [float(Fraction(value)) for value in self[key]]
+
+
+def fractions(weights: str | list[str]) -> str | list[float]:
+    """Return weights written as fractions as floats; ``equal`` stays."""
+    return weights if weights == "equal" else [float(Fraction(weight)) for weight in weights]
+
+
+def parser(description: str, settings: str = "") -> argparse.ArgumentParser:
+    """Return a parser with the arguments that all stages have; `settings` says which keys `--settings` holds."""
+    made = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    text = f"JSON object: {settings}" if settings else "JSON object; this stage has no settings"
+    made.add_argument("--settings", type=_settings, default="{}", help=text)
+    made.add_argument("--digest", help="refuse to work if inputs, settings or code are not those of this digest")
+    return made
+
+
+def add_device(made: argparse.ArgumentParser) -> None:
+    """Add `--device` to a stage that runs a network."""
+    made.add_argument(
+        "--device", choices=["auto", "cpu", "cuda"], default="auto", help="auto takes a GPU if there is one"
+    )
+
+
+def add_shard(made: argparse.ArgumentParser) -> None:
+    """Add `--shard` to a stage whose work can be split over several jobs."""
+    text = "do only the I-th of N parts; the artefact x.h5 is then called x/I-of-N.h5"
+    made.add_argument("--shard", type=parse_shard, metavar="I-of-N", help=text)
+
+
+def name_of(artefact: str, shard: tuple[int, int] | None) -> str:
+    """Return the name of an artefact's origin, or of that of a shard of it."""
+    return artefact if shard is None else f"{artefact}/{shard[0]}-of-{shard[1]}"
+
+
+def whole(path: Path, shard: tuple[int, int] | None) -> Path:
+    """Return the artefact that a file is, or is a shard of."""
+    return path if shard is None else path.parent.with_name(f"{path.parent.name}.h5")
+
+
+def shards_of(artefact: Path) -> Path:
+    """Return the folder of an artefact's shards."""
+    return artefact.with_suffix("")
+
+
+def remove_shards(artefact: Path) -> None:
+    """Remove the shards of an artefact that is there, and what is saved of them."""
+    rmtree(shards_of(artefact), ignore_errors=True)
+
+
+def saved_beside(artefact: Path, origin: Origin, *key: str) -> Path:
+    """Return where what is under way is saved: beside its artefact, under a name that is no output's.
+
+    Its recipe, what its inputs contain, device and arithmetic are in the name: only the same work resumes from it.
+    """
+    return artefact.with_name(f".{artefact.stem}.{'.'.join((origin.key, *key)).replace(' ', '-')}.resume")
+
+
+def forget_saved(artefact: Path) -> None:
+    """Remove what was saved on the way, also with another configuration, once the artefact is there."""
+    for dots in (".", ".."):  # two: a single file, half-written (see `featurepaths.store.atomic.atomic`)
+        for path in artefact.parent.glob(f"{dots}{artefact.stem}.*.resume"):
+            if path.is_dir():
+                rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
+
+
+def origin_of(
+    stage: str, arguments: argparse.Namespace, name: str, inputs: Iterable[Path], strangers: Sequence[Path] = ()
+) -> Origin:
+    """Return the origin of what a stage makes from `inputs`, which must belong together and be the expected ones.
+
+    `strangers` are inputs of another run, after the others: see `featurepaths.store.provenance.descend`.
+
+    Raises
+    ------
+    FeaturePathsError
+        If two inputs come from different versions of an artefact, or the digest is not that of `--digest`.
+    """
+    inputs = list(inputs)
+    digest = check_inputs(stage, arguments, [*inputs, *strangers])
+    return descend(name, artefact_digest(digest, name), inputs, strangers)
+
+
+def check_inputs(stage: str, arguments: argparse.Namespace, inputs: Sequence[Path]) -> str:
+    """Return the digest of a stage's work on `inputs`.
+
+    Raises
+    ------
+    FeaturePathsError
+        If it is not that of `--digest`: the inputs are not those expected.
+    """
+    digest = digest_of(stage, arguments.settings, [read_origin(path).digest for path in inputs])
+    if arguments.digest not in (None, digest):
+        raise FeaturePathsError(
+            f"The inputs of stage {stage} ({', '.join(map(str, inputs))}), or the code, are not those that this run of "
+            "the workflow expects: they were made with another configuration, or the code was edited meanwhile. Run "
+            "snakemake again; if this comes back, delete those files first."
+        )
+    return digest
+
+
+def origin_of_record(stage: str, arguments: argparse.Namespace, inputs: Sequence[Path]) -> Origin:
+    """Return the origin of a stage's record, `arguments.record`: of files that cannot carry one, from several runs.
+
+    Raises
+    ------
+    FeaturePathsError
+        If two inputs come from different versions of an artefact of one run, or the digest is not that of `--digest`.
+    """
+    record = arguments.record
+    digest = check_inputs(stage, arguments, inputs)
+    versions = {path: read_version(path) for path in inputs}
+
+    def of_its_run(path: Path, ancestor: str) -> str:
+        run = path.parents[versions[path].origin.name.count("/")].name  # its name begins in the run's folder
+        return ancestor if ancestor == "data.h5" else f"{run}/{ancestor}"
+
+    common_ancestors(versions, of_its_run)
+    name = f"{record.parent.name}/{record.stem}"
+    return Origin(name, artefact_digest(digest, name), {}, tuple(versions[path].contents for path in inputs))
+
+
+def write_record(record: Path, origin: Origin, files: Iterable[str]) -> None:
+    """Write a record: its origin, and the checksums of `files` beside it, when they are whole."""
+    checksums = {file: checksum_of(record.with_name(file)) for file in sorted(files)}
+    write_json(record, {"files": checksums}, origin)
+
+
+@contextmanager
+def stop_requests() -> Iterator[Callable[[], int]]:
+    """Give a function that returns the signal that asked to stop, 0 if none did; in the block they do nothing else."""
+    asked = 0
+
+    def note(number: int, _: Any) -> None:
+        nonlocal asked
+        asked = number
+
+    before = {number: signal.signal(number, note) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield lambda: asked
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def end_by(number: int) -> NoReturn:
+    """End a stage that was asked to stop by a signal, and has saved what it could."""
+    print(f"Stopped by signal {number}. Run again to go on from what is saved.", flush=True)
+    sys.exit(128 + number)
+
+
+def run(main: Callable[[argparse.Namespace], None], made: argparse.ArgumentParser) -> None:
+    """Run a stage; what the user can put right ends it with one message and exit code 1.
+
+    Linear algebra gets one thread: sums differ in their last bits with the number of threads. A stage that runs a
+    network sets torch's own threads.
+    """
+    arguments = made.parse_args()
+    stopped = False
+
+    def stop(*_: Any) -> None:
+        nonlocal stopped
+        stopped = True
+        sys.exit(128 + signal.SIGTERM)  # so that half-written files go
+
+    for number in (signal.SIGTERM, signal.SIGALRM):  # the latter: see `_but_echoes`
+        signal.signal(number, stop)
+    sys.excepthook, sys.unraisablehook = _but_echoes(sys.excepthook), _but_echoes(sys.unraisablehook)
+    at_work = join(os.environ.get("FEATUREPATHS_AT_WORK", ""))  # noqa: F841 (held until the end)
+    try:
+        with threadpool_limits(1, user_api="blas"):
+            main(arguments)
+    except FeaturePathsError as error:
+        print(f"Error: {error}", file=sys.stderr, flush=True)
+        sys.stdout.flush()
+        os._exit(1)  # at once: after a write that failed HDF5 can crash while Python ends
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except Exception:
+        if stopped:  # Python makes another error of an exit in the middle of a class that is being imported
+            sys.exit(128 + signal.SIGTERM)
+        raise
+    finally:
+        for number in (signal.SIGTERM, signal.SIGALRM):  # nothing is left to stop but Python itself, which ends
+            signal.signal(number, signal.SIG_IGN)
+
+
+def _but_echoes(hook: Callable[..., None]) -> Callable[..., None]:
+    """Return a hook of `sys` that keeps quiet about what HDF5 says again of each object when a write has failed.
+
+    Nor does it report an exit that was asked for in the middle of a callback that Python ignores all errors of, such as
+    that of a weak reference: it asks once more, a moment later.
+    """
+
+    def told(*found: Any) -> None:
+        if any(isinstance(getattr(each, "exc_value", None), SystemExit) for each in found):
+            signal.setitimer(signal.ITIMER_REAL, 0.01)
+        elif not any("decrement id ref count" in str(getattr(each, "exc_value", each)) for each in found):
+            hook(*found)
+
+    return told
+
+
+def parse_shard(text: str) -> tuple[int, int]:
+    """Return the numbers in a text such as ``2-of-4``.
+
+    Raises
+    ------
+    argparse.ArgumentTypeError
+        If that is no shard.
+    """
+    number, _, shards = text.partition("-of-")
+    if not (number.isdecimal() and shards.isdecimal() and 1 <= int(number) <= int(shards)):
+        raise argparse.ArgumentTypeError("not a number of a shard such as 2-of-4")
+    return int(number), int(shards)
+
+
+def _settings(text: str) -> Settings:
+    try:
+        found = json.loads(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"not JSON ({error})") from None
+    if not isinstance(found, dict):
+        raise argparse.ArgumentTypeError("not a JSON object")
+    return Settings(found)

@@ -1,0 +1,140 @@
+"""A frozen defence, its images and the attacker's budget, from their files: what the attackers' stages share."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from featurepaths.data.splits import Split, class_names_in
+from featurepaths.defense.calibration import read_calibration
+from featurepaths.errors import FeaturePathsError
+from featurepaths.store.hdf5 import open_hdf5
+from featurepaths.store.provenance import read_origin
+
+if TYPE_CHECKING:  # torch is imported late, so that --help needs none of it
+    import torch
+
+    from featurepaths.adaptive.run import Budget, Target
+
+INPUTS = ("checkpoint", "data", "centroids", "threshold", "selection", "detectors", "attack")
+"""The arguments that `add_arguments` adds: files, in this order."""
+
+
+class Rows:
+    """Some rows, by their ascending positions, of a data set on the disk, read when slices of them are asked for."""
+
+    def __init__(self, dataset: Any, positions: np.ndarray):
+        self.dataset, self.positions = dataset, positions
+
+    def __getitem__(self, rows: slice) -> np.ndarray:
+        """Return a slice of the rows."""
+        return self.dataset[self.positions[rows]]
+
+
+def add_arguments(made: ArgumentParser) -> None:
+    """Add the files of a frozen defence and of the oblivious attack whose images and ball are used."""
+    files = {"type": Path, "required": True}
+    made.add_argument("--checkpoint", **files, help="the network's checkpoint")
+    made.add_argument("--data", **files, help="data.h5")
+    made.add_argument("--centroids", **files, help="centroids of the same network")
+    made.add_argument("--threshold", **files, help="layers, weights and thresholds by the held-out protocol")
+    made.add_argument("--selection", **files, help="voting layers by the held-out protocol")
+    made.add_argument("--detectors", **files, help="calibrated detectors")
+    made.add_argument("--attack", **files, help="the oblivious attack on the test images")
+
+
+def inputs_of(arguments: Namespace) -> list[Path]:
+    """Return the files of `add_arguments`."""
+    return [getattr(arguments, name) for name in INPUTS]
+
+
+def load_target(arguments: Namespace, device: torch.device) -> tuple[Target, Mapping[str, Any], str]:
+    """Return what is attacked, the checkpoint's description, and the precision of the search.
+
+    Raises
+    ------
+    FeaturePathsError
+        If threshold or voting layers are not held out: an attacker is judged by a defence that never saw its images.
+    """
+    from featurepaths.adaptive.run import Target
+    from featurepaths.defense.module import FeaturePathDefense
+    from featurepaths.detectors.registry import read_rival
+    from featurepaths.networks.checkpoint import load_checkpoint
+    from featurepaths.networks.copies import copy_of
+    from featurepaths.networks.precision import resolve_precision
+    from featurepaths.paths.outputs import read_centroids
+
+    settings = arguments.settings
+    network, description = load_checkpoint(arguments.checkpoint, device)
+    precision = resolve_precision(settings["precision"], device)
+    centroids = [each.to(device) for each in read_centroids(arguments.centroids)]
+    pooling = read_origin(arguments.centroids).pooling
+    layers = [layer["name"] for layer in description["layers"]]
+    calibration = read_calibration(arguments.threshold, arguments.selection, settings["tie"])
+
+    def defense(its_network: torch.nn.Module, its_precision: str) -> FeaturePathDefense:
+        made = FeaturePathDefense(its_network, layers, pooling, precision=its_precision)
+        return made.freeze(centroids, calibration)
+
+    exact = rough = defense(network, "float32")
+    if precision != "float32":  # a copy, because it lays the weights out anew
+        rough = defense(copy_of(network), precision)
+    with open_hdf5(arguments.detectors) as file:
+        detectors = {
+            name: (read_rival(group).to(device).unchecked_score, float(group.attrs["scale"]))
+            for name, group in file.items()
+        }
+    return Target(exact, rough, detectors), description, precision
+
+
+def budget_of(settings: Any, description: Mapping[str, Any], device: torch.device) -> Budget:
+    """Return the attacker's budget, in pixel values; see `eps_units` of the configuration's attacks."""
+    import torch
+
+    from featurepaths.adaptive.run import Budget
+
+    unit: Any = 1.0
+    if settings["eps_units"] == "normalised":
+        unit = torch.tensor(description["build"]["std"], device=device).view(-1, 1, 1)
+    step = settings.number("step")
+    return Budget(
+        eps=settings.number("eps") * unit,
+        norm=settings["norm"],
+        step=None if step is None else step * unit,
+        iterations=settings["iterations"],
+        seed=settings["seed"],
+    )
+
+
+@contextmanager
+def open_images(data: Path, attack: Path, limit: int | None) -> Iterator[tuple[Split, Mapping[str, Rows]]]:
+    """Open the images that an attack attacked, or `limit` of them evenly spaced, and its examples by their keep."""
+    with open_hdf5(data) as file, open_hdf5(attack) as attacked:
+        labels, index = attacked["labels"][:], attacked["index"][:]
+        positions = np.arange(len(labels))
+        if limit is not None and limit < len(labels):
+            positions = np.arange(limit) * len(labels) // limit
+        split = Split(file["images"], labels[positions], index[positions], class_names_in(file))
+        keeps = [name for name, group in attacked.items() if "adversarial" in getattr(group, "keys", dict)()]
+        yield split, {keep: Rows(attacked[keep]["adversarial"], positions) for keep in keeps}
+
+
+@contextmanager
+def open_worst(adaptive: Path, indices: np.ndarray) -> Iterator[Rows]:
+    """Open the worst examples of the images `indices`, ascending, made against another defence.
+
+    Raises
+    ------
+    FeaturePathsError
+        If there are none of some of them.
+    """
+    with open_hdf5(adaptive) as file:
+        index = file["index"][:]
+        if not np.isin(indices, index).all():
+            raise FeaturePathsError(f"{adaptive} has no examples of some of the images. Attack the same ones.")
+        yield Rows(file["worst/adversarial"], np.searchsorted(index, indices))

@@ -1,0 +1,156 @@
+"""Digests of what makes an artefact, so that only what a change invalidates is made again.
+
+The digest of an artefact covers its stage's settings, the code the stage runs and, cumulatively, the digests of the
+stage's inputs. The rules compute it beforehand and compare it with the one on the disk; the stage computes it again
+from the files it was really given, and refuses to work where the two differ. It is a digest of the recipe: what the
+inputs contained is compared beside it (see `featurepaths.store.provenance.Origin`).
+"""
+
+import ast
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+PACKAGE = "featurepaths"
+SOURCE = Path(__file__).parents[1]
+DISTRIBUTIONS = {
+    "PIL": "pillow",
+    "matplotlib": "matplotlib",
+    "numpy": "numpy",
+    "pandas": "pandas",
+    "scipy": "scipy",
+    "sklearn": "scikit-learn",
+    "torch": "torch",
+    "torchattacks": "torchattacks",
+    "torchvision": "torchvision",
+}
+"""Libraries whose version decides numbers, tables or figures, by the name they are imported under."""
+
+
+def digest_of(stage: str, settings: Mapping[str, Any], inputs: Sequence[str]) -> str:
+    """Return the cumulative digest of one job of `stage`.
+
+    Parameters
+    ----------
+    stage
+        Name of a module of `featurepaths.stages`.
+    settings
+        The stage's slice of the configuration, JSON values only.
+    inputs
+        The digests of the stage's inputs, in the order of its arguments.
+    """
+    return _hash({"stage": stage, "settings": settings, "code": code_digest(stage), "inputs": list(inputs)})
+
+
+def artefact_digest(job: str, name: str) -> str:
+    """Return the digest of one artefact of a job, which may make several: that of the job and the artefact's name."""
+    return _hash({"job": job, "name": name})
+
+
+@cache
+def code_digest(stage: str) -> str:
+    """Return the digest of the code that `stage` runs.
+
+    It covers the syntax trees, without docstrings, of the stage's module and of every module of this package that it
+    imports, however deep, and the versions of the libraries among `DISTRIBUTIONS` that those modules import. Comments,
+    docstrings and blank lines do not count.
+    """
+    modules: dict[str, str] = {}
+    libraries: set[str] = set()
+    waiting = [f"{PACKAGE}.stages.{stage}"]
+    while waiting:
+        module = waiting.pop()
+        if module in modules:
+            continue
+        tree, imported = _parse(module)
+        modules[module] = tree
+        waiting += [name for name in imported if _file_of(name)]
+        libraries |= {name.partition(".")[0] for name in imported} & DISTRIBUTIONS.keys()
+    return _hash({"modules": modules, "libraries": {name: library_version(DISTRIBUTIONS[name]) for name in libraries}})
+
+
+@cache
+def library_version(distribution: str) -> str:
+    """Return the installed version of a library, or "absent"."""
+    try:
+        return version(distribution)
+    except PackageNotFoundError:
+        return "absent"
+
+
+@cache
+def _parse(module: str) -> tuple[str, tuple[str, ...]]:
+    """Return a module's syntax tree as text, and the names of all modules it may import, packages included."""
+    path = _file_of(module)
+    tree = ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
+    package = module if path.name == "__init__.py" else module.rpartition(".")[0]
+    for node in ast.walk(tree):
+        if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
+            node.body = []  # which never runs
+    imported = {name for node in ast.walk(tree) for name in _imports(node, package)}
+    imported.add(module.rpartition(".")[0])  # importing a.b runs a/__init__.py first
+    _drop_docstrings(tree)
+    return json.dumps(_plain(tree)), tuple(sorted(imported))
+
+
+def _imports(node: ast.AST, package: str) -> Iterator[str]:
+    if isinstance(node, ast.Import):
+        for alias in node.names:
+            yield from _with_parents(alias.name)
+    elif isinstance(node, ast.ImportFrom):
+        base = node.module or ""
+        if node.level:
+            parents = package.split(".")
+            base = ".".join([*parents[: len(parents) - node.level + 1], *([base] if base else [])])
+        yield from _with_parents(base)
+        for alias in node.names:
+            yield f"{base}.{alias.name}"
+
+
+def _with_parents(module: str) -> Iterator[str]:
+    parts = module.split(".")
+    for count in range(1, len(parts) + 1):
+        yield ".".join(parts[:count])
+
+
+def _file_of(module: str) -> Path | None:
+    """Return the file of a module of this package, None for anything else."""
+    parts = module.split(".")
+    if parts[0] != PACKAGE:
+        return None
+    path = SOURCE.joinpath(*parts[1:])
+    for candidate in (path / "__init__.py", path.with_suffix(".py")):
+        if candidate.is_file():
+            return candidate
+    return None
+
+
+def _drop_docstrings(tree: ast.Module) -> None:
+    for node in ast.walk(tree):
+        body = getattr(node, "body", None)
+        if isinstance(body, list):
+            # a string that stands alone does nothing, wherever it stands
+            node.body = [line for line in body if not _is_text(line)]
+
+
+def _plain(node: Any) -> Any:
+    """Return a syntax tree as lists, without empty fields, so that Python versions agree on it (`ast.dump` differs)."""
+    if isinstance(node, ast.AST):
+        fields = [[name, _plain(value)] for name, value in ast.iter_fields(node) if value not in (None, [])]
+        return [type(node).__name__, *fields]
+    if isinstance(node, list):
+        return [_plain(item) for item in node]
+    return repr(node)
+
+
+def _is_text(node: ast.AST) -> bool:
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+
+
+def _hash(content: Any) -> str:
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:20]

@@ -1,0 +1,53 @@
+"""Tensors in safetensors files, with a description, sealed with a checksum."""
+
+import json
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from featurepaths.store.atomic import atomic, unreadable
+from featurepaths.store.safetensors import read_description
+from featurepaths.store.seal import FORMAT, sealed
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], description: Mapping[str, Any]) -> None:
+    """Write tensors as safetensors, with a description, which is JSON, in the file's metadata."""
+    # clones, because safetensors refuses tensors that share memory
+    tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+    document = sealed({"format": FORMAT, **description, "tensors_checksum": _checksum_of(tensors)})
+    with atomic(path) as temporary:
+        # one entry only: safetensors writes several in an order of its own
+        save_file(tensors, temporary, metadata={"featurepaths": json.dumps(document)})
+
+
+def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Return the tensors that `write_tensors` wrote, and their description.
+
+    Raises
+    ------
+    FeaturePathsError
+        If the file is missing, damaged, or not one of this format.
+    """
+    description = read_description(path)
+    try:
+        tensors = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise unreadable(path, error) from error
+    if _checksum_of(tensors) != description["tensors_checksum"]:
+        raise unreadable(path, "it is damaged: its tensors do not have their checksum")
+    return tensors, description
+
+
+def _checksum_of(tensors: Mapping[str, Tensor]) -> str:
+    """Return the CRC-32 of tensors on the CPU, of their names, types and shapes."""
+    checksum = 0
+    for name, tensor in sorted(tensors.items()):
+        checksum = zlib.crc32(f"{name} {tensor.dtype} {list(tensor.shape)}".encode(), checksum)
+        checksum = zlib.crc32(tensor.contiguous().reshape(-1).view(torch.uint8).numpy(), checksum)
+    return f"{checksum:08x}"

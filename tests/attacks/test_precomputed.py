@@ -1,0 +1,193 @@
+import h5py
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from featurepaths.attacks.precomputed.files import counted, digests_of_attacks, open_adversarial
+from featurepaths.attacks.precomputed.runner import made_blocks
+from featurepaths.errors import FeaturePathsError
+from featurepaths.store.fingerprints import last_look
+
+COUNT = 70  # more than a block
+ORDERS = {"linf": np.inf, "l2": 2, "l1": 1}
+
+
+def split():
+    generator = np.random.default_rng(0)
+    return generator.integers(20, 236, (COUNT, 8, 8, 3), np.uint8), generator.integers(0, 4, COUNT)
+
+
+def attacked(eps=8 / 255, seed=1):
+    """Images [N, C, H, W] that far from those of the split."""
+    noise = np.random.default_rng(seed).uniform(-eps, eps, (COUNT, 3, 8, 8))
+    return (split()[0].transpose(0, 3, 1, 2) / 255 + noise).astype(np.float32)
+
+
+class Linear(nn.Module):
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.layer = nn.Linear(192, 4)
+
+    def forward(self, images):
+        return self.layer(images.flatten(1))
+
+
+def write(path, adversarial, index=None, **more):
+    arrays = {"adversarial": adversarial, "index": np.arange(len(adversarial)) if index is None else index, **more}
+    if path.suffix == ".npz":
+        np.savez(path, **arrays)
+    else:
+        with h5py.File(path, "w") as file:
+            for name, values in arrays.items():
+                file[name] = values
+    return path
+
+
+def judge(path, norm="linf", eps=8 / 255, rows_of_blocks=None):
+    images, labels = split()
+    with open_adversarial(path) as made:
+        made.check(images.shape, "test")
+        chosen = made.positions
+        found = list(made_blocks(Linear(), images[chosen], labels[chosen], chosen, rows_of_blocks, made=made,
+                                 norm=norm, eps=eps))  # fmt: skip
+    return {name: np.concatenate([records[name] for _, records in found]) for name in found[0][1]}
+
+
+@pytest.mark.parametrize("suffix", ["npz", "h5"])
+def test_they_are_judged_by_the_network(tmp_path, suffix):
+    adversarial = attacked(0.3).clip(0, 1)
+    found = judge(write(tmp_path / f"made.{suffix}", adversarial), eps=0.3)
+    images, labels = split()
+    with torch.no_grad():
+        clean, wrong = (
+            Linear()(torch.from_numpy(np.ascontiguousarray(each, dtype=np.float32))).argmax(1).numpy() != labels
+            for each in (images.transpose(0, 3, 1, 2) / 255, adversarial)
+        )
+        loss = nn.CrossEntropyLoss(reduction="none")(Linear()(torch.from_numpy(adversarial)), torch.from_numpy(labels))
+    assert (found["clean_correct"] == ~clean).all()
+    assert (found["success"] == (~clean & wrong)).all()
+    assert found["success"].any()
+    np.testing.assert_array_equal(found["returned/adversarial"], adversarial)
+    np.testing.assert_allclose(found["returned/loss"], loss, rtol=1e-4)
+    for unknown in ("first_fooled_step", "queries"):
+        assert (found[unknown] == -1).all()
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2", "l1"])
+def test_the_norm_is_measured(tmp_path, norm):
+    adversarial = attacked()
+    found = judge(write(tmp_path / "made.npz", adversarial), norm, eps=None)
+    delta = adversarial.reshape(COUNT, -1) - (split()[0].transpose(0, 3, 1, 2) / 255).reshape(COUNT, -1)
+    np.testing.assert_allclose(found["returned/norm"], np.linalg.norm(delta, ORDERS[norm], axis=1), rtol=1e-4)
+
+
+def test_l0_counts_pixels_and_no_rounding(tmp_path):
+    adversarial = split()[0].transpose(0, 3, 1, 2) / 255 + 1e-9
+    adversarial[:, 1, 2, 3] = adversarial[:, 2, 2, 3] = 1
+    found = judge(write(tmp_path / "made.npz", adversarial), "l0", eps=1)
+    assert (found["returned/norm"] == 1).all()
+
+
+@pytest.mark.parametrize("suffix", ["npz", "h5"])
+@pytest.mark.parametrize("kind", ["float32", "float64", "float16", "uint8"])
+@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
+def test_types_and_layouts(tmp_path, kind, layout, suffix):
+    levels = split()[0].astype(int) + np.random.default_rng(1).integers(-8, 9, (COUNT, 8, 8, 3))
+    stored = levels.astype(np.uint8) if kind == "uint8" else (levels / 255).astype(kind)
+    if layout == "NCHW":
+        stored = stored.transpose(0, 3, 1, 2)
+    found = judge(write(tmp_path / f"made.{suffix}", stored))
+    assert found["returned/adversarial"].dtype == np.float32
+    np.testing.assert_allclose(found["returned/adversarial"], levels.transpose(0, 3, 1, 2) / 255, atol=3e-4)
+
+
+def test_some_of_the_images_in_any_order(tmp_path):
+    index = np.random.default_rng(2).permutation(COUNT)[:66]
+    path = write(tmp_path / "made.h5", attacked()[index], index)
+    found = judge(path)
+    np.testing.assert_array_equal(found["returned/adversarial"], attacked()[np.sort(index)])
+    second = judge(path, rows_of_blocks=[slice(64, 66)])
+    np.testing.assert_array_equal(second["returned/adversarial"], attacked()[np.sort(index)[64:]])
+
+
+def test_images_outside_of_eps_are_counted_and_named(tmp_path):
+    adversarial = attacked()
+    for row in (3, 11, 67):
+        adversarial[row, 0, 0, 0] += 0.1
+    path = write(tmp_path / "made.npz", adversarial)
+    with pytest.raises(FeaturePathsError, match=r"of 3 images \(3, 11, 67\) is greater than eps \(linf, 0"):
+        judge(path)
+    assert judge(path, eps=None)["returned/norm"].max() > 0.1
+    assert judge(path, eps=0.14)["returned/norm"].max() > 0.1
+    with pytest.raises(FeaturePathsError, match=r"70 images \(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, \.\.\.\).*in the order of"):
+        judge(write(tmp_path / "shuffled.npz", attacked()[::-1]))
+
+
+def test_rounding_to_uint8_is_no_perturbation(tmp_path):
+    """7.65 of 255 may become 8 by rounding, and never 9."""
+    exact = split()[0].transpose(0, 3, 1, 2) / 255 + 0.03
+    path = write(tmp_path / "made.npz", np.rint(exact * 255).astype(np.uint8))
+    assert judge(path, eps=0.03)["returned/norm"] == pytest.approx(8 / 255, rel=1e-5)
+    with pytest.raises(FeaturePathsError, match="greater than eps"):
+        judge(path, eps=0.029)
+    as_float = write(tmp_path / "float.npz", (np.rint(exact * 255) / 255).astype(np.float32))
+    with pytest.raises(FeaturePathsError, match="greater than eps"):
+        judge(as_float, eps=0.03)
+
+
+def test_values_that_are_no_pixels_are_counted_and_named(tmp_path):
+    adversarial = attacked()
+    adversarial[5, 0, 0, 0] = np.nan
+    adversarial[6, 0, 0, 0] = 1.1
+    with pytest.raises(FeaturePathsError, match=r"outside of \[0, 1\], or NaN, for 2 images \(5, 6\)"):
+        judge(write(tmp_path / "made.npz", adversarial))
+
+
+IMAGES = np.zeros((4, 3, 8, 8), np.float32)
+
+
+@pytest.mark.parametrize(
+    ("arrays", "expected"),
+    [
+        ({"adversarial": IMAGES}, r"has no array 'index'; it has adversarial"),
+        ({"index": np.arange(4)}, r"has no array 'adversarial'"),
+        (
+            {"adversarial": IMAGES, "index": np.arange(3)},
+            r"'index' in .* is int64 \[3\]; it should be one whole",
+        ),
+        ({"adversarial": IMAGES, "index": np.arange(4.0)}, r"is float64 \[4\]"),
+        ({"adversarial": IMAGES, "index": np.array([0, 1, 1, 0])}, r"names several times 2 images \(0, 1\)"),
+        ({"adversarial": IMAGES, "index": np.array([0, 1, -1, 3])}, "holds -1; it should count from 0"),
+        ({"adversarial": IMAGES, "index": np.array([0, 1, 70, 3])}, "holds 70; the test split has images 0 to 69"),
+        ({"adversarial": IMAGES[:0], "index": np.arange(0)}, "one whole number for each image"),
+        ({"adversarial": IMAGES[..., :7], "index": np.arange(4)}, "images of 8x7x3; those of the data are 8x8x3"),
+        ({"adversarial": IMAGES[:, :1], "index": np.arange(4)}, "images of 8x8x1; those of the data are 8x8x3"),
+        ({"adversarial": IMAGES.astype(int), "index": np.arange(4)}, "holds int64; it should be uint8, or floats"),
+        ({"adversarial": IMAGES[0, 0], "index": np.arange(8)}, "images are"),
+    ],
+)
+def test_files_that_do_not_fit_are_refused(tmp_path, arrays, expected):
+    np.savez(tmp_path / "made.npz", **arrays)
+    with pytest.raises(FeaturePathsError, match=expected):
+        judge(tmp_path / "made.npz")
+
+
+def test_digests_are_those_of_the_contents(tmp_path):
+    first = write(tmp_path / "first.npz", IMAGES)
+    files = {"a": {"test": str(first), "calibration": str(write(tmp_path / "second.npz", IMAGES + 0.5))}}
+    files["b"] = {"test": str(first)}
+    found = digests_of_attacks(files, tmp_path / "memory.json")
+    assert found["a"]["test"] == found["b"]["test"] != found["a"]["calibration"]
+    assert last_look(tmp_path / "memory.json") == found
+    write(first, IMAGES + 0.25)
+    assert digests_of_attacks(files)["a"]["test"] != found["a"]["test"]
+    write(first, IMAGES, np.zeros(4, int))
+    with pytest.raises(FeaturePathsError, match="names several times 1 image"):
+        digests_of_attacks(files)
+
+
+def test_how_images_are_counted():
+    assert counted(np.array([3])) == "1 image (3)"
+    assert counted(np.arange(12)) == "12 images (0, 1, 2, 3, 4, 5, 6, 7, 8, 9, ...)"

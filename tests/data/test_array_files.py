@@ -1,0 +1,350 @@
+import json
+import time
+import zipfile
+from contextlib import contextmanager
+
+import h5py
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image, ImageOps
+
+from featurepaths.data.array_files import array_in, contents_of_arrays, open_arrays, open_parts
+from featurepaths.data.images import as_levels, images_of, layout_of
+from featurepaths.data.labels import labels_of, names_of
+from featurepaths.data.splits import open_split, write_splits
+from featurepaths.errors import FeaturePathsError
+from featurepaths.store import fingerprints as contents
+from featurepaths.store.fingerprints import Contents, last_look
+from featurepaths.store.origin import Origin
+
+
+def pixels(count=12, shape=(8, 8, 3), seed=0):
+    return np.random.default_rng(seed).integers(0, 256, (count, *shape), np.uint8)
+
+
+def write(path, **arrays):
+    if path.suffix == ".npz":
+        np.savez_compressed(path, **arrays)
+    else:
+        with h5py.File(path, "w") as file:
+            for name, values in arrays.items():
+                file.create_dataset(name, data=values, chunks=True, compression="gzip")
+    return path
+
+
+@contextmanager
+def parts_of(train, test, keys=None, layout=None, size=None, class_names=None):
+    with open_parts({"train": train, "test": test}, keys or {}, layout, size, class_names) as (parts, names):
+        yield parts, names
+
+
+def everything(parts, part):
+    images, labels = parts[part]
+    return images[np.arange(len(labels))], labels
+
+
+@pytest.fixture(params=["npz", "h5"])
+def one(request, tmp_path):
+    """One file with everything."""
+    labels = np.arange(12) % 3
+    return write(tmp_path / f"one.{request.param}", train_images=pixels(), train_labels=labels,
+                 test_images=pixels(6, seed=1), test_labels=labels[:6])  # fmt: skip
+
+
+def test_one_file_with_everything(one):
+    with parts_of(one, one) as (parts, names):
+        assert names == ["0", "1", "2"]
+        for part, count, seed in (("train", 12, 0), ("test", 6, 1)):
+            images, labels = everything(parts, part)
+            assert images.dtype == np.uint8
+            assert (images == pixels(count, seed=seed)).all()
+            assert labels.tolist() == [0, 1, 2] * (count // 3)
+        assert (parts["train"][0][np.array([1, 4, 5, 11])] == pixels()[[1, 4, 5, 11]]).all()
+
+
+@pytest.mark.parametrize("suffix", ["npz", "h5"])
+def test_two_files_and_other_names(tmp_path, suffix):
+    train = write(tmp_path / f"train.{suffix}", images=pixels(), labels=np.arange(12) % 2)
+    test = write(tmp_path / f"test.{suffix}", x=pixels(4, seed=1), y=np.arange(4)[:, None] % 2)
+    with parts_of(train, test, {"test_images": "x", "test_labels": "y"}, class_names=["cat", "dog"]) as (parts, names):
+        assert names == ["cat", "dog"]
+        assert (everything(parts, "test")[0] == pixels(4, seed=1)).all()
+        assert parts["test"][1].tolist() == [0, 1, 0, 1]
+
+
+def test_arrays_become_an_artefact(one, tmp_path):
+    with parts_of(one, one) as (parts, names):
+        write_splits(tmp_path / "data.h5", parts, names, 0.5, 0, Origin("data", "d"), "here")
+        images, labels = everything(parts, "train")
+    found = {}
+    for split in ("train", "calibration", "test"):
+        with open_split(tmp_path / "data.h5", split) as part:
+            found[split] = {image.tobytes(): label for image, label in zip(part[:], part.labels, strict=True)}
+    assert [len(found[split]) for split in found] == [6, 6, 6]
+    assert found["train"] | found["calibration"] == {i.tobytes(): n for i, n in zip(images, labels, strict=True)}
+
+
+TYPES = {"uint8": 1, "int64": 1, "float16": 255, "float32": 255, "float64": 255}
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.sampled_from(["NHWC", "NCHW", "NHW"]),
+    st.sampled_from(sorted(TYPES)),
+    st.sampled_from([1, 3]),
+    st.tuples(st.integers(4, 9), st.integers(4, 9)),
+    st.lists(st.integers(0, 9), min_size=1, max_size=10, unique=True),
+    st.integers(0, 99),
+)
+def test_every_layout_and_type_holds_the_same_images(layout, kind, channels, shape, rows, seed):
+    channels = 1 if layout == "NHW" else channels
+    expected = pixels(10, (*shape, channels), seed)
+    stored = {"NHWC": expected, "NCHW": expected.transpose(0, 3, 1, 2), "NHW": expected[..., 0]}[layout]
+    stored = (stored / TYPES[kind]).astype(kind)
+    images = images_of(stored, "made up")
+    assert images.shape == expected.shape
+    rows = np.sort(rows)
+    found = images[rows]
+    assert found.dtype == np.uint8
+    assert (found == expected[rows]).all()
+
+
+@pytest.mark.parametrize(
+    ("shape", "layout", "expected"),
+    [
+        ((9, 8, 8), None, "NHW"),
+        ((9, 8, 8, 3), None, "NHWC"),
+        ((9, 1, 8, 8), None, "NCHW"),
+        ((9, 3, 8, 3), "NHWC", "NHWC"),
+        ((9, 3, 8, 3), "NCHW", "NCHW"),
+        ((9, 4, 8, 8), "NCHW", "NCHW"),
+        ((9, 3, 8, 3), None, "both axis 1 and axis 3 could be"),
+        ((9, 8, 8, 4), None, "neither axis 1 nor axis 3 could be"),
+        ((9, 192), None, "images are"),
+        ((9,), "NCHW", "images are"),
+    ],
+)
+def test_layouts_are_found_or_asked_for(shape, layout, expected):
+    if expected.isupper():
+        assert layout_of(shape, layout, "images") == expected
+    else:
+        with pytest.raises(FeaturePathsError, match=expected):
+            layout_of(shape, layout, "images")
+
+
+def with_one(value, kind):
+    images = np.zeros((5, 4, 4), kind)
+    images[3, 1, 2] = value
+    return images
+
+
+@pytest.mark.parametrize(
+    ("images", "expected"),
+    [
+        (with_one(np.nan, float), "holds nan in image 13: it should be finite"),
+        (with_one(np.inf, "float32"), "holds inf in image 13"),
+        (with_one(1e308, float), "holds 1e.308 in image 13"),
+        (with_one(-0.1, float), r"holds -0\.1 in image 13: floats should lie in \[0, 1\]"),
+        (with_one(255.0, float), r"holds 255\.0 in image 13: .*divide levels of 0 to 255 by 255"),
+        (with_one(0.5, float), r"holds 0\.5 in image 13: it lies between the 256 levels .*np\.round"),
+        (with_one(256, int), "holds 256 in image 13: whole numbers should be levels"),
+        (with_one(-1, "int8"), "holds -1 in image 13"),
+        (with_one(1, bool), "holds bool"),
+        (with_one(1, complex), "holds complex128"),
+    ],
+)
+def test_values_that_uint8_would_change_are_refused(images, expected):
+    with pytest.raises(FeaturePathsError, match=expected):
+        as_levels(images, "train_images", np.arange(10, 15))
+
+
+def test_rounding_of_floats_is_no_change():
+    levels = np.arange(256, dtype=np.uint8).reshape(1, 16, 16)
+    for kind in ("float16", "float32", "float64"):
+        assert (as_levels((levels / 255).astype(kind), "images", np.arange(1)) == levels).all()
+    tolerated = levels / 255 + np.where(levels < 128, 0.09, -0.09) / 255
+    assert (as_levels(tolerated, "images", np.arange(1)) == levels).all()
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_images_are_resized_as_those_of_a_folder(channels):
+    images = pixels(3, (40, 80, channels))
+    found = images_of(images, "images", None, 32)
+    assert found.shape == (3, 32, 32, channels)
+    for image, original in zip(found[np.arange(3)], images, strict=True):
+        picture = Image.fromarray(original.squeeze())
+        expected = np.asarray(ImageOps.fit(picture, (32, 32), Image.Resampling.BILINEAR))
+        assert (image.squeeze() == expected).all()
+
+
+def test_images_of_that_size_are_not_touched():
+    images = pixels(3, (32, 32, 3))
+    assert (images_of(images, "images", None, 32)[np.arange(3)] == images).all()
+
+
+def test_images_with_more_channels_cannot_be_resized():
+    with pytest.raises(FeaturePathsError, match="has 4 channels; only images of 1 or 3"):
+        images_of(pixels(2, (8, 8, 4)), "images", "NHWC", 32)
+
+
+@pytest.mark.parametrize(
+    ("labels", "expected"),
+    [
+        (np.zeros(4, int), r"has shape \(4,\), with 5 images"),
+        (np.eye(5, dtype=int), r"has shape \(5, 5\), with 5 images: one label each\. Take the argmax"),
+        (np.zeros(5), r"holds float64; labels are whole numbers from 0: labels\.astype\(int\)"),
+        (np.full(5, np.nan), "holds float64"),
+        (np.array(["a"] * 5), "holds <U1"),
+        (np.array([0, 1, -1, 0, 1]), "holds -1; number the classes from 0"),
+        (np.array([0, 1, 2**63, 0, 1], np.uint64), "holds 9223372036854775808; number the classes"),
+    ],
+)
+def test_labels_that_are_none_are_refused(labels, expected):
+    images = images_of(pixels(5), "images")
+    with pytest.raises(FeaturePathsError, match=expected):
+        labels_of(labels, images, "train_labels")
+
+
+def test_class_names_have_to_be_enough():
+    labels = {"train": np.array([0, 3]), "test": np.array([1, 2, 4])}
+    assert names_of(labels, None) == ["0", "1", "2", "3", "4"]
+    assert names_of(labels, list("abcdef")) == list("abcdef"), "the writer of splits misses the images of f"
+    with pytest.raises(FeaturePathsError, match=r"A label is 4, but class_names has only 4 \(from 0\)"):
+        names_of(labels, list("abcd"))
+    with pytest.raises(FeaturePathsError, match="A label is 1000, and there are fewer images"):
+        names_of({"train": np.array([0, 1000]), "test": np.array([0])}, None)
+
+
+@pytest.mark.parametrize("suffix", ["npz", "h5"])
+def test_what_a_file_lacks_is_named(tmp_path, suffix):
+    labels = np.arange(12) % 2
+    whole = write(tmp_path / f"whole.{suffix}", images=pixels(), labels=labels)
+    lacking = write(tmp_path / f"lacking.{suffix}", x=pixels(), labels=labels)
+    for train, keys, expected in [
+        (lacking, {}, rf"lacking\.{suffix} has no array 'train_images' or 'images'; it has labels, x"),
+        (lacking, {"train_images": "y"}, "has no array 'y'"),
+        (whole, {}, r"'images' in .* would be both the training and the test images"),
+        (tmp_path / "none.npz", {}, r"There is no file .*none\.npz"),
+        (tmp_path, {}, "There is no file"),
+    ]:
+        with pytest.raises(FeaturePathsError, match=expected), parts_of(train, whole, keys):
+            pass
+
+
+def test_other_shapes_of_test_images_are_refused(tmp_path):
+    train = write(tmp_path / "train.npz", images=pixels(), labels=np.arange(12) % 2)
+    test = write(tmp_path / "test.npz", images=pixels(12, (9, 8, 3)), labels=np.arange(12) % 2)
+    expected = r"Training images are 8x8x3, test images 9x8x3; set data\.size"
+    with pytest.raises(FeaturePathsError, match=expected), parts_of(train, test):
+        pass
+    with parts_of(train, test, size=32) as (parts, _):
+        assert parts["test"][0].shape == (12, 32, 32, 3)
+
+
+@pytest.mark.parametrize("suffix", ["npz", "h5"])
+def test_a_file_that_is_not_whole_is_refused(tmp_path, suffix):
+    path = write(tmp_path / f"one.{suffix}", train_images=pixels(200), train_labels=np.arange(200) % 2,
+                 test_images=pixels(20, seed=1), test_labels=np.arange(20) % 2)  # fmt: skip
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2])
+    with pytest.raises(FeaturePathsError, match=f"one.{suffix}"), parts_of(path, path) as (parts, _):
+        everything(parts, "train")
+    path.write_bytes(b"PK\x03\x04 nothing else")
+    with pytest.raises(FeaturePathsError, match="is neither an npz nor an HDF5 file"), parts_of(path, path):
+        pass
+
+
+def test_damaged_values_are_noticed(tmp_path):
+    path = write(tmp_path / "one.npz", images=pixels(500))
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    path.write_bytes(content)
+    with open_arrays(path) as opened:
+        images = array_in(opened, ("images",))
+        with pytest.raises(FeaturePathsError, match=r"'images' in .*one\.npz cannot be read"):
+            images[np.arange(500)]
+
+
+def refused_array(path, expected, name="images"):
+    with open_arrays(path) as opened, pytest.raises(FeaturePathsError, match=expected):
+        array_in(opened, (name,))
+
+
+def test_pickles_are_not_loaded(tmp_path):
+    """Whoever loads a pickle runs what is in it."""
+    np.savez(tmp_path / "one.npz", images=np.array([{"an": "object"}], dtype=object), labels=np.zeros(1, int))
+    refused_array(tmp_path / "one.npz", r"'images' in .* cannot be read \(it holds pickled objects")
+    refused_array(write(tmp_path / "text.npz", images=np.array(["a"])), "holds <U1; it should hold numbers")
+
+
+def test_arrays_stored_by_columns_are_refused(tmp_path):
+    np.savez(tmp_path / "one.npz", images=np.asfortranarray(pixels()))
+    refused_array(tmp_path / "one.npz", r"stored by columns; store np\.ascontiguousarray")
+
+
+def test_a_header_that_promises_too_much_takes_no_memory(tmp_path):
+    """The shape says petabytes; the file holds a few bytes."""
+    with zipfile.ZipFile(tmp_path / "one.npz", "w") as file, file.open("images.npy", "w") as member:
+        header = {"descr": "|u1", "fortran_order": False, "shape": (10**12, 32, 32, 3)}
+        np.lib.format.write_array_header_1_0(member, header)
+        member.write(b"few")
+    with h5py.File(tmp_path / "one.h5", "w") as file:
+        file.create_dataset("images", (10**12, 32, 32, 3), np.uint8, chunks=(1, 32, 32, 3))
+    for name in ("one.npz", "one.h5"):
+        refused_array(tmp_path / name, r"its shape \(1000000000000, 32, 32, 3\) is more than the file holds")
+
+
+def test_what_lies_in_another_hdf5_file_does_not_count(tmp_path):
+    """The digest of the one that is named would not notice that it changes."""
+    other = write(tmp_path / "other.h5", images=pixels())
+    layout = h5py.VirtualLayout((12, 8, 8, 3), np.uint8)
+    layout[:] = h5py.VirtualSource(str(other), "images", (12, 8, 8, 3))
+    (tmp_path / "raw").write_bytes(pixels().tobytes())
+    with h5py.File(tmp_path / "one.h5", "w") as file:
+        file["external"] = h5py.ExternalLink(str(other), "images")
+        file["whole"] = h5py.ExternalLink(str(other), "/")
+        file["soft"] = h5py.SoftLink("/external")
+        file.create_virtual_dataset("virtual", layout)
+        file.create_dataset("raw", (12, 8, 8, 3), np.uint8, external=[(str(tmp_path / "raw"), 0, 12 * 192)])
+        file["group/images"] = pixels()
+        file["scalar"] = 3
+        file["empty"] = h5py.Empty("f")
+    for name, expected in [("external", "is a link"), ("soft", "is a link"), ("virtual", "in another file"),
+                               ("raw", "in another file"), ("group", "is no array"), ("scalar", "is no array"),
+                               ("empty", "is no array"), ("whole/images", "has no array")]:  # fmt: skip
+        refused_array(tmp_path / "one.h5", expected, name)
+    with open_arrays(tmp_path / "one.h5") as opened:
+        assert (array_in(opened, ("group/images",))[np.arange(12)] == pixels()).all()
+
+
+def test_many_images_are_read_in_pieces(one, monkeypatch):
+    monkeypatch.setattr("featurepaths.data.images.BYTES_AT_A_TIME", 8 * 192 * 5)
+    with parts_of(one, one) as (parts, _):
+        assert (everything(parts, "train")[0] == pixels()).all()
+
+
+def look(path, memory=None, **options):
+    return contents_of_arrays({"train": path, "test": path}, {}, None, None, None, memory, **options)
+
+
+def test_the_digest_knows_contents_and_not_the_place(one, tmp_path):
+    before = look(one)
+    assert (before.images, before.classes, before.pixels) == (18, 3, 8)
+    moved = one.rename(tmp_path / f"moved{one.suffix}")
+    assert look(moved) == before
+    write(moved, train_images=pixels(seed=5), train_labels=np.arange(12) % 3, test_images=pixels(6, seed=1),
+          test_labels=np.arange(6) % 3)  # fmt: skip
+    assert look(moved) != before
+
+
+def test_files_that_did_not_change_are_not_read_again(one, tmp_path, monkeypatch):
+    now = time.time_ns
+    monkeypatch.setattr(time, "time_ns", lambda: now() + 10**11)  # nothing was changed just now
+    memory = tmp_path / "memory.json"
+    found = look(one, memory)
+    assert Contents(**last_look(memory)) == found
+    assert list(json.loads(memory.read_text())["files"]) == [str(one)]
+    monkeypatch.setattr(contents, "digest_of_file", lambda path: pytest.fail("is read"))
+    assert look(one, memory) == found

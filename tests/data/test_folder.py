@@ -1,0 +1,221 @@
+import json
+import os
+import shutil
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from featurepaths.data.folder import contents_of, load_folder
+from featurepaths.data.splits import open_split, write_splits
+from featurepaths.errors import FeaturePathsError
+from featurepaths.store import fingerprints as contents
+from featurepaths.store.fingerprints import Contents, last_look
+from featurepaths.store.origin import Origin
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Four 8x8 PNG images of each of two classes to train, two to test."""
+    generator = np.random.default_rng(0)
+    for part, count in (("train", 4), ("test", 2)):
+        for name in ("dog", "cat"):
+            (tmp_path / part / name).mkdir(parents=True)
+            for number in range(count):
+                pixels = generator.integers(0, 256, (8, 8, 3), np.uint8)
+                Image.fromarray(pixels).save(tmp_path / part / name / f"{number}.png")
+    return tmp_path
+
+
+@pytest.fixture
+def pool():
+    with ThreadPoolExecutor(2) as executor:
+        yield executor
+
+
+def everything(parts, part):
+    images, labels = parts[part]
+    return images[np.arange(len(labels))], labels
+
+
+def test_images_are_those_of_the_files(folder, pool):
+    parts, names = load_folder(folder, None, pool)
+    assert names == ["cat", "dog"]
+    images, labels = everything(parts, "train")
+    assert labels.tolist() == [0] * 4 + [1] * 4
+    assert (images[5] == np.asarray(Image.open(folder / "train/dog/1.png"))).all()
+    assert parts["test"][0].shape == (4, 8, 8, 3)
+
+
+def test_torchvisions_image_folder_agrees(folder, pool):
+    from torchvision.datasets import ImageFolder
+
+    parts, names = load_folder(folder, None, pool)
+    theirs = ImageFolder(folder / "train")
+    assert theirs.classes == names
+    images, labels = everything(parts, "train")
+    for number, (image, label) in enumerate(theirs):
+        assert (np.asarray(image) == images[number]).all()
+        assert label == labels[number]
+
+
+def test_grey_and_transparent_images_become_rgb(folder, pool):
+    Image.fromarray(np.full((8, 8), 77, np.uint8)).save(folder / "train/cat/0.png")
+    Image.fromarray(np.full((8, 8, 4), 99, np.uint8)).save(folder / "train/cat/1.png")
+    images, _ = everything(load_folder(folder, None, pool)[0], "train")
+    assert (images[0] == 77).all()
+    assert (images[1] == 99).all()
+
+
+def test_other_sizes_are_resized_from_the_middle_square(folder, pool):
+    pixels = np.zeros((40, 80, 3), np.uint8)
+    pixels[:, 20:60] = 200  # the middle square
+    Image.fromarray(pixels).save(folder / "train/cat/0.png")
+    images, _ = everything(load_folder(folder, 32, pool)[0], "train")
+    assert images.shape == (8, 32, 32, 3)
+    assert (images[0, :, 1:-1] == 200).all()
+    assert (images[0] > 150).all(), "the first and last columns are blended with their neighbours"
+    expected = Image.open(folder / "train/cat/1.png").resize((32, 32), Image.Resampling.BILINEAR)
+    assert (images[1] == np.asarray(expected)).all()
+
+
+def test_images_of_other_sizes_are_named_when_no_size_is_set(folder, pool):
+    Image.fromarray(np.zeros((9, 8, 3), np.uint8)).save(folder / "train/dog/2.png")
+    parts, _ = load_folder(folder, None, pool)
+    with pytest.raises(FeaturePathsError, match=r"train/dog/2\.png: is 8x9, the first one 8x8; set data\.size"):
+        everything(parts, "train")
+
+
+@pytest.mark.parametrize("content", [b"", b"no image", None])
+def test_unreadable_images_are_named(folder, pool, content):
+    broken = folder / "test/cat/1.png"
+    whole = broken.read_bytes()
+    broken.write_bytes(whole[: len(whole) // 2] if content is None else content)
+    (folder / "test/dog/0.png").write_bytes(b"nor this")
+    parts, _ = load_folder(folder, None, pool)
+    with pytest.raises(FeaturePathsError, match=r"(?s)test/cat/1\.png: cannot be read.*test/dog/0\.png: cannot be rea"):
+        everything(parts, "test")
+
+
+def test_deep_images_are_refused(folder, pool):
+    Image.fromarray(np.full((8, 8), 40000, np.uint16)).save(folder / "train/cat/3.png")
+    parts, _ = load_folder(folder, None, pool)
+    with pytest.raises(FeaturePathsError, match=r"cat/3\.png: has more than 8 bits"):
+        everything(parts, "train")
+
+
+def spoil(folder, how):
+    match how:
+        case "no test":
+            shutil.rmtree(folder / "test")
+        case "a class only in test":
+            (folder / "train/dog").rename(folder / "train/wolf")
+        case "empty class":
+            (folder / "train/fox").mkdir()
+        case "outside a class":
+            shutil.copy(folder / "train/cat/0.png", folder / "train/lost.png")
+        case "other files":
+            (folder / "train/cat/notes.txt").write_text("hello")
+        case "too deep":
+            (folder / "train/cat/more").mkdir()
+        case "link to nothing":
+            (folder / "train/cat/9.png").symlink_to(folder / "nothing.png")
+        case "no class":
+            shutil.rmtree(folder / "train/dog")
+            shutil.rmtree(folder / "train/cat")
+
+
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [
+        ("no test", r"no folder .*test"),
+        ("a class only in test", r"(?s)same classes.*train/dog.*test/wolf"),
+        ("empty class", "train/fox: has no image"),
+        ("outside a class", r"train/lost\.png: images belong into a class's folder"),
+        ("other files", r"cat/notes\.txt: no PNG or JPEG file"),
+        ("too deep", "cat/more: no PNG or JPEG file"),
+        ("link to nothing", r"cat/9\.png: no PNG or JPEG file"),
+        ("no class", "train has no class"),
+    ],
+)
+def test_what_is_missing_or_misplaced_is_named(folder, pool, how, message):
+    spoil(folder, how)
+    with pytest.raises(FeaturePathsError, match=message):
+        load_folder(folder, None, pool)
+    if how != "a class only in test":  # which takes both parts to see
+        with pytest.raises(FeaturePathsError, match=message):
+            contents_of(folder)
+
+
+def test_an_error_names_ten_files_and_counts_the_others(folder, pool):
+    for number in range(25):
+        (folder / f"train/cat/{number}.txt").write_text("")
+    with pytest.raises(FeaturePathsError, match=r"\.\.\. and 15 more"):
+        load_folder(folder, None, pool)
+
+
+def test_hidden_files_are_passed_over(folder, pool):
+    before = contents_of(folder)
+    (folder / "train/.DS_Store").write_text("")
+    (folder / "train/cat/.thumbnail").write_text("")
+    assert len(load_folder(folder, None, pool)[0]["train"][1]) == 8
+    assert contents_of(folder) == before
+
+
+def test_the_digest_knows_names_and_contents_and_not_the_place(folder, tmp_path_factory):
+    before = contents_of(folder)
+    assert (before.images, before.classes, before.pixels) == (12, 2, 8)
+    copy = tmp_path_factory.mktemp("other") / "copy"
+    shutil.copytree(folder, copy)
+    assert contents_of(copy) == before
+    (copy / "train/cat/0.png").rename(copy / "train/cat/9.png")
+    assert contents_of(copy) != before
+    image = folder / "test/dog/0.png"
+    image.write_bytes(image.read_bytes()[:-1] + b"0")
+    assert contents_of(folder) != before, "another byte, the size is the same"
+
+
+def test_images_that_did_not_change_are_not_read_again(folder, tmp_path, monkeypatch):
+    now = time.time_ns
+    monkeypatch.setattr(time, "time_ns", lambda: now() + 10**11)  # nothing was changed just now
+    memory = tmp_path / "memory.json"
+    digest = contents_of(folder, memory)
+    assert digest == contents_of(folder) == Contents(**last_look(memory))
+    read = []
+    real = contents.digest_of_file
+    monkeypatch.setattr(contents, "digest_of_file", lambda path: read.append(path.name) or real(path))
+    assert contents_of(folder, memory) == digest
+    assert read == []
+    image = folder / "train/cat/0.png"
+    os.utime(image, (time.time() - 30, time.time() - 30))
+    assert contents_of(folder, memory) == digest
+    assert read == ["0.png"], "touched: it is read, and is the same"
+    Image.new("RGB", (32, 32), "red").save(image)
+    assert contents_of(folder, memory) != digest
+    assert Contents(**last_look(memory)) == contents_of(folder)
+    for spoiled in ("half a fi", "[]", "{}"):
+        memory.write_text(spoiled)
+        assert last_look(memory) is None
+        assert contents_of(folder, memory) == contents_of(folder)
+
+
+def test_images_changed_just_now_are_read_again(folder, tmp_path):
+    memory = tmp_path / "memory.json"
+    contents_of(folder, memory)
+    assert json.loads(memory.read_text())["files"] == {}
+    Image.new("RGB", (8, 8), "red").save(folder / "train/cat/0.png")
+    assert contents_of(folder, memory) == Contents(**last_look(memory)) == contents_of(folder)
+
+
+def test_a_folder_becomes_an_artefact(folder, pool, tmp_path):
+    parts, names = load_folder(folder, None, pool)
+    write_splits(tmp_path / "data.h5", parts, names, 0.5, 0, Origin("data", "d"), "here")
+    images, labels = everything(parts, "train")
+    found = {}
+    for split in ("train", "calibration", "test"):
+        with open_split(tmp_path / "data.h5", split) as part:
+            found[split] = {image.tobytes(): label for image, label in zip(part[:], part.labels, strict=True)}
+    assert [len(found[split]) for split in found] == [4, 4, 4]
+    assert found["train"] | found["calibration"] == {i.tobytes(): n for i, n in zip(images, labels, strict=True)}

@@ -1,0 +1,436 @@
+"""The defence as a user has it: learning by batches, answers, files."""
+
+import itertools
+import subprocess
+import sys
+from fractions import Fraction
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from safetensors import safe_open
+from torch import nn
+
+from featurepaths import FeaturePathDefense, FeaturePathsError
+from featurepaths.defense.calibration import Calibration
+from featurepaths.detectors.thresholds import otsu
+from featurepaths.paths.collapse import layers_before_collapse, measure_collapse
+from featurepaths.paths.equations import centroids
+from tests.defense.test_recognition import plain_vote
+
+CLASSES = 3
+LAYERS = ["blurred", "pixels", "sharpened"]
+
+
+class Layered(nn.Module):
+    """Three classes of images of three pixels in two rows; layers tell them apart better and better."""
+
+    def __init__(self):
+        super().__init__()
+        self.mix = nn.ParameterList([torch.full((3, 3), 1.0) + a * torch.eye(3) for a in (1, 8, 50)])
+        self.blurred, self.pixels, self.sharpened = nn.Identity(), nn.Identity(), nn.Identity()
+        self.unused, self.pair = nn.Identity(), Pair()
+        self.dropout = nn.Dropout()
+        self.requires_grad_(False)
+
+    def forward(self, images):
+        outputs = [torch.einsum("nchw,wv->nchv", images, mix).relu() for mix in self.mix]
+        self.blurred(outputs[0])
+        self.pixels(outputs[1])
+        last = self.sharpened(outputs[2])
+        self.pair(last)
+        return self.dropout(last.mean(dim=(1, 2)))
+
+
+class Pair(nn.Module):
+    def forward(self, values):
+        return values, values
+
+
+def images(seed, count=90, spread=0.3):
+    """Images float32 [N, 1, 2, 3] whose brightest column is mostly that of their class, and labels."""
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.arange(count) % CLASSES
+    clean = 0.3 + 0.4 * nn.functional.one_hot(labels, CLASSES).float().view(-1, 1, 1, 3).expand(-1, 1, 2, 3)
+    return (clean + spread * torch.randn(count, 1, 2, 3, generator=generator)).clamp(0, 1), labels
+
+
+def loader(seed, size=20, **options):
+    some, labels = images(seed, **options)
+    return list(zip(some.split(size), labels.split(size), strict=True))
+
+
+def fitted(pooling="flatten", **options):
+    return FeaturePathDefense(Layered(), LAYERS, pooling).fit(loader(0), **options)
+
+
+def calibrated(pooling="flatten", **options):
+    return fitted(pooling).calibrate(loader(1), loader(2, spread=0.6), **options)
+
+
+def layer_features(some, pooling):
+    """Of each layer the features, written out: float64."""
+    outputs = [np.maximum(some.double().numpy() @ m.double().numpy(), 0) for m in Layered().mix]
+    return [out.reshape(len(some), -1) if pooling == "flatten" else out.mean(axis=(2, 3)) for out in outputs]
+
+
+def plain_similarity(some, pooling):
+    """Eq. (2) with centroids of the training images, written out: [N, L, C]."""
+    train, labels = images(0)
+    found = []
+    for of_train, features in zip(layer_features(train, pooling), layer_features(some, pooling), strict=True):
+        means = np.stack([of_train[labels.numpy() == c].mean(axis=0) for c in range(CLASSES)])
+        found.append(unit(features) @ unit(means).T)
+    return np.stack(found, axis=1)
+
+
+def unit(vectors):
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
+# Learning
+
+
+@pytest.mark.parametrize("pooling", ["flatten", "mean"])
+def test_paths_are_the_equations_written_out(pooling):
+    some, _ = images(5)
+    if pooling == "mean":  # one channel: all its averages point in the same direction
+        assert fitted(pooling, detection_layers=[1]).paths(some).numpy() == pytest.approx(1)
+    else:
+        np.testing.assert_allclose(fitted(pooling).paths(some), plain_similarity(some, pooling), atol=1e-6)
+
+
+@settings(deadline=None, max_examples=15)
+@given(st.integers(1, 90))
+def test_how_the_images_are_cut_into_batches_does_not_matter(size):
+    cut = FeaturePathDefense(Layered(), LAYERS).fit(loader(0, size))
+    whole = FeaturePathDefense(Layered(), LAYERS).fit(loader(0, 90))
+    assert cut.detector.layers == whole.detector.layers
+    for found, expected in zip(cut.centroids, whole.centroids, strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_centroids_and_layers_are_those_of_the_workflow():
+    train, labels = images(0)
+    features = [values.astype(np.float32) for values in layer_features(train, "flatten")]
+    defense = fitted()
+    for found, values in zip(defense.centroids, features, strict=True):
+        np.testing.assert_allclose(found, centroids(values, labels.numpy(), CLASSES), atol=1e-6)
+    pfc3 = [measure_collapse(values, labels.numpy(), CLASSES).pfc3 for values in features]
+    assert defense.detector.layers == layers_before_collapse(pfc3, 0.99)
+
+
+def test_layers_before_collapse_are_found_by_a_second_reading():
+    """With images that differ little the last layer, or more, is collapsed."""
+    defense = FeaturePathDefense(Layered(), LAYERS)
+    assert defense.fit(loader(0, spread=0.01)).detector.layers == [1]
+    assert defense.fit(loader(0, spread=0.5)).detector.layers == [1, 2, 3]
+
+
+def test_a_loader_that_ends_is_enough_where_the_layers_are_named():
+    defense = FeaturePathDefense(Layered(), LAYERS).fit(iter(loader(0)), detection_layers=[1, 3], weights=[0.25, 0.75])
+    some, _ = images(5)
+    similarity = plain_similarity(some, "flatten")
+    expected = (0.25 * similarity[:, 0] + 0.75 * similarity[:, 2]).max(axis=1)
+    np.testing.assert_allclose(defense.score(some), expected, atol=1e-6)
+
+
+def test_images_with_negative_labels_are_left_out():
+    extra = (torch.rand(5, 1, 2, 3), torch.full((5,), -1))
+    some, _ = images(5)
+    with_them = FeaturePathDefense(Layered(), LAYERS).fit([extra, *loader(0), extra])
+    torch.testing.assert_close(with_them.paths(some), fitted().paths(some))
+
+
+@pytest.mark.parametrize("together", [True, False], ids=["one tensor", "a list"])
+def test_cached_features_do_as_well_as_images(together):
+    train, labels = images(0)
+    some, _ = images(5)
+    reference = fitted()
+    with torch.no_grad():
+        of_train, of_some = (
+            reference.encoder(values) if together else reference.encoder.features(values)[1] for values in (train, some)
+        )
+    defense = FeaturePathDefense(Layered(), LAYERS)
+    if together:
+        with pytest.raises(FeaturePathsError, match="as a list"):
+            defense.fit_features(of_train, labels)
+        defense.encoder(some)  # after which the layers' widths are known
+    assert defense.fit_features(of_train, labels) is defense
+    assert defense.detector.layers == reference.detector.layers
+    torch.testing.assert_close(defense.paths(some), reference.paths(some))
+    torch.testing.assert_close(defense.predict_features(of_some), -reference.score(some))
+    torch.testing.assert_close(defense(some), -reference.score(some))
+
+
+# Calibration
+
+
+@settings(deadline=None, max_examples=20)
+@given(st.sampled_from(["0", "1/90", "0.05", "0.29", "1/3", "0.9"]))
+def test_clean_images_alone_give_the_highest_threshold_that_flags_so_few(rate):
+    defense = fitted().calibrate(loader(1), fpr=Fraction(rate))
+    clean, _ = images(1)
+    scores = np.sort(defense.score(clean).numpy())
+    allowed = int(Fraction(rate) * 90)
+    assert defense.predict(clean).flagged.sum() == allowed
+    assert defense.calibration.threshold == pytest.approx(scores[allowed])
+    assert defense.calibration.voting_layers == [2, 3]
+
+
+def test_adversarial_examples_give_otsus_threshold_and_the_best_layers():
+    adversarial, labels = images(2, spread=0.6)
+    clean, _ = images(1)
+    defense = FeaturePathDefense(Layered(), [*LAYERS, "dropout"]).fit(loader(0))
+    defense.calibrate(loader(1), loader(2, spread=0.6))
+    scores = defense.score(torch.cat([clean, adversarial])).numpy()
+    assert defense.calibration.threshold == pytest.approx(otsu(scores))
+    accuracy = (defense.paths(adversarial).argmax(dim=2) == labels[:, None]).float().mean(dim=0)
+    left_out = ({1, 2, 3, 4} - set(defense.calibration.voting_layers)).pop()
+    assert accuracy[left_out - 1] == accuracy.min()
+    assert (defense.predict(clean).flagged.numpy() == (scores[:90] < otsu(scores))).all()
+
+
+@pytest.mark.parametrize("tie", ["last-layer", "summed-similarity"])
+def test_answers_are_the_paper_written_out(tie):
+    defense = calibrated(voting_layers=[1, 3], voting_weights=[0.5, 0.5], tie=tie)
+    some, _ = images(6, count=300, spread=0.6)
+    label, flagged, score, votes = defense.predict(some)
+    similarity = plain_similarity(some, "flatten")
+    layers = np.array(defense.detector.layers) - 1
+    np.testing.assert_allclose(score, similarity[:, layers].mean(axis=1).max(axis=1), atol=1e-6)
+    assert (flagged == (score < defense.calibration.threshold)).all()
+    assert 0.1 < flagged.float().mean() < 0.9, "neither all nor none"
+    assert (votes.numpy() == similarity[:, [0, 2]].argmax(axis=2)).all()
+    voted = [plain_vote(one, [1, 3], [0.5, 0.5], tie) for one in similarity]
+    assert label.tolist() == np.where(flagged, voted, defense.logits(some).argmax(dim=1)).tolist()
+
+
+def test_a_defence_stays_in_evaluation_mode():
+    model = Layered().train()
+    defense = FeaturePathDefense(model, LAYERS).train()
+    assert not any(module.training for module in [*model.modules(), *defense.as_recogniser().train().defense.modules()])
+
+
+# Files
+
+
+@pytest.mark.parametrize("pooling", ["flatten", "mean"])
+def test_a_defence_comes_back_from_its_file(pooling, tmp_path):
+    defense = fitted(pooling, detection_layers=np.array([1, 2]), weights=np.array([0.5, 0.5]))
+    defense.calibrate(loader(1), tie="summed-similarity")
+    defense.save(tmp_path / "defense.safetensors")
+    read = FeaturePathDefense.load(tmp_path / "defense.safetensors", Layered())
+    some, _ = images(5)
+    for found, expected in zip(read.predict(some), defense.predict(some), strict=True):
+        assert torch.equal(found, expected)
+    assert read.calibration.tie == "summed-similarity"
+    with safe_open(tmp_path / "defense.safetensors", "numpy") as file:
+        assert sorted(file.keys()) == ["layer1", "layer2", "layer3"]
+    assert [path.name for path in tmp_path.iterdir()] == ["defense.safetensors"]
+
+
+def test_a_file_of_another_model_is_refused(tmp_path):
+    path = tmp_path / "defense.safetensors"
+    calibrated().save(path)
+    other = Layered()
+    with torch.no_grad():
+        other.mix[0][0, 0] += 1e-3
+    with pytest.raises(FeaturePathsError, match="other weights"):
+        FeaturePathDefense.load(path, other)
+    with pytest.raises(FeaturePathsError, match="no module 'blurred'"):
+        FeaturePathDefense.load(path, nn.Linear(3, 3))
+
+
+def test_files_that_are_none_are_refused(tmp_path):
+    path = tmp_path / "defense.safetensors"
+    for content in (None, b"", b"no safetensors"):
+        if content is not None:
+            path.write_bytes(content)
+        with pytest.raises(FeaturePathsError, match=r"defense\.safetensors"):
+            FeaturePathDefense.load(path, Layered())
+
+
+# What goes wrong
+
+
+def broken(name):
+    """A loader of images with something wrong."""
+    some, labels = images(0)
+    match name:
+        case "a class without images":
+            keep = labels != 1
+            return [(some[keep], labels[keep])]
+        case "images that are not finite":
+            return [
+                (some, labels),
+                (some + torch.where(labels == 2, torch.nan, 0).view(-1, 1, 1, 1), labels),
+            ]
+        case "no images":
+            return []
+        case "only other images":
+            return [(some, torch.full_like(labels, -1))]
+        case "normalised images":
+            return [((some - 0.5) / 0.25, labels)]
+        case "bytes":
+            return [((some * 255).byte(), labels)]
+        case "images alone":
+            return [some]
+        case "too few labels":
+            return [(some, labels[:-1])]
+        case "one-hot labels":
+            return [(some, nn.functional.one_hot(labels))]
+        case "too many classes":
+            return [(some, labels + 1)]
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("a class without images", "Class 1 has no image"),
+        ("images that are not finite", r"in \[0, 1\]"),
+        ("no images", "no image to fit to"),
+        ("only other images", "no image to fit to"),
+        ("normalised images", r"in \[0, 1\]"),
+        ("bytes", r"in \[0, 1\]"),
+        ("images alone", "pairs of images"),
+        ("too few labels", "pairs of images"),
+        ("one-hot labels", "pairs of images"),
+        ("too many classes", "label 3"),
+    ],
+)
+def test_what_is_wrong_with_a_loader_is_told(name, message):
+    with pytest.raises(FeaturePathsError, match=message):
+        FeaturePathDefense(Layered(), LAYERS).fit(broken(name))
+
+
+@pytest.mark.parametrize(
+    ("layers", "pooling", "message"),
+    [
+        (["blurred", "nowhere"], "flatten", "no module 'nowhere'"),
+        ([], "flatten", "names of one or more"),
+        ("blurred", "flatten", "names of one or more"),
+        (["blurred", "blurred"], "flatten", "different modules"),
+        (["blurred"], "median", "no pooling 'median'"),
+        ([""], "flatten", "no module ''"),
+    ],
+)
+def test_layers_and_poolings_that_are_none_are_told(layers, pooling, message):
+    with pytest.raises(FeaturePathsError, match=message):
+        FeaturePathDefense(Layered(), layers, pooling)
+
+
+@pytest.mark.parametrize(
+    ("layer", "pooling", "message"),
+    [
+        ("unused", "flatten", "unused does not run"),
+        ("pair", "flatten", "pair gives a tuple"),
+    ],
+)
+def test_layers_that_give_something_odd_are_told(layer, pooling, message):
+    with pytest.raises(FeaturePathsError, match=message):
+        FeaturePathDefense(Layered(), [layer], pooling).fit(loader(0))
+
+
+@pytest.mark.parametrize("bad", [torch.nan, torch.inf])
+def test_features_that_are_not_finite_are_told_with_layer_and_image(bad):
+    defense, (some, labels) = calibrated(), images(5)
+    some[7] = 1.0
+    defense.encoder.network.network.pixels.register_forward_hook(
+        lambda module, inputs, out: torch.where(inputs[0].amin(dim=(1, 2, 3), keepdim=True) >= 10, bad, out)
+    )
+    for use in (defense.predict, defense.score, defense.paths, defense):
+        with pytest.raises(FeaturePathsError, match="Layer pixels gives a feature that is not finite for image 7"):
+            use(some)
+    for view in (defense.as_recogniser(), defense.as_detector()):
+        assert view(some).isnan().all(dim=1).nonzero().flatten().tolist() == [7]
+    for learn in (defense.fit, defense.calibrate):
+        with pytest.raises(FeaturePathsError, match="Layer pixels gives a feature that is not finite for image 7"):
+            learn([(some, labels)])
+
+
+def test_what_has_to_come_first_is_told():
+    some, _ = images(5)
+    defense = FeaturePathDefense(Layered(), LAYERS)
+    for use in (defense.predict, defense.score, defense.paths, defense.as_recogniser(), defense.as_detector()):
+        with pytest.raises(FeaturePathsError, match="fit"):
+            use(some)
+    with pytest.raises(FeaturePathsError, match="fit"):
+        defense.calibrate(loader(1))
+    defense.fit(loader(0))
+    defense.score(some)
+    for use in (defense.predict, defense.as_recogniser(), defense.as_detector()):
+        with pytest.raises(FeaturePathsError, match="calibrate"):
+            use(some)
+    with pytest.raises(FeaturePathsError, match="calibrate"):
+        defense.save("nowhere.safetensors")
+    defense.calibrate(loader(1)).predict(some)
+    with pytest.raises(FeaturePathsError, match="calibrate"):
+        defense.fit(loader(0)).predict(some)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"fpr": 1.5}, "fpr"),
+        ({"voting_layers": [0, 1]}, "numbers from 1 to 3"),
+        ({"voting_layers": [3, 1]}, "ascending"),
+        ({"voting_layers": "all"}, "numbers from 1 to 3"),
+        ({"voting_layers": [1, 2], "voting_weights": [1.0]}, "sum to 1"),
+        ({"voting_weights": "unequal"}, "sum to 1"),
+        ({"tie": "first"}, "tie is one of"),
+    ],
+)
+def test_options_that_make_no_sense_are_told(options, message):
+    with pytest.raises(FeaturePathsError, match=message):
+        fitted().calibrate(loader(1), **options)
+
+
+def test_a_loader_that_ends_or_changes_cannot_find_the_layers():
+    with pytest.raises(FeaturePathsError, match="reads the loader twice"):
+        FeaturePathDefense(Layered(), LAYERS).fit(iter(loader(0)))
+
+    class Ends:
+        passes = itertools.count()
+
+        def __iter__(self):
+            return iter(loader(0) if next(self.passes) == 0 else loader(0)[:2])
+
+    with pytest.raises(FeaturePathsError, match="90 images, and 40 when it was read again"):
+        FeaturePathDefense(Layered(), LAYERS).fit(Ends())
+
+
+def test_images_of_another_size_are_told():
+    with pytest.raises(FeaturePathsError, match="Layer blurred gives 9 values, and its centroids have 6"):
+        fitted().paths(torch.rand(4, 1, 3, 3))
+
+
+def test_a_model_without_parameters_is_told():
+    with pytest.raises(FeaturePathsError, match="no parameters"):
+        FeaturePathDefense(nn.Sequential(nn.Flatten()), ["0"])
+
+
+def test_centroids_of_other_layers_are_told():
+    calibration = Calibration([1], np.ones(1), 0.5, [1], np.ones(1))
+    with pytest.raises(FeaturePathsError, match="centroids of 1 layers, not of 3"):
+        FeaturePathDefense(Layered(), LAYERS).freeze([torch.eye(3)], calibration)
+
+
+def test_the_package_gives_its_class_when_asked_and_imports_no_torch_before():
+    code = """
+import sys, featurepaths
+assert "torch" not in sys.modules
+from featurepaths import FeaturePathsError
+assert "torch" not in sys.modules
+assert "FeaturePathDefense" in dir(featurepaths)
+from featurepaths import FeaturePathDefense
+assert "torch" in sys.modules
+try:
+    featurepaths.nothing
+except AttributeError:
+    print("well")
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stdout == "well\n", done.stderr

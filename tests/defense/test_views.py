@@ -1,0 +1,296 @@
+"""The defence as networks: what they answer, their gradients, and attack libraries that know nothing of it."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+from featurepaths.defense.decision import soft_vote
+from featurepaths.defense.module import FeaturePathDefense
+from featurepaths.defense.votes import TIES, vote
+from featurepaths.errors import FeaturePathsError
+from featurepaths.networks.resnet import ResNet
+from tests.adaptive.planted import FLAGGED_FROM, LENGTH, Plane, defense, halves, halves_defense
+from tests.adaptive.test_run import TO_EVADE, TO_FOOL
+
+CLASSES = 4
+COUNT = 2
+
+
+@pytest.fixture(scope="module")
+def network_defense():
+    """A small network's defence, with a threshold in the middle of the scores of random images."""
+    torch.manual_seed(0)
+    network = ResNet("resnet18", 10, width=4).requires_grad_(False)
+    made = FeaturePathDefense(network, network.layer_names)
+    some, labels = torch.rand(200, 3, 32, 32), torch.arange(200) % 10
+    with torch.no_grad():
+        network.classifier.weight *= 20
+    return made.fit([(some, labels)], detection_layers=[1, 2, 3]).calibrate([(some, labels)], fpr=0.5), some
+
+
+def planted_images():
+    """Images of two pixels at all angles."""
+    angles = torch.linspace(0, 2 * torch.pi, 721)[:-1]
+    return (LENGTH * torch.stack([angles.cos(), angles.sin()], dim=1)).view(-1, 1, 1, 2)
+
+
+@pytest.mark.parametrize("voting_layers", [[1], [2], [1, 2]])
+@pytest.mark.parametrize("always_right", [True, False])
+def test_views_answer_what_the_defence_answers(voting_layers, always_right):
+    planted, some = defense(Plane(always_right), voting_layers), planted_images()
+    predicted = planted.predict(some)
+    assert 0 < predicted.flagged.sum() < len(some)
+    recognised, detected = planted.as_recogniser()(some), planted.as_detector()(some)
+    assert recognised.shape == (len(some), CLASSES)
+    assert detected.shape == (len(some), CLASSES + 1)
+    assert torch.equal(recognised.argmax(dim=1), predicted.label)
+    expected = torch.where(predicted.flagged, CLASSES, planted.logits(some).argmax(dim=1))
+    assert torch.equal(detected.argmax(dim=1), expected)
+
+
+def test_views_of_a_network_answer_what_the_defence_answers(network_defense):
+    made, some = network_defense
+    predicted = made.predict(some)
+    assert torch.equal(made.as_recogniser()(some).argmax(dim=1), predicted.label)
+    detected = made.as_detector()(some)
+    assert torch.equal(detected.argmax(dim=1) == 10, predicted.flagged)
+    of_network = made.logits(some)
+    unlifted = ~predicted.flagged
+    torch.testing.assert_close(differences(detected[unlifted, :10]), differences(of_network[unlifted]))
+
+
+def differences(logits):
+    """Logits [N, K] less their smallest, which no constant changes."""
+    return logits - logits.amin(dim=1, keepdim=True)
+
+
+def unit(similarity):
+    """What margins of scores and of votes are measured in, by similarities [..., C]."""
+    return 0.35 * similarity.detach().double().std(dim=-1, keepdim=True)
+
+
+def test_the_recogniser_is_the_mixture_of_network_and_soft_vote():
+    planted, some = defense(Plane(), [1]), planted_images()
+    seen = planted.observe(some)
+    similarity = seen.similarity[:, 0].double()
+    kept = torch.sigmoid((similarity.amax(dim=1, keepdim=True) - np.cos(FLAGGED_FROM)) / unit(similarity))
+    expected = kept * seen.logits.double().softmax(dim=1) + (1 - kept) * (similarity / unit(similarity)).softmax(dim=1)
+    torch.testing.assert_close(planted.as_recogniser().soft(seen).exp().double(), expected, rtol=1e-3, atol=1e-5)
+
+
+def test_lifting_an_answer_leaves_the_gradients():
+    planted = defense(Plane(always_right=True), [1])
+    some = planted_images().requires_grad_()
+    view = planted.as_recogniser()
+    logits, soft = view(some), view.soft(planted.observe(some))
+    assert (logits.argmax(dim=1) != soft.argmax(dim=1)).any(), "some answers have to be lifted"
+    moved = (differences(logits) - differences(soft)).abs() > 1e-4
+    assert moved.any()
+    assert (moved.sum(dim=1) <= 1).all()
+    lifted, plain = (torch.autograd.grad(each.sum(), some)[0] for each in (logits, soft))
+    assert torch.equal(lifted, plain)
+
+
+VIEWS = ["as_recogniser", "as_detector"]
+
+
+@pytest.mark.parametrize("view", VIEWS)
+@pytest.mark.parametrize("scale", [1, 1e3, 1e6, 1e12])
+def test_the_smallest_logit_is_one_and_the_greatest_the_answer(network_defense, view, scale):
+    """However far apart the network's logits lie, and so however great the constant is that is added."""
+    made, some = network_defense
+    scaled = copy.deepcopy(made)
+    with torch.no_grad():
+        scaled.encoder.network.network.classifier.weight *= scale
+    scaled.freeze(made.centroids, made.calibration)
+    logits, predicted = getattr(scaled, view)()(some), scaled.predict(some)
+    assert (logits.amin(dim=1) >= 1).all()
+    flagged = torch.where(predicted.flagged, 10, scaled.logits(some).argmax(dim=1))
+    assert torch.equal(logits.argmax(dim=1), predicted.label if view == "as_recogniser" else flagged)
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_the_constant_changes_no_probability_and_no_gradient(network_defense, view):
+    made, some = network_defense
+    part = some[:50].clone().requires_grad_()
+    viewed = getattr(made, view)()
+    logits, formula = viewed(part), viewed.soft(made.observe(part))
+    unlifted = (differences(logits) - differences(formula)).abs().amax(dim=1) < 1e-4
+    assert unlifted.sum() > 10
+    for of in (F.cross_entropy, F.multi_margin_loss):
+        losses = [of(each[unlifted], made.predict(part).label[unlifted]) for each in (logits, formula)]
+        torch.testing.assert_close(*losses, rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(*(torch.autograd.grad(each, part, retain_graph=True)[0] for each in losses))
+
+
+@pytest.mark.parametrize("view", VIEWS)
+@pytest.mark.parametrize("bad", [torch.nan, torch.inf])
+def test_an_image_that_is_not_finite_has_logits_nan_and_the_others_have_theirs(network_defense, view, bad):
+    """As libraries make such candidates themselves: ART's SquareAttack in L2, foolbox's NewtonFool."""
+    made, some = network_defense
+    broken = some[:8].clone()
+    broken[3, 0, 5, 5] = bad
+    others = torch.arange(8) != 3
+    clean = some[:8].clone().requires_grad_()
+    broken.requires_grad_()
+    viewed = getattr(made, view)()
+    found, expected = viewed(broken), viewed(clean)
+    assert found[3].isnan().all()
+    assert torch.equal(found[others], expected[others])
+    gradients = [
+        torch.autograd.grad(out[others].amax(dim=1).sum(), at)[0] for out, at in ((found, broken), (expected, clean))
+    ]
+    assert torch.equal(gradients[0][others], gradients[1][others])
+    for refuses in (made.predict, made.score, made.paths, made):
+        with pytest.raises(FeaturePathsError, match="Image 3 "):
+            refuses(broken)
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_logits_of_the_network_that_are_not_finite_are_nan_too(view):
+    """The second image is finite, and only the network's second logit of it is not."""
+
+    class Overflows(Plane):
+        def forward(self, images):
+            logits = super().forward(images)
+            return logits + torch.where(images.flatten(1)[:, :1] > 0.9, torch.tensor([0, torch.inf, 0, 0]), 0.0)
+
+    planted = defense(Overflows(), [1])
+    some = torch.tensor([[0.5, 0.2], [0.95, 0.2], [0.2, 0.5]]).view(-1, 1, 1, 2)
+    assert getattr(planted, view)()(some).isnan().any(dim=1).tolist() == [False, True, False]
+    with pytest.raises(FeaturePathsError, match="image 1 "):
+        planted.predict(some)
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_views_are_in_evaluation_mode_from_the_start(view):
+    viewed = getattr(defense(Plane(), [1]), view)()
+    for same in (viewed, viewed.train(), viewed.train(True), torch.nn.Sequential(viewed).train()[0]):
+        assert not any(module.training for module in same.modules())
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_every_image_has_a_gradient(network_defense, view):
+    made, some = network_defense
+    for flagged in (True, False):
+        part = some[made.predict(some).flagged == flagged][:20].clone().requires_grad_()
+        logits = getattr(made, view)()(part)
+        loss = F.cross_entropy(logits, logits.argmax(dim=1))
+        (found,) = torch.autograd.grad(loss, part)
+        assert torch.isfinite(found).all()
+        assert (found.flatten(1).abs().amax(dim=1) > 0).all()
+
+
+def test_the_score_moves_the_logit_of_the_detector():
+    planted, some = defense(Plane(), [1]), planted_images().requires_grad_()
+    towards = torch.autograd.grad(planted.score(some).sum(), some)[0]
+    logits = planted.as_detector()(some)
+    (found,) = torch.autograd.grad((logits[:, :CLASSES].amax(dim=1) - logits[:, CLASSES]).sum(), some)
+    of_score = unit(planted.paths(some)[:, 0])
+    torch.testing.assert_close(found.double() * of_score.view(-1, 1, 1, 1), towards.double(), rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("tie", TIES)
+def test_the_soft_vote_mostly_names_the_class_that_the_hard_one_does(tie):
+    """Three layers that share a signal and have noise of their own, as layers of a network do."""
+    generator = np.random.default_rng(0)
+    signal = 0.15 * generator.normal(size=(2000, 1, 10))
+    similarity = np.clip(0.6 + signal + 0.07 * generator.normal(size=(2000, 3, 10)), -1, 1).astype(np.float32)
+    weights = np.full(3, 1 / 3)
+    soft = soft_vote(torch.from_numpy(similarity), [1, 2, 3], weights)
+    torch.testing.assert_close(soft.exp().sum(dim=1), torch.ones(2000))
+    hard = vote(similarity, [1, 2, 3], weights, tie)
+    unanimous = (similarity.argmax(axis=2) == hard[:, None]).all(axis=1)
+    agrees = soft.argmax(dim=1).numpy() == hard
+    assert 0.3 < unanimous.mean() < 0.9
+    assert agrees[unanimous].mean() > 0.99
+    assert agrees.mean() > 0.8
+
+
+# Libraries, unmodified, against defences whose weakest point is known: see test_run
+
+
+def attacked(name, view, eps):
+    """What an attack of a library makes of images of class 0, aiming at class 1 where that is possible."""
+    clean = torch.from_numpy(halves(COUNT)).permute(0, 3, 1, 2).float() / 255
+    labels = torch.zeros(COUNT, dtype=torch.long)
+    if name.startswith("art"):
+        return art_attack(name, view, eps, clean, labels)
+    library = pytest.importorskip("torchattacks")
+    options = {"eps": eps, "alpha": eps / 10, "steps": 40, "random_start": False}
+    match name:
+        case "pgd":
+            return library.PGD(view, **options)(clean, labels)
+        case "targeted pgd":
+            attack = library.PGD(view, **options)
+            attack.set_mode_targeted_by_label(quiet=True)
+            return attack(clean, labels + 1)
+        case "autoattack":
+            return library.AutoAttack(view, eps=eps, n_classes=CLASSES, seed=0)(clean, labels)
+
+
+def art_attack(name, view, eps, clean, labels):
+    art = pytest.importorskip("art.attacks.evasion")
+    from art.estimators.classification import PyTorchClassifier
+
+    outputs = view(clean).shape[1]
+    estimator = PyTorchClassifier(
+        view, torch.nn.CrossEntropyLoss(), clean.shape[1:], outputs, clip_values=(0, 1), device_type="cpu"
+    )
+    options = {"eps": eps, "eps_step": eps / 10, "max_iter": 40, "targeted": name == "art, targeted", "verbose": False}
+    aim = labels + options["targeted"]
+    attack = art.ProjectedGradientDescent(estimator, **options)
+    return torch.from_numpy(attack.generate(clean.numpy(), np.eye(outputs, dtype=np.float32)[aim]))
+
+
+class Plus(torch.nn.Module):
+    """A network to whose logits a constant is added."""
+
+    def __init__(self, network, constant):
+        super().__init__()
+        self.network, self.constant = network, constant
+
+    def forward(self, images):
+        return self.network(images) + self.constant
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_an_attack_that_takes_zero_for_a_masked_logit_finds_what_it_finds_with_a_constant(network_defense, view):
+    """torchattacks' CW: on negative logits its loss is zero everywhere, and the clean images come back."""
+    library = pytest.importorskip("torchattacks")
+    made, some = network_defense
+    part = some[~made.predict(some).flagged][:10]
+    viewed = getattr(made, view)()
+    labels = viewed(part).argmax(dim=1)
+    for network in (viewed, Plus(viewed, 40)):
+        found = library.CW(network, c=5, steps=40, lr=0.05)(part, labels)
+        assert (viewed(found).argmax(dim=1) != labels).all()
+
+
+@pytest.mark.parametrize("name", ["pgd", "targeted pgd", "autoattack", "art", "art, targeted"])
+def test_libraries_break_the_recogniser_at_its_own_radius_and_not_before(name):
+    """The vote is always right, so an example has to be beyond the flagged angles, a known distance away."""
+    planted = halves_defense()
+    assert (planted.predict(attacked(name, planted.as_recogniser(), 1.03 * TO_EVADE)).label == 1).all()
+    if name != "autoattack":  # which takes its time to find nothing
+        assert (planted.predict(attacked(name, planted.as_recogniser(), 0.97 * TO_EVADE)).label == 0).all()
+
+
+@pytest.mark.parametrize("name", ["targeted pgd", "art, targeted"])
+def test_targeted_attacks_evade_the_detector_at_that_radius_and_not_before(name):
+    planted = halves_defense()
+    for eps, evades in ((1.03 * TO_EVADE, True), (0.97 * TO_EVADE, False)):
+        found = attacked(name, planted.as_detector(), eps)
+        predicted, label = planted.predict(found), planted.logits(found).argmax(dim=1)
+        assert ((label == 1) & ~predicted.flagged).all() == evades
+        assert (predicted.flagged == (not evades)).all()
+
+
+@pytest.mark.parametrize("name", ["pgd", "autoattack", "art"])
+def test_untargeted_attacks_on_the_detector_are_content_to_be_flagged(name):
+    planted = halves_defense()
+    found = attacked(name, planted.as_detector(), 0.9 * TO_FOOL)
+    assert planted.predict(found).flagged.all()

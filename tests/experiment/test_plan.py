@@ -1,0 +1,160 @@
+"""What the plan tells the jobs of attacks and data."""
+
+import copy
+
+import pytest
+import yaml
+
+from featurepaths.experiment.config.messages import read_experiment
+from featurepaths.experiment.external import Outside
+from featurepaths.experiment.plan import Plan
+from tests.conftest import ROOT, TINY
+
+
+def plan_of(attacks, **changes):
+    return Plan(read_experiment({**copy.deepcopy(TINY), "attacks": {**TINY["attacks"], **attacks}, **changes}))
+
+
+def settings_of(attack, seed=0):
+    return plan_of({"x": attack}, seeds=[seed]).attack(f"small-standard-s{seed}", "test", "x").settings
+
+
+@pytest.mark.parametrize("attack", [{"eps": "1/10"}, {"method": "fgsm", "eps": "1/10"}])
+def test_an_attack_seed_is_added_to_the_training_seed(attack):
+    assert settings_of(attack, 3) == settings_of({**attack, "seed": 0}, 3)
+    assert settings_of(attack, 3)["seed"] == 3
+    assert settings_of({**attack, "seed": 4}, 3)["seed"] == 7
+    assert {**settings_of({**attack, "seed": 4}, 3), "seed": 3} == settings_of(attack, 3)
+
+
+def test_autopgd_is_told_what_it_always_was():
+    assert settings_of({"eps": "8/255", "keep": ["max-loss", "first-success"]}, 2) == {
+        "method": "apgd", "norm": "linf", "eps": "8/255", "eps_units": "pixel", "step": None, "iterations": 20,
+        "loss": "ce", "keep": ["first-success", "max-loss"], "images": None, "precision": "float32", "seed": 2,
+        "torch_threads": 1,
+    }  # fmt: skip
+
+
+def test_an_attack_of_the_zoo_is_evaluated_as_returned():
+    plan = plan_of({"x": {"method": "deepfool"}})
+    assert plan.kept("x") == ["x.returned"]
+    assert plan.attack("small-standard-s0", "test", "x").settings == {
+        "method": "deepfool", "norm": "l2", "eps": None, "images": None, "keep": ["returned"], "seed": 0,
+        "parameters": {"steps": 50, "overshoot": "1/50"}, "torch_threads": 1,
+    }  # fmt: skip
+
+
+def test_the_papers_numbers_stand_beside_autopgd_only():
+    config = yaml.safe_load((ROOT / "configs/cifar10-paper.yaml").read_text())
+    config["attacks"]["other"] = {"method": "pgd", "eps": "8/255"}
+    assert Plan(read_experiment(config)).tables().settings["paper_attacks"] == ["apgd"]
+
+
+def given(code="c", weights=None, seeds=(0,), **changes):
+    model = {"factory": "torchvision.models:resnet18", "checkpoint": weights and "a.pt", **changes}
+    config = copy.deepcopy(TINY) | {"models": {"mine": model, **TINY["models"]}, "seeds": list(seeds)}
+    return Plan(read_experiment(config), Outside(networks={"mine": {"code": code, "weights": weights}}))
+
+
+def test_a_network_that_is_given_makes_one_run():
+    plan = given(seeds=[3, 1])
+    assert plan.runs == ["mine-given-s1", *(f"small-{how}-s{seed}" for how in TINY["training"] for seed in (1, 3))]
+    assert plan.trained == plan.runs[1:]
+    assert plan.checkpoint("mine-given-s1").stage == "network"
+    assert plan.checkpoint("small-standard-s1").stage == "train"
+
+
+def test_its_code_weights_and_description_count_and_where_its_weights_lie_does_not():
+    def digest(**changes):
+        return given(**changes).checkpoint("mine-given-s0").digest
+
+    assert digest(weights="w") == digest(weights="w", checkpoint="elsewhere.pt")
+    different = [digest(), digest(weights="w"), digest(code="d"), digest(layers="layer?"), digest(size=64)]
+    assert len(set(different)) == len(different)
+
+
+FILES = {"method": "files", "test": "test.npz", "eps": "8/255"}
+
+
+def test_of_images_made_elsewhere_contents_count_and_not_their_place():
+    def settings(split, **changes):
+        experiment = plan_of({"x": {**FILES, "calibration": "calibration.npz", **changes}}, seeds=[3]).experiment
+        outside = Outside(attacks={"x": {"test": "abc", "calibration": "def"}})
+        return Plan(experiment, outside).attack("small-standard-s3", split, "x").settings
+
+    expected = {"method": "files", "norm": "linf", "eps": "8/255", "contents": "abc", "torch_threads": 1}
+    assert settings("test") == settings("test", test="elsewhere.npz") == expected
+    assert settings("calibration") == {**expected, "contents": "def"}
+
+
+def test_nothing_asks_for_calibration_examples_that_are_not_there():
+    plan = plan_of({"x": FILES, "y": {**FILES, "calibration": "y.npz"}})
+    rivals, _ = plan.rivals("small-standard-s0", "mean")
+    calibration, adversarial = ([one.path.stem.partition(".")[2] for one in rivals.inputs[name]]
+                                for name in ("calibration", "adversarial"))  # fmt: skip
+    own = [f"apgd.{keep}" for keep in sorted(TINY["attacks"]["apgd"]["keep"])]
+    assert calibration == [*own, "y.returned"]
+    assert adversarial == [*own, "x.returned", "y.returned"]
+
+
+def data_settings(contents="abc", **data):
+    return Plan(read_experiment({**copy.deepcopy(TINY), "data": data}), Outside(data=contents)).data().settings
+
+
+def test_of_arrays_contents_count_and_not_their_place():
+    arrays = {"source": "arrays", "train": "a.npz", "test": "a.npz"}
+    assert data_settings(**arrays) == {
+        "source": "arrays", "keys": dict.fromkeys(["train_images", "train_labels", "test_images", "test_labels"]),
+        "layout": None, "size": None, "class_names": None, "calibration": "1/10", "seed": 0, "contents": "abc",
+    }  # fmt: skip
+    assert data_settings(**arrays, title="mine", stands_for="cifar10") == data_settings(**arrays)
+    assert data_settings(**{**arrays, "test": "b.npz"}) == data_settings(**arrays)
+    assert data_settings("def", **arrays) != data_settings(**arrays)
+
+
+def test_of_torchvisions_data_the_parts_count_and_not_their_place():
+    fake = {"source": "torchvision", "dataset": "FakeData", "test": {"size": 4}}
+    assert data_settings(**fake, root="here", download=True) == data_settings(**fake)
+    assert data_settings(**fake)["test"] == {"size": 4}
+    assert "contents" not in data_settings(**fake)
+
+
+def test_of_a_factory_the_code_counts():
+    made = {"source": "factory", "factory": "mine:make", "arguments": {"n": 3}}
+    assert data_settings(**made)["contents"] == "abc"
+    assert data_settings(**made)["arguments"] == {"n": 3}
+
+
+def artefacts_of(artefact):
+    """All that an artefact is made from, itself included."""
+    found = {artefact.name: artefact}
+    for inputs in artefact.inputs.values():
+        for one in inputs:
+            found |= artefacts_of(one)
+    return found
+
+
+def storing(storage, poolings=("flatten", "mean")):
+    return plan_of({}, features={"storage": storage, "poolings": list(poolings)}, adaptive=None)
+
+
+def test_a_stream_makes_the_same_artefacts_as_dumps_but_for_the_dumps():
+    kept, temporary, streamed = (artefacts_of(storing(how).comparison()) for how in ("keep", "temporary", "stream"))
+    assert {name: one.digest for name, one in kept.items()} == {name: one.digest for name, one in temporary.items()}
+    dumps = {name for name in kept if name.startswith("features/")}
+    assert dumps
+    assert kept.keys() - streamed.keys() == dumps
+    same = {name for name in streamed if name in kept and kept[name].digest == streamed[name].digest}
+    assert same == {"data", "checkpoint", "attacks/calibration.apgd", "attacks/test.apgd"}, "float16 rounds the rest"
+    assert {one.path for one in streamed.values()} < {one.path for one in kept.values()}
+
+
+def test_another_pooling_leaves_what_is_streamed_of_the_first_as_it_is():
+    run = "small-standard-s0"
+    one, both = storing("stream", ["mean"]), storing("stream")
+    for make in (lambda plan: plan.collapse(run, "mean"), lambda plan: plan.rivals(run, "mean")[0]):
+        assert make(one).digest == make(both).digest
+    made = both.of_classes(run)
+    assert len({artefact.job_digest for artefact in made}) == 1, "one call makes them"
+    names = {f"{kind}/{pooling}" for kind in ("centroids", "collapse") for pooling in ("flatten", "mean")}
+    assert {artefact.name for artefact in made} == names

@@ -1,0 +1,74 @@
+import threading
+import time
+
+import pytest
+
+from featurepaths.runtime.prefetch import read_ahead, write_behind
+
+
+def test_items_come_in_order_from_another_thread():
+    threads = set()
+
+    def items():
+        for number in range(20):
+            threads.add(threading.get_ident())
+            yield number
+
+    assert list(read_ahead(items())) == list(range(20))
+    assert threading.get_ident() not in threads
+    assert list(read_ahead([])) == []
+
+
+def test_reading_is_ahead_by_no_more_than_the_depth():
+    made = []
+    found = read_ahead((made.append(number) or number for number in range(10)), depth=3)
+    next(found)
+    time.sleep(0.1)
+    assert made == [0, 1, 2, 3]
+    found.close()
+
+
+def test_an_error_arrives_after_the_items_before_it():
+    def items():
+        yield 1
+        raise KeyError("broken")
+
+    found = read_ahead(items())
+    assert next(found) == 1
+    with pytest.raises(KeyError, match="broken"):
+        next(found)
+
+
+def test_calls_are_made_in_order_and_are_done_at_the_end():
+    done = []
+    with write_behind() as call:
+        for number in range(20):
+            call(lambda n: (time.sleep(0.001), done.append(n)), number)
+    assert done == list(range(20))
+
+
+def test_no_more_calls_wait_than_the_depth():
+    release, started = threading.Event(), []
+
+    def work(number):
+        started.append(number)
+        release.wait(5)
+
+    with write_behind(depth=2) as call:
+        call(work, 0)
+        call(work, 1)
+        third = threading.Thread(target=call, args=(work, 2))
+        third.start()
+        third.join(0.1)
+        assert third.is_alive(), "the third call should wait for the first"
+        release.set()
+        third.join()
+    assert started == [0, 1, 2]
+
+
+def test_the_error_of_a_call_is_raised():
+    def fail():
+        raise OSError("disk full")
+
+    with pytest.raises(OSError, match="disk full"), write_behind() as call:
+        call(fail)

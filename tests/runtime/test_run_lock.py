@@ -1,0 +1,71 @@
+"""Whoever works holds a lock; `make run` waits for them."""
+
+import os
+import subprocess
+import sys
+import time
+
+from featurepaths.runtime.run_lock import join, others_at_work
+from featurepaths.store.atomic import sweep
+
+WORKING = """
+import sys, time
+from featurepaths.runtime.run_lock import join
+held = join(sys.argv[1])
+print("working", flush=True)
+time.sleep(60)
+"""
+
+
+def working(path):
+    """A process that works until it is killed."""
+    started = subprocess.Popen([sys.executable, "-c", WORKING, path], stdout=subprocess.PIPE, text=True)
+    assert started.stdout.readline() == "working\n"
+    return started
+
+
+def test_waiting_ends_when_the_last_one_is_killed(tmp_path):
+    path = tmp_path / "at-work"
+    workers = [working(path), working(path)]
+    assert {line.split()[0] for line in others_at_work(path)} == {str(worker.pid) for worker in workers}
+    command = [sys.executable, "-m", "featurepaths.runtime.run_lock", path]
+    waiting = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    for worker in workers:
+        time.sleep(0.3)
+        assert waiting.poll() is None
+        worker.kill()
+        worker.wait()
+    _, told = waiting.communicate(timeout=10)
+    assert waiting.returncode == 0
+    assert told.startswith("An earlier run is still at work: ")
+    assert all(f"{worker.pid} (" in told for worker in workers)
+    assert others_at_work(path) == []
+
+
+def test_where_nobody_works_nobody_waits(tmp_path):
+    assert join(tmp_path / "none/at-work") is None
+    assert join("") is None
+    with join(tmp_path / "at-work"):
+        assert others_at_work(tmp_path / "at-work") == [], "but for oneself"
+    done = subprocess.run(
+        [sys.executable, "-m", "featurepaths.runtime.run_lock", tmp_path / "none/at-work"], check=True
+    )
+    assert done.returncode == 0
+
+
+def test_only_what_the_dead_left_is_swept(tmp_path):
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    host = os.uname().nodename
+    left = tmp_path / f"run/.data.{host}-{ended.pid}.partial.h5"
+    kept = [
+        tmp_path / f"run/.data.{host}-{os.getpid()}.partial.h5",
+        tmp_path / f"run/.data.elsewhere-{ended.pid}.partial.h5",
+        tmp_path / "run/.checkpoint.0123456789abcdef0123.resume",
+        tmp_path / "run/data.h5",
+    ]
+    (tmp_path / "run").mkdir()
+    for path in (left, *kept):
+        path.write_text("")
+    sweep(tmp_path)
+    assert sorted((tmp_path / "run").iterdir()) == sorted(kept)

@@ -1,0 +1,364 @@
+import errno
+import json
+import os
+import re
+import resource
+import shutil
+import subprocess
+import sys
+from contextlib import suppress
+from dataclasses import asdict
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+import torch
+
+from featurepaths.errors import FeaturePathsError
+from featurepaths.store.atomic import atomic
+from featurepaths.store.hdf5 import create_hdf5, layers_in, open_hdf5
+from featurepaths.store.jsonfile import read_json, write_json
+from featurepaths.store.origin import Origin
+from featurepaths.store.provenance import check_files, descend, read_origin, read_version
+from featurepaths.store.safetensors import read_description
+from featurepaths.store.tensors import read_tensors, write_tensors
+
+ORIGIN = Origin("paths/mean/test", "abc", {"data": "123"})
+
+
+def test_origin_survives_hdf5_and_json(tmp_path):
+    with create_hdf5(tmp_path / "a.h5", ORIGIN) as file:
+        file["x"] = np.arange(3)
+    write_json(tmp_path / "a.json", {"x": 1}, ORIGIN)
+    assert read_origin(tmp_path / "a.h5") == ORIGIN
+    assert read_origin(tmp_path / "a.json") == ORIGIN
+
+
+def test_a_failed_write_leaves_nothing_and_keeps_what_was_there(tmp_path):
+    path = tmp_path / "a.h5"
+    with create_hdf5(path, ORIGIN) as file:
+        file["x"] = 1
+    with pytest.raises(ZeroDivisionError), create_hdf5(path, ORIGIN) as file:
+        file["x"] = 1 / 0
+    assert [entry.name for entry in tmp_path.iterdir()] == ["a.h5"]
+    with open_hdf5(path) as file:
+        assert file["x"][()] == 1
+
+
+def test_atomic_makes_folders_and_keeps_the_suffix(tmp_path):
+    with atomic(tmp_path / "new/figure.png") as temporary:
+        assert temporary.suffix == ".png"
+        temporary.write_text("x")
+    assert (tmp_path / "new/figure.png").read_text() == "x"
+
+
+@pytest.mark.parametrize("keep", [0, 1, 100, 0.5, 0.9])
+def test_a_truncated_hdf5_file_is_named(tmp_path, keep):
+    path = tmp_path / "a.h5"
+    with create_hdf5(path, ORIGIN) as file:
+        file["x"] = np.random.default_rng(0).normal(size=10_000)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: int(keep * len(whole)) if isinstance(keep, float) else keep])
+    with pytest.raises(FeaturePathsError, match=r"a\.h5 cannot be read.*run snakemake again"), open_hdf5(path) as file:
+        file["x"][:]
+
+
+def test_a_full_disk_is_blamed_on_the_output_not_on_the_input(tmp_path):
+    with create_hdf5(tmp_path / "in.h5", ORIGIN) as file:
+        file["x"] = 1
+    full = OSError(errno.ENOSPC, "No space left on device")
+    with (
+        pytest.raises(FeaturePathsError, match=r"out\.h5 cannot be written \(No space left on device\)"),
+        open_hdf5(tmp_path / "in.h5"),
+        create_hdf5(tmp_path / "out.h5", ORIGIN),
+    ):
+        raise full
+    assert [path.name for path in tmp_path.iterdir()] == ["in.h5"]
+
+
+@pytest.mark.parametrize("error", [OSError(errno.ENOENT, "No such file"), OSError("can't retrieve stat info for file")])
+def test_a_folder_that_is_gone_is_named_however_the_error_says_so(tmp_path, error):
+    path = tmp_path / "out/a.h5"
+
+    def write():
+        with atomic(path):
+            path.parent.rmdir()
+            raise error
+
+    with pytest.raises(FeaturePathsError, match=r"out/a\.h5 cannot be written \(No such file or directory\)"):
+        write()
+    with pytest.raises(OSError, match=r"No such file|stat info"), atomic(path):  # the folder is there: it is another's
+        raise error
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(FeaturePathsError, match=r"file/a\.json cannot be written"):
+        write_json(tmp_path / "file/a.json", {}, ORIGIN)
+
+
+def test_two_poolings_are_refused(tmp_path):
+    for pooling in ("mean", "flatten"):
+        ancestors = {f"centroids/{pooling}": "c", "checkpoint": "k"}
+        write_json(tmp_path / f"{pooling}.json", {}, Origin(f"paths/{pooling}/test", "p", ancestors))
+    with pytest.raises(FeaturePathsError, match="different poolings"):
+        descend("thresholds/mean/x", "t", [tmp_path / "mean.json", tmp_path / "flatten.json"])
+
+
+def test_a_missing_file_and_a_missing_data_set_are_named(tmp_path):
+    with pytest.raises(FeaturePathsError, match=r"none\.h5 does not exist"), open_hdf5(tmp_path / "none.h5"):
+        pass
+    with create_hdf5(tmp_path / "a.h5", ORIGIN):
+        pass
+    with pytest.raises(FeaturePathsError, match=r"a\.h5 cannot be read.*layer1"), open_hdf5(tmp_path / "a.h5") as file:
+        file["layer1"]
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"format": 0, "origin": {}}', "\x00"])
+def test_damaged_json_is_named(tmp_path, text):
+    path = tmp_path / "a.json"
+    path.write_text(text)
+    with pytest.raises(FeaturePathsError, match=r"a\.json"):
+        read_json(path)
+
+
+def test_nan_is_not_written_as_json(tmp_path):
+    with pytest.raises(ValueError, match="JSON"):
+        write_json(tmp_path / "a.json", {"x": float("nan")}, ORIGIN)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_inputs_of_different_ancestors_are_refused(tmp_path):
+    write_json(tmp_path / "a.json", {}, Origin("centroids/mean", "c1", {"checkpoint": "k1", "data": "d"}))
+    write_json(tmp_path / "b.json", {}, Origin("features/mean/test", "f1", {"checkpoint": "k2", "data": "d"}))
+    with pytest.raises(FeaturePathsError, match=r"a\.json and .*b\.json do not belong together.*'checkpoint'"):
+        descend("paths/mean/test", "p", [tmp_path / "a.json", tmp_path / "b.json"])
+
+
+def test_ancestors_add_up(tmp_path):
+    write_json(tmp_path / "a.json", {}, Origin("centroids/mean", "c1", {"checkpoint": "k"}))
+    write_json(tmp_path / "b.json", {}, Origin("features/mean/test", "f1", {"checkpoint": "k", "data": "d"}))
+    origin = descend("paths/mean/test", "p", [tmp_path / "a.json", tmp_path / "b.json"])
+    a, b = (json.loads((tmp_path / name).read_text())["checksum"] for name in ("a.json", "b.json"))
+    ancestors = {"checkpoint": "k", "data": "d", "centroids/mean.json": f"c1.{a}", "features/mean/test.json": f"f1.{b}"}
+    assert origin == Origin("paths/mean/test", "p", ancestors, (a, b))
+
+
+def test_equal_recipes_with_other_contents_do_not_belong_together(tmp_path):
+    """As of a checkpoint that was trained again on another processor."""
+    checkpoint = Origin("checkpoint", "k")
+    paths = []
+    for number in (1, 2):
+        with create_hdf5(tmp_path / f"checkpoint{number}.h5", checkpoint) as file:
+            file["weights"] = number
+        paths.append(tmp_path / f"features{number}.json")
+        write_json(paths[-1], {}, descend(f"features/mean/{number}", "f", [tmp_path / f"checkpoint{number}.h5"]))
+    with pytest.raises(FeaturePathsError, match=r"features1\.json and .*features2\.json.*'checkpoint\.h5'"):
+        descend("paths/mean/test", "p", paths)
+    descend("paths/mean/test", "p", [paths[0], tmp_path / "checkpoint1.h5"])
+
+
+def test_an_input_that_comes_twice_counts_twice(tmp_path):
+    """The images of streamed features are those of one file, for training and for calibration."""
+    write_json(tmp_path / "data.json", {}, Origin("data", "d"))
+    origin = descend("detectors/mean", "r", [tmp_path / "data.json"] * 2)
+    assert origin.inputs == (read_version(tmp_path / "data.json").contents,) * 2
+
+
+def test_the_same_contents_are_the_same_version(tmp_path):
+    for name in ("a", "b"):
+        with create_hdf5(tmp_path / f"{name}.h5", ORIGIN) as file:
+            file["weights"] = 1
+    assert read_version(tmp_path / "a.h5") == read_version(tmp_path / "b.h5")
+
+
+def test_layers_are_in_the_networks_order(tmp_path):
+    with create_hdf5(tmp_path / "a.h5", ORIGIN) as file:
+        for number in (10, 2, 1):
+            file[f"layer{number}"] = 0
+        file["labels"] = 0
+        assert layers_in(file) == ["layer1", "layer2", "layer10"]
+
+
+def test_json_holds_what_was_written(tmp_path):
+    write_json(tmp_path / "a.json", {"threshold": 0.1 + 0.2}, ORIGIN)
+    assert read_json(tmp_path / "a.json")["threshold"] == 0.1 + 0.2
+    assert json.loads((tmp_path / "a.json").read_text())["format"] == 3
+
+
+@pytest.fixture(params=["ENOLCK", "ENOTSUP", "EAGAIN"])
+def no_locks(request, tmp_path):
+    """The environment of a process in which `flock` fails as on a file system without locks."""
+    if not (compiler := shutil.which("cc")):
+        pytest.skip("needs a C compiler")
+    (tmp_path / "shim.c").write_text(
+        f"#include <errno.h>\nint flock(int fd, int operation) {{ errno = {request.param}; return -1; }}\n"
+    )
+    subprocess.run([compiler, "-shared", "-fPIC", "-o", tmp_path / "shim.so", tmp_path / "shim.c"], check=True)
+    given = {name: value for name, value in os.environ.items() if name != "HDF5_USE_FILE_LOCKING"}
+    return given | {"LD_PRELOAD": str(tmp_path / "shim.so")}
+
+
+def ran(code, *words, env):
+    """Run Python code in a process of its own, and return what it printed."""
+    done = subprocess.run([sys.executable, "-c", code, *map(str, words)], env=env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+WRITE = """
+import sys, numpy as np
+from featurepaths.store.origin import Origin
+from featurepaths.store.hdf5 import create_hdf5
+with create_hdf5(sys.argv[1], Origin("paths/mean/test", "abc", {"data": "123"})) as file:
+    file["x"] = np.arange(3)
+"""
+READ = """
+import sys
+from featurepaths.store.hdf5 import open_hdf5
+with open_hdf5(sys.argv[1]) as file:
+    print(file["x"][:].tolist())
+"""
+
+
+def test_artefacts_need_no_file_locks(tmp_path, no_locks):
+    with create_hdf5(tmp_path / "good.h5", ORIGIN) as file:
+        file["x"] = np.arange(3)
+    assert ran(READ, tmp_path / "good.h5", env=no_locks) == "[0, 1, 2]"
+    ran(WRITE, tmp_path / "made.h5", env=no_locks)
+    assert (tmp_path / "made.h5").read_bytes() == (tmp_path / "good.h5").read_bytes()
+
+
+def test_a_users_hdf5_file_needs_no_locks_where_there_are_none(tmp_path, no_locks):
+    with h5py.File(tmp_path / "theirs.h5", "w") as file:
+        file["images"] = np.arange(3)
+    code = """
+import sys
+from featurepaths.data.array_files import open_arrays
+from featurepaths.errors import FeaturePathsError
+try:
+    with open_arrays(sys.argv[1]) as file:
+        print(file["images"][:].tolist())
+except FeaturePathsError as error:
+    print(error.__cause__.errno)
+"""
+    held = "errno = EAGAIN" in (tmp_path / "shim.c").read_text()  # somebody may be writing to it
+    assert ran(code, tmp_path / "theirs.h5", env=no_locks) == (str(errno.EAGAIN) if held else "[0, 1, 2]")
+
+
+@pytest.mark.parametrize("wanted", ["TRUE", "FALSE", "BEST_EFFORT"])
+def test_what_the_user_wants_of_locks_is_heeded(tmp_path, wanted):
+    env = os.environ | {"HDF5_USE_FILE_LOCKING": wanted}
+    ran(WRITE, tmp_path / "made.h5", env=env)
+    assert ran(READ, tmp_path / "made.h5", env=env) == "[0, 1, 2]"
+
+
+def test_locks_that_the_user_wants_and_cannot_have_are_named(tmp_path, no_locks):
+    with create_hdf5(tmp_path / "good.h5", ORIGIN) as file:
+        file["x"] = np.arange(3)
+    env = no_locks | {"HDF5_USE_FILE_LOCKING": "TRUE"}
+    for code, name in ((READ, "good.h5"), (WRITE, "made.h5")):
+        done = subprocess.run([sys.executable, "-c", code, tmp_path / name], env=env, capture_output=True, text=True)
+        last = done.stderr.splitlines()[-1]
+        assert "FeaturePathsError" in last
+        assert name in last
+        assert "unset HDF5_USE_FILE_LOCKING" in last
+        assert "elete" not in last
+    assert not (tmp_path / "made.h5").exists()
+
+
+READERS = {
+    "a.h5": [lambda path: open_hdf5(path).__enter__(), read_origin, check_files],
+    "a.json": [read_json, read_origin, check_files],
+    "a.safetensors": [read_tensors, read_description, read_origin],
+}
+NUMBERS = ("EMFILE", "ENFILE", "EACCES", "EPERM", "ESTALE", "EIO", "ENOMEM", "ENOLCK", "ENOTSUP", "ETIMEDOUT", "EISDIR")
+
+
+def write_each(folder):
+    with create_hdf5(folder / "a.h5", ORIGIN) as file:
+        file["x"] = 1
+    write_json(folder / "a.json", {"files": {}}, ORIGIN)
+    write_tensors(folder / "a.safetensors", {"x": torch.ones(1)}, {"origin": asdict(ORIGIN)})
+
+
+@pytest.mark.parametrize("number", NUMBERS)
+@pytest.mark.parametrize("name", READERS)
+def test_what_the_system_cannot_read_is_not_to_be_deleted(tmp_path, monkeypatch, name, number):
+    write_each(tmp_path)
+    number = getattr(errno, number)
+
+    def fail(path, *_, **__):
+        raise OSError(number, os.strerror(number), str(path))
+
+    monkeypatch.setattr(Path, "open", fail)
+    for read in READERS[name]:
+        with pytest.raises(FeaturePathsError, match=re.escape(os.strerror(number))) as raised:
+            read(tmp_path / name)
+        assert name in str(raised.value)
+        assert "elete" not in str(raised.value)
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_too_many_open_files_are_no_missing_file(tmp_path, name):
+    """By the system's own limit: safetensors says of such a file that it does not exist."""
+    write_each(tmp_path)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    warm = [read(tmp_path / name) for read in READERS[name]]  # what they import
+    held = []
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(soft, 256), hard))
+    try:
+        with suppress(OSError):
+            while True:
+                held.append(os.open(os.devnull, os.O_RDONLY))
+        told = []
+        for read in READERS[name]:
+            try:
+                read(tmp_path / name)
+            except FeaturePathsError as error:
+                told.append(str(error))
+    finally:
+        for number in held:
+            os.close(number)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert len(told) == len(warm)
+    assert all("Too many open files" in text and "elete" not in text for text in told)
+
+
+def test_a_read_that_fails_below_hdf5_is_not_to_be_answered_by_deleting(tmp_path):
+    with create_hdf5(tmp_path / "a.h5", ORIGIN) as file:
+        file["x"] = 1
+    words = "Can't synchronously read data (file read failed: errno = 5, error message = 'Input/output error')"
+    with h5py.File(tmp_path / "a.h5") as file, pytest.raises(OSError, match="intent") as raised:  # by h5py
+        file.attrs["x"] = 1
+    raised.value.args = (words,)
+    with pytest.raises(FeaturePathsError, match=r"a\.h5 cannot be read") as told, open_hdf5(tmp_path / "a.h5"):
+        raise raised.value
+    assert "elete" not in str(told.value)
+
+
+@pytest.mark.parametrize("number", ["EIO", "ESTALE", "EMFILE", "ENOMEM", "ENOLCK"])
+def test_an_output_that_the_system_cannot_write_is_named(tmp_path, number):
+    number = getattr(errno, number)
+    with pytest.raises(FeaturePathsError, match=r"a\.h5 cannot be written"), atomic(tmp_path / "a.h5") as temporary:
+        raise OSError(number, os.strerror(number), str(temporary))
+    with pytest.raises(OSError, match="other"), atomic(tmp_path / "a.h5"):
+        raise OSError(number, os.strerror(number), "other")
+
+
+def test_damaged_and_foreign_files_are_to_be_deleted(tmp_path):
+    write_each(tmp_path)
+    for name, readers in READERS.items():
+        path = tmp_path / name
+        content = path.read_bytes()
+        for damaged in (b"", b"foreign", content[: len(content) // 2]):
+            path.write_bytes(damaged)
+            for read in readers:
+                with pytest.raises(FeaturePathsError, match="Delete it"):
+                    read(path)
+        path.unlink()
+        for read in readers:
+            with pytest.raises(FeaturePathsError, match="does not exist") as raised:
+                read(path)
+            assert "elete" not in str(raised.value)

@@ -1,0 +1,143 @@
+import shutil
+from pathlib import Path
+
+import pytest
+
+from featurepaths.store import code_digest as digests
+
+STAGES = ["data", "train", "network", "attack", "features", "gather", "centroids", "paths", "collapse", "threshold",
+          "selection", "detection", "recognition", "tables", "run_figures", "summary_figures", "configuration",
+          "detectors", "rivals", "adaptive", "worst_case", "controls", "comparison", "comparison_figures",
+          "streamed_classes", "streamed_paths"]  # fmt: skip
+
+STREAMED = {"streamed_classes", "streamed_paths"}
+ATTACKERS = {"attack", "adaptive", "controls"}
+
+
+@pytest.fixture
+def package(tmp_path, monkeypatch):
+    """A copy of the package to edit."""
+    copy = tmp_path / "featurepaths"
+    shutil.copytree(digests.SOURCE, copy, ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr(digests, "SOURCE", copy)
+    forget()
+    yield copy
+    forget()
+
+
+def forget():
+    for function in (digests.code_digest, digests.library_version, digests._parse):
+        function.cache_clear()
+
+
+def affected(package, module, edit):
+    """Which stages' code digests an edit of a module changes."""
+    before = {stage: digests.code_digest(stage) for stage in STAGES}
+    path = package / module
+    path.write_text(edit(path.read_text()))
+    forget()
+    return {stage for stage in STAGES if digests.code_digest(stage) != before[stage]}
+
+
+def test_every_stage_is_listed_here():
+    shared = {"__init__", "cli", "frozen_defense", "image_inputs", "feature_sources"}
+    found = {path.stem for path in (digests.SOURCE / "stages").glob("*.py")}
+    assert found - shared == set(STAGES)
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        lambda text: text + "\n\n# a comment\n",
+        lambda text: text.replace('"""What an attack', '"""Everything an attack'),
+        lambda text: text.replace("def project(", "\n\n\ndef project("),
+        lambda text: text.replace("    delta = images - clean\n", "    delta = images - clean  # a remark\n"),
+    ],
+)
+def test_comments_docstrings_and_blank_lines_do_not_count(package, edit):
+    assert affected(package, "attacks/norms.py", edit) == set()
+
+
+@pytest.mark.parametrize(
+    ("module", "stages"),
+    [
+        ("attacks/norms.py", {"train", *ATTACKERS}),  # imported by the training adversary and by the attacks
+        ("attacks/apgd.py", ATTACKERS),
+        ("attacks/torchattacks/runner.py", {"attack", "controls"}),
+        ("adaptive/objectives.py", {"adaptive", "controls"}),
+        ("detectors/base.py", {"detectors", "rivals", "adaptive", "controls"}),
+        ("networks/resnet.py", {"train", "network", "features", "detectors", "rivals", *STREAMED, *ATTACKERS}),
+        ("paths/equations.py", {"centroids", "paths", "collapse", "threshold", "selection", "detection", "recognition", "adaptive", "controls", *STREAMED}),
+        ("paths/collapse.py", {"collapse", "threshold", "adaptive", "controls", "streamed_classes"}),
+        ("defense/module.py", {"adaptive", "controls"}),  # which the package itself names, but only in a string
+        ("defense/views.py", {"adaptive", "controls"}),
+        ("report/figures.py", {"run_figures", "summary_figures", "comparison_figures"}),
+        ("report/page.py", {"tables", "comparison", "configuration"}),
+        ("experiment/config/evaluation.py", set()),  # stages get their settings from their rules
+        ("experiment/plan.py", set()),
+        ("store/provenance.py", set(STAGES)),
+        ("store/code_digest.py", set(STAGES)),
+        ("stages/__init__.py", set(STAGES)),
+    ],
+)
+def test_a_change_counts_for_the_stages_that_import_it(package, module, stages):
+    assert affected(package, module, lambda text: text + "\nCHANGED = 1\n") == stages
+
+
+def test_relative_imports_are_followed(package):
+    stage = package / "stages/centroids.py"
+    stage.write_text(stage.read_text() + "\nfrom ..attacks import norms\nfrom . import cli as again\n")
+    forget()
+    assert "centroids" in affected(package, "attacks/norms.py", lambda text: text + "\nCHANGED = 1\n")
+
+
+def test_library_versions_count_where_they_are_imported(monkeypatch):
+    forget()
+    before = {stage: digests.code_digest(stage) for stage in ("attack", "centroids")}
+    forget()
+    real = digests.version
+    monkeypatch.setattr(digests, "version", lambda name: "0.0" if name == "torch" else real(name))
+    assert digests.code_digest("attack") != before["attack"]
+    assert digests.code_digest("centroids") == before["centroids"]
+    forget()
+
+
+def test_the_attack_library_counts_for_attacks_only(monkeypatch):
+    forget()
+    before = {stage: digests.code_digest(stage) for stage in STAGES}
+    forget()
+    real = digests.version
+    monkeypatch.setattr(digests, "version", lambda name: "0.0" if name == "torchattacks" else real(name))
+    assert {stage for stage in STAGES if digests.code_digest(stage) != before[stage]} == {"attack", "controls"}
+    forget()
+
+
+def test_digest_depends_on_settings_and_every_input_but_not_on_key_order():
+    base = digests.digest_of("paths", {"a": 1, "b": 2}, ["x", "y"])
+    assert base == digests.digest_of("paths", {"b": 2, "a": 1}, ["x", "y"])
+    assert base != digests.digest_of("paths", {"a": 1, "b": 3}, ["x", "y"])
+    assert base != digests.digest_of("paths", {"a": 1, "b": 2}, ["x", "z"])
+    assert base != digests.digest_of("centroids", {"a": 1, "b": 2}, ["x", "y"])
+
+
+def test_python_versions_agree_on_a_syntax_tree():
+    """3.12 adds `type_params` to every function, 3.13 leaves empty fields out of its dumps."""
+    tree = digests.ast.parse("def f(x: int = 1) -> str:\n    return f'{x}'\n")
+    without = digests._plain(tree)
+    tree.body[0].type_params = []
+    assert digests._plain(tree) == without
+    assert "type_params" not in str(without)
+
+
+def test_stages_without_a_network_never_import_torch():
+    with_torch = {"train", "network", "features", "detectors", "rivals", *STREAMED, *ATTACKERS}
+    for stage in set(STAGES) - with_torch:
+        waiting, seen = [f"featurepaths.stages.{stage}"], set()
+        while waiting:
+            module = waiting.pop()
+            if module not in seen and digests._file_of(module):
+                seen.add(module)
+                waiting += digests._parse(module)[1]
+        named = {name for module in seen for name in digests._parse(module)[1]}
+        assert "torch" not in named, stage
+        assert Path(digests.SOURCE / "stages" / f"{stage}.py").is_file()

@@ -1,0 +1,76 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from featurepaths.runtime.blocks import blocks
+from featurepaths.store import resume
+
+
+class Attack:
+    """Counts what it attacks, and ends after some blocks with an error."""
+
+    def __init__(self, ends_after=None):
+        self.ends_after, self.attacked = ends_after, []
+
+    def __call__(self, rows_of_blocks):
+        for rows in rows_of_blocks:
+            if len(self.attacked) == self.ends_after:
+                raise KeyboardInterrupt
+            self.attacked.append(rows)
+            images = np.arange(rows.start, rows.stop, dtype=np.float32)
+            yield rows, {"loss": images**2, "max-loss/adversarial": np.repeat(images[:, None], 3, axis=1)}
+
+
+def whole(found):
+    return [(rows, {name: values.tolist() for name, values in records.items()}) for rows, records in found]
+
+
+@settings(max_examples=50, deadline=None)
+@given(ends=st.lists(st.integers(0, 8), max_size=4), count=st.integers(1, 500), seconds=st.sampled_from([0, 1000]))
+def test_however_often_it_is_stopped_nothing_is_lost_and_nothing_done_twice(tmp_path_factory, ends, count, seconds):
+    folder = tmp_path_factory.mktemp("attack") / ".resume"
+    undisturbed = whole(Attack()(blocks(count)))
+    done = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(resume, "SECONDS_BETWEEN_SAVES", seconds)
+        for ends_after in ends:
+            attack = Attack(ends_after)
+            try:
+                found = whole(resume.resuming(attack, blocks(count), folder))
+            except KeyboardInterrupt:
+                done += attack.attacked
+            else:
+                assert found == undisturbed
+                done += attack.attacked if seconds == 0 else []
+        attack = Attack()
+        assert whole(resume.resuming(attack, blocks(count), folder)) == undisturbed
+    assert done + attack.attacked == blocks(count)
+
+
+def test_a_full_disk_does_not_end_the_attack(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(resume, "SECONDS_BETWEEN_SAVES", 0)
+    (tmp_path / "state").write_text("a file in the folder's place")
+    assert whole(resume.resuming(Attack(), blocks(200), tmp_path / "state")) == whole(Attack()(blocks(200)))
+    assert "could not be saved" in capsys.readouterr().out
+
+
+def test_little_stays_in_memory(tmp_path, monkeypatch):
+    monkeypatch.setattr(resume, "UNSAVED_BYTES", 3000)  # three blocks of 64 images, 16 bytes each
+    found = resume.resuming(Attack(), blocks(640), tmp_path / "state")
+    for _ in range(7):
+        next(found)
+    saved = sorted(int(path.stem) for path in (tmp_path / "state").iterdir())
+    assert saved == [0, 192]
+
+
+@pytest.mark.parametrize("spoil", [lambda content: content[:-100], lambda content: b""])
+def test_what_is_not_whole_is_attacked_again(tmp_path, monkeypatch, spoil):
+    monkeypatch.setattr(resume, "SECONDS_BETWEEN_SAVES", 0)
+    with pytest.raises(KeyboardInterrupt):
+        whole(resume.resuming(Attack(3), blocks(200), tmp_path / "state"))
+    file = tmp_path / "state/64.npz"
+    file.write_bytes(spoil(file.read_bytes()))
+    attack = Attack()
+    assert whole(resume.resuming(attack, blocks(200), tmp_path / "state")) == whole(Attack()(blocks(200)))
+    assert attack.attacked == blocks(200)[1:]
