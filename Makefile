@@ -1,6 +1,6 @@
 # make run       the experiment of CONFIG and its report      make test   the tests; test-faults, test-slurm: long ones
 # make bench     speed and memory, as ratios                  make lock   requirements.lock from pyproject.toml
-# make lint      ruff, snakefmt and Snakemake's own linter    make docs   the site, from docs/
+# make lint      ruff, snakefmt, snakemake, import-linter      make docs   the site, from docs/
 # make audit     known vulnerabilities in what the lock names
 # make test-attack-libraries   five libraries' attacks on both views of a defence, and its page in docs/
 CONFIG ?= config.yaml
@@ -63,6 +63,7 @@ lint: $(ENV)/ready
 	$(BIN)/ruff format --check .
 	$(BIN)/snakefmt --check Snakefile rules
 	$(BIN)/snakemake --lint
+	$(BIN)/lint-imports
 
 format: $(ENV)/ready
 	$(BIN)/ruff check --fix .

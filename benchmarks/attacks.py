@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from benchmarks.measure import Result, speed_ratio
-from featurepaths.attacks.apgd import KEEPS
+from featurepaths.attacks.apgd import STOPPING_RULES
 from featurepaths.attacks.objective import misclassify
 from featurepaths.attacks.runner import attack_blocks
 from featurepaths.networks.precision import InPrecision, resolve_precision
@@ -34,14 +34,22 @@ def measure(device: torch.device) -> list[Result]:
     objective = misclassify(network, "ce")
     rough = misclassify(InPrecision(copy.deepcopy(network), precision), "ce")
 
-    def attack(searched, keeps, judge=None):
+    def attack(searched, stopping_rules, judge=None):
         options = {"eps": EPS, "norm": "linf", "step": None, "iterations": ITERATIONS, "seed": 0, "device": device}
         list(
-            attack_blocks(searched, pixels, labels.cpu().numpy(), np.arange(count), keeps=keeps, judge=judge, **options)
+            attack_blocks(
+                searched,
+                pixels,
+                labels.cpu().numpy(),
+                np.arange(count),
+                stopping_rules=stopping_rules,
+                judge=judge,
+                **options,
+            )
         )
 
     def ours() -> None:
-        attack(objective, KEEPS)
+        attack(objective, STOPPING_RULES)
 
     def fast() -> None:
         attack(rough, ["max-loss"], objective)

@@ -75,8 +75,8 @@ def _stages(folder: Path, count: int) -> dict[str, tuple[list[int], int]]:
             (3, 32, 32),
             Origin("checkpoint", name, {"data": f"data {count}"}),
         )
-    attack = {"method": "apgd", "norm": "linf", "eps": "8/255", "eps_units": "pixel", "step": None, "iterations": 1,
-              "loss": "ce", "keep": ["first-success", "last-success", "max-loss"], "images": None,
+    attack = {"method": "apgd", "norm": "linf", "eps": "8/255", "eps_space": "pixel", "step": None, "iterations": 1,
+              "loss": "ce", "stopping_rule": ["first-success", "last-success", "max-loss"], "images": None,
               "precision": "float32", "seed": 0, "torch_threads": 1}  # fmt: skip
     adversarial = folder / "attacks/train.apgd.h5"
     peak = _peak("attack", "--settings", json.dumps(attack), "--device", "cpu", "--data", data, "--split", "train",

@@ -35,8 +35,8 @@ GRID = {
     "data": {"source": "digits"},
     "models": {"resnet20": {"architecture": "resnet20"}, "resnet18": {"architecture": "resnet18"}},
     "training": {"standard": {}, "adversarial": {"adversary": {"method": "single-step", "eps": 0.1}}},
-    "attacks": {f"attack{number}": {"eps": f"{number}/100", "keep": ["max-loss"]} for number in range(1, 7)},
-    "calibration": {"attack": "attack1", "keep": "max-loss"},
+    "attacks": {f"attack{number}": {"eps": f"{number}/100", "stopping_rule": ["max-loss"]} for number in range(1, 7)},
+    "calibration": {"attack": "attack1", "stopping_rule": "max-loss"},
     "features": {"poolings": ["mean"]},
 }
 """Two networks, two trainings, five seeds, six attacks in eight shards; one stopping rule and one pooling."""

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from featurepaths.attacks.apgd import KEEPS
+from featurepaths.attacks.apgd import STOPPING_RULES
 from featurepaths.attacks.objective import misclassify
 from featurepaths.attacks.runner import attack_blocks
 from featurepaths.data.splits import Split, open_split
@@ -37,8 +37,8 @@ def main() -> None:
     exact, rough = misclassify(network, "ce"), misclassify(InPrecision(copy.deepcopy(network), "bfloat16"), "ce")
     with open_split(arguments.data, "test", arguments.images) as data:
         stands = {
-            "float32": _stands(exact, data, arguments, KEEPS, None, device),
-            "bfloat16, all stopping rules": _stands(rough, data, arguments, KEEPS, exact, device),
+            "float32": _stands(exact, data, arguments, STOPPING_RULES, None, device),
+            "bfloat16, all stopping rules": _stands(rough, data, arguments, STOPPING_RULES, exact, device),
             "bfloat16, max-loss alone": _stands(rough, data, arguments, ["max-loss"], exact, device),
         }
     reference = stands["float32"]
@@ -50,7 +50,7 @@ def main() -> None:
         print(f"| {name} | {100 * found.mean():.2f} | {difference:+.2f} | {here} | {there} |")
 
 
-def _stands(searched, data: Split, arguments, keeps, judge, device) -> np.ndarray:
+def _stands(searched, data: Split, arguments, stopping_rules, judge, device) -> np.ndarray:
     """Return which images [N] the network gets right, clean and attacked, in float32."""
     attacked = attack_blocks(
         searched,
@@ -62,7 +62,7 @@ def _stands(searched, data: Split, arguments, keeps, judge, device) -> np.ndarra
         step=float(arguments.step),
         iterations=arguments.iterations,
         seed=0,
-        keeps=keeps,
+        stopping_rules=stopping_rules,
         judge=judge,
         device=device,
     )

@@ -112,7 +112,7 @@ if getattr(EXPERIMENT.data, "download", False):
 def adversarial_from(w):
     """Return where the adversarial images of an attack are read from, if they were made elsewhere."""
     attack = EXPERIMENT.attacks[w.attack]
-    file = attack.files.get(w.split) if attack.method == "files" else None
+    file = attack.files.get(w.split) if attack.method == "precomputed" else None
     return f"--file={quote(file)}" if file else ""
 
 
@@ -146,7 +146,7 @@ def reading_needs(w):
 
 def weights_from(w):
     """Return where the weights of a network that is given lie, as an option."""
-    model = EXPERIMENT.given(w.run.split("-")[0])
+    model = EXPERIMENT.pretrained(w.run.split("-")[0])
     return f"--weights={quote(model.checkpoint)}" if model.checkpoint else ""
 
 
@@ -204,7 +204,7 @@ wildcard_constraints:
     pooling="flatten|mean",
     split="train|calibration|test",
     attack="[A-Za-z0-9_]+",
-    keep="first-success|last-success|max-loss|returned",
+    stopping_rule="first-success|last-success|max-loss|returned",
     images="[A-Za-z0-9_.-]+",
     shard=r"\d+-of-\d+",
     calibration=r"held-out|paper\.[A-Za-z0-9_]+\.[a-z-]+",
@@ -216,7 +216,7 @@ def dump(path):
 
 
 CLEAN_DUMPS = [dump(f"<run>/features/{pooling}/{split}.h5") for pooling in PLAN.poolings for split in PLAN.splits]
-ATTACKED_DUMPS = [dump(f"<run>/features/{pooling}/{{split}}.{{attack}}.{{keep}}.h5") for pooling in PLAN.poolings]
+ATTACKED_DUMPS = [dump(f"<run>/features/{pooling}/{{split}}.{{attack}}.{{stopping_rule}}.h5") for pooling in PLAN.poolings]
 
 
 def shard_of(path, shards):

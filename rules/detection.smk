@@ -35,14 +35,14 @@ rule threshold:
 
 rule detection:
     input:
-        unpack(lambda w: inputs(*PLAN.detection(w.run, w.pooling, f"{w.attack}.{w.keep}"))),
+        unpack(lambda w: inputs(*PLAN.detection(w.run, w.pooling, f"{w.attack}.{w.stopping_rule}"))),
     output:
-        metrics="<run>/detection/{pooling}/feature-paths.{attack}.{keep}.json",
-        records="<run>/detection/{pooling}/feature-paths.{attack}.{keep}.h5",
+        metrics="<run>/detection/{pooling}/feature-paths.{attack}.{stopping_rule}.json",
+        records="<run>/detection/{pooling}/feature-paths.{attack}.{stopping_rule}.h5",
     log:
-        "<run>/logs/detection.{pooling}.{attack}.{keep}.log",
+        "<run>/logs/detection.{pooling}.{attack}.{stopping_rule}.log",
     benchmark:
-        "<run>/benchmarks/detection.{pooling}.{attack}.{keep}.tsv"
+        "<run>/benchmarks/detection.{pooling}.{attack}.{stopping_rule}.tsv"
     conda:
         "../envs/featurepaths.yaml"
     threads: 1
@@ -50,7 +50,7 @@ rule detection:
         mem_mb=memory(over_paths_needs),
         runtime=minutes(over_paths_needs),
     params:
-        job=lambda w: PLAN.detection(w.run, w.pooling, f"{w.attack}.{w.keep}")[0].params,
+        job=lambda w: PLAN.detection(w.run, w.pooling, f"{w.attack}.{w.stopping_rule}")[0].params,
     shell:
         "python -m featurepaths.stages.detection --settings {params.job[settings]:q} --digest {params.job[digest]}"
         " --thresholds {input.thresholds} --clean {input.clean} --adversarial {input.adversarial}"

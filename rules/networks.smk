@@ -24,14 +24,14 @@ rule train:
     resources:
         gpu=gpu,
         device=EXPERIMENT.device,
-        resident_mb=EXPERIMENT.resident_mb,
+        in_memory_mb=EXPERIMENT.in_memory_mb,
         mem_mb=memory(training_needs),
         runtime=minutes(training_needs),
     params:
         job=lambda w: PLAN.checkpoint(w.run).params,
     shell:
         "python -m featurepaths.stages.train --settings {params.job[settings]:q} --digest {params.job[digest]}"
-        " --device {resources.device} --resident-mb {resources.resident_mb} --data {input.data}"
+        " --device {resources.device} --in-memory-mb {resources.in_memory_mb} --data {input.data}"
         " --checkpoint {output.checkpoint} --training {output.training} > {log} 2>&1"
 
 
@@ -116,13 +116,13 @@ rule features:
 
 rule attacked_features:
     input:
-        unpack(lambda w: inputs(*part(w, FEATURE_SHARDS, *PLAN.dumps(w.run, f"{w.split}.{w.attack}.{w.keep}")))),
+        unpack(lambda w: inputs(*part(w, FEATURE_SHARDS, *PLAN.dumps(w.run, f"{w.split}.{w.attack}.{w.stopping_rule}")))),
     output:
         features=[shard_of(file, FEATURE_SHARDS) for file in ATTACKED_DUMPS],
     log:
-        f"<run>/logs/features.{{split}}.{{attack}}.{{keep}}{dot_shard(FEATURE_SHARDS)}.log",
+        f"<run>/logs/features.{{split}}.{{attack}}.{{stopping_rule}}{dot_shard(FEATURE_SHARDS)}.log",
     benchmark:
-        f"<run>/benchmarks/features.{{split}}.{{attack}}.{{keep}}{dot_shard(FEATURE_SHARDS)}.tsv"
+        f"<run>/benchmarks/features.{{split}}.{{attack}}.{{stopping_rule}}{dot_shard(FEATURE_SHARDS)}.tsv"
     conda:
         "../envs/featurepaths.yaml"
     threads: THREADS
@@ -132,7 +132,7 @@ rule attacked_features:
         mem_mb=memory(features_needs),
         runtime=minutes(features_needs),
     params:
-        job=lambda w: PLAN.dumps(w.run, f"{w.split}.{w.attack}.{w.keep}")[0].params,
+        job=lambda w: PLAN.dumps(w.run, f"{w.split}.{w.attack}.{w.stopping_rule}")[0].params,
         shard=shard_option(FEATURE_SHARDS),
     shell:
         "python -m featurepaths.stages.features --settings {params.job[settings]:q} --digest {params.job[digest]}"

@@ -29,14 +29,14 @@ rule selection:
 
 rule recognition:
     input:
-        unpack(lambda w: inputs(*PLAN.recognition(w.run, w.pooling, f"{w.attack}.{w.keep}"))),
+        unpack(lambda w: inputs(*PLAN.recognition(w.run, w.pooling, f"{w.attack}.{w.stopping_rule}"))),
     output:
-        metrics="<run>/recognition/{pooling}/feature-paths.{attack}.{keep}.json",
-        records="<run>/recognition/{pooling}/feature-paths.{attack}.{keep}.h5",
+        metrics="<run>/recognition/{pooling}/feature-paths.{attack}.{stopping_rule}.json",
+        records="<run>/recognition/{pooling}/feature-paths.{attack}.{stopping_rule}.h5",
     log:
-        "<run>/logs/recognition.{pooling}.{attack}.{keep}.log",
+        "<run>/logs/recognition.{pooling}.{attack}.{stopping_rule}.log",
     benchmark:
-        "<run>/benchmarks/recognition.{pooling}.{attack}.{keep}.tsv"
+        "<run>/benchmarks/recognition.{pooling}.{attack}.{stopping_rule}.tsv"
     conda:
         "../envs/featurepaths.yaml"
     threads: 1
@@ -44,7 +44,7 @@ rule recognition:
         mem_mb=memory(over_paths_needs),
         runtime=minutes(over_paths_needs),
     params:
-        job=lambda w: PLAN.recognition(w.run, w.pooling, f"{w.attack}.{w.keep}")[0].params,
+        job=lambda w: PLAN.recognition(w.run, w.pooling, f"{w.attack}.{w.stopping_rule}")[0].params,
     shell:
         "python -m featurepaths.stages.recognition --settings {params.job[settings]:q} --digest {params.job[digest]}"
         " --thresholds {input.thresholds} --selections {input.selections} --clean {input.clean}"

@@ -71,18 +71,18 @@ if FEATURE_SHARDS:
 
     rule gather_attacked_features:
         input:
-            unpack(lambda w: inputs(*PLAN.dumps(w.run, f"{w.split}.{w.attack}.{w.keep}"), shards=FEATURE_SHARDS)),
+            unpack(lambda w: inputs(*PLAN.dumps(w.run, f"{w.split}.{w.attack}.{w.stopping_rule}"), shards=FEATURE_SHARDS)),
         output:
             ATTACKED_DUMPS,
         log:
-            "<run>/logs/gather.features.{split}.{attack}.{keep}.log",
+            "<run>/logs/gather.features.{split}.{attack}.{stopping_rule}.log",
         conda:
             "../envs/featurepaths.yaml"
         resources:
             mem_mb=memory(over_features_needs),
             runtime=minutes(over_features_needs),
         params:
-            digest=lambda w: PLAN.dumps(w.run, f"{w.split}.{w.attack}.{w.keep}")[0].job_digest,
+            digest=lambda w: PLAN.dumps(w.run, f"{w.split}.{w.attack}.{w.stopping_rule}")[0].job_digest,
         shell:
             "python -m featurepaths.stages.gather --digest {params.digest} --shards {input.shards} --artefacts {output}"
             " > {log} 2>&1"

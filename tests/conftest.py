@@ -33,17 +33,19 @@ TINY = {
             "adversary": {"method": "single-step", "eps": "1/10"},
         },
     },
-    "attacks": {"apgd": {"eps": "1/10", "iterations": 5, "keep": ["first-success", "last-success", "max-loss"]}},
-    "calibration": {"attack": "apgd", "keep": "max-loss"},
+    "attacks": {
+        "apgd": {"eps": "1/10", "iterations": 5, "stopping_rule": ["first-success", "last-success", "max-loss"]}
+    },
+    "calibration": {"attack": "apgd", "stopping_rule": "max-loss"},
     "detectors": ["confidence", "path-density"],
     "adaptive": {
         "attack": "apgd",
-        "images": 64,
+        "max_images": 64,
         "poolings": ["flatten"],
         "iterations": 3,
         "losses": ["ce"],
-        "targets": 1,
-        "controls": {"images": 20, "multiples": [0, 1, 8], "iterations": [2, 4], "queries": 20},
+        "n_targets": 1,
+        "controls": {"max_images": 20, "eps_multiples": [0, 1, 8], "iterations": [2, 4], "n_queries": 20},
     },
 }
 

@@ -16,7 +16,7 @@ from featurepaths.experiment.external import look_outside
 from featurepaths.networks.warnings import DOUBTS
 from tests.conftest import ROOT, TINY
 
-GIVEN = {
+PRETRAINED = {
     "factory": "torchvision.models:VisionTransformer",
     "arguments": {"image_size": 32, "patch_size": 8, "num_layers": 4, "num_heads": 2, "hidden_dim": 16, "mlp_dim": 32,
                   "num_classes": 10},
@@ -28,14 +28,14 @@ GIVEN = {
 def folder(tmp_path, monkeypatch):
     """A working directory with a configuration of a network of Table 1 and one that is given."""
     monkeypatch.chdir(tmp_path)
-    network = torchvision.models.VisionTransformer(**GIVEN["arguments"])
+    network = torchvision.models.VisionTransformer(**PRETRAINED["arguments"])
     torch.nn.init.normal_(network.heads.head.weight)  # which torchvision sets to 0, so that nothing has a gradient
     torch.save(network.state_dict(), tmp_path / "vit.pth")
     write(tmp_path)
     return tmp_path
 
 
-def write(folder, model=GIVEN, **changes):
+def write(folder, model=PRETRAINED, **changes):
     config = copy.deepcopy(TINY) | {"models": {**TINY["models"], "vit": model}} | changes
     (folder / "mine.yaml").write_text(yaml.safe_dump(config))
 
@@ -106,8 +106,8 @@ def test_doubts_about_a_network_are_warnings(folder, capsys):
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"model": GIVEN | {"factory": "nowhere:at_all"}}, "no module 'nowhere'"),
-        ({"model": GIVEN | {"checkpoint": "none.pth"}}, "none.pth cannot be read"),
+        ({"model": PRETRAINED | {"factory": "nowhere:at_all"}}, "no module 'nowhere'"),
+        ({"model": PRETRAINED | {"checkpoint": "none.pth"}}, "none.pth cannot be read"),
         ({"attacks": {}}, "attacks: dictionary should have at least 1 item"),
     ],
 )
@@ -120,8 +120,11 @@ def test_what_is_wrong_with_a_configuration_is_told_at_once(folder, changes, sai
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"model": GIVEN | {"arguments": GIVEN["arguments"] | {"num_classes": 7}}}, "does not fit the network"),
-        ({"model": GIVEN | {"layers": "blocks.*"}}, "No module of the network matches 'blocks.*'"),
+        (
+            {"model": PRETRAINED | {"arguments": PRETRAINED["arguments"] | {"num_classes": 7}}},
+            "does not fit the network",
+        ),
+        ({"model": PRETRAINED | {"layers": "blocks.*"}}, "No module of the network matches 'blocks.*'"),
         ({"recognition": {"layers": [2, 5]}}, "recognition.layers: there is no layer 5; the network has 4 layers."),
         (
             {"recognition": {"top": 5, "layers": "auto"}},

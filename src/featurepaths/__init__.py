@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 __all__ = ["FeaturePathDefense", "FeaturePathsError", "find_layers"]
 
 _MODULES = {"FeaturePathDefense": "defense.module", "FeaturePathsError": "errors", "find_layers": "networks.layers"}
-"""Modules of the public names. They are imported on first access, so that importing the package does not import torch."""
+"""Modules of the public names, imported on first access: importing the package does not import torch."""
 
 
 def __getattr__(name: str) -> Any:

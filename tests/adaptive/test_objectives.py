@@ -20,11 +20,13 @@ LABELS = torch.zeros(3, dtype=torch.long)
 def attack(objective, eps, iterations=100):
     clean = images()
     start = random_start(clean, np.arange(3), eps, "l2", 0)
-    found = apgd(objective, clean, LABELS, start, eps=eps, norm="l2", iterations=iterations, keeps=["max-loss"])
+    found = apgd(
+        objective, clean, LABELS, start, eps=eps, norm="l2", iterations=iterations, stopping_rules=["max-loss"]
+    )
     return found.points["max-loss"]
 
 
-@pytest.mark.parametrize("targets", [None, torch.ones(3, dtype=torch.long)], ids=["untargeted", "targeted"])
+@pytest.mark.parametrize("n_targets", [None, torch.ones(3, dtype=torch.long)], ids=["untargeted", "targeted"])
 @pytest.mark.parametrize("loss", ["ce", "dlr"])
 @pytest.mark.parametrize("goal", ["evade", "match-features", "selective", "orthogonal"])
 def test_the_nearest_evasion_is_found_and_no_nearer_one(goal, loss, targets):

@@ -73,10 +73,10 @@ def test_further_searches_attack_what_stands_and_only_that():
     assert found["evade.ce.targeted"]["attacked"] == COUNT
     assert found["misclassify.ce"] == {
         "name": "misclassify.ce", "objective": "misclassify", "loss": "ce", "targeted": False, "threat": "oblivious",
-        "attacked": COUNT, "defended_correct": COUNT, "network_correct": 0, "vanished": 0, "queries": 21,
+        "attacked": COUNT, "defended_correct": COUNT, "network_correct": 0, "vanished": 0, "n_queries": 21,
     }  # fmt: skip
     assert found["misclassify.ce.restart1"]["attacked"] == 0
-    assert found["misclassify.ce.restart1"]["queries"] == 0
+    assert found["misclassify.ce.restart1"]["n_queries"] == 0
     fallen = attack(halves_defense(), 1.02 * TO_EVADE)
     found = {attack["name"]: attack for attack in summarise_attacks(fallen["attacks"], fallen["labels"][:], "apgd")}
     assert found["evade.ce.targeted"]["attacked"] == 0
@@ -84,7 +84,7 @@ def test_further_searches_attack_what_stands_and_only_that():
 
 @pytest.mark.parametrize("eps", [0.98 * TO_EVADE, 1.02 * TO_EVADE])
 def test_attacking_survivors_only_gives_the_same_worst_case(eps):
-    every, few = (attack(halves_defense(), eps, only_survivors=only) for only in (False, True))
+    every, few = (attack(halves_defense(), eps, skip_defeated=only) for only in (False, True))
     for name in ("undefended/adaptive", "defended/adaptive"):
         np.testing.assert_array_equal(every[name], few[name])
     attacked = [file["attacks/orthogonal.ce/attacked"][:].sum() for file in (every, few)]
@@ -126,7 +126,7 @@ def test_an_oblivious_example_counts_where_it_is_better_than_the_attack_on_a_det
     given[::2, :, :, 4:] = 0.5  # along the other axis
     given[1::2, :, :, :4] = 0.5  # along its own
     eps = 1.03 * TO_FOOL
-    options = {"detectors": ["itself"], "targets": 0, "restarts": 1}
+    options = {"detectors": ["itself"], "n_targets": 0, "restarts": 1}
     file = attack(halves_defense(), eps, oblivious={"apgd.max-loss": given}, **options)
     alone = attack(halves_defense(), eps, **options)
     assert file["detectors/itself/score"][::2] == pytest.approx(1)
@@ -150,7 +150,7 @@ def controls_of(defense, eps, goals, transferred=None):
         "goals": goals,
         "losses": ["ce"],
         "budget": budget(eps),
-        "multiples": [0, 1, 3],
+        "eps_multiples": [0, 1, 3],
         "budgets": budgets,
     }
     arguments = halves(COUNT), np.zeros(COUNT, np.int64), np.arange(COUNT), transferred
@@ -160,7 +160,7 @@ def controls_of(defense, eps, goals, transferred=None):
     summaries = summarise_attacks(file["attacks"], file["labels"][:], "apgd")
     source = None if transferred is None else "other-standard-s0"
     return summarise(
-        found, file["defended/adaptive"][:], summaries, eps=eps, multiples=["0", "1", "3"], budgets=budgets,
+        found, file["defended/adaptive"][:], summaries, eps=eps, eps_multiples=["0", "1", "3"], budgets=budgets,
         queries=200, source=source,
     )  # fmt: skip
 

@@ -125,7 +125,7 @@ def test_corruptions_without_logits_are_wrong_and_not_flagged():
     images = halves(COUNT), np.zeros(COUNT, np.int64), np.arange(COUNT), None
     ((_, found),) = control_blocks(
         Target(planted, planted), *images, goals=["evade"], losses=["ce"], budget=Budget(0.01, "linf", None, 3, 0),
-        multiples=[0, 1], budgets=[(3, 0)], queries=10,
+        eps_multiples=[0, 1], budgets=[(3, 0)], queries=10,
     )  # fmt: skip
     for key in ("flagged", "undefended", "defended"):
         assert not found[f"false_positives/brightness/x 1.3/{key}"].any()

@@ -3,7 +3,7 @@ import pytest
 import torch
 from torch import nn
 
-from featurepaths.attacks.apgd import KEEPS, MOMENTUM, RHO, _checkpoints, apgd
+from featurepaths.attacks.apgd import MOMENTUM, RHO, STOPPING_RULES, _checkpoints, apgd
 from featurepaths.attacks.norms import NORMS, project, random_start, size, steepest
 from featurepaths.attacks.objective import misclassify
 from featurepaths.attacks.runner import attack_blocks
@@ -103,12 +103,15 @@ def test_stopping_rules_choose_among_the_iterates_that_were_seen():
             }
         else:
             never += 1
-            expected = dict.fromkeys(KEEPS, greatest)
+            expected = dict.fromkeys(STOPPING_RULES, greatest)
         assert int(search.first_fooled_step[image]) == (wins[0] if wins else -1)
-        for keep, step in expected.items():
-            assert torch.equal(search.points[keep].adversarial[image], seen[step][0][image]), (image, keep)
-            assert float(search.points[keep].loss[image]) == losses[step]
-            assert bool(search.points[keep].fooled[image]) == bool(wins)
+        for stopping_rule, step in expected.items():
+            assert torch.equal(search.points[stopping_rule].adversarial[image], seen[step][0][image]), (
+                image,
+                stopping_rule,
+            )
+            assert float(search.points[stopping_rule].loss[image]) == losses[step]
+            assert bool(search.points[stopping_rule].fooled[image]) == bool(wins)
     assert 0 < never < len(images), "the test needs images of both kinds"
 
 
@@ -191,9 +194,12 @@ def test_images_do_not_influence_one_another(norm):
     for row in range(len(images)):
         one = slice(row, row + 1)
         alone = apgd(misclassify(network, "ce"), images[one], labels[one], start[one], **options)
-        for keep in KEEPS:
+        for stopping_rule in STOPPING_RULES:
             torch.testing.assert_close(
-                alone.points[keep].adversarial, together.points[keep].adversarial[one], rtol=0, atol=1e-9
+                alone.points[stopping_rule].adversarial,
+                together.points[stopping_rule].adversarial[one],
+                rtol=0,
+                atol=1e-9,
             )
 
 
@@ -317,10 +323,10 @@ def test_fewer_stopping_rules_are_the_same_search():
     network, images, labels = small_problem()
     objective, start = misclassify(network, "ce"), start_of(images, 0.03)
     everything = apgd(objective, images, labels, start, eps=0.03)
-    for keep in KEEPS:
-        alone = apgd(objective, images, labels, start, eps=0.03, keeps=[keep])
-        assert list(alone.points) == [keep]
-        assert torch.equal(alone.points[keep].adversarial, everything.points[keep].adversarial)
+    for stopping_rule in STOPPING_RULES:
+        alone = apgd(objective, images, labels, start, eps=0.03, stopping_rules=[stopping_rule])
+        assert list(alone.points) == [stopping_rule]
+        assert torch.equal(alone.points[stopping_rule].adversarial, everything.points[stopping_rule].adversarial)
         assert torch.equal(alone.first_fooled_step, everything.first_fooled_step)
 
 
@@ -330,9 +336,9 @@ def test_an_exact_judge_of_an_exact_search_changes_nothing():
     plain = apgd(objective, images, labels, start, eps=0.03)
     judged = apgd(objective, images, labels, start, eps=0.03, judge=objective)
     assert torch.equal(plain.first_fooled_step, judged.first_fooled_step)
-    for keep in KEEPS:
-        assert torch.equal(plain.points[keep].adversarial, judged.points[keep].adversarial)
-        assert torch.equal(plain.points[keep].fooled, judged.points[keep].fooled)
+    for stopping_rule in STOPPING_RULES:
+        assert torch.equal(plain.points[stopping_rule].adversarial, judged.points[stopping_rule].adversarial)
+        assert torch.equal(plain.points[stopping_rule].fooled, judged.points[stopping_rule].fooled)
 
 
 def test_what_a_judge_does_not_confirm_is_no_success():
@@ -350,10 +356,10 @@ def test_what_a_judge_does_not_confirm_is_no_success():
     judged = apgd(objective, images, labels, start, eps=0.03, judge=strict)
     expected = plain.points["max-loss"].fooled & (plain.points["max-loss"].loss > 2.0)
     assert 0 < expected.sum() < plain.points["max-loss"].fooled.sum(), "the test needs images of both kinds"
-    for keep in KEEPS:
+    for stopping_rule in STOPPING_RULES:
         # the last success may fail where the greatest loss does not: it is replaced
-        assert torch.equal(judged.points[keep].fooled, expected), keep
-        assert (judged.points[keep].loss[expected] > 2.0).all()
+        assert torch.equal(judged.points[stopping_rule].fooled, expected), stopping_rule
+        assert (judged.points[stopping_rule].loss[expected] > 2.0).all()
     assert torch.equal(judged.first_fooled_step >= 0, expected)
     assert (judged.first_fooled_step >= plain.first_fooled_step)[expected].all()
     assert sum(asked) < 10 * len(images), "not every iterate is judged"
@@ -365,13 +371,13 @@ def test_a_rough_search_is_judged_exactly_and_nearly_as_strong():
     exact, rough = misclassify(network, "ce"), misclassify(in_bfloat16(network), "ce")
     plain = apgd(exact, images, labels, start, eps=0.02)
     judged = apgd(rough, images, labels, start, eps=0.02, judge=exact)
-    for keep, points in judged.points.items():
+    for stopping_rule, points in judged.points.items():
         with torch.no_grad():
             loss, fooled = exact(points.adversarial, labels)
-        assert torch.equal(points.fooled, fooled), keep
+        assert torch.equal(points.fooled, fooled), stopping_rule
         torch.testing.assert_close(points.loss, loss)
         assert (points.fooled == (judged.first_fooled_step >= 0)).all()
-        assert abs(int(points.fooled.sum()) - int(plain.points[keep].fooled.sum())) <= 8, "2 % of 400"
+        assert abs(int(points.fooled.sum()) - int(plain.points[stopping_rule].fooled.sum())) <= 8, "2 % of 400"
 
 
 def test_a_radius_for_each_channel_is_an_attack_in_normalised_units():

@@ -15,7 +15,7 @@ from torch import nn
 
 from featurepaths.attacks.torchattacks import runner as zoo
 from featurepaths.attacks.torchattacks.methods import METHODS, least_classes, misfit
-from featurepaths.attacks.torchattacks.runner import KEEP, zoo_blocks
+from featurepaths.attacks.torchattacks.runner import STOPPING_RULE, zoo_blocks
 from featurepaths.errors import FeaturePathsError
 
 torchattacks = pytest.importorskip("torchattacks")
@@ -82,10 +82,12 @@ def differ(one, other):
 def test_randomness_and_independence_are_what_is_measured(method, norm):
     network = network_of()
     images, labels = problem(network)
-    examples = [attacked(network, images, labels, method, norm, seed=seed)[f"{KEEP}/adversarial"] for seed in (0, 1)]
+    examples = [
+        attacked(network, images, labels, method, norm, seed=seed)[f"{STOPPING_RULE}/adversarial"] for seed in (0, 1)
+    ]
     assert differ(*examples) == METHODS[method].random
     alone = [
-        attacked(network, images, labels, method, norm, rows=slice(row, row + 1))[f"{KEEP}/adversarial"]
+        attacked(network, images, labels, method, norm, rows=slice(row, row + 1))[f"{STOPPING_RULE}/adversarial"]
         for row in range(len(labels))
     ]
     assert differ(np.concatenate(alone), examples[0]) != METHODS[method].independent
@@ -110,7 +112,7 @@ def test_images_of_other_shapes_are_attacked_or_refused_by_name(method, norm):
             with pytest.raises(FeaturePathsError, match=rf"{method} attacks .* only"):
                 attacked(network, images, labels, method, norm)
         else:
-            assert attacked(network, images, labels, method, norm)[f"{KEEP}/adversarial"].shape == (
+            assert attacked(network, images, labels, method, norm)[f"{STOPPING_RULE}/adversarial"].shape == (
                 2, channels, height, width,
             )  # fmt: skip
 
@@ -125,7 +127,7 @@ def test_few_classes_are_attacked_or_refused_by_name(method, norm, classes):
             attacked(network, images, labels, method, norm)
     else:
         found = attacked(network, images, labels, method, norm)
-        assert np.isfinite(found[f"{KEEP}/adversarial"]).all()
+        assert np.isfinite(found[f"{STOPPING_RULE}/adversarial"]).all()
 
 
 @pytest.mark.parametrize(("method", "norm"), ALL)
@@ -140,8 +142,8 @@ def test_images_that_are_wrong_already_or_black_and_white(method, norm, count):
     flat[::2] = 255
     for pixels, given in ((images, wrong), (images, one_right), (flat, one_right)):
         found = attacked(network, pixels, given, method, norm)
-        assert np.isfinite(found[f"{KEEP}/adversarial"]).all()
-        assert found["queries"].min() >= 1
+        assert np.isfinite(found[f"{STOPPING_RULE}/adversarial"]).all()
+        assert found["n_queries"].min() >= 1
 
 
 def test_jsma_aims_at_a_class_that_there_is():
@@ -151,7 +153,7 @@ def test_jsma_aims_at_a_class_that_there_is():
     row = int(np.flatnonzero(labels == 4)[0])
     found = attacked(network, images, labels, "jsma", "l0", rows=slice(row, row + 1), parameters={"gamma": "1"})
     with torch.no_grad():
-        logits = network(torch.from_numpy(found[f"{KEEP}/adversarial"]))
+        logits = network(torch.from_numpy(found[f"{STOPPING_RULE}/adversarial"]))
     assert found["success"].all()
     assert logits.argmax(dim=1).item() == 0
 

@@ -71,7 +71,7 @@ def test_they_are_judged_by_the_network(tmp_path, suffix):
     assert found["success"].any()
     np.testing.assert_array_equal(found["returned/adversarial"], adversarial)
     np.testing.assert_allclose(found["returned/loss"], loss, rtol=1e-4)
-    for unknown in ("first_fooled_step", "queries"):
+    for unknown in ("first_fooled_step", "n_queries"):
         assert (found[unknown] == -1).all()
 
 

@@ -9,7 +9,7 @@ from torch import nn
 
 from featurepaths.adaptive import controls
 from featurepaths.adaptive.run import Block, Budget
-from featurepaths.attacks.torchattacks.runner import KEEP, zoo_blocks
+from featurepaths.attacks.torchattacks.runner import STOPPING_RULE, zoo_blocks
 from featurepaths.attacks.torchattacks.square import fitting, greatest_share, padded_size
 
 torchattacks = pytest.importorskip("torchattacks")
@@ -127,7 +127,7 @@ def test_autoattack_reaches_its_square_on_images_that_survive(norm, version, mon
     )  # fmt: skip
     ((_, records),) = found
     assert not records["success"].any()
-    assert records[f"{KEEP}/adversarial"].shape == (2, 3, 12, 18)
+    assert records[f"{STOPPING_RULE}/adversarial"].shape == (2, 3, 12, 18)
 
 
 def test_the_controls_square_fits_too():

@@ -10,7 +10,7 @@ from torch import nn
 
 from featurepaths.attacks.torchattacks import runner as zoo
 from featurepaths.attacks.torchattacks.methods import METHODS, complete
-from featurepaths.attacks.torchattacks.runner import KEEP, checked, distance, zoo_blocks
+from featurepaths.attacks.torchattacks.runner import STOPPING_RULE, checked, distance, zoo_blocks
 from featurepaths.errors import FeaturePathsError
 from featurepaths.networks.resnet import ResNet
 
@@ -111,12 +111,12 @@ def test_every_result_keeps_its_norm_and_range_and_is_judged_by_the_network(meth
     network = network_of()
     images, labels = problem(12, network, wrong=[3, 7])
     found = attacked(network, images, labels, method, norm)
-    clean, adversarial = as_tensor(images).numpy(), found[f"{KEEP}/adversarial"]
+    clean, adversarial = as_tensor(images).numpy(), found[f"{STOPPING_RULE}/adversarial"]
     assert adversarial.dtype == np.float32
     assert adversarial.min() >= 0
     assert adversarial.max() <= 1
     norms = [plain_norm(one, norm) for one in adversarial - clean]
-    np.testing.assert_allclose(found[f"{KEEP}/norm"], norms, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(found[f"{STOPPING_RULE}/norm"], norms, rtol=1e-5, atol=1e-6)
     if METHODS[method].radius:
         assert max(norms) <= EPS[norm] * 1.0001 + 1e-6
     with torch.no_grad():
@@ -127,18 +127,18 @@ def test_every_result_keeps_its_norm_and_range_and_is_judged_by_the_network(meth
     assert (found["clean_correct"] == right).all()
     assert (found["success"] == (right & wrong_now)).all()
     loss = nn.functional.cross_entropy(logits, torch.from_numpy(labels), reduction="none")
-    np.testing.assert_allclose(found[f"{KEEP}/loss"], loss, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(found[f"{STOPPING_RULE}/loss"], loss, rtol=1e-4, atol=1e-5)
     assert (found["first_fooled_step"] == -1).all()
     assert (found["vanished_steps"] == 0).all()
     assert found["success"].any() or norm == "l0", "the test needs an attack that succeeds"
-    assert found["queries"].min() >= 1
+    assert found["n_queries"].min() >= 1
 
 
-@pytest.mark.parametrize(("method", "queries"), [("fgsm", 1), ("pgd", 10), ("mifgsm", 10), ("eotpgd", 20)])
+@pytest.mark.parametrize(("method", "n_queries"), [("fgsm", 1), ("pgd", 10), ("mifgsm", 10), ("eotpgd", 20)])
 def test_queries_are_counted(method, queries):
     network = network_of()
     images, labels = problem(3, network)
-    assert attacked(network, images, labels, method, "linf")["queries"].tolist() == [queries] * 3
+    assert attacked(network, images, labels, method, "linf")["n_queries"].tolist() == [queries] * 3
 
 
 @pytest.mark.parametrize(("method", "norm"), [each for each in ALL if each[0] != "jsma"])  # minutes, and alone anyway
@@ -162,7 +162,7 @@ def test_queries_of_images_that_are_attacked_alone_are_their_own():
     """DeepFool asks once whether it is right already, where others take steps: on average it would be the same."""
     network = network_of()
     images, labels = problem(6, network, wrong=[1, 4])
-    queries = attacked(network, images, labels, "deepfool", "l2")["queries"]
+    queries = attacked(network, images, labels, "deepfool", "l2")["n_queries"]
     assert (queries[[1, 4]] == 1).all()
     assert (queries[[0, 2, 3, 5]] > 1).all()
 
@@ -171,7 +171,7 @@ def test_carlini_wagner_takes_all_its_steps():
     """The library stops where the summed loss of all images has risen."""
     network = network_of()
     images, labels = problem(3, network)
-    queries = attacked(network, images, labels, "cw", "l2", parameters={"steps": 40, "lr": "1/2"})["queries"]
+    queries = attacked(network, images, labels, "cw", "l2", parameters={"steps": 40, "lr": "1/2"})["n_queries"]
     assert queries.tolist() == [40, 40, 40]
 
 
@@ -180,7 +180,10 @@ def test_the_seed_decides_random_attacks():
     images, labels = problem(6, network)
     for method, norm in (("pgd", "linf"), ("pgd", "l2"), ("square", "linf"), ("onepixel", "l0")):
         same, other = (
-            [attacked(network, images, labels, method, norm, seed=seed)[f"{KEEP}/adversarial"] for seed in seeds]
+            [
+                attacked(network, images, labels, method, norm, seed=seed)[f"{STOPPING_RULE}/adversarial"]
+                for seed in seeds
+            ]
             for seeds in ([0, 0], [1, 2])
         )
         assert (same[0] == same[1]).all()
@@ -269,7 +272,7 @@ def test_fgsm_is_the_sign_of_the_gradient():
     network, images = Linear(classes=2), gray(5)
     with torch.no_grad():
         labels = network(as_tensor(images)).argmax(dim=1).numpy()
-    found = attacked(network, images, labels, "fgsm", "linf")[f"{KEEP}/adversarial"]
+    found = attacked(network, images, labels, "fgsm", "linf")[f"{STOPPING_RULE}/adversarial"]
     weight = network.weight.detach()
     for row, label in enumerate(labels):
         expected = as_tensor(images)[row] + 0.05 * (weight[1 - label] - weight[label]).sign().view(3, 32, 32)
@@ -281,7 +284,7 @@ def test_deepfool_finds_the_nearest_hyperplane():
     found = attacked(network, images, labels, "deepfool", "l2", parameters={"overshoot": "1/50"})
     nearest = distance_to_the_boundary(network, images, labels)
     assert found["success"].all()
-    np.testing.assert_allclose(found[f"{KEEP}/norm"], 1.02**2 * nearest, rtol=1e-3)
+    np.testing.assert_allclose(found[f"{STOPPING_RULE}/norm"], 1.02**2 * nearest, rtol=1e-3)
 
 
 def test_deepfool_ends_beyond_the_boundary_and_not_on_it():
@@ -291,7 +294,7 @@ def test_deepfool_ends_beyond_the_boundary_and_not_on_it():
     images, labels = problem(20, network)
     found = attacked(network, images, labels, "deepfool", "l2", parameters={})
     with torch.no_grad():
-        logits = network(torch.from_numpy(found[f"{KEEP}/adversarial"])).numpy()
+        logits = network(torch.from_numpy(found[f"{STOPPING_RULE}/adversarial"])).numpy()
     assert found["success"].all()
     assert (logits.max(axis=1) - logits[np.arange(20), labels]).min() > 1e-4
 
@@ -304,10 +307,10 @@ def test_carlini_wagner_comes_near_the_hyperplane_whatever_the_logits_signs(shif
     found = attacked(network, images, labels, "cw", "l2", parameters=parameters)
     nearest = distance_to_the_boundary(network, images, labels)
     assert found["success"].all()
-    assert (found[f"{KEEP}/norm"] >= nearest * 0.999).all()
+    assert (found[f"{STOPPING_RULE}/norm"] >= nearest * 0.999).all()
     step = 0.0003 / 2 * math.sqrt(3072)  # Adam moves every pixel by about lr, in the space of tanh
     assert (nearest > 2 * step).sum() >= 4, "the test needs hyperplanes that are several steps away"
-    assert (found[f"{KEEP}/norm"] <= nearest * 1.05 + step).all()
+    assert (found[f"{STOPPING_RULE}/norm"] <= nearest * 1.05 + step).all()
 
 
 def test_elastic_net_comes_near_the_least_l1_norm():
@@ -327,10 +330,10 @@ def test_elastic_net_comes_near_the_least_l1_norm():
         )
         for row, label in enumerate(labels)
     ]
-    norms = found[f"{KEEP}/norm"]
+    norms = found[f"{STOPPING_RULE}/norm"]
     assert found["success"].all()
     assert (norms >= np.array(bounds) * 0.999).all()
-    euclidean = attacked(network, images, labels, "deepfool", "l2")[f"{KEEP}/adversarial"]
+    euclidean = attacked(network, images, labels, "deepfool", "l2")[f"{STOPPING_RULE}/adversarial"]
     l1_of_euclidean = np.abs(euclidean - as_tensor(images).numpy()).sum(axis=(1, 2, 3))
     assert (norms < l1_of_euclidean).all()
 
@@ -338,14 +341,16 @@ def test_elastic_net_comes_near_the_least_l1_norm():
 def test_what_is_farther_than_eps_does_not_count():
     network, images, labels = linear_problem(10)
     free = attacked(network, images, labels, "deepfool", "l2")
-    eps = float(np.median(free[f"{KEEP}/norm"]))
+    eps = float(np.median(free[f"{STOPPING_RULE}/norm"]))
     kept = attacked(network, images, labels, "deepfool", "l2", eps=eps)
-    near = free[f"{KEEP}/norm"] <= eps * 1.0001 + 1e-6
+    near = free[f"{STOPPING_RULE}/norm"] <= eps * 1.0001 + 1e-6
     assert 0 < near.sum() < 10
     assert (kept["success"] == near).all()
-    np.testing.assert_array_equal(kept[f"{KEEP}/adversarial"][near], free[f"{KEEP}/adversarial"][near])
-    np.testing.assert_array_equal(kept[f"{KEEP}/adversarial"][~near], as_tensor(images).numpy()[~near])
-    assert (kept[f"{KEEP}/norm"][~near] == 0).all()
+    np.testing.assert_array_equal(
+        kept[f"{STOPPING_RULE}/adversarial"][near], free[f"{STOPPING_RULE}/adversarial"][near]
+    )
+    np.testing.assert_array_equal(kept[f"{STOPPING_RULE}/adversarial"][~near], as_tensor(images).numpy()[~near])
+    assert (kept[f"{STOPPING_RULE}/norm"][~near] == 0).all()
 
 
 def test_l0_counts_pixels_and_not_channels():

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from featurepaths.attacks.apgd import KEEPS, apgd
+from featurepaths.attacks.apgd import STOPPING_RULES, apgd
 from featurepaths.attacks.norms import NORMS, random_start, size, steepest
 from featurepaths.attacks.objective import misclassify
 from featurepaths.attacks.runner import attack_blocks
@@ -68,10 +68,10 @@ def test_undefined_gradient_is_no_success(norm, eps):
     assert not found["success"].any()
     assert (found["vanished_steps"] >= 3).all()  # of 4; a random start may have no black patch
     assert found["undefined"].all()
-    for keep in KEEPS:
-        assert np.isfinite(found[f"{keep}/adversarial"]).all()
-        assert np.isfinite(found[f"{keep}/loss"]).all()
-        assert found[f"{keep}/norm"].max() <= eps * 1.02  # rounding near 0.5
+    for stopping_rule in STOPPING_RULES:
+        assert np.isfinite(found[f"{stopping_rule}/adversarial"]).all()
+        assert np.isfinite(found[f"{stopping_rule}/loss"]).all()
+        assert found[f"{stopping_rule}/norm"].max() <= eps * 1.02  # rounding near 0.5
 
 
 class Turned(nn.Module):

@@ -193,9 +193,9 @@ def test_adversarial_examples_give_otsus_threshold_and_the_best_layers():
     assert (defense.predict(clean).flagged.numpy() == (scores[:90] < otsu(scores))).all()
 
 
-@pytest.mark.parametrize("tie", ["last-layer", "summed-similarity"])
-def test_answers_are_the_paper_written_out(tie):
-    defense = calibrated(voting_layers=[1, 3], voting_weights=[0.5, 0.5], tie=tie)
+@pytest.mark.parametrize("tie_break", ["last-layer", "summed-similarity"])
+def test_answers_are_the_paper_written_out(tie_break):
+    defense = calibrated(voting_layers=[1, 3], voting_weights=[0.5, 0.5], tie_break=tie_break)
     some, _ = images(6, count=300, spread=0.6)
     label, flagged, score, votes = defense.predict(some)
     similarity = plain_similarity(some, "flatten")
@@ -204,7 +204,7 @@ def test_answers_are_the_paper_written_out(tie):
     assert (flagged == (score < defense.calibration.threshold)).all()
     assert 0.1 < flagged.float().mean() < 0.9, "neither all nor none"
     assert (votes.numpy() == similarity[:, [0, 2]].argmax(axis=2)).all()
-    voted = [plain_vote(one, [1, 3], [0.5, 0.5], tie) for one in similarity]
+    voted = [plain_vote(one, [1, 3], [0.5, 0.5], tie_break) for one in similarity]
     assert label.tolist() == np.where(flagged, voted, defense.logits(some).argmax(dim=1)).tolist()
 
 
@@ -220,13 +220,13 @@ def test_a_defence_stays_in_evaluation_mode():
 @pytest.mark.parametrize("pooling", ["flatten", "mean"])
 def test_a_defence_comes_back_from_its_file(pooling, tmp_path):
     defense = fitted(pooling, detection_layers=np.array([1, 2]), weights=np.array([0.5, 0.5]))
-    defense.calibrate(loader(1), tie="summed-similarity")
+    defense.calibrate(loader(1), tie_break="summed-similarity")
     defense.save(tmp_path / "defense.safetensors")
     read = FeaturePathDefense.load(tmp_path / "defense.safetensors", Layered())
     some, _ = images(5)
     for found, expected in zip(read.predict(some), defense.predict(some), strict=True):
         assert torch.equal(found, expected)
-    assert read.calibration.tie == "summed-similarity"
+    assert read.calibration.tie_break == "summed-similarity"
     with safe_open(tmp_path / "defense.safetensors", "numpy") as file:
         assert sorted(file.keys()) == ["layer1", "layer2", "layer3"]
     assert [path.name for path in tmp_path.iterdir()] == ["defense.safetensors"]
@@ -261,8 +261,8 @@ def broken(name):
     some, labels = images(0)
     match name:
         case "a class without images":
-            keep = labels != 1
-            return [(some[keep], labels[keep])]
+            stopping_rule = labels != 1
+            return [(some[stopping_rule], labels[stopping_rule])]
         case "images that are not finite":
             return [
                 (some, labels),
@@ -380,7 +380,7 @@ def test_what_has_to_come_first_is_told():
         ({"voting_layers": "all"}, "numbers from 1 to 3"),
         ({"voting_layers": [1, 2], "voting_weights": [1.0]}, "sum to 1"),
         ({"voting_weights": "unequal"}, "sum to 1"),
-        ({"tie": "first"}, "tie is one of"),
+        ({"tie_break": "first"}, "tie is one of"),
     ],
 )
 def test_options_that_make_no_sense_are_told(options, message):

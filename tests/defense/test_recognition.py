@@ -8,14 +8,14 @@ from hypothesis.extra.numpy import arrays
 from scipy.stats import binom
 
 from featurepaths.defense.selection import best_layers, layer_accuracy
-from featurepaths.defense.votes import TIES, recognise, vote
+from featurepaths.defense.votes import TIE_BREAKS, recognise, vote
 from featurepaths.paths.records import FeaturePaths
 from featurepaths.statistics.groups import groups_of
 from featurepaths.statistics.outcome import recognise_pair
 from featurepaths.statistics.paired import mcnemar
 
 
-def plain_vote(similarity, layers, weights, tie):
+def plain_vote(similarity, layers, weights, tie_break):
     """Eqs. (6) and (7) for one image, similarity [L, C], written out."""
     votes = [int(np.argmax(similarity[layer - 1])) for layer in layers]
     score = {}
@@ -23,18 +23,18 @@ def plain_vote(similarity, layers, weights, tie):
         score[choice] = score.get(choice, 0) + weight
     greatest = max(score.values())
     tied = [choice for choice in score if abs(score[choice] - greatest) < 1e-9]
-    if tie == "last-layer":
+    if tie_break == "last-layer":
         return next(choice for choice in reversed(votes) if choice in tied)
     sums = {c: sum(w * similarity[layer - 1][c] for layer, w in zip(layers, weights, strict=True)) for c in tied}
     return max(sums, key=sums.get)
 
 
-@pytest.mark.parametrize("tie", TIES)
+@pytest.mark.parametrize("tie_break", TIE_BREAKS)
 @pytest.mark.parametrize(
     ("layers", "weights"),
     [([1, 2], [0.5, 0.5]), ([2, 3, 4], [1 / 3] * 3), ([1, 2, 3, 4], [0.25] * 4), ([1, 2, 4], [0.5, 0.25, 0.25])],
 )
-def test_every_pattern_of_votes(layers, weights, tie):
+def test_every_pattern_of_votes(layers, weights, tie_break):
     """All ways in which four layers can vote for three classes, with similarities that differ."""
     generator = np.random.default_rng(0)
     patterns = list(product(range(3), repeat=4))
@@ -42,8 +42,8 @@ def test_every_pattern_of_votes(layers, weights, tie):
     for image, pattern in enumerate(patterns):
         for layer, choice in enumerate(pattern):
             similarity[image, layer, choice] += 0.5
-    expected = [plain_vote(one, layers, weights, tie) for one in similarity]
-    assert vote(similarity, layers, np.array(weights), tie).tolist() == expected
+    expected = [plain_vote(one, layers, weights, tie_break) for one in similarity]
+    assert vote(similarity, layers, np.array(weights), tie_break).tolist() == expected
 
 
 def test_the_last_layer_decides_any_vote_of_two():

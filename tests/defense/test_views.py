@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from featurepaths.defense.decision import soft_vote
 from featurepaths.defense.module import FeaturePathDefense
-from featurepaths.defense.votes import TIES, vote
+from featurepaths.defense.votes import TIE_BREAKS, vote
 from featurepaths.errors import FeaturePathsError
 from featurepaths.networks.resnet import ResNet
 from tests.adaptive.planted import FLAGGED_FROM, LENGTH, Plane, defense, halves, halves_defense
@@ -193,8 +193,8 @@ def test_the_score_moves_the_logit_of_the_detector():
     torch.testing.assert_close(found.double() * of_score.view(-1, 1, 1, 1), towards.double(), rtol=1e-3, atol=1e-4)
 
 
-@pytest.mark.parametrize("tie", TIES)
-def test_the_soft_vote_mostly_names_the_class_that_the_hard_one_does(tie):
+@pytest.mark.parametrize("tie_break", TIE_BREAKS)
+def test_the_soft_vote_mostly_names_the_class_that_the_hard_one_does(tie_break):
     """Three layers that share a signal and have noise of their own, as layers of a network do."""
     generator = np.random.default_rng(0)
     signal = 0.15 * generator.normal(size=(2000, 1, 10))
@@ -202,7 +202,7 @@ def test_the_soft_vote_mostly_names_the_class_that_the_hard_one_does(tie):
     weights = np.full(3, 1 / 3)
     soft = soft_vote(torch.from_numpy(similarity), [1, 2, 3], weights)
     torch.testing.assert_close(soft.exp().sum(dim=1), torch.ones(2000))
-    hard = vote(similarity, [1, 2, 3], weights, tie)
+    hard = vote(similarity, [1, 2, 3], weights, tie_break)
     unanimous = (similarity.argmax(axis=2) == hard[:, None]).all(axis=1)
     agrees = soft.argmax(dim=1).numpy() == hard
     assert 0.3 < unanimous.mean() < 0.9

@@ -73,7 +73,7 @@ def test_schema_in_the_repository_is_the_models_schema():
         ("attacks.apgd.eps", "8/0", "attacks.apgd.eps: '8/0' is not a number or a fraction"),
         ("attacks.apgd.eps", 0, "attacks.apgd.eps: should be greater than 0"),
         ("features.storage", "dump", "features.storage: input should be 'keep', 'temporary' or 'stream', not 'dump'"),
-        ("features.keep", False, "features: keep is called storage now; write storage: keep, or storage: temporary"),
+        ("features.keep", False, "features: keep is called storage now; write storage: store, or storage: temporary"),
         ("attacks.apgd.eps", None, "attacks.apgd.eps: missing"),
         (
             "attacks.apgd.method",
@@ -84,13 +84,21 @@ def test_schema_in_the_repository_is_the_models_schema():
         ("attacks.apgd.method", ["pgd"], "attacks.apgd.method: should be one of apgd, files, "),
         ("attacks.apgd.seed", -1, "attacks.apgd.seed: input should be greater than or equal to 0, not -1"),
         ("attacks.apgd.norm", "l1", "attacks.apgd.norm: input should be 'linf' or 'l2', not 'l1'"),
-        ("attacks.apgd.keep", ["best"], "attacks.apgd.keep.0"),
-        ("attacks.apgd.keep", ["returned"], "attacks.apgd.keep.0: input should be 'first-success', 'last-success' or"),
+        ("attacks.apgd.stopping_rule", ["best"], "attacks.apgd.stopping_rule.0"),
+        (
+            "attacks.apgd.stopping_rule",
+            ["returned"],
+            "attacks.apgd.stopping_rule.0: input should be 'first-success', 'last-success' or",
+        ),
         ("attacks", {"a b": {"eps": 1}}, "attacks.a b"),
         ("models", {"../x": {"architecture": "resnet20"}}, "models.../x"),
         ("name", "../elsewhere", "name: string should match pattern"),
         ("calibration.attack", "pgd", "calibration.attack: 'pgd' is not one of attacks (apgd)"),
-        ("calibration.keep", "last-success", "calibration.keep: 'last-success' is not one of attacks.apgd.keep"),
+        (
+            "calibration.stopping_rule",
+            "last-success",
+            "calibration.stopping_rule: 'last-success' is not one of attacks.apgd.stopping_rule",
+        ),
         ("calibration", None, "calibration: missing"),
         ("recognition.layers", [2, 9], "recognition.layers: there is no layer 9; models.resnet18 has 8 layers"),
         ("recognition.layers", [0], "recognition.layers"),
@@ -169,8 +177,11 @@ def test_what_is_wrong_is_named(path, value, expected):
             "attacks.x.iterations: unknown key; known keys are eps, images, keep, method",
         ),
         ({"method": "cw", "parameter": {}}, "attacks.x.parameter: unknown key; did you mean 'parameters'?"),
-        ({"method": "cw", "keep": ["max-loss"]}, "attacks.x.keep.0: input should be 'returned', not 'max-loss'"),
-        ({"method": "cw", "keep": []}, "attacks.x.keep: list should have at least 1 item"),
+        (
+            {"method": "cw", "stopping_rule": ["max-loss"]},
+            "attacks.x.stopping_rule.0: input should be 'returned', not 'max-loss'",
+        ),
+        ({"method": "cw", "stopping_rule": []}, "attacks.x.stopping_rule: list should have at least 1 item"),
         ({"eps": 1, "parameters": {}}, "attacks.x.parameters: unknown key"),
     ],
 )
@@ -186,13 +197,13 @@ TOO_FAR = [
     ("attacks.apgd.eps", "1.01", "1"),
     ("attacks.apgd.step", 2, "2/255"),
     ("attacks.apgd", {"norm": "l2", "eps": 1000}, "1000"),
-    ("attacks.apgd", {"eps": 8, "eps_units": "normalised"}, "8/255"),
-    ("attacks.apgd", {"eps": 1, "step": 8, "eps_units": "normalised"}, "8/255"),
+    ("attacks.apgd", {"eps": 8, "eps_space": "normalized"}, "8/255"),
+    ("attacks.apgd", {"eps": 1, "step": 8, "eps_space": "normalized"}, "8/255"),
     ("attacks.apgd", {"method": "pgd", "eps": 8}, "8/255"),
     ("attacks.apgd", {"method": "pgd", "eps": 1, "parameters": {"alpha": 2}}, "2/255"),
     ("attacks.apgd", {"method": "square", "eps": 8}, "8/255"),
     ("attacks.apgd", {"method": "deepfool", "eps": 1000}, "1000"),
-    ("attacks.apgd", {"method": "files", "test": "x.npz", "eps": 8}, "8/255"),
+    ("attacks.apgd", {"method": "precomputed", "test": "x.npz", "eps": 8}, "8/255"),
     ("attacks.apgd", {"method": "onepixel", "eps": 1000000}, "1000000"),
     ("training.adversarial.adversary.eps", 8, "8/255"),
     ("training.adversarial.adversary.step", 2, "2/255"),
@@ -214,7 +225,7 @@ def test_a_radius_or_a_step_beyond_all_images_is_refused_with_what_was_meant(pat
         ("attacks.apgd.eps", 1),
         ("attacks.apgd.step", 1),
         ("attacks.apgd", {"norm": "l2", "eps": 30, "step": 60}),
-        ("attacks.apgd", {"eps": 2, "eps_units": "normalised"}),
+        ("attacks.apgd", {"eps": 2, "eps_space": "normalized"}),
         ("training.adversarial.adversary.eps", 1),
     ],
 )
@@ -231,7 +242,7 @@ def test_attacks_of_the_zoo_have_the_librarys_defaults_and_exact_numbers():
     experiment = read_experiment(changed("attacks", attacks))
     found = experiment.model_dump(mode="json")["attacks"]
     assert found["a"] == {
-        "method": "pgd", "norm": "linf", "eps": "8/255", "images": None, "keep": ["returned"], "seed": 0,
+        "method": "pgd", "norm": "linf", "eps": "8/255", "max_images": None, "stopping_rule": ["returned"], "seed": 0,
         "parameters": {"steps": 10, "alpha": "2/255", "random_start": True},
     }  # fmt: skip
     assert (found["b"]["norm"], found["b"]["eps"]) == ("l2", None)
@@ -242,13 +253,17 @@ def test_attacks_of_the_zoo_have_the_librarys_defaults_and_exact_numbers():
 
 def test_a_defence_can_be_calibrated_on_an_attack_of_the_zoo():
     config = changed("attacks", {**DEFAULT["attacks"], "f": {"method": "fgsm", "eps": 0.1}})
-    config["calibration"] = {"attack": "f", "keep": "returned"}
-    assert read_experiment(config).calibration.keep == "returned"
-    config["calibration"]["keep"] = "max-loss"
-    assert "calibration.keep: 'max-loss' is not one of attacks.f.keep" in message(config)
+    config["calibration"] = {"attack": "f", "stopping_rule": "returned"}
+    assert read_experiment(config).calibration.stopping_rule == "returned"
+    config["calibration"]["stopping_rule"] = "max-loss"
+    assert "calibration.stopping_rule: 'max-loss' is not one of attacks.f.stopping_rule" in message(config)
 
 
-GIVEN = {"factory": "torchvision.models:resnet18", "arguments": {"num_classes": 10}, "layers": ["layer1", "layer2"]}
+PRETRAINED = {
+    "factory": "torchvision.models:resnet18",
+    "arguments": {"num_classes": 10},
+    "layers": ["layer1", "layer2"],
+}
 
 
 @pytest.mark.parametrize(
@@ -266,19 +281,19 @@ GIVEN = {"factory": "torchvision.models:resnet18", "arguments": {"num_classes": 
 )
 def test_what_is_wrong_with_a_network_that_is_given_is_named(changes, expected):
     config = copy.deepcopy(DEFAULT)
-    config["models"]["mine"] = GIVEN | changes
+    config["models"]["mine"] = PRETRAINED | changes
     found = message(config)
     assert found.splitlines()[1:] == [f"  {expected}"] or expected in found
 
 
 def test_networks_that_are_given_need_no_training_and_others_do():
-    config = {key: value for key, value in DEFAULT.items() if key != "training"} | {"models": {"mine": GIVEN}}
+    config = {key: value for key, value in DEFAULT.items() if key != "training"} | {"models": {"mine": PRETRAINED}}
     assert read_experiment(config).given("mine").layers == ["layer1", "layer2"]
     assert "training: missing; say how models.resnet20 is trained" in message(
-        config | {"models": {"mine": GIVEN, **DEFAULT["models"]}}
+        config | {"models": {"mine": PRETRAINED, **DEFAULT["models"]}}
     )
     assert "all models are given" in message(config | {"training": DEFAULT["training"]})
-    both = {"models": {"mine": GIVEN, **DEFAULT["models"]}, "training": {"given": {}}}
+    both = {"models": {"mine": PRETRAINED, **DEFAULT["models"]}, "training": {"pretrained": {}}}
     assert "training.given: that is what the models that are given are called" in message(config | both)
 
 
@@ -331,23 +346,23 @@ def test_data_of_ones_own():
 
 
 def test_adversarial_images_made_elsewhere():
-    config = changed("attacks", {**DEFAULT["attacks"], "x": {"method": "files", "test": "a.npz", "eps": "8/255"}})
+    config = changed("attacks", {**DEFAULT["attacks"], "x": {"method": "precomputed", "test": "a.npz", "eps": "8/255"}})
     attack = read_experiment(config).attacks["x"]
-    assert (attack.norm, attack.eps, attack.keep, attack.files) == (
+    assert (attack.norm, attack.eps, attack.stopping_rule, attack.files) == (
         "linf",
         Fraction(8, 255),
         ["returned"],
         {"test": "a.npz"},
     )
     assert read_experiment(config).calibrated == ["apgd"]
-    config["calibration"] = {"attack": "x", "keep": "returned"}
+    config["calibration"] = {"attack": "x", "stopping_rule": "returned"}
     assert "calibration.attack: attacks.x has no calibration file, which would hold" in message(config)
     config["attacks"]["x"]["calibration"] = "b.npz"
     assert read_experiment(config).calibrated == ["apgd", "x"]
     assert read_experiment(config).attacks["x"].files == {"test": "a.npz", "calibration": "b.npz"}
     config["adaptive"]["attack"] = "x"
     assert "adaptive.attack: 'x' is no AutoPGD attack" in message(config)
-    config["attacks"]["x"] = {"method": "files", "zzz": 3}
+    config["attacks"]["x"] = {"method": "precomputed", "zzz": 3}
     told = message(config)
     assert "attacks.x.test: missing" in told
     assert "attacks.x.zzz: unknown key; known keys are calibration, eps, keep, method, norm, test" in told
@@ -404,7 +419,11 @@ def test_without_calibration_images_only_the_papers_protocol_is_left():
         ("adaptive", {"attack": "fgsm"}, "adaptive.attack: 'fgsm' is not one of attacks (apgd)"),
         ("adaptive", {"attack": "apgd", "poolings": ["mean"]}, "adaptive.poolings: 'mean' is not one of features"),
         ("adaptive", {"attack": "apgd", "objectives": ["evad"]}, "adaptive.objectives.0: input should be 'evade'"),
-        ("adaptive", {"attack": "apgd", "controls": {"multiples": ["x"]}}, "adaptive.controls.multiples.0: 'x' is not"),
+        (
+            "adaptive",
+            {"attack": "apgd", "controls": {"eps_multiples": ["x"]}},
+            "adaptive.controls.eps_multiples.0: 'x' is not",
+        ),
         ("adaptive", {"attack": "apgd", "goals": []}, "adaptive.goals: unknown key"),
         ("detectors", ["confidance"], "detectors.0: input should be 'confidence'"),
         ("detectors", ["energy", "energy"], "detectors: names something twice"),
@@ -420,7 +439,7 @@ def test_what_is_wrong_with_attackers_who_know_the_defence_is_named(section, val
 
 def test_an_oblivious_attack_is_not_called_like_an_adaptive_one():
     config = changed("attacks", {"evade": {"eps": "1/10"}})
-    config["calibration"] = {"attack": "evade", "keep": "max-loss"}
+    config["calibration"] = {"attack": "evade", "stopping_rule": "max-loss"}
     config["adaptive"] = {"attack": "evade"}
     with pytest.raises(FeaturePathsError, match="'evade' is what an adaptive attack is called"):
         read_experiment(config)

@@ -16,8 +16,8 @@ TINY = {
     "data": {"source": "arrays", "train": "data.npz", "test": "data.npz"},
     "models": {"small": {"architecture": "resnet18", "width": 4}},
     "training": {"standard": {"epochs": 1, "batch_size": 32, "learning_rate": 0.05}},
-    "attacks": {"apgd": {"eps": 0.02, "iterations": 3, "keep": ["max-loss"]}},
-    "calibration": {"attack": "apgd", "keep": "max-loss"},
+    "attacks": {"apgd": {"eps": 0.02, "iterations": 3, "stopping_rule": ["max-loss"]}},
+    "calibration": {"attack": "apgd", "stopping_rule": "max-loss"},
     "features": {"poolings": ["mean"]},
 }
 
@@ -45,10 +45,10 @@ def test_defaults_are_reduced_to_what_the_classes_allow(classes, losses, targete
 @pytest.mark.parametrize(
     ("classes", "settings", "keys"),
     [
-        (2, {"adaptive": {"attack": "apgd", "losses": ["ce", "dlr"], "targets": 3}}, ["losses", "targets"]),
+        (2, {"adaptive": {"attack": "apgd", "losses": ["ce", "dlr"], "n_targets": 3}}, ["losses", "n_targets"]),
         (2, {"adaptive": {"attack": "apgd", "losses": ["dlr"]}}, ["losses"]),
-        (3, {"adaptive": {"attack": "apgd", "targets": 3}}, ["targets"]),
-        (3, {"adaptive": {"attack": "apgd", "losses": ["dlr"], "targets": 2}}, ["losses"]),
+        (3, {"adaptive": {"attack": "apgd", "n_targets": 3}}, ["n_targets"]),
+        (3, {"adaptive": {"attack": "apgd", "losses": ["dlr"], "n_targets": 2}}, ["losses"]),
         (2, {"eps": 0.02, "loss": "dlr"}, ["attacks.x.loss"]),
         (3, {"method": "autoattack", "eps": 0.02}, ["attacks.x.method"]),
         (2, {"method": "autoattack", "eps": 0.02, "parameters": {"version": "rand"}}, ["attacks.x.method"]),
@@ -67,8 +67,8 @@ def test_what_was_asked_for_and_cannot_be_is_refused_all_at_once_by_its_key(clas
 @pytest.mark.parametrize(
     ("classes", "settings"),
     [
-        (2, {"adaptive": {"attack": "apgd", "losses": ["ce"], "targets": 1}}),
-        (3, {"adaptive": {"attack": "apgd", "losses": ["ce", "dlr"], "targets": 2}}),
+        (2, {"adaptive": {"attack": "apgd", "losses": ["ce"], "n_targets": 1}}),
+        (3, {"adaptive": {"attack": "apgd", "losses": ["ce", "dlr"], "n_targets": 2}}),
         (3, {"eps": 0.02, "loss": "dlr"}),
         (3, {"method": "autoattack", "eps": 0.02, "parameters": {"version": "rand"}}),
         (4, {"method": "autoattack", "eps": 0.02}),
@@ -110,10 +110,10 @@ def test_check_says_what_few_classes_mean(classes, tmp_path, monkeypatch, capsys
     out = check(adaptive={"attack": "apgd"})
     assert "attacks: adaptive leaves out" in out
     with pytest.raises(SystemExit):
-        check(adaptive={"attack": "apgd", "targets": 4})
+        check(adaptive={"attack": "apgd", "n_targets": 4})
     out = capsys.readouterr().out
     assert "WRONG    attacks: " in out
-    assert "adaptive.targets: 4" in out
+    assert "adaptive.n_targets: 4" in out
 
 
 @pytest.mark.parametrize(("norm", "eps"), [("l2", 100), ("l1", 3100)])

@@ -28,9 +28,9 @@ def test_an_attack_seed_is_added_to_the_training_seed(attack):
 
 
 def test_autopgd_is_told_what_it_always_was():
-    assert settings_of({"eps": "8/255", "keep": ["max-loss", "first-success"]}, 2) == {
-        "method": "apgd", "norm": "linf", "eps": "8/255", "eps_units": "pixel", "step": None, "iterations": 20,
-        "loss": "ce", "keep": ["first-success", "max-loss"], "images": None, "precision": "float32", "seed": 2,
+    assert settings_of({"eps": "8/255", "stopping_rule": ["max-loss", "first-success"]}, 2) == {
+        "method": "apgd", "norm": "linf", "eps": "8/255", "eps_space": "pixel", "step": None, "iterations": 20,
+        "loss": "ce", "stopping_rule": ["first-success", "max-loss"], "max_images": None, "precision": "float32", "seed": 2,
         "torch_threads": 1,
     }  # fmt: skip
 
@@ -39,7 +39,7 @@ def test_an_attack_of_the_zoo_is_evaluated_as_returned():
     plan = plan_of({"x": {"method": "deepfool"}})
     assert plan.kept("x") == ["x.returned"]
     assert plan.attack("small-standard-s0", "test", "x").settings == {
-        "method": "deepfool", "norm": "l2", "eps": None, "images": None, "keep": ["returned"], "seed": 0,
+        "method": "deepfool", "norm": "l2", "eps": None, "max_images": None, "stopping_rule": ["returned"], "seed": 0,
         "parameters": {"steps": 50, "overshoot": "1/50"}, "torch_threads": 1,
     }  # fmt: skip
 
@@ -58,22 +58,22 @@ def given(code="c", weights=None, seeds=(0,), **changes):
 
 def test_a_network_that_is_given_makes_one_run():
     plan = given(seeds=[3, 1])
-    assert plan.runs == ["mine-given-s1", *(f"small-{how}-s{seed}" for how in TINY["training"] for seed in (1, 3))]
+    assert plan.runs == ["mine-pretrained-s1", *(f"small-{how}-s{seed}" for how in TINY["training"] for seed in (1, 3))]
     assert plan.trained == plan.runs[1:]
-    assert plan.checkpoint("mine-given-s1").stage == "network"
+    assert plan.checkpoint("mine-pretrained-s1").stage == "network"
     assert plan.checkpoint("small-standard-s1").stage == "train"
 
 
 def test_its_code_weights_and_description_count_and_where_its_weights_lie_does_not():
     def digest(**changes):
-        return given(**changes).checkpoint("mine-given-s0").digest
+        return given(**changes).checkpoint("mine-pretrained-s0").digest
 
     assert digest(weights="w") == digest(weights="w", checkpoint="elsewhere.pt")
     different = [digest(), digest(weights="w"), digest(code="d"), digest(layers="layer?"), digest(size=64)]
     assert len(set(different)) == len(different)
 
 
-FILES = {"method": "files", "test": "test.npz", "eps": "8/255"}
+FILES = {"method": "precomputed", "test": "test.npz", "eps": "8/255"}
 
 
 def test_of_images_made_elsewhere_contents_count_and_not_their_place():
@@ -82,7 +82,7 @@ def test_of_images_made_elsewhere_contents_count_and_not_their_place():
         outside = Outside(attacks={"x": {"test": "abc", "calibration": "def"}})
         return Plan(experiment, outside).attack("small-standard-s3", split, "x").settings
 
-    expected = {"method": "files", "norm": "linf", "eps": "8/255", "contents": "abc", "torch_threads": 1}
+    expected = {"method": "precomputed", "norm": "linf", "eps": "8/255", "contents": "abc", "torch_threads": 1}
     assert settings("test") == settings("test", test="elsewhere.npz") == expected
     assert settings("calibration") == {**expected, "contents": "def"}
 
@@ -92,7 +92,7 @@ def test_nothing_asks_for_calibration_examples_that_are_not_there():
     rivals, _ = plan.rivals("small-standard-s0", "mean")
     calibration, adversarial = ([one.path.stem.partition(".")[2] for one in rivals.inputs[name]]
                                 for name in ("calibration", "adversarial"))  # fmt: skip
-    own = [f"apgd.{keep}" for keep in sorted(TINY["attacks"]["apgd"]["keep"])]
+    own = [f"apgd.{stopping_rule}" for stopping_rule in sorted(TINY["attacks"]["apgd"]["stopping_rule"])]
     assert calibration == [*own, "y.returned"]
     assert adversarial == [*own, "x.returned", "y.returned"]
 
@@ -107,7 +107,7 @@ def test_of_arrays_contents_count_and_not_their_place():
         "source": "arrays", "keys": dict.fromkeys(["train_images", "train_labels", "test_images", "test_labels"]),
         "layout": None, "size": None, "class_names": None, "calibration": "1/10", "seed": 0, "contents": "abc",
     }  # fmt: skip
-    assert data_settings(**arrays, title="mine", stands_for="cifar10") == data_settings(**arrays)
+    assert data_settings(**arrays, title="mine", reference_dataset="cifar10") == data_settings(**arrays)
     assert data_settings(**{**arrays, "test": "b.npz"}) == data_settings(**arrays)
     assert data_settings("def", **arrays) != data_settings(**arrays)
 
@@ -139,7 +139,9 @@ def storing(storage, poolings=("flatten", "mean")):
 
 
 def test_a_stream_makes_the_same_artefacts_as_dumps_but_for_the_dumps():
-    kept, temporary, streamed = (artefacts_of(storing(how).comparison()) for how in ("keep", "temporary", "stream"))
+    kept, temporary, streamed = (
+        artefacts_of(storing(how).comparison()) for how in ("stopping_rule", "temporary", "stream")
+    )
     assert {name: one.digest for name, one in kept.items()} == {name: one.digest for name, one in temporary.items()}
     dumps = {name for name in kept if name.startswith("features/")}
     assert dumps

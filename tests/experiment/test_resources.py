@@ -57,7 +57,7 @@ def test_a_shard_needs_its_share_of_the_time():
 
 
 def minutes_of(attack, gpu=False, data=CIFAR):
-    made = estimator(data, attacks={**TINY["attacks"], "x": {"images": 10000, **attack}})
+    made = estimator(data, attacks={**TINY["attacks"], "x": {"max_images": 10000, **attack}})
     return made.attack("resnet18-standard-s0", "x", gpu).minutes - 10
 
 
@@ -82,7 +82,7 @@ def test_every_attack_of_the_zoo_has_an_estimate(method):
 
 
 def test_adversarial_images_of_files_pass_through_the_network_once():
-    made = estimator(attacks={**TINY["attacks"], "x": {"method": "files", "test": "x.npz"}})
+    made = estimator(attacks={**TINY["attacks"], "x": {"method": "precomputed", "test": "x.npz"}})
     minutes = made.attack("resnet18-standard-s0", "x", gpu=False).minutes - 10
     assert minutes == pytest.approx(3 * 60000 / 80 / 60, abs=1)
 

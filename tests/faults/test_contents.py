@@ -21,8 +21,8 @@ EXPERIMENT = {
     "data": {"source": "digits", "test": 0.1, "calibration": 0.1},
     "models": {"small": {"architecture": "resnet18", "width": 4}},
     "training": {"standard": {"epochs": 2, "learning_rate": 0.05}},
-    "attacks": {"apgd": {"eps": "1/10", "iterations": 3, "keep": ["max-loss"]}},
-    "calibration": {"attack": "apgd", "keep": "max-loss"},
+    "attacks": {"apgd": {"eps": "1/10", "iterations": 3, "stopping_rule": ["max-loss"]}},
+    "calibration": {"attack": "apgd", "stopping_rule": "max-loss"},
     "features": {"poolings": ["mean"]},
     "detectors": ["confidence"],
 }
@@ -40,7 +40,7 @@ def changed(**sections):
 
 
 LONGER = changed(attacks={"apgd": EXPERIMENT["attacks"]["apgd"] | {"iterations": 4}})
-ANOTHER = changed(attacks={"another": {"eps": "1/20", "iterations": 2, "keep": ["max-loss"]}})
+ANOTHER = changed(attacks={"another": {"eps": "1/20", "iterations": 2, "stopping_rule": ["max-loss"]}})
 
 
 @pytest.fixture(scope="module")

@@ -49,7 +49,7 @@ def images():
 @pytest.mark.parametrize("most", [1, 5, 16, 63])
 def test_attacks_and_features_go_on_with_parts_of_blocks(network, images, tmp_path, most, capsys, faults):
     labels, indices = np.random.default_rng(1).integers(0, 10, COUNT), np.arange(COUNT)
-    options = {"eps": 0.05, "norm": "linf", "step": None, "iterations": 5, "seed": 0, "keeps": ["max-loss"]}
+    options = {"eps": 0.05, "norm": "linf", "step": None, "iterations": 5, "seed": 0, "stopping_rules": ["max-loss"]}
 
     def attacked(module, folder):
         def attack(rows_of_blocks):

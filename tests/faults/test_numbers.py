@@ -115,7 +115,7 @@ SMALL = {
     "name": "edge",
     "models": {"small": {"architecture": "resnet18", "width": 2}},
     "training": {"standard": {"epochs": 1, "batch_size": 32, "learning_rate": 0.01, "schedule": "constant"}},
-    "attacks": {"apgd": {"eps": "1/10", "iterations": 2, "keep": ["max-loss"]}},
+    "attacks": {"apgd": {"eps": "1/10", "iterations": 2, "stopping_rule": ["max-loss"]}},
     "features": {"poolings": ["mean"]},
     "detection": {"layers": [1, 2]},
     "recognition": {"layers": [2, 3, 4]},

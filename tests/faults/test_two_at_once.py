@@ -16,7 +16,7 @@ from tests.faults.test_kills import Checkout, contents
 from tests.faults.test_numbers import SMALL, arrays
 
 CONFIG = SMALL | {"data": {"source": "arrays", "train": "data.npz", "test": "data.npz", "calibration": 0.2}}
-CONFIG |= {"calibration": {"attack": "apgd", "keep": "max-loss"}}
+CONFIG |= {"calibration": {"attack": "apgd", "stopping_rule": "max-loss"}}
 
 
 def start(checkout, *arguments):

@@ -5,7 +5,7 @@ import numpy as np
 from featurepaths.report.tables import Run
 from featurepaths.statistics.paired import mcnemar
 
-KEEPS = ("first-success", "max-loss")
+STOPPING_RULES = ("first-success", "max-loss")
 RANKING = ("auroc", "aupr", "tpr_at_fpr_1", "tpr_at_fpr_5")
 
 
@@ -22,7 +22,7 @@ def paired(first_only, second_only):
 def adaptive(defended=0, undefended=2, n=200, oblivious=(120, 50), clean=(180, 160), vanished=0.0, **changed):
     def attack(name, objective, threat, attacked, left, queries):
         return {"name": name, "objective": objective, "loss": "ce", "targeted": False, "threat": threat,
-                "attacked": attacked, "defended_correct": left, "network_correct": 10, "queries": queries,
+                "attacked": attacked, "defended_correct": left, "network_correct": 10, "n_queries": queries,
                 "vanished": int(attacked * vanished)}  # fmt: skip
 
     def evaded(method, flagged, first, greatest, adaptively):
@@ -32,10 +32,10 @@ def adaptive(defended=0, undefended=2, n=200, oblivious=(120, 50), clean=(180, 1
 
     content = {
         "n": n, "threshold_method": "otsu", "threshold": 0.7, "attack": "apgd", "norm": "linf", "eps": 8 / 255,
-        "iterations": 20, "restarts": 1, "targets": 3,
-        "undefended": {"clean_correct": clean[0], "oblivious_correct": dict.fromkeys(KEEPS, 3),
+        "iterations": 20, "restarts": 1, "n_targets": 3,
+        "undefended": {"clean_correct": clean[0], "oblivious_correct": dict.fromkeys(STOPPING_RULES, 3),
                        "adaptive_correct": undefended},
-        "defended": {"clean_correct": clean[1], "oblivious_correct": dict(zip(KEEPS, oblivious, strict=True)),
+        "defended": {"clean_correct": clean[1], "oblivious_correct": dict(zip(STOPPING_RULES, oblivious, strict=True)),
                      "adaptive_correct": defended},
         "mcnemar": paired(defended // 2, undefended // 2),
         "attacks": [attack("apgd.first-success", "misclassify", "oblivious", 200, 120, 21),
@@ -73,7 +73,7 @@ def cell(on, at, clean, adversarial, n=200):
 def detectors():
     matrix = [cell("apgd.max-loss", "apgd.first-success", 40, 100), cell("apgd.max-loss", "apgd.max-loss", 40, 180)]
     evaluations = [{key: value for key, value in measured("").items() if key != "detector"}
-                   | {"attack": "apgd", "keep": keep} for keep in KEEPS]  # fmt: skip
+                   | {"attack": "apgd", "stopping_rule": stopping_rule} for stopping_rule in STOPPING_RULES]  # fmt: skip
     return {
         "n": 200,
         "detectors": [
@@ -94,7 +94,7 @@ def controls(checks=None, source="resnet20-standard-s0"):
                 for times, left, alone in ((0, 96, 120), (1, 32, 16), (8, 0, 0))],
         "budget": [{"iterations": iterations, "restarts": restarts, "defended_correct": left, "undefended_correct": 8}
                    for iterations, restarts, left in ((10, 1, 64), (100, 1, 32), (20, 5, 32))],
-        "black_box": {"attack": "square", "queries": 1000, "n": 64, "defended_correct": 16, "missed": 2},
+        "black_box": {"attack": "square", "n_queries": 1000, "n": 64, "defended_correct": 16, "missed": 2},
         "transfer": {"source": source, "n": 128, "defended_correct": 64, "missed": 0},
         "vanished": {"images": 32, "n": 128},
         "false_positives": [

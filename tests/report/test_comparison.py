@@ -31,11 +31,11 @@ def test_attacks_count_what_they_attacked_and_the_worst_case_everything():
     assert with_interval(table.iloc[1], "adversarial_accuracy") == (0.3, *wilson(30, 100))
     assert with_interval(table.iloc[1], "undefended_accuracy") == (0.1, *wilson(10, 100))
     assert table["gradient_vanished"].tolist()[:2] == [0.25, 0.25]
-    assert table["queries"].tolist()[:2] == [21, 42]
+    assert table["n_queries"].tolist()[:2] == [21, 42]
     worst = table.iloc[2]
     assert with_interval(worst, "adversarial_accuracy") == (0, *wilson(0, 200))
     assert with_interval(worst, "undefended_accuracy") == (0.01, *wilson(2, 200))
-    assert worst[["objective", "queries", "gradient_vanished"]].isna().all()
+    assert worst[["objective", "n_queries", "gradient_vanished"]].isna().all()
 
 
 def test_every_run_and_pooling_ends_with_its_worst_case():
@@ -58,7 +58,7 @@ def test_an_attack_on_nothing_has_no_rate():
 
 def test_the_fair_comparison_labels_every_threat():
     table = comparison.comparison_table(FOUND, answers(0, 2))
-    keys = table[["method", "threat", "keep", "attack"]].astype(object).where(table.notna(), None)
+    keys = table[["method", "threat", "stopping_rule", "attack"]].astype(object).where(table.notna(), None)
     assert keys.to_numpy().tolist() == [
         ["undefended", "adaptive", None, comparison.WORST_CASE],
         ["feature paths", "oblivious", "first-success", "apgd"],
@@ -85,7 +85,7 @@ def test_detectors_oblivious_and_at_themselves():
     # two detectors, two stopping rules, two thresholds; one detector attacked, two thresholds
     assert table["threat"].tolist() == ["oblivious"] * 8 + ["adaptive"] * 2
     row = table.iloc[0]
-    assert row[["detector", "layers", "keep", "threshold_method"]].tolist() == [
+    assert row[["detector", "layers", "stopping_rule", "threshold_method"]].tolist() == [
         "feature-paths", "1+2+3", "first-success", "otsu"]  # fmt: skip
     assert with_interval(row, "detection_rate") == (0.5, *wilson(100, 200))
     assert with_interval(row, "false_positive_rate") == (0.3, *wilson(60, 200))
@@ -94,7 +94,7 @@ def test_detectors_oblivious_and_at_themselves():
     assert row[["n_clean", "n_adversarial", "n_successful"]].tolist() == [200, 200, 150]
     itself = table.iloc[-1]
     assert (itself["detector"], itself["attack"]) == ("confidence", comparison.AT_ITSELF)
-    assert pd.isna(itself["keep"])
+    assert pd.isna(itself["stopping_rule"])
     assert pd.isna(itself["layers"])
 
 

@@ -32,7 +32,7 @@ def summarised(correct, groups=GROUPS, flagged=50):
         where = tables.Run("small", "standard", seed, {}), "mean", "feature-paths", attack, "max-loss"
         network = {"clean_correct": 95, "adversarial_correct": right // 2}
         defended = {
-            protocol: {"layers": [1], "tie": "last-layer", "combinations": [],
+            protocol: {"layers": [1], "tie_break": "last-layer", "combinations": [],
                        "outcomes": [{"threshold_method": name, **recognised(right, flagged)} for name in methods]}
             for protocol, methods in THRESHOLDS.items()
         }  # fmt: skip
@@ -150,14 +150,16 @@ def groups_of(attacks):
     """The groups of a plan whose attacks have a `seed`, whether the configuration knows one or not."""
     plan = Plan(read_experiment(TINY))
     plan.config["attacks"] = {name: plan.config["attacks"]["apgd"] | changes for name, changes in attacks.items()}
-    plan._keeps = lambda attack: sorted(plan.config["attacks"][attack]["keep"])
+    plan._keeps = lambda attack: sorted(plan.config["attacks"][attack]["stopping_rule"])
     return plan._attack_groups()
 
 
 def test_the_plan_groups_attacks_that_differ_in_their_seed_only():
-    attacks = {"b": {"seed": 3}, "a": {"seed": 0}, "c": {"seed": 0, "eps": "1/5"}, "d": {"keep": ["max-loss"]}}
+    attacks = {"b": {"seed": 3}, "a": {"seed": 0}, "c": {"seed": 0, "eps": "1/5"}, "d": {"stopping_rule": ["max-loss"]}}
     assert groups_of(attacks) == {"b": "b", "a": "b", "c": "c", "d": "d"}
-    assert groups_of({"a": {"keep": ["max-loss", "first-success"]}, "b": {"keep": ["first-success", "max-loss"]}}) == {
+    assert groups_of(
+        {"a": {"stopping_rule": ["max-loss", "first-success"]}, "b": {"stopping_rule": ["first-success", "max-loss"]}}
+    ) == {
         "a": "a",
         "b": "a",
     }
@@ -169,7 +171,7 @@ def test_the_adaptive_summary_has_the_means_of_its_tables():
     where = {"model": "m", "training": "standard", "pooling": "mean", "protocol": "held-out", "attack": "worst case"}
     rates = {"clean_accuracy": 0.9, "clean_accuracy_low": 0.8, "clean_accuracy_high": 1.0}
     comparison = pd.DataFrame(
-        {**where, **rates, "method": "feature paths", "threat": "adaptive", "keep": None, "seed": seed,
+        {**where, **rates, "method": "feature paths", "threat": "adaptive", "stopping_rule": None, "seed": seed,
          "adversarial_accuracy": value, "adversarial_accuracy_low": 0.0, "adversarial_accuracy_high": 1.0}
         for seed, value in ((0, 0.1), (1, 0.3))
     )  # fmt: skip

@@ -26,9 +26,9 @@ def outcome(method="otsu", clean=90, adversarial=40, flagged=50, right=25):
 def recognition(which, pooling="flatten", combinations=([2, 3],)):
     defended = {
         "layers": [2, 3, 4],
-        "tie": "last-layer",
+        "tie_break": "last-layer",
         "outcomes": [outcome(), outcome("fpr-5")],
-        "combinations": [{**outcome(), "layers": layers, "tie": "last-layer"} for layers in combinations],
+        "combinations": [{**outcome(), "layers": layers, "tie_break": "last-layer"} for layers in combinations],
     }
     content = {
         "n": 100,
@@ -69,7 +69,7 @@ def test_recognition_has_one_undefended_row_and_the_documented_columns():
     table = tables.recognition_table([recognition(which), recognition(which, "mean")])
     assert (table["method"] == "undefended").sum() == 1
     assert len(table) == 1 + 2 * 2 * 2
-    for column in ("model", "training", "method", "pooling", "layers", "attack", "keep", "threat", "protocol", "seed",
+    for column in ("model", "training", "method", "pooling", "layers", "attack", "stopping_rule", "threat", "protocol", "seed",
                    "clean_accuracy", "adversarial_accuracy", "flagged_accuracy", "n"):  # fmt: skip
         assert column in table
     row = table[table["protocol"] == "held-out"].iloc[0]
@@ -121,16 +121,16 @@ def test_attacks_by_hand():
         "success": np.array([True, True, False, False]),
         "first_fooled_step": np.array([1, 4, -1, 0]),
         "vanished_steps": np.array([0, 2, 0, 0]),
-        "queries": np.full(4, 21),
+        "n_queries": np.full(4, 21),
         "max-loss": {"loss": np.array([1.0, 2.0, 3.0, 4.0]), "norm": np.full(4, 0.1)},
-        "keeps": ["max-loss"],
+        "stopping_rules": ["max-loss"],
     }
     row = tables.attack_table([(run(), "apgd", records)]).iloc[0]
     assert row["clean_accuracy"] == 0.75
     assert row["success_rate"] == pytest.approx(2 / 3)
     assert row["gradient_vanished"] == 0.25
     assert row["mean_first_fooled_step"] == 2.5
-    assert (row["mean_loss"], row["mean_norm"], row["queries"]) == (2.5, pytest.approx(0.1), 21)
+    assert (row["mean_loss"], row["mean_norm"], row["n_queries"]) == (2.5, pytest.approx(0.1), 21)
     none = {**records, "success": np.zeros(4, bool)}
     assert pd.isna(tables.attack_table([(run(), "apgd", none)]).iloc[0]["mean_first_fooled_step"])
 
@@ -141,9 +141,9 @@ def test_what_the_attack_library_does_not_tell_is_left_open():
         "success": np.array([True, False]),
         "first_fooled_step": np.full(2, -1, np.int32),
         "vanished_steps": np.zeros(2, np.int32),
-        "queries": np.full(2, 3),
+        "n_queries": np.full(2, 3),
         "returned": {"loss": np.array([1.0, 2.0]), "norm": np.array([0.1, 0.3])},
-        "keeps": ["returned"],
+        "stopping_rules": ["returned"],
     }
     row = tables.attack_table([(run(), "cw", records)]).iloc[0]
     assert (row["success_rate"], row["mean_norm"]) == (0.5, pytest.approx(0.2))

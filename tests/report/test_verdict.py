@@ -55,9 +55,9 @@ def test_the_paragraph_has_the_numbers():
     )
     assert "The network alone keeps 1.0 % [0.3, 3.6] under attacks aimed at it" in text
     assert "with feature paths it is 1.0 points less" in text
-    assert "5 % false positives (of the test images: 6.0 %) 95.0 % [91.0, 97.3] of the images" in text
+    assert "5 % false positives (of the test max_images: 6.0 %) 95.0 % [91.0, 97.3] of the images" in text
     assert "40.0 % to 60.0 % when not" in text
-    assert "1 % false positives (of the test images: 0.5 %) 100.0 % [98.1, 100.0] of the images" in text
+    assert "1 % false positives (of the test max_images: 0.5 %) 100.0 % [98.1, 100.0] of the images" in text
     assert "All 7 controls passed." in text
     assert text.rstrip().endswith("**No robustness is left: not one of 200 images survives.**")
 

@@ -43,12 +43,12 @@ def test_a_killed_process_lets_go(locks):
     fork = multiprocessing.get_context("fork")
     ready = fork.Event()
 
-    def keep():
+    def stopping_rule():
         devices.claim(["a"])
         ready.set()
         time.sleep(600)
 
-    process = fork.Process(target=keep)
+    process = fork.Process(target=stopping_rule)
     process.start()
     assert ready.wait(60)
     assert devices.claim(["a", "b"]) == 1

@@ -28,8 +28,8 @@ SMALL = {
     "data": {"source": "digits", "test": 0.1, "calibration": 0.1},
     "models": {"small": {"architecture": "resnet18", "width": 4}},
     "training": {"standard": {"epochs": 100, "batch_size": 32, "learning_rate": 0.05, "schedule": "one-cycle"}},
-    "attacks": {"apgd": {"eps": "1/10", "iterations": 3, "keep": ["max-loss"]}},
-    "calibration": {"attack": "apgd", "keep": "max-loss"},
+    "attacks": {"apgd": {"eps": "1/10", "iterations": 3, "stopping_rule": ["max-loss"]}},
+    "calibration": {"attack": "apgd", "stopping_rule": "max-loss"},
 }
 TRAINING = "small-standard-s0/checkpoint.safetensors"
 
@@ -111,8 +111,8 @@ def default_experiment():
     for training in config["training"].values():
         training["epochs"] = 2
     config["attacks"]["apgd"]["iterations"] = 5
-    few = {"images": 16, "multiples": [0, 1], "iterations": [2, 3], "queries": 10}
-    config["adaptive"] |= {"images": 64, "iterations": 3, "losses": ["ce"], "controls": few}
+    few = {"max_images": 16, "eps_multiples": [0, 1], "iterations": [2, 3], "n_queries": 10}
+    config["adaptive"] |= {"max_images": 64, "iterations": 3, "losses": ["ce"], "controls": few}
     return config
 
 

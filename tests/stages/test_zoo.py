@@ -18,7 +18,7 @@ TRAINING = {
     "compile": False,
 }  # fmt: skip
 SETTINGS = {
-    "method": "pgd", "norm": "l2", "eps": "3/2", "images": 70, "keep": ["returned"], "seed": 0, "torch_threads": 1,
+    "method": "pgd", "norm": "l2", "eps": "3/2", "max_images": 70, "stopping_rule": ["returned"], "seed": 0, "torch_threads": 1,
     "parameters": {"steps": 3, "alpha": "1/2", "random_start": True},
 }  # fmt: skip
 
@@ -87,7 +87,13 @@ def theirs(inputs, tmp_path_factory):
     noise = np.random.default_rng(0).uniform(-0.2, 0.2, images.shape)
     path = tmp_path_factory.mktemp("theirs") / "theirs.npz"
     np.savez(path, adversarial=(images + noise).clip(0, 1)[::-1], index=np.arange(70)[::-1])
-    return path, {"method": "files", "norm": "linf", "eps": "1/5", "contents": digest_of_file(path), "torch_threads": 1}
+    return path, {
+        "method": "precomputed",
+        "norm": "linf",
+        "eps": "1/5",
+        "contents": digest_of_file(path),
+        "torch_threads": 1,
+    }
 
 
 def test_images_made_elsewhere_in_shards(inputs, theirs, tmp_path):
@@ -116,4 +122,4 @@ def test_images_made_elsewhere_that_are_not_those_asked_for(inputs, theirs, tmp_
 
 def test_images_made_elsewhere_have_to_be_named(inputs, theirs, tmp_path):
     done = stage("attack", *inputs, "--settings", json.dumps(theirs[1]), "--adversarial", tmp_path / "test.x.h5")
-    refused(done, "method: files needs --file")
+    refused(done, "method: precomputed needs --file")

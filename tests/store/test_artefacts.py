@@ -53,13 +53,13 @@ def test_atomic_makes_folders_and_keeps_the_suffix(tmp_path):
     assert (tmp_path / "new/figure.png").read_text() == "x"
 
 
-@pytest.mark.parametrize("keep", [0, 1, 100, 0.5, 0.9])
-def test_a_truncated_hdf5_file_is_named(tmp_path, keep):
+@pytest.mark.parametrize("stopping_rule", [0, 1, 100, 0.5, 0.9])
+def test_a_truncated_hdf5_file_is_named(tmp_path, stopping_rule):
     path = tmp_path / "a.h5"
     with create_hdf5(path, ORIGIN) as file:
         file["x"] = np.random.default_rng(0).normal(size=10_000)
     whole = path.read_bytes()
-    path.write_bytes(whole[: int(keep * len(whole)) if isinstance(keep, float) else keep])
+    path.write_bytes(whole[: int(stopping_rule * len(whole)) if isinstance(stopping_rule, float) else stopping_rule])
     with pytest.raises(FeaturePathsError, match=r"a\.h5 cannot be read.*run snakemake again"), open_hdf5(path) as file:
         file["x"][:]
 

@@ -67,7 +67,21 @@ def test_comments_docstrings_and_blank_lines_do_not_count(package, edit):
         ("adaptive/objectives.py", {"adaptive", "controls"}),
         ("detectors/base.py", {"detectors", "rivals", "adaptive", "controls"}),
         ("networks/resnet.py", {"train", "network", "features", "detectors", "rivals", *STREAMED, *ATTACKERS}),
-        ("paths/equations.py", {"centroids", "paths", "collapse", "threshold", "selection", "detection", "recognition", "adaptive", "controls", *STREAMED}),
+        (
+            "paths/equations.py",
+            {
+                "centroids",
+                "paths",
+                "collapse",
+                "threshold",
+                "selection",
+                "detection",
+                "recognition",
+                "adaptive",
+                "controls",
+                *STREAMED,
+            },
+        ),
         ("paths/collapse.py", {"collapse", "threshold", "adaptive", "controls", "streamed_classes"}),
         ("defense/module.py", {"adaptive", "controls"}),  # which the package itself names, but only in a string
         ("defense/views.py", {"adaptive", "controls"}),

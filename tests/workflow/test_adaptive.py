@@ -24,9 +24,9 @@ def attacked(request, tiny):
         yield run, pooling, file
 
 
-def stored_labels(run, pooling, keep, images, index):
+def stored_labels(run, pooling, stopping_rule, images, index):
     """The labels that the recognition stage counted, of these images."""
-    with h5py.File(run / f"recognition/{pooling}/feature-paths.apgd.{keep}.h5") as file:
+    with h5py.File(run / f"recognition/{pooling}/feature-paths.apgd.{stopping_rule}.h5") as file:
         rows = np.searchsorted(file["index"][:], index)
         return file[f"held-out/otsu/{images}"][:][rows]
 
@@ -37,9 +37,9 @@ def test_the_defence_that_is_attacked_answers_as_the_tables_count(attacked):
     index = file["index"][:]
     assert len(index) == 64
     pairs = [(file["clean_label"][:], stored_labels(run, pooling, "max-loss", "clean", index))]
-    for keep in ("first-success", "last-success", "max-loss"):
-        mine = file[f"attacks/apgd.{keep}/label"][:]
-        pairs.append((mine, stored_labels(run, pooling, keep, "adversarial", index)))
+    for stopping_rule in ("first-success", "last-success", "max-loss"):
+        mine = file[f"attacks/apgd.{stopping_rule}/label"][:]
+        pairs.append((mine, stored_labels(run, pooling, stopping_rule, "adversarial", index)))
     for mine, counted in pairs:
         assert (mine != counted).sum() <= 1
 
@@ -109,7 +109,7 @@ def test_the_counts_are_those_of_the_records(attacked):
     names = {attack["name"] for attack in content["attacks"]}
     goals = ("misclassify", "evade", "misvote", "match-features", "selective", "orthogonal")
     assert names == {
-        *(f"apgd.{keep}" for keep in ("first-success", "last-success", "max-loss")),
+        *(f"apgd.{stopping_rule}" for stopping_rule in ("first-success", "last-success", "max-loss")),
         *(f"{goal}.ce{kind}" for goal in goals for kind in ("", ".targeted")),
     }
     assert {each["detector"] for each in content["detectors"]} == {

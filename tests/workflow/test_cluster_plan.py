@@ -19,7 +19,7 @@ GRID = {
     "models": {"resnet20": {"architecture": "resnet20"}, "resnet18": {"architecture": "resnet18"}},
     "training": {"standard": {}, "adversarial": {"adversary": {"method": "single-step", "eps": 0.1}}},
     "attacks": {f"attack{number}": {"eps": f"{number}/100"} for number in range(1, 7)},
-    "calibration": {"attack": "attack1", "keep": "max-loss"},
+    "calibration": {"attack": "attack1", "stopping_rule": "max-loss"},
 }
 
 
@@ -39,7 +39,7 @@ def resources(text):
     return re.findall(r"\n(?:local)?rule (\w+):\n(?:    .*\n)*?    resources: (.*)\n", text)
 
 
-@pytest.mark.parametrize("storage", ["keep", "stream"])
+@pytest.mark.parametrize("storage", ["stopping_rule", "stream"])
 def test_every_job_but_the_bookkeeping_asks_for_memory_and_time(on_slurm, storage):
     for rule, found in resources(on_slurm(TINY | {"features": {"storage": storage}})):
         if rule != "all":

@@ -13,7 +13,7 @@ from featurepaths import FeaturePathDefense, FeaturePathsError
 from featurepaths.networks.checkpoint import load_checkpoint
 from featurepaths.store.hdf5 import layers_in
 
-KEEP = "max-loss"
+STOPPING_RULE = "max-loss"
 FLOAT16 = 2**-11
 """How far rounding features to float16 may move similarities, scores and thresholds: as far as one number below 1."""
 
@@ -31,8 +31,8 @@ def run(request, tiny):
             found[split] = pixels, torch.from_numpy(data["labels"][rows])
     for split in ("calibration", "test"):
         with h5py.File(folder / f"attacks/{split}.apgd.h5") as attack:
-            examples = torch.from_numpy(attack[KEEP]["adversarial"][:])
-            found[f"{split}.apgd.{KEEP}"] = examples, torch.from_numpy(attack["labels"][:])
+            examples = torch.from_numpy(attack[STOPPING_RULE]["adversarial"][:])
+            found[f"{split}.apgd.{STOPPING_RULE}"] = examples, torch.from_numpy(attack["labels"][:])
     return folder, pooling, found
 
 
@@ -46,7 +46,7 @@ def learned(run):
     network, description = load_checkpoint(folder / "checkpoint.safetensors")
     defense = FeaturePathDefense(network, [layer["name"] for layer in description["layers"]], pooling)
     defense.fit(batches(images["train"]))
-    return defense.calibrate(batches(images["calibration"]), batches(images[f"calibration.apgd.{KEEP}"]))
+    return defense.calibrate(batches(images["calibration"]), batches(images[f"calibration.apgd.{STOPPING_RULE}"]))
 
 
 @pytest.fixture(scope="module", params=["from_run", "learned"])
@@ -62,10 +62,10 @@ def stored(run):
     selection = json.loads((folder / f"selection/{pooling}/held-out.json").read_text())
     answers = {}
     with (
-        h5py.File(folder / f"detection/{pooling}/feature-paths.apgd.{KEEP}.h5") as detection,
-        h5py.File(folder / f"recognition/{pooling}/feature-paths.apgd.{KEEP}.h5") as recognition,
+        h5py.File(folder / f"detection/{pooling}/feature-paths.apgd.{STOPPING_RULE}.h5") as detection,
+        h5py.File(folder / f"recognition/{pooling}/feature-paths.apgd.{STOPPING_RULE}.h5") as recognition,
     ):
-        for name, kind in (("test", "clean"), (f"test.apgd.{KEEP}", "adversarial")):
+        for name, kind in (("test", "clean"), (f"test.apgd.{STOPPING_RULE}", "adversarial")):
             score = detection[f"held-out/{kind}_score"][:]
             answers[name] = score, recognition[f"held-out/otsu/{kind}"][:]
     return threshold, selection, answers
@@ -116,7 +116,7 @@ def test_it_answers_as_the_workflow_counted(run, defense):
 def test_views_answer_as_it_does_and_soft_answers_mostly_do(run):
     folder, pooling, images = run
     defense = FeaturePathDefense.from_run(folder, pooling)
-    for name in ("test", f"test.apgd.{KEEP}"):
+    for name in ("test", f"test.apgd.{STOPPING_RULE}"):
         some = images[name][0]
         view, predicted = defense.as_recogniser(), defense.predict(some)
         with torch.no_grad():

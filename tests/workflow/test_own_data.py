@@ -87,10 +87,10 @@ def test_their_images_stand_beside_our_attack(own):
         assert 0.09 < norms.min() <= norms.max() <= 0.1 + 1e-6
         success = file["success"][:].sum() / file["clean_correct"][:].sum()
     attacks = pd.read_csv(own.results / "tables/attacks.csv").set_index("attack")
-    assert attacks.loc["theirs", ["keep", "n"]].tolist() == ["returned", 100]
+    assert attacks.loc["theirs", ["stopping_rule", "n"]].tolist() == ["returned", 100]
     assert attacks.loc["theirs", "success_rate"] == pytest.approx(success)
-    assert np.isnan(attacks.loc["theirs", "queries"]), "nobody told"
-    assert attacks.loc["apgd", "queries"] > 0
+    assert np.isnan(attacks.loc["theirs", "n_queries"]), "nobody told"
+    assert attacks.loc["apgd", "n_queries"] > 0
     recognition = pd.read_csv(own.results / "tables/recognition.csv")
     assert set(recognition.query("attack == 'theirs'")["protocol"].dropna()) == {"paper", "held-out"}
     matrix = pd.read_csv(own.results / "tables/calibration_matrix.csv")

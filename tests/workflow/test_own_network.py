@@ -30,10 +30,17 @@ SHALLOW = {
     "name": "shallow",
     "data": {"source": "digits", "test": 0.05, "calibration": 0.05},
     "models": {"net": {"factory": "nets:shallow", "layers": ["1", "2"]}},
-    "attacks": {"apgd": {"eps": "1/20", "iterations": 2, "keep": ["max-loss"]}},
-    "calibration": {"attack": "apgd", "keep": "max-loss"},
+    "attacks": {"apgd": {"eps": "1/20", "iterations": 2, "stopping_rule": ["max-loss"]}},
+    "calibration": {"attack": "apgd", "stopping_rule": "max-loss"},
     "features": {"poolings": ["mean"]},
-    "adaptive": {"attack": "apgd", "images": 20, "iterations": 2, "losses": ["ce"], "targets": 0, "controls": None},
+    "adaptive": {
+        "attack": "apgd",
+        "max_images": 20,
+        "iterations": 2,
+        "losses": ["ce"],
+        "n_targets": 0,
+        "controls": None,
+    },
 }
 EXPERIMENT = {
     "name": "own",
@@ -48,11 +55,18 @@ EXPERIMENT = {
             "std": [0.4, 0.4, 0.4],
         }
     },
-    "attacks": {"apgd": {"eps": "1/20", "iterations": 2, "keep": ["max-loss"]}},
-    "calibration": {"attack": "apgd", "keep": "max-loss"},
+    "attacks": {"apgd": {"eps": "1/20", "iterations": 2, "stopping_rule": ["max-loss"]}},
+    "calibration": {"attack": "apgd", "stopping_rule": "max-loss"},
     "features": {"poolings": ["mean"]},
     "detectors": ["confidence"],
-    "adaptive": {"attack": "apgd", "images": 20, "iterations": 2, "losses": ["ce"], "targets": 0, "controls": None},
+    "adaptive": {
+        "attack": "apgd",
+        "max_images": 20,
+        "iterations": 2,
+        "losses": ["ce"],
+        "n_targets": 0,
+        "controls": None,
+    },
 }
 
 
@@ -85,10 +99,10 @@ def copied(own, folder):
 def test_every_table_is_there_and_no_training(own):
     names = {path.stem for path in (own.results / "tables").glob("*.csv")}
     assert {"accuracy", "architecture", "comparison", "detection", "evasion", "recognition", "summary"} <= names
-    assert not (own.results / "vit-given-s4/training.csv").exists()
+    assert not (own.results / "vit-pretrained-s4/training.csv").exists()
     assert not (own.results / "figures/training.png").exists()
     accuracy = pd.read_csv(own.results / "tables/accuracy.csv")
-    assert set(accuracy["training"]) == {"given"}
+    assert set(accuracy["training"]) == {"pretrained"}
     assert set(accuracy["model"]) == {"vit"}
     (row,) = pd.read_csv(own.results / "tables/architecture.csv").to_dict("records")
     assert (row["intermediate_dim"], row["blocks"]) == ("16×17", 4)
@@ -108,7 +122,7 @@ def test_what_is_measured_is_the_network_that_was_given(own):
     accuracy = pd.read_csv(own.results / "tables/accuracy.csv")
     undefended = accuracy[accuracy["method"] == "undefended"].iloc[0]
     assert undefended["clean_accuracy"] == pytest.approx((logits.argmax(dim=1).numpy() == labels).mean())
-    with h5py.File(own.results / "vit-given-s4/features/mean/test.h5") as file:
+    with h5py.File(own.results / "vit-pretrained-s4/features/mean/test.h5") as file:
         for number, tokens in enumerate(taps, start=1):
             np.testing.assert_allclose(file[f"layer{number}"][:], tokens.mean(dim=1).numpy(), rtol=2e-3, atol=2e-3)
 

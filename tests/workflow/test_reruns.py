@@ -30,19 +30,19 @@ EXPERIMENT = {
         "adversarial": {"epochs": 1, "learning_rate": 0.05, "adversary": {"method": "single-step", "eps": "1/10"}},
     },
     "attacks": {
-        "strong": {"eps": "1/10", "iterations": 3, "keep": ["max-loss"]},
-        "weak": {"eps": "1/20", "iterations": 2, "keep": ["first-success"]},
+        "strong": {"eps": "1/10", "iterations": 3, "stopping_rule": ["max-loss"]},
+        "weak": {"eps": "1/20", "iterations": 2, "stopping_rule": ["first-success"]},
     },
-    "calibration": {"attack": "strong", "keep": "max-loss"},
+    "calibration": {"attack": "strong", "stopping_rule": "max-loss"},
     "features": {"poolings": ["mean"]},
     "detectors": ["confidence"],
     "adaptive": {
         "attack": "strong",
-        "images": 64,
+        "max_images": 64,
         "iterations": 2,
         "losses": ["ce"],
-        "targets": 0,
-        "controls": {"images": 10, "multiples": [0, 8], "iterations": [2], "restarts": 0, "queries": 5},
+        "n_targets": 0,
+        "controls": {"max_images": 10, "eps_multiples": [0, 8], "iterations": [2], "restarts": 0, "n_queries": 5},
     },
 }
 RUN = {
@@ -131,12 +131,12 @@ CHANGES = [
         setting("attacks.strong", iterations=4),
     ),
     Change("`iterations` of another attack", OTHER_ATTACK, setting("attacks.weak", iterations=3)),
-    Change("an attack added", OTHER_ATTACK, setting("attacks", third={"eps": "1/20", "keep": ["max-loss"]})),
+    Change("an attack added", OTHER_ATTACK, setting("attacks", third={"eps": "1/20", "stopping_rule": ["max-loss"]})),
     Change("an attack removed", SHOWN | COMPARED | both(rivals=1), lambda config: config["attacks"].pop("weak")),
     Change(
         "`calibration.attack`",
         both(paths=1, threshold=1, selection=1) | EVALUATED | REDETECTED,
-        setting("", calibration={"attack": "weak", "keep": "first-success"}),
+        setting("", calibration={"attack": "weak", "stopping_rule": "first-success"}),
     ),
     Change(
         "another of `features.poolings`",
@@ -159,7 +159,7 @@ CHANGES = [
         setting("detection", false_positive_rates=[0.1]),
     ),
     Change(
-        "`collapse.pfc3`",
+        "`collapse.pfc3_threshold`",
         both(threshold=3) | EVALUATED | REDETECTED | {"summary_figures": 1},
         setting("collapse", pfc3=0.9),
     ),
@@ -169,14 +169,14 @@ CHANGES = [
         setting("recognition", layers=[1, 2]),
     ),
     Change(
-        "`recognition.tie`",
+        "`recognition.tie_break`",
         both(recognition=2, run_figures=2) | SHOWN | JUDGED,
-        setting("recognition", tie="summed-similarity"),
+        setting("recognition", tie_break="summed-similarity"),
     ),
     Change("a rival detector added", REDETECTED, setting("", detectors=["confidence", "energy"])),
     Change("`iterations` of `adaptive`", JUDGED, setting("adaptive", iterations=3)),
-    Change("`controls.queries`", both(controls=1) | COMPARED, setting("adaptive.controls", queries=6)),
-    Change("`device`, `resident_mb`", {"configuration": 1}, setting("", device="cpu", resident_mb=1)),
+    Change("`controls.n_queries`", both(controls=1) | COMPARED, setting("adaptive.controls", queries=6)),
+    Change("`device`, `in_memory_mb`", {"configuration": 1}, setting("", device="cpu", in_memory_mb=1)),
     Change("a comment", {}, module="attacks/apgd.py", edit=lambda text: text + "\n# changed\n"),
     Change("a docstring", {}, module="attacks/apgd.py", edit=lambda text: text.replace('"""', '"""Changed. ', 1)),
     Change("code of config.py or plan.py", {}, module="plan.py", edit=code),
@@ -301,7 +301,7 @@ def test_what_is_damaged_or_missing_is_made_again_and_nothing_else(complete, tmp
     (run / "features/mean/test.strong.max-loss.h5").unlink()
     (workflow.results / "tables/accuracy.md").unlink()
     # and, at the same time, a change below all of that: Snakemake would pass over it
-    Workflow(tmp_path, EXPERIMENT | {"recognition": {"tie": "summed-similarity"}})
+    Workflow(tmp_path, EXPERIMENT | {"recognition": {"tie_break": "summed-similarity"}})
     changed = both(recognition=2, run_figures=2) | SHOWN | JUDGED
     # what reads a dump that is made again runs again: the comparison of detectors, which needs the other one as well
     read_again = {"paths": 2, "rivals": 1, "attacked_features": 1}

@@ -85,7 +85,9 @@ def test_detectors_are_those_of_dumps(streamed, pooling):
     assert [one["detector"] for one in found["detectors"]] == [one["detector"] for one in expected["detectors"]]
     for one, other in zip(found["detectors"], expected["detectors"], strict=True):
         for mine, theirs in zip(one["evaluations"], other["evaluations"], strict=True):
-            assert [mine[key] for key in ("attack", "keep", "n")] == [theirs[key] for key in ("attack", "keep", "n")]
+            assert [mine[key] for key in ("attack", "stopping_rule", "n")] == [
+                theirs[key] for key in ("attack", "stopping_rule", "n")
+            ]
             assert mine["ranking"]["auroc"] == pytest.approx(theirs["ranking"]["auroc"], abs=5e-3)
 
 

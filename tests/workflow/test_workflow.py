@@ -30,7 +30,7 @@ COMPARED = [
     "controls",
     "checks",
 ]
-KEEPS = ["first-success", "last-success", "max-loss"]
+STOPPING_RULES = ["first-success", "last-success", "max-loss"]
 
 
 def test_everything_is_made(tiny):
@@ -75,9 +75,9 @@ def raw(request, tiny):
         found = {
             "train": (images[split == b"train"], labels[split == b"train"]),
             "test": (images[split == b"test"], labels[split == b"test"]),
-            "attacked": {keep: attack[keep]["adversarial"][:] for keep in KEEPS},
+            "attacked": {stopping_rule: attack[stopping_rule]["adversarial"][:] for stopping_rule in STOPPING_RULES},
             "records": {key: attack[key][:] for key in ("success", "clean_correct", "labels", "first_fooled_step")},
-            "norms": {keep: attack[keep]["norm"][:] for keep in KEEPS},
+            "norms": {stopping_rule: attack[stopping_rule]["norm"][:] for stopping_rule in STOPPING_RULES},
         }
     return tiny, name, network, found
 
@@ -131,11 +131,11 @@ def test_tables_follow_from_the_weights_and_images_by_plain_code(raw, pooling):
 
     recognition = pd.read_csv(tiny.results / "tables/recognition.csv")
     detection = pd.read_csv(tiny.results / "tables/detection.csv")
-    for keep in KEEPS:
-        logits, features = layer_features(network, found["attacked"][keep], pooling)
+    for stopping_rule in STOPPING_RULES:
+        logits, features = layer_features(network, found["attacked"][stopping_rule], pooling)
         attacked = np.stack([unit(f) @ c.T for f, c in zip(features, centres, strict=True)], axis=1)
 
-        chosen = {"training": training, "pooling": pooling, "keep": keep, "protocol": "paper"}
+        chosen = {"training": training, "pooling": pooling, "stopping_rule": stopping_rule, "protocol": "paper"}
         row = recognition.query(" and ".join(f"{key} == '{value}'" for key, value in chosen.items())).iloc[0]
         seen = detection.query(" and ".join(f"{key} == '{value}'" for key, value in chosen.items())).iloc[0]
         layers = [int(layer) - 1 for layer in seen["layers"].split("+")]
@@ -179,7 +179,9 @@ def test_tables_follow_from_the_weights_and_images_by_plain_code(raw, pooling):
         assert seen["successful_auroc"] == pytest.approx(pairs, abs=5e-3)
         assert_mcnemar(row, tiny.results / name, labels)
 
-        undefended = recognition.query(f"method == 'undefended' and training == '{training}' and keep == '{keep}'")
+        undefended = recognition.query(
+            f"method == 'undefended' and training == '{training}' and keep == '{stopping_rule}'"
+        )
         assert len(undefended) == 1
         assert undefended["clean_accuracy"].item() == pytest.approx((clean_logits.argmax(axis=1) == labels).mean())
         assert undefended["adversarial_accuracy"].item() == pytest.approx((logits.argmax(axis=1) == labels).mean())
@@ -194,7 +196,7 @@ def test_the_summary_of_one_seed_is_the_tables_own_numbers(tiny):
     assert set(summary["interval"]) == {"images"}
     for metric, of_metric in summary.groupby("metric"):
         table = found["recognition" if metric.endswith("_accuracy") and "balanced" not in metric else "detection"]
-        shared = [key for key in ("model", "training", "method", "detector", "pooling", "attack", "keep", "protocol",
+        shared = [key for key in ("model", "training", "method", "detector", "pooling", "attack", "stopping_rule", "protocol",
                                   "threshold_method") if key in table and of_metric[key].notna().any()]  # fmt: skip
         both = of_metric.merge(table.drop_duplicates(shared), on=shared)
         assert len(both) == len(of_metric)
@@ -223,14 +225,14 @@ def test_attack_records_agree_with_the_stored_images(raw):
     clean_logits, _ = layer_features(network, found["test"][0], "mean")
     correct = clean_logits.argmax(axis=1) == labels
     assert (records["clean_correct"] == correct).all()
-    for keep, images in found["attacked"].items():
+    for stopping_rule, images in found["attacked"].items():
         logits, _ = layer_features(network, images, "mean")
         wrong = logits.argmax(axis=1) != labels
-        assert (records["success"] == (correct & wrong)).all(), keep
-        assert ((records["first_fooled_step"] >= 0) == wrong).all(), keep
+        assert (records["success"] == (correct & wrong)).all(), stopping_rule
+        assert ((records["first_fooled_step"] >= 0) == wrong).all(), stopping_rule
         delta = np.abs(images - clean).max(axis=(1, 2, 3))
         assert (delta <= 0.1 + 1e-6).all()
-        np.testing.assert_allclose(found["norms"][keep], delta, atol=1e-7)
+        np.testing.assert_allclose(found["norms"][stopping_rule], delta, atol=1e-7)
 
 
 def contents(folder, pattern):
@@ -285,14 +287,14 @@ def test_the_held_out_defence_has_no_ancestor_made_of_test_images(tiny):
 def test_the_same_seed_gives_the_same_tables_whatever_the_cores_and_whether_dumps_are_kept(tmp_path):
     config = copy.deepcopy(TINY)
     del config["training"]["adversarial"]
-    config["attacks"]["apgd"]["keep"] = ["max-loss"]
+    config["attacks"]["apgd"]["stopping_rule"] = ["max-loss"]
     made = []
-    for cores, storage in ((1, "keep"), (3, "temporary")):
+    for cores, storage in ((1, "stopping_rule"), (3, "temporary")):
         config["features"] = {"poolings": ["mean"], "storage": storage}
         config["adaptive"]["poolings"] = None
         workflow = Workflow(tmp_path / str(cores), config)
         workflow(cores=cores)
-        assert bool(list(workflow.results.glob("*/features/*/*.h5"))) == (storage == "keep")
+        assert bool(list(workflow.results.glob("*/features/*/*.h5"))) == (storage == "stopping_rule")
         made.append({path.name: path.read_bytes() for path in (workflow.results / "tables").glob("*.csv")})
     assert len(made[0]) == len(TABLES) + len(COMPARED)
     assert made[0] == made[1]
@@ -349,17 +351,17 @@ def pictures(tmp_path_factory):
             path = folder / "images" / part / names[label] / f"{number}.png"
             path.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(image).save(path)
-    rough = {"eps": "8/255", "iterations": 5, "precision": "bfloat16", "keep": KEEPS}
+    rough = {"eps": "8/255", "iterations": 5, "precision": "bfloat16", "stopping_rule": STOPPING_RULES}
     config = copy.deepcopy(TINY) | {
-        "data": {"source": "folder", "root": "images", "title": "digits in files", "stands_for": "cifar10"},
+        "data": {"source": "folder", "root": "images", "title": "digits in files", "reference_dataset": "cifar10"},
         "features": {"poolings": ["mean"], "storage": "temporary"},
         "attacks": {
             "apgd": rough,
-            "some": {"eps": "8/255", "iterations": 3, "images": 50, "keep": ["max-loss"]},
-            "normalised": {**rough, "eps_units": "normalised", "images": 50, "keep": ["last-success"]},
+            "some": {"eps": "8/255", "iterations": 3, "max_images": 50, "stopping_rule": ["max-loss"]},
+            "normalized": {**rough, "eps_space": "normalized", "max_images": 50, "stopping_rule": ["last-success"]},
         },
-        "adaptive": {"attack": "normalised", "losses": ["ce"], "targets": 0, "iterations": 3, "precision": "bfloat16",
-                     "only_survivors": True, "controls": None},
+        "adaptive": {"attack": "normalized", "losses": ["ce"], "n_targets": 0, "iterations": 3, "precision": "bfloat16",
+                     "skip_defeated": True, "controls": None},
     }  # fmt: skip
     del config["training"]["adversarial"]
     config["training"]["standard"]["precision"] = "bfloat16"
@@ -399,8 +401,8 @@ def test_an_attack_in_bfloat16_is_judged_by_the_network_in_float32(pictures):
     run = pictures.results / "small-standard-s0"
     with h5py.File(run / "attacks/test.apgd.h5") as attack:
         assert attack.attrs["precision"] == "bfloat16"
-        for keep in KEEPS:
-            with h5py.File(run / f"paths/mean/test.apgd.{keep}.h5") as paths:
+        for stopping_rule in STOPPING_RULES:
+            with h5py.File(run / f"paths/mean/test.apgd.{stopping_rule}.h5") as paths:
                 wrong = paths["logits"][:].argmax(axis=1) != attack["labels"][:]
             assert (attack["success"][:] == (wrong & attack["clean_correct"][:])).all()
 

@@ -38,7 +38,7 @@ def control_blocks(
     goals: Sequence[str],
     losses: Sequence[str],
     budget: Budget,
-    multiples: Sequence[float],
+    eps_multiples: Sequence[float],
     budgets: Sequence[tuple[int, int]],
     queries: int,
     device: torch.device | str = "cpu",
@@ -73,7 +73,7 @@ def control_blocks(
         for number, (iterations, restart) in enumerate(budgets):
             cascade(target, standing, pairs, budget.of(iterations), restart)
             records |= _standing(f"budget/{number}", standing)
-        for number, multiple in enumerate(multiples):
+        for number, multiple in enumerate(eps_multiples):
             if multiple == 1 and budgets[0] == (budget.iterations, 0):  # the very search that the budgets begin with
                 records |= {f"eps/{number}/{side}": records[f"budget/0/{side}"] for side in ("undefended", "defended")}
                 continue
@@ -116,7 +116,7 @@ def summarise(
     attacks: Sequence[Mapping[str, Any]],
     *,
     eps: float,
-    multiples: Sequence[str],
+    eps_multiples: Sequence[str],
     budgets: Sequence[tuple[int, int]],
     queries: int,
     source: str | None,
@@ -140,13 +140,13 @@ def summarise(
         "n": len(standing),
         "eps": [
             {"eps": float(Fraction(multiple)) * eps, "multiple": multiple, **_right(found, f"eps/{number}")}
-            for number, multiple in enumerate(multiples)
+            for number, multiple in enumerate(eps_multiples)
         ],
         "budget": [
             {"iterations": iterations, "restarts": restart + 1, **_right(found, f"budget/{number}")}
             for number, (iterations, restart) in enumerate(budgets)
         ],
-        "black_box": {"attack": "square", "queries": queries, **_missed(found["black_box/defended"], standing)},
+        "black_box": {"attack": "square", "n_queries": queries, **_missed(found["black_box/defended"], standing)},
         "transfer": {"source": source, **_missed(found.get("transfer/defended", standing), standing)},
         "vanished": count_vanished(attacks),
         "false_positives": _false_positives(found),

@@ -52,7 +52,7 @@ def wrongness(logits: Tensor, labels: Tensor, targets: Tensor | None, loss: str,
         ratio = dlr(logits, labels) / RATIO_UNIT
         return ratio.clamp_max(MARGIN) if enough else ratio
     if logits.shape[1] < 4:
-        raise FeaturePathsError("The targeted DLR loss needs at least four classes: use losses: [ce], or targets: 0.")
+        raise FeaturePathsError("The targeted DLR loss needs at least four classes: use losses: [ce], or n_targets: 0.")
     ordered = logits.sort(dim=1).values
     gap = logits.gather(1, _column(labels)) - logits.gather(1, _column(targets))
     scale = ordered[:, -1] - (ordered[:, -3] + ordered[:, -4]) / 2 + 1e-12

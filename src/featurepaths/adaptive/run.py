@@ -27,7 +27,7 @@ BLANK = {
     "loss": np.float32(np.nan),
     "first_fooled_step": np.int32(-1),
     "vanished_steps": np.int32(-1),
-    "queries": np.int32(0),
+    "n_queries": np.int32(0),
 }
 """The records of an attack on an image, where they are not known."""
 
@@ -178,7 +178,7 @@ def search(objectives: tuple[Objective, Objective | None], block: Block, budget:
     start = random_start(block.clean, block.indices, budget.eps, budget.norm, budget.seed + restart * SEEDS_APART)
     return apgd(
         objective, block.clean, block.labels, start, eps=budget.eps, norm=budget.norm, step=budget.step,
-        iterations=budget.iterations, keeps=["max-loss"], judge=judge,
+        iterations=budget.iterations, stopping_rules=["max-loss"], judge=judge,
     )  # fmt: skip
 
 
@@ -206,12 +206,12 @@ def adaptive_blocks(
     targets: int,
     restarts: int,
     budget: Budget,
-    only_survivors: bool = False,
+    skip_defeated: bool = False,
     device: torch.device | str = "cpu",
 ) -> Iterator[tuple[slice, Mapping[str, np.ndarray]]]:
     """Attack the network, the defence and every detector, each with itself as the target, and count the worst.
 
-    The untargeted searches attack every image, unless `only_survivors` is set. Further restarts and the `targets` most
+    The untargeted searches attack every image, unless `skip_defeated` is set. Further restarts and the `n_targets` most
     likely wrong classes attack only what still stands: they cannot change the worst case of the others.
 
     Parameters
@@ -228,7 +228,7 @@ def adaptive_blocks(
     Yields
     ------
     The rows of each block and its records [n]. Of every attack ``attacks/<attack>/``: ``attacked``, ``network_label``,
-    ``label``, ``score``, ``loss``, ``first_fooled_step``, ``vanished_steps`` and ``queries``, where ``<attack>`` is the
+    ``label``, ``score``, ``loss``, ``first_fooled_step``, ``vanished_steps`` and ``n_queries``, where ``<attack>`` is the
     name in `oblivious`, ``<goal>.<loss>``, or that with ``.restart<r>`` or ``.target<k>``. Of every detector
     ``detectors/<name>/``: ``clean_score``, and ``score`` and ``network_label`` of its best example (`_best_scored`), by
     the attack on itself or an oblivious one. Then, of
@@ -261,7 +261,7 @@ def adaptive_blocks(
         for name, goal, loss, rank, restart in _searches(goals, losses, targets, restarts, target.classes):
             of_the_network = goal == "misclassify"
             left = np.flatnonzero(standing.network if of_the_network else standing.defended)
-            chosen = left if rank or restart or only_survivors else everything
+            chosen = left if rank or restart or skip_defeated else everything
             if len(chosen) == 0:
                 records |= _recorded(f"attacks/{name}", block.count, chosen)
                 continue
@@ -336,7 +336,7 @@ def _recorded(
             "loss": found.points["max-loss"].loss.cpu().numpy()[: len(rows)],
             "first_fooled_step": found.first_fooled_step.cpu().numpy()[: len(rows)],
             "vanished_steps": found.vanished_steps.cpu().numpy()[: len(rows)],
-            "queries": np.full(len(rows), found.queries),
+            "n_queries": np.full(len(rows), found.queries),
         }
     records = {f"{name}/attacked": np.isin(np.arange(count), rows)}
     for key, blank in BLANK.items():

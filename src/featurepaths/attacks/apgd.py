@@ -10,7 +10,7 @@ from torch import Tensor
 from featurepaths.attacks.norms import project, steepest
 from featurepaths.attacks.objective import Objective
 
-KEEPS = ("first-success", "last-success", "max-loss")
+STOPPING_RULES = ("first-success", "last-success", "max-loss")
 """Which of a search's iterates becomes the adversarial example; an image never fooled keeps its greatest loss."""
 
 MOMENTUM = 0.75  # alpha in the publication
@@ -38,7 +38,7 @@ class Search:
 
     `first_fooled_step` is the number of the first iterate that fooled (0 is the start, -1 never; a judge has a say in
     it only where first successes are kept); `vanished_steps` counts the gradients that were zero in every pixel, or not
-    finite in some; `undefined` says whether any gradient or loss was not finite; `queries` is the number of forward
+    finite in some; `undefined` says whether any gradient or loss was not finite; `n_queries` is the number of forward
     passes, equal for all.
     """
 
@@ -73,7 +73,7 @@ def apgd(
     norm: str = "linf",
     step: float | Tensor | None = None,
     iterations: int = 20,
-    keeps: Sequence[str] = KEEPS,
+    stopping_rules: Sequence[str] = STOPPING_RULES,
     judge: Objective | None = None,
 ) -> Search:
     """Maximise an objective within a ball around each image; images do not influence one another.
@@ -113,10 +113,10 @@ def apgd(
 
     best = Points(current, loss, fooled)  # greatest loss, fooled or not: where the search goes back to
     best_gradient = gradient
-    points = {keep: Points(current, loss, fooled) for keep in keeps}
-    confirm = judge if "first-success" in keeps else None
+    points = {stopping_rule: Points(current, loss, fooled) for stopping_rule in stopping_rules}
+    confirm = judge if "first-success" in stopping_rules else None
     first = _confirmed(confirm, current, labels, fooled)
-    if "first-success" in keeps:
+    if "first-success" in stopping_rules:
         points["first-success"].fooled = first
     first_fooled_step = torch.where(first, 0, -1)
     vanished_steps, undefined = found.vanished.int(), found.undefined
@@ -182,11 +182,11 @@ def _begin(objective: Objective, images: Tensor, labels: Tensor, start: Tensor) 
 
 def _update(points: Mapping[str, Points], current: Tensor, loss: Tensor, fooled: Tensor, first: Tensor) -> None:
     """Let an iterate take its place under each stopping rule."""
-    for keep, chosen in points.items():
+    for stopping_rule, chosen in points.items():
         greater = (loss > chosen.loss) & (fooled == chosen.fooled)
-        if keep == "first-success":
+        if stopping_rule == "first-success":
             where = first | (greater & ~fooled)
-        elif keep == "last-success":
+        elif stopping_rule == "last-success":
             where = fooled | (greater & ~fooled)
         else:
             where = (fooled & ~chosen.fooled) | greater
@@ -214,9 +214,9 @@ def _judge(points: Mapping[str, Points], images: Tensor, labels: Tensor, judge: 
         found = _evaluate(judge, chosen.adversarial, labels, with_gradient=False)
         chosen.loss, chosen.fooled = found.loss, found.fooled
         undefined |= found.undefined
-    for keep, chosen in points.items():
+    for stopping_rule, chosen in points.items():
         for other in points.values():
-            greater = other.loss > chosen.loss if keep == "max-loss" else False
+            greater = other.loss > chosen.loss if stopping_rule == "max-loss" else False
             chosen.take(other.fooled & (~chosen.fooled | greater), other.adversarial, other.loss, other.fooled)
     if undefined.any():
         clean = _evaluate(judge, images, labels, with_gradient=False)

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from featurepaths.attacks.apgd import KEEPS, apgd
+from featurepaths.attacks.apgd import STOPPING_RULES, apgd
 from featurepaths.attacks.norms import random_start, size
 from featurepaths.attacks.objective import Objective
 from featurepaths.data.splits import Split
@@ -25,7 +25,7 @@ def attack_blocks(
     step: float | Tensor | None,
     iterations: int,
     seed: int,
-    keeps: Sequence[str] = KEEPS,
+    stopping_rules: Sequence[str] = STOPPING_RULES,
     judge: Objective | None = None,
     device: torch.device | str = "cpu",
 ) -> Iterator[tuple[slice, Mapping[str, np.ndarray]]]:
@@ -44,8 +44,8 @@ def attack_blocks(
     Yields
     ------
     The rows of each block and its records [n], by name: ``clean_correct``; ``success`` (correct when clean and fooled);
-    ``first_fooled_step``, ``vanished_steps``, ``undefined`` and ``queries`` as in `featurepaths.attacks.apgd.Search`;
-    and of every stopping rule ``<keep>/adversarial`` [n, C, H, W], ``<keep>/loss`` and ``<keep>/norm``. An image whose
+    ``first_fooled_step``, ``vanished_steps``, ``undefined`` and ``n_queries`` as in `featurepaths.attacks.apgd.Search`;
+    and of every stopping rule ``<stopping_rule>/adversarial`` [n, C, H, W], ``<stopping_rule>/loss`` and ``<stopping_rule>/norm``. An image whose
     clean logits are not finite is not correct, and ``undefined``.
     """
     for rows in blocks(len(labels)) if rows_of_blocks is None else rows_of_blocks:
@@ -65,7 +65,7 @@ def attack_blocks(
             norm=norm,
             step=step,
             iterations=iterations,
-            keeps=keeps,
+            stopping_rules=stopping_rules,
             judge=judge,
         )
         fooled = torch.stack([points.fooled for points in search.points.values()]).any(dim=0)
@@ -75,11 +75,11 @@ def attack_blocks(
             "first_fooled_step": search.first_fooled_step.int(),
             "vanished_steps": search.vanished_steps,
             "undefined": search.undefined | ~answered,
-            "queries": torch.full_like(search.vanished_steps, search.queries),
+            "n_queries": torch.full_like(search.vanished_steps, search.queries),
         }
-        for keep, points in search.points.items():
-            records[f"{keep}/adversarial"] = points.adversarial
-            records[f"{keep}/loss"] = points.loss
-            records[f"{keep}/norm"] = size(points.adversarial - clean, norm)
+        for stopping_rule, points in search.points.items():
+            records[f"{stopping_rule}/adversarial"] = points.adversarial
+            records[f"{stopping_rule}/loss"] = points.loss
+            records[f"{stopping_rule}/norm"] = size(points.adversarial - clean, norm)
         count = rows.stop - rows.start
         yield rows, {name: values[:count].cpu().numpy() for name, values in records.items()}

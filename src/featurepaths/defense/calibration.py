@@ -19,10 +19,10 @@ class Calibration:
     threshold: float
     voting_layers: Sequence[int]
     voting_weights: np.ndarray
-    tie: str = "last-layer"
+    tie_break: str = "last-layer"
 
 
-def read_calibration(threshold: Path, selection: Path, tie: str, threshold_method: str = "otsu") -> Calibration:
+def read_calibration(threshold: Path, selection: Path, tie_break: str, threshold_method: str = "otsu") -> Calibration:
     """Return what a defence was calibrated to, from its artefacts.
 
     Raises
@@ -44,5 +44,5 @@ def read_calibration(threshold: Path, selection: Path, tie: str, threshold_metho
         threshold=detector["thresholds"][threshold_method],
         voting_layers=voters["layers"],
         voting_weights=np.array(voters["weights"]),
-        tie=tie,
+        tie_break=tie_break,
     )

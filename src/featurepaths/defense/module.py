@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from featurepaths.defense.calibration import Calibration, read_calibration
 from featurepaths.defense.selection import accuracy_of_votes, best_layers, middle_layers
 from featurepaths.defense.views import DetectorView, RecogniserView
-from featurepaths.defense.votes import TIES, nearest_classes, recognise, vote
+from featurepaths.defense.votes import TIE_BREAKS, nearest_classes, recognise, vote
 from featurepaths.detectors.s_max import SMax
 from featurepaths.detectors.thresholds import at_false_positive_rate, otsu
 from featurepaths.errors import FeaturePathsError
@@ -244,7 +244,7 @@ class FeaturePathDefense(nn.Module):
         *,
         voting_layers: str | Sequence[int] = "auto",
         voting_weights: str | Sequence[float] = "equal",
-        tie: str = "last-layer",
+        tie_break: str = "last-layer",
     ) -> Self:
         """Set the threshold and the voting layers by images that `fit` has not seen.
 
@@ -272,8 +272,8 @@ class FeaturePathDefense(nn.Module):
         rate = Fraction(str(fpr))
         if not 0 <= rate < 1:
             raise FeaturePathsError(f"fpr is a share of the clean images, at least 0 and below 1, not {fpr}.")
-        if tie not in TIES:
-            raise FeaturePathsError(f"tie is one of {', '.join(TIES)}, not {tie!r}.")
+        if tie_break not in TIE_BREAKS:
+            raise FeaturePathsError(f"tie is one of {', '.join(TIE_BREAKS)}, not {tie_break!r}.")
         named = None if _is_auto(voting_layers) else self._numbers(voting_layers, "voting_layers")
         scores, _, _ = self._answers(clean, "clean")
         if adversarial is None:
@@ -285,7 +285,7 @@ class FeaturePathDefense(nn.Module):
             chosen = best_layers(accuracy_of_votes(votes, labels), VOTERS)
         voters = named or chosen
         of_voters = _weights(voting_weights, voters, "voting_weights")
-        self._calibration = Calibration(*self._detection(), threshold, voters, of_voters, tie)
+        self._calibration = Calibration(*self._detection(), threshold, voters, of_voters, tie_break)
         return self
 
     def freeze(self, centroids: Sequence[Tensor], calibration: Calibration) -> Self:
@@ -370,7 +370,7 @@ class FeaturePathDefense(nn.Module):
         network_labels = seen.logits.detach().argmax(dim=1).cpu().numpy()
         score = s_max(similarity, chosen.layers, chosen.weights)
         flagged = score < chosen.threshold
-        voted = vote(similarity, chosen.voting_layers, chosen.voting_weights, chosen.tie)
+        voted = vote(similarity, chosen.voting_layers, chosen.voting_weights, chosen.tie_break)
         return Decision(network_labels, score, flagged, voted, recognise(network_labels, flagged, voted))
 
     def as_recogniser(self) -> RecogniserView:
@@ -457,8 +457,8 @@ class FeaturePathDefense(nn.Module):
         }
         descend("defense", "", files.values())  # refuses files of different runs
         network, description = load_checkpoint(files["checkpoint"], device)
-        tie = _read_tie(run.parent / "config.json")
-        calibration = read_calibration(files["threshold"], files["selection"], tie, threshold_method)
+        tie_break = _read_tie(run.parent / "config.json")
+        calibration = read_calibration(files["threshold"], files["selection"], tie_break, threshold_method)
         centroids = [each.to(device) for each in read_centroids(files["centroids"])]
         layers = [layer["name"] for layer in description["layers"]]
         return cls(network, layers, pooling).freeze(centroids, calibration)
@@ -609,7 +609,7 @@ def _weights(weights: str | Sequence[float], layers: Sequence[int], what: str) -
 def _read_tie(path: Path) -> str:
     """Return who wins tied votes, from the record of a run's configuration."""
     try:
-        return read_json(path)["configuration"]["recognition"]["tie"]
+        return read_json(path)["configuration"]["recognition"]["tie_break"]
     except KeyError as error:
         raise FeaturePathsError(f"{path} does not say how votes are counted ({error!r}). Finish the run.") from error
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from featurepaths.paths.equations import aggregate, chosen_layers
 
-TIES = ("last-layer", "summed-similarity")
+TIE_BREAKS = ("last-layer", "summed-similarity")
 
 
 def nearest_classes(similarity: np.ndarray) -> np.ndarray:
@@ -14,7 +14,7 @@ def nearest_classes(similarity: np.ndarray) -> np.ndarray:
     return similarity.argmax(axis=2)
 
 
-def vote(similarity: np.ndarray, layers: Sequence[int], weights: np.ndarray, tie: str) -> np.ndarray:
+def vote(similarity: np.ndarray, layers: Sequence[int], weights: np.ndarray, tie_break: str) -> np.ndarray:
     """Return the class that the weighted vote of `layers` gives each image: int [N].
 
     Parameters
@@ -33,13 +33,13 @@ def vote(similarity: np.ndarray, layers: Sequence[int], weights: np.ndarray, tie
     ballots = votes[:, :, None] == np.arange(classes)
     score = np.einsum("nlc,l->nc", ballots.astype(np.float64), weights)
     winners = score >= score.max(axis=1, keepdims=True) - 1e-9  # sums of the same weights may differ in the last bits
-    match tie:
+    match tie_break:
         case "summed-similarity":
             preference = aggregate(similarity, layers, weights)
         case "last-layer":  # the position of the last layer that voted for the class
             preference = (ballots * np.arange(1, len(layers) + 1)[:, None]).max(axis=1)
         case _:
-            raise ValueError(f"tie is one of {', '.join(TIES)}, not {tie}")
+            raise ValueError(f"tie is one of {', '.join(TIE_BREAKS)}, not {tie_break}")
     return np.where(winners, preference, -np.inf).argmax(axis=1)
 
 

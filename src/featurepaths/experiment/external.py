@@ -73,7 +73,7 @@ def _images(data: Any, memory: Path, again: bool) -> Contents:
 
 def _attacks(experiment: Experiment, again: bool) -> Mapping[str, Mapping[str, str]]:
     memory = FOLDER / f"attacks.{experiment.name}.json"
-    files = {name: attack.files for name, attack in experiment.attacks.items() if attack.method == "files"}
+    files = {name: attack.files for name, attack in experiment.attacks.items() if attack.method == "precomputed"}
     if not files:
         return {}
     return (not again and last_look(memory)) or digests_of_attacks(files, memory)
@@ -81,7 +81,7 @@ def _attacks(experiment: Experiment, again: bool) -> Mapping[str, Mapping[str, s
 
 def _networks(experiment: Experiment, again: bool) -> Mapping[str, Mapping[str, str | None]]:
     memory = FOLDER / f"weights.{experiment.name}.json"
-    given = {name: model for name in experiment.models if (model := experiment.given(name))}
+    given = {name: model for name in experiment.models if (model := experiment.pretrained(name))}
     files = {model.checkpoint: Path(model.checkpoint) for model in given.values() if model.checkpoint}
     digests = (not again and last_look(memory)) or look_at_files(files, dict, "weights", memory) if files else {}
     return {

@@ -39,7 +39,7 @@ def check_attacks(experiment: Experiment, size: DataSize) -> str:
     words: list[str] = []
     if adaptive is not None:
         problems += _adaptive(adaptive, size.classes)
-        words = left_out(adaptive.losses, adaptive.targets, size.classes)
+        words = left_out(adaptive.losses, adaptive.n_targets, size.classes)
     if problems:
         raise FeaturePathsError(
             "\n".join(["The data do not allow these attacks:", *(f"  {each}" for each in problems)])
@@ -69,7 +69,7 @@ def _attack(name: str, attack: AnyAttack, size: DataSize, widest: int) -> Iterat
     if attack.method == "apgd":
         if not possible_losses([attack.loss], size.classes):
             yield f"{key}.loss: {_needs('dlr', size.classes)}; use loss: ce"
-        if attack.eps_units == "pixel" and (problem := too_far(attack.eps, attack.norm, shape)):
+        if attack.eps_space == "pixel" and (problem := too_far(attack.eps, attack.norm, shape)):
             yield f"{key}.eps: {problem}"
         return
     if attack.eps is not None and (problem := too_far(attack.eps, attack.norm, shape)):
@@ -85,14 +85,14 @@ def _attack(name: str, attack: AnyAttack, size: DataSize, widest: int) -> Iterat
 def _adaptive(adaptive: Adaptive, classes: int) -> Iterator[str]:
     """Yield what was asked for and cannot be; the defaults are reduced to what can."""
     given = adaptive.model_fields_set
-    targeted = {"losses", "targets"} <= given and adaptive.targets > 0
+    targeted = {"losses", "n_targets"} <= given and adaptive.n_targets > 0
     if "losses" in given and possible_losses(adaptive.losses, classes) != adaptive.losses:
         yield f"adaptive.losses: {_needs('dlr', classes)}; use losses: [ce]"
     elif targeted and not possible_losses(adaptive.losses, classes, targeted=True):
         needs = _needs("targeted dlr", classes, DLR_CLASSES["targeted"])
-        yield f"adaptive.losses: {needs}; use losses: [ce], or targets: 0"
-    if "targets" in given and adaptive.targets >= classes:
-        yield f"adaptive.targets: {adaptive.targets} wrong classes of {classes} classes; there are {classes - 1}"
+        yield f"adaptive.losses: {needs}; use losses: [ce], or n_targets: 0"
+    if "n_targets" in given and adaptive.n_targets >= classes:
+        yield f"adaptive.n_targets: {adaptive.n_targets} wrong classes of {classes} classes; there are {classes - 1}"
 
 
 def _needs(loss: str, classes: int, least: int = DLR_CLASSES["untargeted"]) -> str:

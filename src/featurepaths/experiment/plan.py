@@ -1,8 +1,8 @@
 """What every job of an experiment is given: its settings, and the cumulative digest of its work.
 
 The rules ask the plan; nothing else does. Files are named as in the results' folder: a run is
-``<model>-<training>-s<seed>``, images are a split or ``<split>.<attack>.<keep>``, and a calibration is ``held-out`` or
-``paper.<attack>.<keep>`` (the paper calibrates on the very images it tests on, so every attack has its own).
+``<model>-<training>-s<seed>``, images are a split or ``<split>.<attack>.<stopping_rule>``, and a calibration is ``held-out`` or
+``paper.<attack>.<stopping_rule>`` (the paper calibrates on the very images it tests on, so every attack has its own).
 """
 
 import json
@@ -13,11 +13,11 @@ from typing import Any
 
 from featurepaths.experiment.artefact import Artefact, once
 from featurepaths.experiment.config.experiment import Experiment
-from featurepaths.experiment.config.networks import GIVEN
+from featurepaths.experiment.config.networks import PRETRAINED
 from featurepaths.experiment.external import Outside
 from featurepaths.store.code_digest import digest_of
 
-NOT_OF_THE_DATA = ("root", "download", "title", "stands_for")
+NOT_OF_THE_DATA = ("root", "download", "title", "reference_dataset")
 """What the configuration says of a data set beside what is in it."""
 WITH_CONTENTS = ("folder", "arrays", "factory")
 """The sources whose contents, or code, have a digest."""
@@ -48,13 +48,13 @@ class Plan:
         self.attacked = [attacked for attack in experiment.attacks for attacked in self.kept(attack)]
 
     def kept(self, attack: str) -> list[str]:
-        """Return ``<attack>.<keep>`` of every stopping rule that an attack keeps."""
-        return [f"{attack}.{keep}" for keep in self._keeps(attack)]
+        """Return ``<attack>.<stopping_rule>`` of every stopping rule that an attack keeps."""
+        return [f"{attack}.{stopping_rule}" for stopping_rule in self._keeps(attack)]
 
     @property
     def trained(self) -> list[str]:
         """The runs whose networks are trained here."""
-        return [run for run in self.runs if self.experiment.given(self._parts(run)[0]) is None]
+        return [run for run in self.runs if self.experiment.pretrained(self._parts(run)[0]) is None]
 
     def calibration_images(self, calibration: str) -> tuple[str, str]:
         """Return the names of the clean and of the attacked images that a calibration sees."""
@@ -64,7 +64,7 @@ class Plan:
         return "test", f"test.{calibration.removeprefix('paper.')}"
 
     def calibrations(self, attacked: str) -> list[str]:
-        """Return the calibrations, one a protocol, that are tested on ``<attack>.<keep>``."""
+        """Return the calibrations, one a protocol, that are tested on ``<attack>.<stopping_rule>``."""
         return [f"paper.{attacked}" if protocol == "paper" else protocol for protocol in self.experiment.protocols]
 
     @once
@@ -81,7 +81,7 @@ class Plan:
     def checkpoint(self, run: str) -> Artefact:
         """A run's network, trained or given."""
         model, training, seed = self._parts(run)
-        if self.experiment.given(model):
+        if self.experiment.pretrained(model):
             described = {key: value for key, value in self.config["models"][model].items() if key != "checkpoint"}
             settings = {
                 **described,
@@ -102,11 +102,11 @@ class Plan:
     def attack(self, run: str, split: str, attack: str) -> Artefact:
         """An attack on a run's network."""
         settings = self.config["attacks"][attack] | {"torch_threads": self.config["torch_threads"]}
-        if settings["method"] == "files":
+        if settings["method"] == "precomputed":
             settings["contents"] = self.outside.attacks.get(attack, {}).get(split)
             settings = {key: settings[key] for key in ("method", "norm", "eps", "contents", "torch_threads")}
         else:
-            settings |= {"keep": self._keeps(attack), "seed": settings["seed"] + self._parts(run)[2]}
+            settings |= {"stopping_rule": self._keeps(attack), "seed": settings["seed"] + self._parts(run)[2]}
         inputs = {"checkpoint": [self.checkpoint(run)], "data": [self.data()]}
         return self._artefact("attack", run, f"attacks/{split}.{attack}.h5", settings, **inputs)
 
@@ -170,7 +170,7 @@ class Plan:
             "collapse": [],
         }
         if detection["layers"] == "auto":
-            settings["pfc3"] = self.config["collapse"]["pfc3"]
+            settings["pfc3_threshold"] = self.config["collapse"]["pfc3_threshold"]
             inputs["collapse"].append(self.collapse(run, pooling))
         file = f"thresholds/{pooling}/feature-paths.{calibration}.json"
         return self._artefact("threshold", run, file, settings, **inputs)
@@ -188,7 +188,7 @@ class Plan:
 
     @once
     def detection(self, run: str, pooling: str, attacked: str) -> tuple[Artefact, Artefact]:
-        """Detection metrics of ``<attack>.<keep>`` by every calibration, and their records: the scores."""
+        """Detection metrics of ``<attack>.<stopping_rule>`` by every calibration, and their records: the scores."""
         calibrations = self.calibrations(attacked)
         inputs = {
             "thresholds": [self.threshold(run, pooling, calibration) for calibration in calibrations],
@@ -198,8 +198,8 @@ class Plan:
 
     @once
     def recognition(self, run: str, pooling: str, attacked: str) -> tuple[Artefact, Artefact]:
-        """Recognition metrics of ``<attack>.<keep>`` by every calibration, and their records: the labels."""
-        settings = {key: self.config["recognition"][key] for key in ("tie", "combinations")}
+        """Recognition metrics of ``<attack>.<stopping_rule>`` by every calibration, and their records: the labels."""
+        settings = {key: self.config["recognition"][key] for key in ("tie_break", "combinations")}
         calibrations = self.calibrations(attacked)
         inputs = {
             "thresholds": [self.threshold(run, pooling, calibration) for calibration in calibrations],
@@ -226,7 +226,7 @@ class Plan:
             "adversarial": [self._shown(run, pooling, attacked)],
         }
         if self.streams:
-            settings["keep"] = self.experiment.calibration.keep
+            settings["stopping_rule"] = self.experiment.calibration.stopping_rule
         return self._artefact("detectors", run, f"detectors/{pooling}.h5", settings, **inputs)
 
     @once
@@ -253,12 +253,12 @@ class Plan:
     def adaptive(self, run: str, pooling: str) -> Artefact:
         """Every attack on a run's frozen defence."""
         keys = (
-            "images",
+            "max_images",
             "objectives",
             "losses",
-            "targets",
+            "n_targets",
             "restarts",
-            "only_survivors",
+            "skip_defeated",
             "iterations",
             "step",
             "precision",
@@ -270,8 +270,8 @@ class Plan:
     def worst_case(self, run: str, pooling: str) -> Artefact:
         """What all attacks left of a run's defence."""
         adaptive, frozen = self.config["adaptive"], self._frozen(run)
-        settings = {key: adaptive[key] for key in ("attack", "iterations", "restarts", "targets")}
-        settings |= {key: frozen[key] for key in ("norm", "eps", "eps_units")}
+        settings = {key: adaptive[key] for key in ("attack", "iterations", "restarts", "n_targets")}
+        settings |= {key: frozen[key] for key in ("norm", "eps", "eps_space")}
         inputs = {
             "adaptive": [self.adaptive(run, pooling)],
             "threshold": [self.threshold(run, pooling, "held-out")],
@@ -284,7 +284,7 @@ class Plan:
         """The controls of the attacks on a run's defence."""
         adaptive, controls = self.config["adaptive"], self.config["adaptive"]["controls"]
         settings = {key: adaptive[key] for key in ("attack", "objectives", "losses", "iterations", "step", "precision")}
-        settings |= {key: controls[key] for key in ("images", "multiples", "restarts", "queries")}
+        settings |= {key: controls[key] for key in ("max_images", "eps_multiples", "restarts", "n_queries")}
         settings |= {"growing_iterations": controls["iterations"], **self._frozen(run)}
         inputs = self._defense(run, pooling) | {"adaptive": [self.adaptive(run, pooling)]}
         inputs["transfer"] = [self.adaptive(other, pooling) for other in self._others(run)[:1]]
@@ -294,7 +294,7 @@ class Plan:
     def run_figures(self, run: str, pooling: str, attack: str) -> Artefact:
         """The record of the figures of a run, pooling and attack."""
         model, training, seed = self._parts(run)
-        how = "as it was given" if self.experiment.given(model) else f"{training} training, seed {seed}"
+        how = "as it was given" if self.experiment.pretrained(model) else f"{training} training, seed {seed}"
         settings = {"title": f"{model}, {how}\n{pooling} features, attack {attack}"}
         kept = self.kept(attack)
         detection, records = zip(*(self.detection(run, pooling, attacked) for attacked in kept), strict=True)
@@ -311,7 +311,7 @@ class Plan:
     @once
     def summary_figures(self) -> Artefact:
         """The record of the figures over all runs."""
-        settings = {"pfc3": self.config["collapse"]["pfc3"]}
+        settings = {"pfc3_threshold": self.config["collapse"]["pfc3_threshold"]}
         inputs = {"checkpoints": self._checkpoints(), "collapse": self._collapse()}
         return self._artefact("summary_figures", "", "figures/summary.json", settings, **inputs)
 
@@ -320,7 +320,7 @@ class Plan:
         """The record of all tables."""
         settings = {
             "paper_attacks": self._papers_attacks(),
-            "keep": {attack: self._keeps(attack) for attack in self.experiment.attacks},
+            "stopping_rule": {attack: self._keeps(attack) for attack in self.experiment.attacks},
             "groups": self._attack_groups(),
         }
         both = self._runs_and_poolings()
@@ -382,8 +382,8 @@ class Plan:
     def _trainings(self, model: str) -> list[tuple[str, int]]:
         """Return the trainings of a model and their seeds: one, of the first seed, where it is given."""
         seeds = sorted(self.experiment.seeds)
-        if self.experiment.given(model):
-            return [(GIVEN, seeds[0])]
+        if self.experiment.pretrained(model):
+            return [(PRETRAINED, seeds[0])]
         return [(training, seed) for training in self.experiment.training for seed in seeds]
 
     def _run_over(self, run: str, images: str) -> tuple[dict[str, Any], Artefact]:
@@ -391,8 +391,8 @@ class Plan:
         settings = {"torch_threads": self.config["torch_threads"]}
         if images in self.splits:
             return settings, self.data()
-        split, attack, keep = images.split(".")
-        return settings | {"keep": keep}, self.attack(run, split, attack)
+        split, attack, stopping_rule = images.split(".")
+        return settings | {"stopping_rule": stopping_rule}, self.attack(run, split, attack)
 
     def _shown(self, run: str, pooling: str, images: str) -> Artefact:
         """Return what detectors see features of some images by: a dump, or the images that the network runs over."""
@@ -407,8 +407,8 @@ class Plan:
         """Return the settings of a frozen defence and of the ball that it is attacked in."""
         attack = self.config["attacks"][self.experiment.adaptive.attack]
         return {
-            **{key: attack[key] for key in ("norm", "eps", "eps_units")},
-            "tie": self.config["recognition"]["tie"],
+            **{key: attack[key] for key in ("norm", "eps", "eps_space")},
+            "tie_break": self.config["recognition"]["tie_break"],
             "seed": self._parts(run)[2],
             "torch_threads": self.config["torch_threads"],
         }
@@ -463,21 +463,23 @@ class Plan:
         return [self.collapse(*one) for one in self._runs_and_poolings()]
 
     def _keeps(self, attack: str) -> list[str]:
-        return sorted(self.experiment.attacks[attack].keep)
+        return sorted(self.experiment.attacks[attack].stopping_rule)
 
     def _attack_groups(self) -> dict[str, str]:
         """Return, by attack, the first one that differs from it in nothing but the seed: they are repetitions."""
         firsts: dict[str, str] = {}
         groups = {}
         for name, attack in self.config["attacks"].items():
-            but_its_seed = {key: value for key, value in attack.items() if key != "seed"} | {"keep": self._keeps(name)}
+            but_its_seed = {key: value for key, value in attack.items() if key != "seed"} | {
+                "stopping_rule": self._keeps(name)
+            }
             groups[name] = firsts.setdefault(json.dumps(but_its_seed, sort_keys=True), name)
         return groups
 
     def _papers_attacks(self) -> list[str]:
         """Return the attacks that the paper's numbers may stand beside: AutoPGD on CIFAR-10, L-infinity, 8/255."""
         data = self.experiment.data
-        if "cifar10" not in (data.source, getattr(data, "stands_for", None)):
+        if "cifar10" not in (data.source, getattr(data, "reference_dataset", None)):
             return []
         attacks = self.experiment.attacks.items()
         papers = ("apgd", "linf", Fraction(8, 255))

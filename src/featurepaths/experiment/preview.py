@@ -95,7 +95,7 @@ def _look_at(experiment: Experiment, size: DataSize, model: str) -> tuple[list[L
         As `take_network` does.
     """
     image_shape = size.channels, size.pixels, size.pixels
-    given, described = experiment.given(model), experiment.models[model]
+    given, described = experiment.pretrained(model), experiment.models[model]
     mean, std = [0.0] * size.channels, [1.0] * size.channels
     if given is None:
         network = ResNet(described.architecture, size.classes, described.width, described.stem, mean, std)
@@ -128,7 +128,7 @@ def dump_bytes(experiment: Experiment, size: DataSize, model: str, layers: Seque
     """Return how many bytes the feature dumps of all runs of a network take at most: two a value."""
     plan = Plan(experiment, Outside(networks={model: {} for model in experiment.models}))
     attacked = sum(
-        min(2 * (attack.images or size.images), size.images) * len(plan.kept(name))
+        min(2 * (attack.max_images or size.images), size.images) * len(plan.kept(name))
         for name, attack in experiment.attacks.items()
     )
     values = sum(layer.size(pooling) for layer in layers for pooling in plan.poolings)
@@ -159,7 +159,10 @@ def checks(experiment: Experiment, outside: Outside) -> Iterator[tuple[str, Call
     The functions raise FeaturePathsError if something is wrong.
     """
     yield "device", lambda: _device(experiment)
-    if any(attack.method not in ("apgd", "files") for attack in experiment.attacks.values()) or experiment.adaptive:
+    if (
+        any(attack.method not in ("apgd", "precomputed") for attack in experiment.attacks.values())
+        or experiment.adaptive
+    ):
         yield "torchattacks", _attack_library
     size: list[DataSize] = []
     found: dict[str, list[Layer]] = {}

@@ -11,7 +11,7 @@ from featurepaths.attacks.torchattacks.methods import METHODS
 from featurepaths.data.size import DataSize
 from featurepaths.experiment.config.attacks import AnyAttack
 from featurepaths.experiment.config.experiment import Experiment
-from featurepaths.experiment.config.networks import AnyModel, GivenNetwork
+from featurepaths.experiment.config.networks import AnyModel, PretrainedNetwork
 from featurepaths.networks.architectures import BLOCKS
 
 PASSES_PER_SECOND = {False: 80.0, True: 1600.0}
@@ -68,14 +68,14 @@ class Estimator:
         model, options = self._model(run), self.experiment.training[run.split("-")[1]]
         adversary = options.adversary
         passes = 1 if adversary is None else 1 + (adversary.iterations or 1)
-        resident = min(self.experiment.resident_mb, self.data.images * 3 * self.data.pixels**2 / 1e6)
+        resident = min(self.experiment.in_memory_mb, self.data.images * 3 * self.data.pixels**2 / 1e6)
         mb = TORCH_MB + resident + options.batch_size * PASS_MB * self._activations(model)
         return self._needs(mb, self._seconds(model, passes * options.epochs * self.data.images, gpu))
 
     def attack(self, run: str, attack: str, gpu: bool) -> Needs:
         """A shard of an attack on any split."""
         model, options = self._model(run), self.experiment.attacks[attack]
-        images = min(options.images or self.data.images, self.data.images) / self.experiment.shards.attacks
+        images = min(options.max_images or self.data.images, self.data.images) / self.experiment.shards.attacks
         mb = TORCH_MB + 64 * PASS_MB * self._activations(model)
         passes = passes_of(options, self.data.classes)
         if options.method in METHODS and METHODS[options.method].alone:
@@ -85,19 +85,19 @@ class Estimator:
     def adaptive(self, run: str, gpu: bool) -> Needs:
         """A shard of all attacks on a frozen defence."""
         adaptive = self.experiment.adaptive
-        goals = (len(adaptive.objectives) + 1) * len(adaptive.losses) * (1 + adaptive.targets + adaptive.restarts - 1)
+        goals = (len(adaptive.objectives) + 1) * len(adaptive.losses) * (1 + adaptive.n_targets + adaptive.restarts - 1)
         searches = goals + len(self.experiment.detectors) + 1
-        images = self._attacked(adaptive.images) / self.experiment.shards.attacks
+        images = self._attacked(adaptive.max_images) / self.experiment.shards.attacks
         return self._searching(run, images * searches * (adaptive.iterations + 2), gpu)
 
     def controls(self, run: str, gpu: bool) -> Needs:
         """The controls of the attacks on a frozen defence."""
         adaptive, controls = self.experiment.adaptive, self.experiment.adaptive.controls
         goals = (len(adaptive.objectives) + 1) * len(adaptive.losses)
-        steps = len(controls.multiples) * adaptive.iterations + sum(controls.iterations)
+        steps = len(controls.eps_multiples) * adaptive.iterations + sum(controls.iterations)
         steps += controls.restarts * controls.iterations[-1]
-        images = min(self._attacked(adaptive.images), controls.images)
-        return self._searching(run, images * (goals * steps + controls.queries / 2), gpu)
+        images = min(self._attacked(adaptive.max_images), controls.max_images)
+        return self._searching(run, images * (goals * steps + controls.n_queries / 2), gpu)
 
     def detectors(self, run: str, gpu: bool) -> Needs:
         """Calibrating and testing rival detectors, on feature dumps or, on a GPU perhaps, by running the network."""
@@ -107,7 +107,7 @@ class Estimator:
         if self.experiment.features.storage != "stream":
             mb = TORCH_MB + centroids + 2048 * values * 4 * 2 / 1e6
             return self._needs(mb, 8 * self.data.images * values / BYTES_PER_SECOND)
-        passes = 1 + sum(len(attack.keep) for attack in self.experiment.attacks.values())
+        passes = 1 + sum(len(attack.stopping_rule) for attack in self.experiment.attacks.values())
         images = self.data.images * passes
         return self._needs(self._streaming_mb(model) + centroids, self._streaming_seconds(model, images, gpu))
 
@@ -148,7 +148,7 @@ class Estimator:
 
     def _attacked(self, images: int | None) -> int:
         """How many images an adaptive attack attacks at most."""
-        of_the_attack = self.experiment.attacks[self.experiment.adaptive.attack].images
+        of_the_attack = self.experiment.attacks[self.experiment.adaptive.attack].max_images
         return min(images or self.data.images, of_the_attack or self.data.images, self.data.images)
 
     def _searching(self, run: str, steps: float, gpu: bool) -> Needs:
@@ -161,13 +161,13 @@ class Estimator:
 
     def _activations(self, model: AnyModel) -> float:
         """Values of all layers, relative to width 64 at 32x32."""
-        if isinstance(model, GivenNetwork):
+        if isinstance(model, PretrainedNetwork):
             return GIVEN_TIMES * ((model.size or self.data.pixels) / 32) ** 2
         return model.width / 64 * (self.data.pixels / 32) ** 2
 
     def _layers(self, model: AnyModel) -> list[float]:
         """Values of each layer's flattened feature."""
-        if isinstance(model, GivenNetwork):
+        if isinstance(model, PretrainedNetwork):
             return [GIVEN_LAYER * ((model.size or self.data.pixels) / 32) ** 2] * GIVEN_LAYERS
         return [
             model.width * 2**stage * (self.data.pixels / 2 ** (stage + 1)) ** 2
@@ -185,7 +185,7 @@ class Estimator:
         return self._seconds(model, images / 2, gpu) + products / PRODUCTS_PER_SECOND
 
     def _seconds(self, model: AnyModel, passes: float, gpu: bool) -> float:
-        width = 64 if isinstance(model, GivenNetwork) else model.width
+        width = 64 if isinstance(model, PretrainedNetwork) else model.width
         return passes * self._activations(model) * width / 64 / PASSES_PER_SECOND[gpu]
 
     @staticmethod
@@ -197,7 +197,7 @@ def passes_of(attack: AnyAttack, classes: int) -> float:
     """Return how often an image passes through the network, forward and backward, in an attack; forward is half."""
     if attack.method == "apgd":
         return attack.iterations + 2
-    if attack.method == "files":  # the clean image and the adversarial one, forward
+    if attack.method == "precomputed":  # the clean image and the adversarial one, forward
         return 1
     given = attack.parameters
     match attack.method:

@@ -99,12 +99,12 @@ def adaptive_table(found: Found) -> pd.DataFrame:
                     **{key: attack[key] for key in ("objective", "loss", "targeted", "threat")},
                     **_attacked(attack["defended_correct"], attack["network_correct"], attacked),
                     "gradient_vanished": attack["vanished"] / attacked if attacked else math.nan,
-                    "queries": attack["queries"],
+                    "n_queries": attack["n_queries"],
                 }
             )
         left = content["defended"]["adaptive_correct"], content["undefended"]["adaptive_correct"]
         rows.append({**where, "attack": WORST_CASE, "threat": "adaptive", **_attacked(*left, content["n"])})
-    return pd.DataFrame(rows).astype({"queries": "Int64"})
+    return pd.DataFrame(rows).astype({"n_queries": "Int64"})
 
 
 def _attacked(defended: int, undefended: int, attacked: int) -> dict[str, Any]:
@@ -148,8 +148,8 @@ def comparison_table(found: Found, correct: Mapping[str, Mapping[str, np.ndarray
             row = {**where, "method": method, **rate("clean_accuracy", counts["clean_correct"], count)}
             if side == "defended":
                 row["threshold_method"] = content["threshold_method"]
-                for keep, right in counts["oblivious_correct"].items():
-                    attack = {"attack": content["attack"], "keep": keep, "threat": "oblivious"}
+                for stopping_rule, right in counts["oblivious_correct"].items():
+                    attack = {"attack": content["attack"], "stopping_rule": stopping_rule, "threat": "oblivious"}
                     rows.append({**row, **attack, **rate("adversarial_accuracy", right, count)})
             row |= {"attack": WORST_CASE, "threat": "adaptive"}
             row |= rate("adversarial_accuracy", counts["adaptive_correct"], count)
@@ -161,7 +161,7 @@ def comparison_table(found: Found, correct: Mapping[str, Mapping[str, np.ndarray
                 row |= {"mcnemar_p": test["p_value"]}
             rows.append(row)
     rates = [f"{name}_accuracy{end}" for name in ("clean", "adversarial") for end in ("", "_low", "_high")]
-    columns = ["model", "training", "method", "pooling", "threat", "attack", "keep", "norm", "eps", "protocol",
+    columns = ["model", "training", "method", "pooling", "threat", "attack", "stopping_rule", "norm", "eps", "protocol",
                "threshold_method", "seed", *rates, "n", "only_feature_paths_correct", "only_undefended_correct",
                "mcnemar_p"]  # fmt: skip
     integers = dict.fromkeys(["only_feature_paths_correct", "only_undefended_correct"], "Int64")
@@ -183,14 +183,18 @@ def detector_table(oblivious: Found, adaptive: Found) -> pd.DataFrame:
         for detector in content["detectors"]:
             layers = None if detector["layers"] is None else joined(detector["layers"])
             for measured in detector["evaluations"]:
-                attack = {"attack": measured["attack"], "keep": measured["keep"], "threat": "oblivious"}
+                attack = {
+                    "attack": measured["attack"],
+                    "stopping_rule": measured["stopping_rule"],
+                    "threat": "oblivious",
+                }
                 rows += _detector_rows(run, pooling, {**measured, "detector": detector["detector"]}, layers, attack)
     layers_of = {(row["model"], row["training"], row["seed"], row["pooling"], row["detector"]): row["layers"]
                  for row in rows}  # fmt: skip
     for run, pooling, content in adaptive:
         for measured in content["detectors"]:
             layers = layers_of.get((run.model, run.training, run.seed, pooling, measured["detector"]))
-            attack = {"attack": AT_ITSELF, "keep": None, "threat": "adaptive"}
+            attack = {"attack": AT_ITSELF, "stopping_rule": None, "threat": "adaptive"}
             rows += _detector_rows(run, pooling, measured, layers, attack)
     return pd.DataFrame(rows)
 
@@ -259,7 +263,7 @@ def evasion_table(found: Found) -> pd.DataFrame:
             "threshold": at["threshold"],
             "threat": threat,
             "attack": attack,
-            "keep": keep,
+            "stopping_rule": stopping_rule,
             "protocol": "held-out",
             **rate("false_positive_rate", at["flagged_clean"], content["n"]),
             **rate("evasion_rate", evaded, content["n"]),
@@ -267,8 +271,11 @@ def evasion_table(found: Found) -> pd.DataFrame:
         }
         for run, pooling, content in found
         for at in content["detection"]
-        for threat, attack, keep, evaded in [
-            *(("oblivious", content["attack"], keep, evaded) for keep, evaded in at["oblivious_evaded"].items()),
+        for threat, attack, stopping_rule, evaded in [
+            *(
+                ("oblivious", content["attack"], stopping_rule, evaded)
+                for stopping_rule, evaded in at["oblivious_evaded"].items()
+            ),
             ("adaptive", WORST_CASE, None, at["adaptive_evaded"]),
         ]
     )

@@ -118,8 +118,12 @@ def verdict_figure(runs: Mapping[str, Mapping[str, Any]]) -> Figure:
     runs
         By name, what ``adaptive/<pooling>.json`` holds. Bars around the dots are 95 % intervals (Wilson).
     """
-    keeps = list(dict.fromkeys(keep for content in runs.values() for keep in content["defended"]["oblivious_correct"]))
-    series = _verdict_series(keeps)
+    stopping_rules = list(
+        dict.fromkeys(
+            stopping_rule for content in runs.values() for stopping_rule in content["defended"]["oblivious_correct"]
+        )
+    )
+    series = _verdict_series(stopping_rules)
     apart = 0.8 / len(series)
     figure, axis = plt.subplots(figsize=(8.6, 1.9 + (0.25 + 0.115 * len(series)) * len(runs)), layout="constrained")
     for position, (name, color, marker, filled, count) in enumerate(series):
@@ -150,16 +154,16 @@ def verdict_figure(runs: Mapping[str, Mapping[str, Any]]) -> Figure:
     return figure
 
 
-def _verdict_series(keeps: Sequence[str]) -> list[tuple[str, str, str, bool, Any]]:
+def _verdict_series(stopping_rules: Sequence[str]) -> list[tuple[str, str, str, bool, Any]]:
     """Return the dots of a network from the top: name, colour, marker, whether filled, and how to count."""
-    hopes = zip(keeps, cycle([ATTACKED[4], ATTACKED[3], ATTACKED[1]]), cycle("v^<>"), strict=False)
+    hopes = zip(stopping_rules, cycle([ATTACKED[4], ATTACKED[3], ATTACKED[1]]), cycle("v^<>"), strict=False)
     return [
         ("network alone, no attack", CLEAN, "o", False, lambda content: content["undefended"]["clean_correct"]),
         ("feature paths, no attack", CLEAN, "o", True, lambda content: content["defended"]["clean_correct"]),
         *(
-            (f"feature paths, oblivious attack, {keep}", color, marker, True,
-             lambda content, keep=keep: content["defended"]["oblivious_correct"].get(keep))
-            for keep, color, marker in hopes
+            (f"feature paths, oblivious attack, {stopping_rule}", color, marker, True,
+             lambda content, stopping_rule=stopping_rule: content["defended"]["oblivious_correct"].get(stopping_rule))
+            for stopping_rule, color, marker in hopes
         ),
         ("feature paths, adaptive attack", ATTACKED[0], "D", True,
          lambda content: content["defended"]["adaptive_correct"]),

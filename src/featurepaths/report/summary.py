@@ -11,7 +11,7 @@ from featurepaths.statistics.metrics import CONFIDENCE
 RECOGNITION = ["clean_accuracy", "adversarial_accuracy", "flagged_accuracy"]
 RANKING = ["auroc", "tpr_at_fpr_1", "tpr_at_fpr_5"]
 AT_THRESHOLD = ["detection_rate", "false_positive_rate", "balanced_accuracy"]
-KEYS = ["metric", "model", "training", "method", "detector", "pooling", "attack", "keep", "threat", "protocol",
+KEYS = ["metric", "model", "training", "method", "detector", "pooling", "attack", "stopping_rule", "threat", "protocol",
         "threshold_method"]  # fmt: skip
 
 

@@ -13,7 +13,7 @@ from featurepaths.report import paper
 from featurepaths.report.page import page
 from featurepaths.statistics.metrics import wilson
 
-RECOGNITION_KEYS = ["model", "training", "method", "pooling", "layers", "tie", "attack", "keep", "threat", "protocol",
+RECOGNITION_KEYS = ["model", "training", "method", "pooling", "layers", "tie_break", "attack", "stopping_rule", "threat", "protocol",
                     "threshold_method", "seed"]  # fmt: skip
 ACCURACIES = [f"{name}_accuracy{end}" for name in ("clean", "adversarial", "flagged") for end in ("", "_low", "_high")]
 BY_GROUP = [f"{name}_accuracy{end}" for name in ("successful", "unsuccessful") for end in ("", "_low", "_high")]
@@ -48,13 +48,13 @@ class Evaluation:
     pooling: str
     detector: str
     attack: str
-    keep: str
+    stopping_rule: str
     content: Mapping[str, Any]
 
     @property
     def attacked(self) -> dict[str, Any]:
         """The columns that name the attack."""
-        return {"attack": self.attack, "keep": self.keep, "threat": "oblivious"}
+        return {"attack": self.attack, "stopping_rule": self.stopping_rule, "threat": "oblivious"}
 
 
 def architecture_table(runs: Iterable[Run]) -> pd.DataFrame:
@@ -104,7 +104,7 @@ def recognition_table(evaluations: Iterable[Evaluation]) -> pd.DataFrame:
                         "method": "feature paths",
                         "pooling": found.pooling,
                         "layers": joined(defended["layers"]),
-                        "tie": defended["tie"],
+                        "tie_break": defended["tie_break"],
                         "protocol": protocol,
                         **_outcome(outcome, count),
                         **_by_group(outcome, content),
@@ -124,7 +124,7 @@ def combinations_table(evaluations: Iterable[Evaluation]) -> pd.DataFrame:
             **found.run.labels,
             "pooling": found.pooling,
             "layers": joined(tried["layers"]),
-            "tie": tried["tie"],
+            "tie_break": tried["tie_break"],
             **found.attacked,
             "protocol": protocol,
             "seed": found.run.seed,
@@ -134,12 +134,12 @@ def combinations_table(evaluations: Iterable[Evaluation]) -> pd.DataFrame:
         for found in evaluations
         for protocol, defended in found.content["protocols"].items()
         # that of the selected layers, left out below, has the same columns
-        for tried in [{**defended["outcomes"][0], "layers": [], "tie": ""}, *defended["combinations"]]
+        for tried in [{**defended["outcomes"][0], "layers": [], "tie_break": ""}, *defended["combinations"]]
     ]
     table = pd.DataFrame(rows)
     table = table[table["layers"] != ""]
     return _as_configured(
-        table, ["model", "training", "pooling", "attack", "keep", "seed", "layers", "tie", "protocol"]
+        table, ["model", "training", "pooling", "attack", "stopping_rule", "seed", "layers", "tie_break", "protocol"]
     )
 
 
@@ -198,22 +198,22 @@ def attack_table(found: Iterable[tuple[Run, str, Mapping[str, Any]]]) -> pd.Data
         {
             **run.labels,
             "attack": attack,
-            "keep": keep,
+            "stopping_rule": stopping_rule,
             "seed": run.seed,
             **rate("clean_accuracy", int(records["clean_correct"].sum()), len(records["clean_correct"])),
             **rate("success_rate", int(records["success"].sum()), int(records["clean_correct"].sum())),
-            "gradient_vanished": (records["vanished_steps"] > 0).mean() if keep != "returned" else math.nan,
+            "gradient_vanished": (records["vanished_steps"] > 0).mean() if stopping_rule != "returned" else math.nan,
             "mean_first_fooled_step": _mean_step(records),
-            "mean_loss": records[keep]["loss"].mean(),
-            "mean_norm": records[keep]["norm"].mean(),
-            "queries": int(records["queries"].max()),
+            "mean_loss": records[stopping_rule]["loss"].mean(),
+            "mean_norm": records[stopping_rule]["norm"].mean(),
+            "n_queries": int(records["n_queries"].max()),
             "n": len(records["clean_correct"]),
             "n_clean_correct": int(records["clean_correct"].sum()),
         }
         for run, attack, records in found
-        for keep in records["keeps"]
+        for stopping_rule in records["stopping_rules"]
     )
-    table["queries"] = table["queries"].astype("Int64").mask(table["queries"] < 0)
+    table["n_queries"] = table["n_queries"].astype("Int64").mask(table["n_queries"] < 0)
     return table
 
 
@@ -236,7 +236,9 @@ def accuracy_table(recognition: pd.DataFrame) -> pd.DataFrame:
     """Tables 2 and 4: the rows of the recognition table that the paper compares, at Otsu's threshold."""
     chosen = recognition[recognition["threshold_method"].isna() | (recognition["threshold_method"] == "otsu")]
     chosen = chosen[[*RECOGNITION_KEYS, *ACCURACIES, "n", "n_flagged"]]
-    return _as_configured(chosen, ["model", "attack", "keep", "seed", "training", "method", "pooling", "protocol"])
+    return _as_configured(
+        chosen, ["model", "attack", "stopping_rule", "seed", "training", "method", "pooling", "protocol"]
+    )
 
 
 def _as_configured(table: pd.DataFrame, columns: list[str]) -> pd.DataFrame:

@@ -86,7 +86,10 @@ class Case:
     def oblivious(self) -> dict[str, Rate]:
         """What feature paths keep when the attacker does not know them, by stopping rule, the least first."""
         correct = self.content["defended"]["oblivious_correct"]
-        return {keep: Rate(correct[keep], self.content["n"]) for keep in sorted(correct, key=correct.get)}
+        return {
+            stopping_rule: Rate(correct[stopping_rule], self.content["n"])
+            for stopping_rule in sorted(correct, key=correct.get)
+        }
 
     @property
     def failed(self) -> list[Mapping[str, Any]]:
@@ -224,11 +227,11 @@ def _largest_drop(cases: Sequence[Case]) -> str:
     case = max(cases, key=lambda case: case.drop)
     if case.drop <= 0:
         return "Nowhere does an attacker who knows the defence win an image that an oblivious one does not."
-    keep, seeming = list(case.oblivious.items())[-1]
+    stopping_rule, seeming = list(case.oblivious.items())[-1]
     where = f" ({case.name})" if len(cases) == 1 else f": the largest drop, of {case.name}"
     return (
         f"Feature paths seem to keep {_percent(seeming.value)} under an attack that does not know them "
-        f"({keep}), and keep {_percent(case.rate('defended', 'adaptive').value)} under attacks that do{where}."
+        f"({stopping_rule}), and keep {_percent(case.rate('defended', 'adaptive').value)} under attacks that do{where}."
     )
 
 

@@ -34,7 +34,7 @@ def main(arguments):
     saved = cli.saved_beside(arguments.adaptive, origin, device_name(device), precision)
     attack_name = read_origin(arguments.attack).name.rpartition(".")[2]
     with (
-        frozen_defense.open_images(arguments.data, arguments.attack, settings["images"]) as (images, examples),
+        frozen_defense.open_images(arguments.data, arguments.attack, settings["max_images"]) as (images, examples),
         create_hdf5(arguments.adaptive, origin) as file,
     ):
         classes = len(images.class_names)
@@ -42,7 +42,7 @@ def main(arguments):
             raise FeaturePathsError(
                 f"adaptive.losses: dlr needs at least three classes, and there are {classes}; use losses: [ce]."
             )
-        if words := " and ".join(left_out(settings["losses"], settings["targets"], classes)):
+        if words := " and ".join(left_out(settings["losses"], settings["n_targets"], classes)):
             file.attrs["left_out"] = words
             print(f"Left out, because there are {classes} classes: {words}.")
         attack = partial(
@@ -51,12 +51,12 @@ def main(arguments):
             images,
             images.labels,
             images.indices,
-            {f"{attack_name}.{keep}": rows for keep, rows in examples.items()},
+            {f"{attack_name}.{stopping_rule}": rows for stopping_rule, rows in examples.items()},
             goals=settings["objectives"],
             losses=settings["losses"],
-            targets=settings["targets"],
+            targets=settings["n_targets"],
             restarts=settings["restarts"],
-            only_survivors=settings["only_survivors"],
+            skip_defeated=settings["skip_defeated"],
             budget=frozen_defense.budget_of(settings, description, device),
             device=device,
         )

@@ -37,7 +37,7 @@ def main(arguments):
     origin = cli.origin_of("attack", arguments, name, inputs)
     device = use_device(arguments.device, settings["torch_threads"])
     network, description = load_checkpoint(arguments.checkpoint, device)
-    from_file = settings["method"] == "files"
+    from_file = settings["method"] == "precomputed"
     precision = "float32"
     if settings["method"] == "apgd":
         search, precision = autopgd(settings, network, description, device)
@@ -46,7 +46,7 @@ def main(arguments):
     # Not an output of the rule, so that Snakemake leaves it when the job is killed. It belongs to this arithmetic only.
     saved = cli.saved_beside(arguments.adversarial, origin, device_name(device), precision)
     with ExitStack() as stack:
-        limit = None if from_file else settings["images"]
+        limit = None if from_file else settings["max_images"]
         data = stack.enter_context(open_split(arguments.data, arguments.split, limit))
         if from_file:
             data, search = made_elsewhere(settings, arguments, network, data, device, stack)
@@ -81,7 +81,7 @@ def autopgd(settings, network, description, device):
         rough = InPrecision(copy_of(network), precision)  # a copy, because it lays the weights out anew
         searched = misclassify(rough, settings["loss"])
     unit = 1.0  # what eps and step are multiples of, in pixel values
-    if settings["eps_units"] == "normalised":
+    if settings["eps_space"] == "normalized":
         unit = torch.tensor(description["build"]["std"], device=device).view(-1, 1, 1)
     eps, step = settings.number("eps"), settings.number("step")
     check_radius("eps", eps * float(torch.as_tensor(unit).min()), settings["norm"], description["image_shape"])
@@ -93,7 +93,7 @@ def autopgd(settings, network, description, device):
         step=step and step * unit,
         iterations=settings["iterations"],
         seed=settings["seed"],
-        keeps=settings["keep"],
+        stopping_rules=settings["stopping_rule"],
         judge=None if searched is exact else exact,
         device=device,
     )
@@ -118,7 +118,7 @@ def made_elsewhere(settings, arguments, network, data, device, stack):
     from featurepaths.attacks.precomputed.runner import made_blocks
 
     if arguments.file is None:
-        raise FeaturePathsError("method: files needs --file.")
+        raise FeaturePathsError("method: precomputed needs --file.")
     made = stack.enter_context(open_adversarial(arguments.file))
     if settings["contents"] != digest_of_file(arguments.file):
         raise FeaturePathsError(f"{arguments.file} changed meanwhile. Run snakemake again.")
@@ -151,7 +151,7 @@ def parser():
     made.add_argument("--data", type=Path, required=True, help="data.h5")
     made.add_argument("--split", choices=["train", "calibration", "test"], required=True, help="which images to attack")
     made.add_argument("--checkpoint", type=Path, required=True, help="the network's checkpoint")
-    made.add_argument("--file", type=Path, help="npz or HDF5 file of adversarial images, for method: files")
+    made.add_argument("--file", type=Path, help="npz or HDF5 file of adversarial images, for method: precomputed")
     made.add_argument("--adversarial", type=Path, required=True, help="the artefact to write")
     return made
 

@@ -62,7 +62,7 @@ def curve(clean, adversarial):
 
 
 def parser():
-    made = cli.parser(__doc__, "calibrated_on: the oblivious attack to show, <attack>.<keep>")
+    made = cli.parser(__doc__, "calibrated_on: the oblivious attack to show, <attack>.<stopping_rule>")
     some, any_number = {"type": Path, "nargs": "+", "required": True}, {"type": Path, "nargs": "*", "default": []}
     made.add_argument("--rivals", **some, help="the metrics of all detectors, of every run and pooling")
     made.add_argument("--scores", **some, help="their scores, in the same order")

@@ -30,13 +30,13 @@ def main(arguments):
     device = use_device(arguments.device, settings["torch_threads"])
     target, description, precision = frozen_defense.load_target(arguments, device)
     budget = frozen_defense.budget_of(settings, description, device)
-    multiples = cli.fractions(settings["multiples"])
+    eps_multiples = cli.fractions(settings["eps_multiples"])
     budgets = [(iterations, 0) for iterations in settings["growing_iterations"]]
     budgets += [(settings["growing_iterations"][-1], restart) for restart in range(1, settings["restarts"] + 1)]
     saved = cli.saved_beside(arguments.controls, origin, device_name(device), precision)
     with ExitStack() as stack:
         images, _ = stack.enter_context(
-            frozen_defense.open_images(arguments.data, arguments.adaptive, settings["images"])
+            frozen_defense.open_images(arguments.data, arguments.adaptive, settings["max_images"])
         )
         transferred = None
         if arguments.transfer is not None:
@@ -51,9 +51,9 @@ def main(arguments):
             goals=settings["objectives"],
             losses=settings["losses"],
             budget=budget,
-            multiples=multiples,
+            eps_multiples=eps_multiples,
             budgets=budgets,
-            queries=settings["queries"],
+            queries=settings["n_queries"],
             device=device,
         )
         mine = blocks(len(images))
@@ -70,9 +70,9 @@ def main(arguments):
         standing,
         summaries,
         eps=settings.number("eps"),
-        multiples=settings["multiples"],
+        eps_multiples=settings["eps_multiples"],
         budgets=budgets,
-        queries=settings["queries"],
+        queries=settings["n_queries"],
         source=None if arguments.transfer is None else arguments.transfer.parts[-3],
     )
     write_json(arguments.controls, content, origin)

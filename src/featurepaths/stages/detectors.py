@@ -43,7 +43,7 @@ def main(arguments):
             for path, part in (
                 (arguments.train, "train"),
                 (arguments.calibration, "calibration"),
-                (arguments.adversarial, settings.get("keep")),
+                (arguments.adversarial, settings.get("stopping_rule")),
             )
         )
         learn(list(detectors.values()), train, channels)

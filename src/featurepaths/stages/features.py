@@ -21,7 +21,7 @@ def main(arguments):
         dump = cli.whole(path, arguments.shard)
         outputs.setdefault(dump.stem, {})[dump.parent.name] = path
     source = arguments.attack or arguments.data
-    allowed = parts_by_name(source, arguments.settings["keep"] if arguments.attack else None)
+    allowed = parts_by_name(source, arguments.settings["stopping_rule"] if arguments.attack else None)
     for images, paths in outputs.items():
         if images not in allowed or not paths.keys() <= {"flatten", "mean"}:
             named = ", ".join(map(str, paths.values()))
@@ -84,7 +84,7 @@ def parser():
         required=True,
         metavar="FOLDER/POOLING/IMAGES.h5",
         help="the dumps to write; a dump's folder names its pooling (flatten or mean), its name the images: a split, "
-        "or with --attack <split>.<attack>.<keep>",
+        "or with --attack <split>.<attack>.<stopping_rule>",
     )
     return made
 

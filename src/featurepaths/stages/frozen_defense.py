@@ -75,7 +75,7 @@ def load_target(arguments: Namespace, device: torch.device) -> tuple[Target, Map
     centroids = [each.to(device) for each in read_centroids(arguments.centroids)]
     pooling = read_origin(arguments.centroids).pooling
     layers = [layer["name"] for layer in description["layers"]]
-    calibration = read_calibration(arguments.threshold, arguments.selection, settings["tie"])
+    calibration = read_calibration(arguments.threshold, arguments.selection, settings["tie_break"])
 
     def defense(its_network: torch.nn.Module, its_precision: str) -> FeaturePathDefense:
         made = FeaturePathDefense(its_network, layers, pooling, precision=its_precision)
@@ -93,13 +93,13 @@ def load_target(arguments: Namespace, device: torch.device) -> tuple[Target, Map
 
 
 def budget_of(settings: Any, description: Mapping[str, Any], device: torch.device) -> Budget:
-    """Return the attacker's budget, in pixel values; see `eps_units` of the configuration's attacks."""
+    """Return the attacker's budget, in pixel values; see `eps_space` of the configuration's attacks."""
     import torch
 
     from featurepaths.adaptive.run import Budget
 
     unit: Any = 1.0
-    if settings["eps_units"] == "normalised":
+    if settings["eps_space"] == "normalized":
         unit = torch.tensor(description["build"]["std"], device=device).view(-1, 1, 1)
     step = settings.number("step")
     return Budget(
@@ -120,8 +120,14 @@ def open_images(data: Path, attack: Path, limit: int | None) -> Iterator[tuple[S
         if limit is not None and limit < len(labels):
             positions = np.arange(limit) * len(labels) // limit
         split = Split(file["images"], labels[positions], index[positions], class_names_in(file))
-        keeps = [name for name, group in attacked.items() if "adversarial" in getattr(group, "keys", dict)()]
-        yield split, {keep: Rows(attacked[keep]["adversarial"], positions) for keep in keeps}
+        stopping_rules = [name for name, group in attacked.items() if "adversarial" in getattr(group, "keys", dict)()]
+        yield (
+            split,
+            {
+                stopping_rule: Rows(attacked[stopping_rule]["adversarial"], positions)
+                for stopping_rule in stopping_rules
+            },
+        )
 
 
 @contextmanager

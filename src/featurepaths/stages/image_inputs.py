@@ -32,9 +32,9 @@ def open_images(path: Path, part: str) -> Iterator[Images]:
             yield Images(file[part]["adversarial"], file["labels"][:], file["index"][:])
 
 
-def parts_by_name(path: Path, keep: str | None) -> dict[str, str]:
-    """Return the parts of an artefact by what they are called: a split, or ``<split>.<attack>.<keep>``."""
+def parts_by_name(path: Path, stopping_rule: str | None) -> dict[str, str]:
+    """Return the parts of an artefact by what they are called: a split, or ``<split>.<attack>.<stopping_rule>``."""
     name = read_origin(path).name
     if name == "data":
         return {split: split for split in SPLITS}
-    return {f"{name.removeprefix('attacks/')}.{keep}": keep}
+    return {f"{name.removeprefix('attacks/')}.{stopping_rule}": stopping_rule}

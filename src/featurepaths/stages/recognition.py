@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from featurepaths.defense.selection import layer_accuracy, middle_layers
-from featurepaths.defense.votes import TIES, vote
+from featurepaths.defense.votes import TIE_BREAKS, vote
 from featurepaths.detectors.feature_paths import read_detector
 from featurepaths.errors import FeaturePathsError
 from featurepaths.paths.equations import weights_of
@@ -64,11 +64,11 @@ def evaluate(settings, detector, voters, clean, adversarial, group):
     """Return the counts of one protocol's defence, and write each image's label to `group`."""
     pair = clean, adversarial
     scores, count = [detector.score(paths) for paths in pair], clean.similarity.shape[1]
-    selected = votes(pair, voters["layers"], np.array(voters["weights"]), settings["tie"])
+    selected = votes(pair, voters["layers"], np.array(voters["weights"]), settings["tie_break"])
     combined = {
-        (tuple(layers), tie): votes(pair, layers, weights_of("equal", len(layers)), tie)
+        (tuple(layers), tie_break): votes(pair, layers, weights_of("equal", len(layers)), tie_break)
         for layers in subsets(middle_layers(count) if settings["combinations"] == "auto" else settings["combinations"])
-        for tie in TIES
+        for tie_break in TIE_BREAKS
     }
     outcomes, tried = [], []
     for method, threshold in detector.thresholds.items():
@@ -80,15 +80,17 @@ def evaluate(settings, detector, voters, clean, adversarial, group):
             for name, paths, found in zip(("clean", "adversarial"), pair, labels, strict=True)
         }
         outcomes.append({"threshold_method": method, **asdict(outcome), "mcnemar": compared})
-        for (layers, tie), voted in combined.items():
+        for (layers, tie_break), voted in combined.items():
             *_, outcome = recognise_pair(*pair, flagged, voted)
-            tried.append({"threshold_method": method, "layers": list(layers), "tie": tie, **asdict(outcome)})
-    return {"layers": voters["layers"], "tie": settings["tie"], "outcomes": outcomes, "combinations": tried}
+            tried.append(
+                {"threshold_method": method, "layers": list(layers), "tie_break": tie_break, **asdict(outcome)}
+            )
+    return {"layers": voters["layers"], "tie_break": settings["tie_break"], "outcomes": outcomes, "combinations": tried}
 
 
-def votes(pair, layers, weights, tie):
+def votes(pair, layers, weights, tie_break):
     """Return the class that the vote gives each clean and each adversarial image."""
-    return tuple(paths.of_each(lambda similarity: vote(similarity, layers, weights, tie)) for paths in pair)
+    return tuple(paths.of_each(lambda similarity: vote(similarity, layers, weights, tie_break)) for paths in pair)
 
 
 def subsets(layers):

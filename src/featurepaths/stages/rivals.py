@@ -64,7 +64,7 @@ def main(arguments):
 
 
 def by_attack(paths, settings):
-    """Return files by ``<attack>.<keep>``: a dump is called ``<split>.<attack>.<keep>.h5``, an attack does not say."""
+    """Return files by ``<attack>.<stopping_rule>``, which is in the name of a dump, but not in that of an attack."""
     if all(map(is_dump, paths)):
         return {path.stem.partition(".")[2]: path for path in paths}
     return dict(zip(settings["attacked"], paths, strict=True))
@@ -77,11 +77,11 @@ def clean_scores_of(name, test, attacked):
 
 def evaluate(name, attack, thresholds, test, attacked):
     """Return a detector's metrics on one attack."""
-    of, keep = attack.split(".")
+    of, stopping_rule = attack.split(".")
     right = test.network_labels[np.searchsorted(test.index, attacked.index)] == attacked.labels
     groups = groups_of(right, attacked.network_labels == attacked.labels)
     measured = measure(clean_scores_of(name, test, attacked), attacked.scores[name], groups, thresholds)
-    return {"attack": of, "keep": keep, "n": len(attacked.labels), **groups.counts, **measured}
+    return {"attack": of, "stopping_rule": stopping_rule, "n": len(attacked.labels), **groups.counts, **measured}
 
 
 def transfer(name, calibrated_on, threshold, attack, test, attacked):
@@ -97,7 +97,9 @@ def transfer(name, calibrated_on, threshold, attack, test, attacked):
 
 
 def parser():
-    made = cli.parser(__doc__, "torch_threads; without dumps also attacked, an <attack>.<keep> for each attack")
+    made = cli.parser(
+        __doc__, "torch_threads; without dumps also attacked, an <attack>.<stopping_rule> for each attack"
+    )
     cli.add_device(made)
     one, several = {"type": Path, "required": True}, {"type": Path, "nargs": "+", "required": True}
     made.add_argument("--detectors", **one, help="calibrated detectors")

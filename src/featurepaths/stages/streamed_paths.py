@@ -21,7 +21,7 @@ def main(arguments):
 
     pooling = read_origin(arguments.centroids).pooling
     whole = cli.whole(arguments.paths, arguments.shard)
-    parts = parts_by_name(arguments.images, arguments.settings.get("keep"))
+    parts = parts_by_name(arguments.images, arguments.settings.get("stopping_rule"))
     if whole.stem not in parts:
         raise FeaturePathsError(f"{arguments.paths}: call it {' or '.join(parts)}.h5, after its images.")
     name = cli.name_of(f"paths/{pooling}/{whole.stem}", arguments.shard)
@@ -69,7 +69,7 @@ def parser():
         type=Path,
         required=True,
         metavar="IMAGES.h5",
-        help="the artefact to write; its name says which images: a split, or of an attack <split>.<attack>.<keep>",
+        help="the artefact to write; its name says which images: a split, or of an attack <split>.<attack>.<stopping_rule>",
     )
     return made
 

@@ -76,7 +76,9 @@ def main(arguments):
         "recognition": make.recognition_table(recognition),
         "combinations": make.combinations_table(recognition),
         "detection": make.detection_table(read_evaluation(path, runs) for path in arguments.detection),
-        "attacks": make.attack_table(read_attack(path, runs, arguments.settings["keep"]) for path in arguments.attacks),
+        "attacks": make.attack_table(
+            read_attack(path, runs, arguments.settings["stopping_rule"]) for path in arguments.attacks
+        ),
         "collapse": make.collapse_table(
             (runs[path.parts[-3]], path.stem, read_json(path)) for path in arguments.collapse
         ),
@@ -102,20 +104,23 @@ def read_run(checkpoint):
     return make.Run(model, training, int(seed.removeprefix("s")), read_description(checkpoint))
 
 
-def read_attack(path, runs, keeps):
+def read_attack(path, runs, stopping_rules):
     """Return the run, the attack's name and its records by its artefact, `<run>/attacks/<split>.<attack>.h5`."""
     attack = path.stem.split(".")[1]
     with open_hdf5(path) as file:
         records = {name: file[name][:] for name in ("clean_correct", "success", "first_fooled_step", "vanished_steps",
-                                                    "queries")}  # fmt: skip
-        records |= {keep: {name: file[keep][name][:] for name in ("loss", "norm")} for keep in keeps[attack]}
-    return runs[path.parts[-3]], attack, {**records, "keeps": keeps[attack]}
+                                                    "n_queries")}  # fmt: skip
+        records |= {
+            stopping_rule: {name: file[stopping_rule][name][:] for name in ("loss", "norm")}
+            for stopping_rule in stopping_rules[attack]
+        }
+    return runs[path.parts[-3]], attack, {**records, "stopping_rules": stopping_rules[attack]}
 
 
 def read_evaluation(path, runs):
-    """Return an evaluation by its metrics, `<run>/<kind>/<pooling>/<detector>.<attack>.<keep>.json`."""
-    detector, attack, keep = path.stem.split(".")
-    return make.Evaluation(runs[path.parts[-4]], path.parent.name, detector, attack, keep, read_json(path))
+    """Return an evaluation by its metrics, `<run>/<kind>/<pooling>/<detector>.<attack>.<stopping_rule>.json`."""
+    detector, attack, stopping_rule = path.stem.split(".")
+    return make.Evaluation(runs[path.parts[-4]], path.parent.name, detector, attack, stopping_rule, read_json(path))
 
 
 def parser():

@@ -27,7 +27,7 @@ def main(arguments):
             raise FeaturePathsError("layers: auto needs --collapse.")
         inputs.append(arguments.collapse)
         pfc3 = [layer["pfc3"] for layer in read_json(arguments.collapse)["layers"]]
-        layers = layers_before_collapse(pfc3, settings.number("pfc3"))
+        layers = layers_before_collapse(pfc3, settings.number("pfc3_threshold"))
     pooling = read_origin(arguments.clean).pooling
     name = f"thresholds/{pooling}/{arguments.threshold.stem}"
     origin = cli.origin_of("threshold", arguments, name, inputs)
@@ -51,7 +51,7 @@ def main(arguments):
 
 
 def parser():
-    made = cli.parser(__doc__, "protocol, layers, weights, pfc3, false_positive_rates")
+    made = cli.parser(__doc__, "protocol, layers, weights, pfc3_threshold, false_positive_rates")
     made.add_argument("--clean", type=Path, required=True, help="feature paths of clean images")
     made.add_argument("--adversarial", type=Path, required=True, help="feature paths of adversarial examples of them")
     made.add_argument("--collapse", type=Path, nargs="?", help="the collapse metrics, for layers: auto")

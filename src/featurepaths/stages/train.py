@@ -39,7 +39,7 @@ def main(arguments):
             network = ResNet(**build).to(device)
         epochs = train(
             network,
-            training_images(data, device, arguments.resident_mb),
+            training_images(data, device, arguments.in_memory_mb),
             epochs=options["epochs"],
             batch_size=options["batch_size"],
             learning_rate=options.number("learning_rate"),
@@ -85,7 +85,7 @@ def parser():
     made = cli.parser(__doc__, "model, training (both as in the configuration), seed, torch_threads")
     cli.add_device(made)
     text = "hold training images in memory up to this many million bytes; changes no number"
-    made.add_argument("--resident-mb", type=int, default=1024, help=text)
+    made.add_argument("--in-memory-mb", type=int, default=1024, help=text)
     made.add_argument("--data", type=Path, required=True, help="data.h5")
     made.add_argument("--checkpoint", type=Path, required=True, help="the checkpoint to write")
     made.add_argument("--training", type=Path, required=True, help="the table of epochs to write")

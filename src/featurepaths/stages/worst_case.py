@@ -26,9 +26,9 @@ def main(arguments):
             "n": len(labels),
             "threshold_method": "otsu",
             "threshold": thresholds["otsu"],
-            **{key: settings[key] for key in ("attack", "norm", "iterations", "restarts", "targets")},
+            **{key: settings[key] for key in ("attack", "norm", "iterations", "restarts", "n_targets")},
             "eps": settings.number("eps"),
-            "eps_units": settings["eps_units"],
+            "eps_space": settings["eps_space"],
             "left_out": file.attrs.get("left_out"),
             "undefended": count_left(file, oblivious, "undefended"),
             "defended": count_left(file, oblivious, "defended"),
@@ -51,7 +51,7 @@ def evaluate(name, found, right, labels, thresholds):
 
 
 def parser():
-    made = cli.parser(__doc__, "attack, norm, eps, eps_units, iterations, restarts and targets, as attacked with")
+    made = cli.parser(__doc__, "attack, norm, eps, eps_space, iterations, restarts and targets, as attacked with")
     made.add_argument("--adaptive", type=Path, required=True, help="all attacks on a defence")
     made.add_argument("--threshold", type=Path, required=True, help="the defence's thresholds")
     made.add_argument("--detectors", type=Path, required=True, help="the calibrated detectors")

@@ -61,7 +61,7 @@ def _summarise(name: str, parts: list[h5py.Group], labels: np.ndarray, oblivious
         "defended_correct": int(defended.sum()),
         "network_correct": int(undefended.sum()),
         "vanished": int(vanished.sum()),
-        "queries": int(sum(part["queries"][:].max(initial=0) for part in parts)),
+        "n_queries": int(sum(part["n_queries"][:].max(initial=0) for part in parts)),
     }
 
 
@@ -97,7 +97,7 @@ def count_left(file: h5py.File, oblivious: str, side: str) -> dict[str, Any]:
     by_keep = oblivious_correct(file["attacks"], file["labels"][:], oblivious, answer)
     return {
         "clean_correct": int(file[f"{side}/clean"][:].sum()),
-        "oblivious_correct": {keep: int(correct.sum()) for keep, correct in by_keep.items()},
+        "oblivious_correct": {stopping_rule: int(correct.sum()) for stopping_rule, correct in by_keep.items()},
         "adaptive_correct": int(file[f"{side}/adaptive"][:].sum()),
     }
 

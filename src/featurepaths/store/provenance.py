@@ -2,8 +2,8 @@
 
 Every artefact carries its origin: a name within its run (``features/flatten/test``), the cumulative digest of its
 recipe (see `featurepaths.store.code_digest`), the checksums of what its inputs contained, and the versions of all its
-ancestors. Equal recipes give other bytes on another processor, so both are compared: a stage refuses inputs that do not belong
-together, and the plan makes again what was made from other contents.
+ancestors. Equal recipes give other bytes on another processor, so both are compared: a stage refuses inputs that do not
+belong together, and the plan makes again what was made from other contents.
 
 No file is parsed further before its checksum, CRC-32 as in zip files, was found right: it tells damage and not malice.
 """

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
-FORMAT = 3
+FORMAT = 4
 """Version of the artefacts' layout; files of another version are refused."""
 AT_A_TIME = 2**24
 """Bytes of a file that are read at a time."""

@@ -51,10 +51,10 @@ class StreamedImages:
 TrainingImages = ResidentImages | StreamedImages
 
 
-def training_images(split: Split, device: torch.device, resident_mb: int) -> TrainingImages:
-    """Return the images of a split: resident if they take at most `resident_mb` million bytes, else streamed."""
+def training_images(split: Split, device: torch.device, in_memory_mb: int) -> TrainingImages:
+    """Return the images of a split: resident if they take at most `in_memory_mb` million bytes, else streamed."""
     labels = torch.from_numpy(split.labels).to(device)
-    if np.prod(split.shape) > resident_mb * 10**6:
+    if np.prod(split.shape) > in_memory_mb * 10**6:
         return StreamedImages(split, labels, device)
     count, height, width, channels = split.shape
     images = torch.empty((count, channels, height, width), dtype=torch.uint8, device=device)

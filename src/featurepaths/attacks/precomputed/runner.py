@@ -49,7 +49,7 @@ def made_blocks(
     Yields
     ------
     The rows of each block and its records [n], by name, as in `featurepaths.attacks.torchattacks.runner.zoo_blocks`, the clean image in
-    the place of an example whose logits are not finite included; of ``queries``, too, nothing is known: they are -1.
+    the place of an example whose logits are not finite included; of ``n_queries``, too, nothing is known: they are -1.
 
     Raises
     ------

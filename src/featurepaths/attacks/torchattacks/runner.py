@@ -28,7 +28,7 @@ from featurepaths.networks.copies import copy_of
 from featurepaths.runtime.blocks import blocks, fill, to_tensor
 from featurepaths.runtime.oom import is_out_of_memory
 
-KEEP = "returned"
+STOPPING_RULE = "returned"
 """The stopping rule of all these attacks: what the library returns."""
 
 
@@ -70,7 +70,7 @@ def zoo_blocks(
     ------
     The rows of each block and its records [n], by name, as in `featurepaths.attacks.runner.attack_blocks`:
     ``clean_correct``, ``success``, ``returned/adversarial`` [n, C, H, W], ``returned/loss`` (the cross-entropy) and
-    ``returned/norm``; ``queries``, the forward passes that the image took, or the block's images on average, rounded
+    ``returned/norm``; ``n_queries``, the forward passes that the image took, or the block's images on average, rounded
     up. Unknown outside of the library are ``first_fooled_step``, which is -1, and ``vanished_steps``, which is 0. An
     example whose logits are not finite is ``undefined``, and the clean image takes its place.
 
@@ -159,10 +159,10 @@ def judged(
         "undefined": ~(clean_loss.isfinite() & answered),
         "first_fooled_step": torch.full_like(labels, -1, dtype=torch.int32),
         "vanished_steps": torch.zeros_like(labels, dtype=torch.int32),
-        "queries": torch.zeros_like(labels, dtype=torch.int32) + queries,
-        f"{KEEP}/adversarial": adversarial,
-        f"{KEEP}/loss": loss,
-        f"{KEEP}/norm": distance(adversarial - clean, norm),
+        "n_queries": torch.zeros_like(labels, dtype=torch.int32) + queries,
+        f"{STOPPING_RULE}/adversarial": adversarial,
+        f"{STOPPING_RULE}/loss": loss,
+        f"{STOPPING_RULE}/norm": distance(adversarial - clean, norm),
     }
 
 

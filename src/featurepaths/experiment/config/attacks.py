@@ -18,11 +18,11 @@ from pydantic import (
 from featurepaths.attacks.radius import NORMALISED, too_far
 from featurepaths.attacks.torchattacks.methods import METHODS, Parameter, complete
 from featurepaths.experiment.config.types import (
-    Keep,
     Positive,
     Precision,
     Section,
     Seed,
+    StoppingRule,
     distinct,
     exact,
     meant,
@@ -36,17 +36,20 @@ class Attack(Section):
     method: Literal["apgd"] = "apgd"
     norm: Literal["linf", "l2"] = "linf"
     eps: Positive
-    """Radius, in `eps_units`."""
-    eps_units: Literal["pixel", "normalised"] = "pixel"
+    """Radius, in `eps_space`."""
+    eps_space: Literal["pixel", "normalized"] = "pixel"
     """What eps and step measure: values of [0, 1], or what the network sees after its normalisation (L-infinity)."""
     step: Positive | None = None
     """Initial step; 2 eps, as published, when left out."""
     iterations: int = Field(20, ge=1)
     loss: Literal["ce", "dlr"] = "ce"
     """Cross-entropy, or the difference of logits ratio."""
-    keep: Annotated[list[Keep], Field(min_length=1), AfterValidator(distinct)] = ["first-success", "max-loss"]
+    stopping_rule: Annotated[list[StoppingRule], Field(min_length=1), AfterValidator(distinct)] = [
+        "first-success",
+        "max-loss",
+    ]
     """Which iterates of the search are evaluated as its adversarial example, each by itself."""
-    images: int | None = Field(None, ge=1)
+    max_images: int | None = Field(None, ge=1)
     """Attack only so many images of a split, evenly spaced over it."""
     precision: Precision = "float32"
     """`bfloat16` only searches: its results are judged in float32. `auto` takes it where it is fast."""
@@ -56,8 +59,8 @@ class Attack(Section):
 
     @model_validator(mode="after")
     def _units_fit_the_norm(self):
-        if self.eps_units == "normalised" and self.norm != "linf":
-            raise ValueError("eps_units: normalised needs norm: linf")
+        if self.eps_space == "normalized" and self.norm != "linf":
+            raise ValueError("eps_space: normalized needs norm: linf")
         for key in ("eps", "step"):
             if problem := self.too_far(getattr(self, key)):
                 raise ValueError(f"{key}: {problem}")
@@ -67,18 +70,18 @@ class Attack(Section):
         """Return what is wrong with a radius or a step in the attack's units; None if images are so far apart."""
         if value is None:
             return None
-        if self.eps_units == "pixel":
+        if self.eps_space == "pixel":
             return too_far(value, self.norm)
         if value <= NORMALISED:
             return None
         return (
-            f"{value} normalised units are more than the range of pixels; did you mean {value}/255, eps_units: pixel?"
+            f"{value} normalised units are more than the range of pixels; did you mean {value}/255, eps_space: pixel?"
         )
 
 
 def _known_method(method: Any) -> Any:
     if str(method) not in METHODS:
-        known = ["apgd", "files", *METHODS]
+        known = ["apgd", "precomputed", *METHODS]
         raise ValueError(f"should be one of {', '.join(known)}, not '{method}'{meant(method, known)}")
     return method
 
@@ -114,7 +117,7 @@ def _parameter(name: str, parameter: Parameter, value: Any) -> bool | int | str:
     raise ValueError(f"{name} should be {should}, not {value!r}")
 
 
-class ZooAttack(Section):
+class TorchattacksAttack(Section):
     """An attack on the network alone, by torchattacks (Kim, 2020), which has to be installed."""
 
     method: Annotated[Literal[tuple(METHODS)], BeforeValidator(_known_method)]
@@ -123,12 +126,12 @@ class ZooAttack(Section):
     eps: Annotated[Positive | None, Field(validate_default=True)] = None
     """Radius in that norm, in pixel values of [0, 1], or in pixels for L0. Methods that nothing bounds, such as
     `deepfool` and `cw`, need none: with one, an example that is farther away does not count as one."""
-    images: int | None = Field(None, ge=1)
+    max_images: int | None = Field(None, ge=1)
     """Attack only so many images of a split, evenly spaced over it."""
     parameters: Annotated[dict[str, bool | int | float | str], Field(validate_default=True)] = {}
     """What the method lets one choose: see `docs/method.md`. torchattacks' defaults stand for what is left out, and for
     `alpha`, the step, 2.5 eps / steps."""
-    keep: Annotated[list[Literal["returned"]], Field(min_length=1, max_length=1)] = ["returned"]
+    stopping_rule: Annotated[list[Literal["returned"]], Field(min_length=1, max_length=1)] = ["returned"]
     """What the library returns is evaluated."""
     seed: Seed = 0
     """Attack seed: added to the training seed; attacks that differ in nothing else are repetitions, which the summary
@@ -172,10 +175,10 @@ class ZooAttack(Section):
         return complete(method, read, info.data["eps"])
 
 
-class FilesAttack(Section):
+class PrecomputedAttack(Section):
     """Adversarial images that were made elsewhere, in place of an attack."""
 
-    method: Literal["files"]
+    method: Literal["precomputed"]
     test: str
     """npz or HDF5 file with `adversarial` images, uint8 or floats in [0, 1], and `index`: the position, from 0, in the
     test split of the image that each was made from. See docs/own-data.md."""
@@ -186,7 +189,7 @@ class FilesAttack(Section):
     eps: Positive | None = None
     """Radius in that norm, in pixel values of [0, 1], or in pixels for L0, which no image may leave but by rounding;
     null for any."""
-    keep: Annotated[list[Literal["returned"]], Field(min_length=1, max_length=1)] = ["returned"]
+    stopping_rule: Annotated[list[Literal["returned"]], Field(min_length=1, max_length=1)] = ["returned"]
     """The images themselves are evaluated."""
 
     @field_validator("eps")
@@ -201,21 +204,21 @@ class FilesAttack(Section):
         return {split: file for split, file in named.items() if file is not None}
 
     @property
-    def images(self) -> None:
+    def max_images(self) -> None:
         """How many images it is limited to, as other attacks may be: all that the files hold count."""
 
 
 def _section_of(attack: Any) -> str:
     """Return the section that describes an attack: AutoPGD's unless another method is named."""
     method = attack.get("method", "apgd") if isinstance(attack, Mapping) else getattr(attack, "method", "apgd")
-    if method == "files":
-        return "FilesAttack"
-    return "Attack" if method == "apgd" else "ZooAttack"
+    if method in ("precomputed", "files"):  # its former name, whose message names the new one
+        return "PrecomputedAttack"
+    return "Attack" if method == "apgd" else "TorchattacksAttack"
 
 
 AnyAttack = Annotated[
     Annotated[Attack, Tag("Attack")]
-    | Annotated[FilesAttack, Tag("FilesAttack")]
-    | Annotated[ZooAttack, Tag("ZooAttack")],
+    | Annotated[PrecomputedAttack, Tag("PrecomputedAttack")]
+    | Annotated[TorchattacksAttack, Tag("TorchattacksAttack")],
     Discriminator(_section_of),
 ]

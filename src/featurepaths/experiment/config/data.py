@@ -60,7 +60,7 @@ class Folder(Section):
     """Height and width that the middle square of each image is resized to; null takes images that are all alike."""
     title: str = "image folder"
     """What the images are, to be stored with them; changes no number."""
-    stands_for: Literal["cifar10"] | None = None
+    reference_dataset: Literal["cifar10"] | None = None
     """Data set whose published numbers are shown beside the results."""
     calibration: Annotated[Exact, Field(ge=0, lt=1)] = Fraction(1, 10)
     """Share of the training images that become the calibration split; 0 leaves only the `paper` protocol."""
@@ -96,7 +96,7 @@ class Arrays(Section):
     """Names of the classes 0, 1, ...; null for their numbers."""
     title: str = "arrays"
     """What the images are, to be stored with them; changes no number."""
-    stands_for: Literal["cifar10"] | None = None
+    reference_dataset: Literal["cifar10"] | None = None
     """Data set whose published numbers are shown beside the results."""
     calibration: Annotated[Exact, Field(ge=0, lt=1)] = Fraction(1, 10)
     """Share of the training images that become the calibration split; 0 leaves only the `paper` protocol."""
@@ -161,7 +161,7 @@ class Factory(Section):
     """Order of the axes of arrays; null takes the one of length 1 or 3 for the channels."""
     size: int | None = Field(None, ge=32)
     """Height and width that the middle square of each image is resized to; null takes images that are all alike."""
-    stands_for: Literal["cifar10"] | None = None
+    reference_dataset: Literal["cifar10"] | None = None
     """Data set whose published numbers are shown beside the results."""
     calibration: Annotated[Exact, Field(ge=0, lt=1)] = Fraction(1, 10)
     """Share of the training images that become the calibration split; 0 leaves only the `paper` protocol."""

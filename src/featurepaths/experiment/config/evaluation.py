@@ -1,17 +1,15 @@
 """Configuration of features, detection, recognition and adaptive attacks."""
 
-from collections.abc import Mapping
 from fractions import Fraction
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import (
     AfterValidator,
     Field,
-    model_validator,
 )
 
 from featurepaths.experiment.config.types import (
-    AnyKeep,
+    AnyStoppingRule,
     Combined,
     Exact,
     Layers,
@@ -45,23 +43,16 @@ class Features(Section):
         "mean",
     ]
     """`flatten` takes every value of a layer (the paper's reading), `mean` the average of each channel."""
-    storage: Literal["keep", "temporary", "stream"] = "keep"
-    """Where features are between the stages. `keep` dumps them to disk, by far the largest artefacts; `temporary`
+    storage: Literal["store", "temporary", "stream"] = "store"
+    """Where features are between the stages. `store` dumps them to disk, by far the largest artefacts; `temporary`
     removes a dump once nothing needs it any more; `stream` dumps nothing: networks run again wherever features are
     needed, at the same results but for float16's rounding."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _keep_has_another_name(cls, given: Any) -> Any:
-        if isinstance(given, Mapping) and "keep" in given:
-            raise ValueError("keep is called storage now; write storage: keep, or storage: temporary for keep: false")
-        return given
 
 
 class Collapsed(Section):
     """When a layer counts as collapsed."""
 
-    pfc3: Annotated[Exact, Field(gt=0, le=1)] = Fraction(99, 100)
+    pfc3_threshold: Annotated[Exact, Field(gt=0, le=1)] = Fraction(99, 100)
     """Training accuracy of the nearest class mean from which on a layer counts as collapsed."""
 
 
@@ -69,7 +60,7 @@ class CalibrationAttack(Section):
     """The attack whose examples the held-out defence is calibrated on."""
 
     attack: str
-    keep: AnyKeep
+    stopping_rule: AnyStoppingRule
 
 
 class Detection(Section):
@@ -92,7 +83,7 @@ class Recognition(Section):
     """How many layers `auto` takes: the paper's L', or all if the network has fewer than that default."""
     weights: Weights = "equal"
     """Weights of those layers in eq. (6); a list sums to 1 and needs `layers` to be one."""
-    tie: Literal["last-layer", "summed-similarity"] = "last-layer"
+    tie_break: Literal["last-layer", "summed-similarity"] = "last-layer"
     """Who wins an even vote: the last layer's class (the paper's sentence) or the class of greater similarity."""
     combinations: Literal["auto"] | Combined = "auto"
     """Layers whose subsets of two or more fill Table 3, or none; `auto` takes those of 2, 3 and 4 that there are."""
@@ -101,9 +92,9 @@ class Recognition(Section):
 class Controls(Section):
     """Whether the adaptive attacks' failures mean robustness or masked gradients."""
 
-    images: int = Field(200, ge=1)
+    max_images: int = Field(200, ge=1)
     """How many of the adaptively attacked images, evenly spaced."""
-    multiples: Annotated[list[Annotated[Exact, Field(ge=0)]], Field(min_length=1), AfterValidator(ascending)] = [
+    eps_multiples: Annotated[list[Annotated[Exact, Field(ge=0)]], Field(min_length=1), AfterValidator(ascending)] = [
         Fraction(0),
         Fraction(1, 4),
         Fraction(1, 2),
@@ -122,7 +113,7 @@ class Controls(Section):
     """Growing budgets, each spent on what the ones before left standing."""
     restarts: int = Field(1, ge=0)
     """Further random starts of the greatest of them."""
-    queries: int = Field(1000, ge=1)
+    n_queries: int = Field(1000, ge=1)
     """Queries of the black-box attack (Square), for each image."""
 
 
@@ -132,7 +123,7 @@ class Adaptive(Section):
     attack: str
     """The AutoPGD attack whose norm, eps and images they take; its examples, made without knowledge of the defence,
     count in the worst case too."""
-    images: int | None = Field(None, ge=1)
+    max_images: int | None = Field(None, ge=1)
     """Attack only so many of its images, evenly spaced."""
     poolings: Annotated[list[Pooling], Field(min_length=1), AfterValidator(distinct)] | None = None
     """Attack the defences of these poolings; null for all of `features.poolings`."""
@@ -147,12 +138,12 @@ class Adaptive(Section):
     losses: Annotated[list[Literal["ce", "dlr"]], Field(min_length=1), AfterValidator(distinct)] = ["ce", "dlr"]
     """Each objective is searched with each. `dlr` needs three classes, and four where it has a target: of fewer the
     default leaves it out."""
-    targets: int = Field(3, ge=0)
+    n_targets: int = Field(3, ge=0)
     """So many of the most likely wrong classes are aimed at as well, where untargeted attacks failed; of few classes
     the default is all that are wrong."""
     restarts: int = Field(1, ge=1)
     """Random starts of the untargeted attacks; those after the first only where all failed."""
-    only_survivors: bool = False
+    skip_defeated: bool = False
     """Whether each search attacks only what the ones before left standing: the same worst case in less time, but what
     the later ones can do by themselves is not told."""
     iterations: int = Field(20, ge=1)

@@ -20,7 +20,7 @@ from featurepaths.experiment.config.evaluation import (
     Recognition,
     Shards,
 )
-from featurepaths.experiment.config.networks import GIVEN, AnyModel, GivenNetwork, Training
+from featurepaths.experiment.config.networks import PRETRAINED, AnyModel, PretrainedNetwork, Training
 from featurepaths.experiment.config.types import Name, Objective, Rival, Section, distinct
 from featurepaths.networks.architectures import layer_count, missing_layers
 
@@ -36,7 +36,7 @@ class Experiment(Section):
     """Where networks run; `auto` takes a GPU where there is one."""
     torch_threads: int = Field(1, ge=1)
     """Threads of each job that runs a network. Part of what decides the numbers: more threads sum in another order."""
-    resident_mb: int = Field(1024, ge=0)
+    in_memory_mb: int = Field(1024, ge=0)
     """Training images up to this many MB are held in memory, or on the GPU; more are read batch by batch, at the same
     results."""
     shards: Shards = Shards()
@@ -82,7 +82,9 @@ class Experiment(Section):
     def calibrated(self) -> list[str]:
         """The attacks with examples of calibration images: all but those of files that have only others."""
         return [
-            name for name, attack in self.attacks.items() if attack.method != "files" or attack.calibration is not None
+            name
+            for name, attack in self.attacks.items()
+            if attack.method != "precomputed" or attack.calibration is not None
         ]
 
     @property
@@ -103,19 +105,21 @@ class Experiment(Section):
             found["recognition.top"] = self.recognition.top
         return found
 
-    def given(self, model: str) -> GivenNetwork | None:
+    def pretrained(self, model: str) -> PretrainedNetwork | None:
         """Return the description of a model that is given, None of one that is trained here."""
         found = self.models[model]
-        return found if isinstance(found, GivenNetwork) else None
+        return found if isinstance(found, PretrainedNetwork) else None
 
     def _check_training(self) -> None:
-        trained = [name for name in self.models if self.given(name) is None]
+        trained = [name for name in self.models if self.pretrained(name) is None]
         if trained and not self.training:
             raise ValueError(f"training: missing; say how models.{trained[0]} is trained")
         if self.training and not trained:
             raise ValueError("training: all models are given; leave it out")
-        if GIVEN in self.training and len(trained) < len(self.models):
-            raise ValueError(f"training.{GIVEN}: that is what the models that are given are called; name it otherwise")
+        if PRETRAINED in self.training and len(trained) < len(self.models):
+            raise ValueError(
+                f"training.{PRETRAINED}: that is what the models that are given are called; name it otherwise"
+            )
 
     def _check_calibration(self) -> None:
         if self.data.calibration == 0:
@@ -124,11 +128,11 @@ class Experiment(Section):
             raise ValueError(
                 "calibration: missing; name the attack and keep to calibrate on, or set data.calibration: 0"
             )
-        name, keep = self.calibration.attack, self.calibration.keep
+        name, stopping_rule = self.calibration.attack, self.calibration.stopping_rule
         if name not in self.attacks:
             raise ValueError(f"calibration.attack: '{name}' is not one of attacks ({', '.join(self.attacks)})")
-        if keep not in self.attacks[name].keep:
-            raise ValueError(f"calibration.keep: '{keep}' is not one of attacks.{name}.keep")
+        if stopping_rule not in self.attacks[name].stopping_rule:
+            raise ValueError(f"calibration.stopping_rule: '{stopping_rule}' is not one of attacks.{name}.stopping_rule")
         if name not in self.calibrated:
             raise ValueError(
                 f"calibration.attack: attacks.{name} has no calibration file, which would hold adversarial examples of "
@@ -156,7 +160,7 @@ class Experiment(Section):
 
     def _check_layers(self) -> None:
         for name, model in self.models.items():
-            if not self.given(name):  # whose layers are not known yet
+            if not self.pretrained(name):  # whose layers are not known yet
                 for problem in missing_layers(self.named_layers, layer_count(model.architecture), f"models.{name}"):
                     raise ValueError(problem)
 

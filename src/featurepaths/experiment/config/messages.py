@@ -24,11 +24,33 @@ def read_experiment(config: Mapping[str, Any], source: str = "the configuration"
     try:
         return Experiment.model_validate(config)
     except ValidationError as error:
-        lines = [f"  {_describe(problem, config)}" for problem in error.errors()]
+        problems = error.errors()
+        moved = {(*problem["loc"][:-1], new) for problem in problems if (new := _new_name(problem))}
+        lines = [f"  {_describe(problem, config)}" for problem in problems if problem["loc"] not in moved]
         raise FeaturePathsError("\n".join([f"{source} is not valid:", *dict.fromkeys(lines)])) from None
 
 
 USE = "write it into a file for --configfile"
+RENAMED = {
+    "keep": ("stopping_rule", "storage"),
+    "images": ("max_images",),
+    "targets": ("n_targets",),
+    "multiples": ("eps_multiples",),
+    "queries": ("n_queries",),
+    "only_survivors": ("skip_defeated",),
+    "stands_for": ("reference_dataset",),
+    "resident_mb": ("in_memory_mb",),
+    "eps_units": ("eps_space",),
+    "pfc3": ("pfc3_threshold",),
+    "tie": ("tie_break",),
+}
+"""The new names of keys by their former name; which one applies depends on the section."""
+RENAMED_VALUES = {
+    ("storage", "keep"): "store",
+    ("method", "files"): "precomputed",
+    ("eps_space", "normalised"): "normalized",
+}
+"""The new names of values by their key and former name."""
 
 
 def _describe(problem: Mapping[str, Any], config: Mapping[str, Any]) -> str:
@@ -45,6 +67,8 @@ def _describe(problem: Mapping[str, Any], config: Mapping[str, Any]) -> str:
     key = ".".join(location)
     given = problem["input"]
     if problem["type"] == "extra_forbidden":
+        if new := _new_name(problem):
+            return f"{key}: this key is now called '{new}'"
         known = _keys_beside(problem["loc"])
         close = difflib.get_close_matches(str(problem["loc"][-1]), known, n=1)
         hint = f"did you mean '{close[0]}'?" if close else f"known keys are {', '.join(known)}"
@@ -53,6 +77,8 @@ def _describe(problem: Mapping[str, Any], config: Mapping[str, Any]) -> str:
     message = message[:1].lower() + message[1:]
     if problem["type"] == "missing":
         return f"{key}: missing"
+    if new := isinstance(given, str) and RENAMED_VALUES.get((key.rpartition(".")[2], given)):
+        return f"{key}: '{given}' is now called '{new}'"
     if (
         isinstance(given, str)
         and problem["type"].endswith("_type")
@@ -64,6 +90,14 @@ def _describe(problem: Mapping[str, Any], config: Mapping[str, Any]) -> str:
     if problem["type"] == "value_error" and not key:
         return message
     return f"{key}: {message}" + ("" if problem["type"] == "value_error" else f", not {given!r}")
+
+
+def _new_name(problem: Mapping[str, Any]) -> str | None:
+    """Return the new name of an unknown key that was renamed."""
+    if problem["type"] != "extra_forbidden":
+        return None
+    known = _keys_beside(problem["loc"])
+    return next((new for new in RENAMED.get(problem["loc"][-1], ()) if new in known), None)
 
 
 def _keys_beside(location: tuple) -> list[str]:

@@ -14,7 +14,7 @@ from pydantic import (
 
 from featurepaths.experiment.config.types import Exact, Function, Pixels, Positive, Precision, Section, distinct
 
-GIVEN = "given"
+PRETRAINED = "pretrained"
 """What stands for the training of a network that was trained elsewhere."""
 
 
@@ -32,7 +32,7 @@ Modules = Annotated[list[str], Field(min_length=1), AfterValidator(distinct)]
 """Names of modules of a network."""
 
 
-class GivenNetwork(Section):
+class PretrainedNetwork(Section):
     """A network of your own, trained already: of torchvision, timm, or your own package."""
 
     factory: Function
@@ -65,12 +65,13 @@ class GivenNetwork(Section):
 
 def _kind_of_model(model: Any) -> str:
     """Return the section that describes a network: a given one has a factory."""
-    given = "factory" in model if isinstance(model, Mapping) else isinstance(model, GivenNetwork)
-    return "GivenNetwork" if given else "Model"
+    given = "factory" in model if isinstance(model, Mapping) else isinstance(model, PretrainedNetwork)
+    return "PretrainedNetwork" if given else "Model"
 
 
 AnyModel = Annotated[
-    Annotated[Model, Tag("Model")] | Annotated[GivenNetwork, Tag("GivenNetwork")], Discriminator(_kind_of_model)
+    Annotated[Model, Tag("Model")] | Annotated[PretrainedNetwork, Tag("PretrainedNetwork")],
+    Discriminator(_kind_of_model),
 ]
 
 

@@ -98,8 +98,8 @@ Rates = Annotated[
     AfterValidator(distinct),
     AfterValidator(_descending),
 ]
-Keep = Literal["first-success", "last-success", "max-loss"]
-AnyKeep = Literal["first-success", "last-success", "max-loss", "returned"]
+StoppingRule = Literal["first-success", "last-success", "max-loss"]
+AnyStoppingRule = Literal["first-success", "last-success", "max-loss", "returned"]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Precision = Literal["auto", "float32", "bfloat16"]
 Pooling = Literal["flatten", "mean"]
