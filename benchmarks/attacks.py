@@ -32,9 +32,9 @@ def measure(device: torch.device) -> list[Result]:
     with torch.no_grad():
         labels = network(images).argmax(dim=1)  # torchattacks leaves images alone that the network gets wrong
     objective = misclassify(network, "ce")
-    rough = misclassify(InPrecision(copy.deepcopy(network), precision), "ce")
+    search_model = misclassify(InPrecision(copy.deepcopy(network), precision), "ce")
 
-    def attack(searched, stopping_rules, judge=None):
+    def attack(searched, stopping_rules, reference=None):
         options = {"eps": EPS, "norm": "linf", "step": None, "iterations": ITERATIONS, "seed": 0, "device": device}
         list(
             attack_blocks(
@@ -43,7 +43,7 @@ def measure(device: torch.device) -> list[Result]:
                 labels.cpu().numpy(),
                 np.arange(count),
                 stopping_rules=stopping_rules,
-                judge=judge,
+                reference=reference,
                 **options,
             )
         )
@@ -52,7 +52,7 @@ def measure(device: torch.device) -> list[Result]:
         attack(objective, STOPPING_RULES)
 
     def fast() -> None:
-        attack(rough, ["max-loss"], objective)
+        attack(search_model, ["max-loss"], objective)
 
     # the libraries get the network as their users have it, whose weights want gradients
     users = copy.deepcopy(network).requires_grad_(True)

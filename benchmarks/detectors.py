@@ -5,11 +5,11 @@ from torch import Tensor
 
 from benchmarks.measure import Result, speed_ratio
 from featurepaths.detectors.base import REFERENCES
-from featurepaths.detectors.registry import RIVALS
+from featurepaths.detectors.registry import DETECTORS
 from featurepaths.networks.hooks import forward_intermediates
 from featurepaths.networks.resnet import ResNet
 from featurepaths.paths.features import POOLINGS
-from featurepaths.paths.outputs import Observed, observe, unit
+from featurepaths.paths.outputs import ModelOutputs, model_outputs, unit
 
 CLASSES = 10
 BATCHES = {1: 16, 64: 1}
@@ -33,11 +33,11 @@ def measure(device: torch.device) -> list[Result]:
     with torch.inference_mode():
         logits, features = tapped(images)
         centroids = [unit(torch.stack([f[labels == c].mean(dim=0) for c in range(CLASSES)])) for f in features]
-        seen = observe(logits, features, centroids)
+        seen = model_outputs(logits, features, centroids)
     channels = [network.get_submodule(name).conv2.out_channels for name in network.layer_names]
     train = [(seen, labels)] * (REFERENCES // FITTED)
     scores = {"feature-paths": lambda observed: observed.similarity.mean(dim=1).amax(dim=1)}
-    for name, make in RIVALS.items():
+    for name, make in DETECTORS.items():
         rival = make()
         rival.fit(train, seen, channels)
         scores[name] = rival.score
@@ -52,7 +52,7 @@ def measure(device: torch.device) -> list[Result]:
 
             def detected(batch=batch, repeats=repeats, score=score) -> None:
                 for _ in range(repeats):
-                    observed: Observed = observe(*tapped(images[:batch]), centroids)
+                    observed: ModelOutputs = model_outputs(*tapped(images[:batch]), centroids)
                     observed.logits.argmax(dim=1).cpu(), score(observed).cpu()
 
             with torch.inference_mode():

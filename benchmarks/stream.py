@@ -23,7 +23,7 @@ from featurepaths.detectors.nearest_neighbours import NearestNeighbours
 from featurepaths.paths.collapse import CollapseMeter
 from featurepaths.paths.equations import ClassSums, centroids_of, similarity_of
 from featurepaths.paths.stream import FeatureStream
-from featurepaths.runtime.blocks import blocks, fill, to_tensor
+from featurepaths.runtime.blocks import blocks, pad_block, to_tensor
 from featurepaths.stages.feature_sources import Network, Stream
 from featurepaths.stages.image_inputs import Images
 
@@ -101,7 +101,7 @@ class _Similarity:
 def _bare(network: nn.Module, pixels: h5py.Dataset) -> None:
     with torch.inference_mode():
         for rows in blocks(len(pixels)):
-            network(to_tensor(fill(pixels[rows])))
+            network(to_tensor(pad_block(pixels[rows])))
 
 
 def _read(stream: FeatureStream, gatherers: dict, labels: np.ndarray) -> None:

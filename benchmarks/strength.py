@@ -34,12 +34,12 @@ def main() -> None:
     arguments = parser.parse_args()
     device = use_device("auto", torch.get_num_threads())
     network, _ = load_checkpoint(arguments.checkpoint, device)
-    exact, rough = misclassify(network, "ce"), misclassify(InPrecision(copy.deepcopy(network), "bfloat16"), "ce")
+    exact, search_model = misclassify(network, "ce"), misclassify(InPrecision(copy.deepcopy(network), "bfloat16"), "ce")
     with open_split(arguments.data, "test", arguments.images) as data:
         stands = {
             "float32": _stands(exact, data, arguments, STOPPING_RULES, None, device),
-            "bfloat16, all stopping rules": _stands(rough, data, arguments, STOPPING_RULES, exact, device),
-            "bfloat16, max-loss alone": _stands(rough, data, arguments, ["max-loss"], exact, device),
+            "bfloat16, all stopping rules": _stands(search_model, data, arguments, STOPPING_RULES, exact, device),
+            "bfloat16, max-loss alone": _stands(search_model, data, arguments, ["max-loss"], exact, device),
         }
     reference = stands["float32"]
     print("| search | robust accuracy (%) | less float32 (points) | stands only here | stands only in float32 |")
@@ -50,7 +50,7 @@ def main() -> None:
         print(f"| {name} | {100 * found.mean():.2f} | {difference:+.2f} | {here} | {there} |")
 
 
-def _stands(searched, data: Split, arguments, stopping_rules, judge, device) -> np.ndarray:
+def _stands(searched, data: Split, arguments, stopping_rules, reference, device) -> np.ndarray:
     """Return which images [N] the network gets right, clean and attacked, in float32."""
     attacked = attack_blocks(
         searched,
@@ -63,7 +63,7 @@ def _stands(searched, data: Split, arguments, stopping_rules, judge, device) -> 
         iterations=arguments.iterations,
         seed=0,
         stopping_rules=stopping_rules,
-        judge=judge,
+        reference=reference,
         device=device,
     )
     shown = progress(attacked, "attack", len(blocks(len(data))), "blocks of 64")

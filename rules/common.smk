@@ -22,7 +22,7 @@ from featurepaths.experiment.config.messages import read_experiment
 from featurepaths.errors import FeaturePathsError
 from featurepaths.experiment.feasible import check_attacks, check_layers
 from featurepaths.experiment.resources import Estimator
-from featurepaths.experiment.external import READ_TO_KNOW, look_outside
+from featurepaths.experiment.external import READ_TO_KNOW, fingerprint_inputs
 from featurepaths.experiment.plan import Plan
 from featurepaths.store.atomic import sweep
 
@@ -35,15 +35,15 @@ def shards(count):
 try:
     EXPERIMENT = read_experiment(config, " + ".join(map(str, workflow.configfiles)) or "The configuration")
     # the jobs of a cluster need not look at all files again
-    OUTSIDE = look_outside(EXPERIMENT, again=workflow.is_main_process)
+    EXTERNAL = fingerprint_inputs(EXPERIMENT, again=workflow.is_main_process)
     if EXPERIMENT.data.source not in READ_TO_KNOW:
-        check_attacks(EXPERIMENT, OUTSIDE.size)
-    PLAN = Plan(EXPERIMENT, OUTSIDE)
+        check_attacks(EXPERIMENT, EXTERNAL.size)
+    PLAN = Plan(EXPERIMENT, EXTERNAL)
     check_layers(PLAN)
 except FeaturePathsError as error:
     raise WorkflowError(error) from None
 
-ESTIMATOR = Estimator(EXPERIMENT, OUTSIDE.size)
+ESTIMATOR = Estimator(EXPERIMENT, EXTERNAL.size)
 workflow.register_pathvars(results=f"results/{EXPERIMENT.name}", run="<results>/{run}")
 
 # What is out of date: see `inputs`. The marks are files of the past, so that no clock matters, until something is.
@@ -286,7 +286,7 @@ def refuse_leftovers():
     """
     if asked() or workflow.dag_settings.batch or workflow.touch or not workflow.is_main_process:
         return
-    left = [artefact for artefact in Plan(EXPERIMENT, OUTSIDE).everything() if not artefact.up_to_date]
+    left = [artefact for artefact in Plan(EXPERIMENT, EXTERNAL).everything() if not artefact.up_to_date]
     if left:
         raise WorkflowError(
             f"{len(left)} files are not what this configuration makes from what their inputs contain now, the first of "

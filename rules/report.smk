@@ -176,7 +176,7 @@ rule summary_figures:
         " --record {output.record} > {log} 2>&1"
 
 
-if EXPERIMENT.rivals_are_tested:
+if EXPERIMENT.detectors_are_tested:
 
     localrules:
         comparison,

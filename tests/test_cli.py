@@ -12,7 +12,7 @@ import yaml
 from featurepaths.__main__ import main
 from featurepaths.experiment import preview
 from featurepaths.experiment.config.messages import read_experiment
-from featurepaths.experiment.external import look_outside
+from featurepaths.experiment.external import fingerprint_inputs
 from featurepaths.networks.warnings import DOUBTS
 from tests.conftest import ROOT, TINY
 
@@ -78,7 +78,7 @@ def test_layers_are_listed_with_their_sizes(folder, capsys):
 def test_dumps_are_as_large_as_was_said(tiny):
     """By the feature dumps that the workflow made."""
     experiment = read_experiment(TINY)
-    size = preview.data_size(experiment, look_outside(experiment))
+    size = preview.data_size(experiment, fingerprint_inputs(experiment))
     layers = preview.layers_of(experiment, size, "small")
     said = preview.dump_bytes(experiment, size, "small", layers)
     made = 0

@@ -7,7 +7,13 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from featurepaths.adaptive.objectives import GOALS, Attacker, DetectorAttacker, misclassify, wrongness
+from featurepaths.adaptive.objectives import (
+    OBJECTIVES,
+    AdaptiveObjective,
+    DetectorObjective,
+    misclassification_loss,
+    misclassify,
+)
 from featurepaths.attacks.apgd import apgd
 from featurepaths.attacks.losses import dlr
 from featurepaths.attacks.norms import random_start
@@ -28,11 +34,11 @@ def attack(objective, eps, iterations=100):
 
 @pytest.mark.parametrize("n_targets", [None, torch.ones(3, dtype=torch.long)], ids=["untargeted", "targeted"])
 @pytest.mark.parametrize("loss", ["ce", "dlr"])
-@pytest.mark.parametrize("goal", ["evade", "match-features", "selective", "orthogonal"])
-def test_the_nearest_evasion_is_found_and_no_nearer_one(goal, loss, targets):
+@pytest.mark.parametrize("objective", ["evade", "match-features", "selective", "orthogonal"])
+def test_the_nearest_evasion_is_found_and_no_nearer_one(objective, loss, targets):
     """The vote is always right, so an example must be beyond the flagged angles: a ray at a known distance."""
     needed = distance(FLAGGED_TO)
-    attacker = Attacker(defense(Plane(), [2]), GOALS[goal], loss, targets)
+    attacker = AdaptiveObjective(defense(Plane(), [2]), OBJECTIVES[objective], loss, targets)
     found = attack(attacker, 1.02 * needed)
     assert found.fooled.all()
     x, y = found.adversarial.view(3, 2).T
@@ -44,14 +50,14 @@ def test_the_nearest_evasion_is_found_and_no_nearer_one(goal, loss, targets):
 def test_the_nearest_wrong_vote_is_found_and_no_nearer_one(loss):
     """The network is always right, so an example must be flagged and nearer to the other axis: beyond 45 degrees."""
     needed = distance(math.radians(45))
-    attacker = Attacker(defense(Plane(always_right=True), [1]), GOALS["misvote"], loss)
+    attacker = AdaptiveObjective(defense(Plane(always_right=True), [1]), OBJECTIVES["misvote"], loss)
     assert attack(attacker, 1.02 * needed).fooled.all()
     assert not attack(attacker, 0.99 * needed).fooled.any()
 
 
 def test_the_network_alone_falls_at_its_own_boundary():
     needed = distance(math.radians(45))
-    attacker = Attacker(defense(Plane(), [2]), misclassify, "ce")
+    attacker = AdaptiveObjective(defense(Plane(), [2]), misclassify, "ce")
     assert attack(attacker, 1.02 * needed).fooled.all()
     assert not attack(attacker, 0.99 * needed).fooled.any()
 
@@ -60,7 +66,7 @@ def test_the_network_alone_falls_at_its_own_boundary():
 def test_the_best_score_of_a_wrong_image_is_found(eps):
     """The farthest angle within the ball gives the greatest cosine to the other axis."""
     planted = defense(Plane(), [2])
-    found = attack(DetectorAttacker(planted.look, planted.score_of, 0.05), eps, iterations=200)
+    found = attack(DetectorObjective(planted.look, planted.score_of, 0.05), eps, iterations=200)
     best = math.sin(ANGLE + math.asin(eps / LENGTH))
     assert found.fooled.all()
     with torch.no_grad():
@@ -73,14 +79,14 @@ def test_an_image_fools_when_the_whole_decision_is_wrong():
     planted = defense(Plane(), [2])
     angles = torch.deg2rad(torch.tensor([10.0, 50.0, 80.0]))
     some = (LENGTH * torch.stack([angles.cos(), angles.sin()], dim=1)).view(3, 1, 1, 2)
-    decision = planted.decide(planted.observe(some))
-    assert decision.network_labels.tolist() == [0, 1, 1]
+    decision = planted.decide(planted.model_outputs(some))
+    assert decision.network_predictions.tolist() == [0, 1, 1]
     assert decision.flagged.tolist() == [False, True, False]
     assert decision.voted.tolist() == [0, 0, 0]
     assert decision.labels.tolist() == [0, 0, 1]
-    for goal in GOALS.values():
-        assert Attacker(planted, goal, "ce")(some, LABELS)[1].tolist() == [False, False, True]
-    assert Attacker(planted, misclassify, "ce")(some, LABELS)[1].tolist() == [False, True, True]
+    for objective in OBJECTIVES.values():
+        assert AdaptiveObjective(planted, objective, "ce")(some, LABELS)[1].tolist() == [False, False, True]
+    assert AdaptiveObjective(planted, misclassify, "ce")(some, LABELS)[1].tolist() == [False, True, True]
 
 
 def test_wrongness_is_the_log_odds_of_wrong_classes_until_the_label_is_wrong():
@@ -90,7 +96,7 @@ def test_wrongness_is_the_log_odds_of_wrong_classes_until_the_label_is_wrong():
     p = F.softmax(logits, dim=1)
     rows = torch.arange(500)
     for aimed_at, wanted in ((None, 1 - p[rows, labels]), (targets, p[rows, targets])):
-        found = wrongness(logits, labels, aimed_at, "ce")
+        found = misclassification_loss(logits, labels, aimed_at, "ce")
         most = found.max()
         assert most.item() == pytest.approx(0.1 + (math.log(5) if aimed_at is None else 0))
         below = found < most
@@ -98,41 +104,45 @@ def test_wrongness_is_the_log_odds_of_wrong_classes_until_the_label_is_wrong():
         torch.testing.assert_close(found[below], (wanted / (1 - wanted)).log()[below])
         named = logits.argmax(dim=1)[~below]
         assert (named != labels[~below]).all() if aimed_at is None else (named == targets[~below]).all()
-    torch.testing.assert_close(wrongness(logits, labels, None, "dlr"), (20 * dlr(logits, labels)).clamp_max(0.1))
-    torch.testing.assert_close(wrongness(logits, labels, None, "dlr", enough=False), 20 * dlr(logits, labels))
+    torch.testing.assert_close(
+        misclassification_loss(logits, labels, None, "dlr"), (20 * dlr(logits, labels)).clamp_max(0.1)
+    )
+    torch.testing.assert_close(
+        misclassification_loss(logits, labels, None, "dlr", saturate=False), 20 * dlr(logits, labels)
+    )
 
 
 def test_the_targeted_difference_of_logits_ratio_by_hand():
     logits = torch.tensor([[4.0, 1.0, 3.0, 0.0, 2.0]])
     # -(4 - 3) / (4 - (2 + 1) / 2), in units of 1/20
-    found = wrongness(logits, torch.tensor([0]), torch.tensor([2]), "dlr")
+    found = misclassification_loss(logits, torch.tensor([0]), torch.tensor([2]), "dlr")
     assert found.tolist() == pytest.approx([-20 / 2.5])
     with pytest.raises(FeaturePathsError, match="four classes"):
-        wrongness(logits[:, :3], torch.tensor([0]), torch.tensor([2]), "dlr")
+        misclassification_loss(logits[:, :3], torch.tensor([0]), torch.tensor([2]), "dlr")
 
 
-@pytest.mark.parametrize("goal", ["selective", "orthogonal"])
-def test_steps_for_one_condition_only_and_orthogonal_to_the_other(goal):
+@pytest.mark.parametrize("objective", ["selective", "orthogonal"])
+def test_steps_for_one_condition_only_and_orthogonal_to_the_other(objective):
     """Until the network is wrong the step is for that, then for the score; `orthogonal` leaves the other as it is."""
     planted = defense(Plane(), [2])
     for degrees, part in ((12.0, "wrong"), (60.0, "above")):
         angle = math.radians(degrees)
         some = (LENGTH * torch.tensor([math.cos(angle), math.sin(angle)])).view(1, 1, 1, 2).requires_grad_()
         label = torch.zeros(1, dtype=torch.long)
-        loss, _ = Attacker(planted, GOALS[goal], "ce")(some, label)
+        loss, _ = AdaptiveObjective(planted, OBJECTIVES[objective], "ce")(some, label)
         (step,) = torch.autograd.grad(loss.sum(), some)
-        seen = planted.observe(some)
+        seen = planted.model_outputs(some)
         unit = 0.35 * seen.similarity[:, 0].detach().std(dim=1)
         missing = ((planted.score_of(seen) - planted.calibration.threshold) / unit).clamp_max(0.1)
-        assert loss.item() == pytest.approx((wrongness(seen.logits, label, None, "ce") + missing).item())
+        assert loss.item() == pytest.approx((misclassification_loss(seen.logits, label, None, "ce") + missing).item())
         parts = {
-            "wrong": wrongness(seen.logits, label, None, "ce", enough=False),
+            "wrong": misclassification_loss(seen.logits, label, None, "ce", saturate=False),
             "above": planted.score_of(seen),
         }
         own = torch.autograd.grad(parts.pop(part).sum(), some, retain_graph=True)[0].flatten()
         other = torch.autograd.grad(next(iter(parts.values())).sum(), some)[0].flatten()
         step = step.flatten()
-        if goal == "selective":
+        if objective == "selective":
             torch.testing.assert_close(step, own)
         else:
             assert (step @ other).item() == pytest.approx(0, abs=1e-5 * step.norm().item() * other.norm().item())

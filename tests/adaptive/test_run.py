@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from featurepaths.adaptive.controls import control_blocks, summarise
-from featurepaths.adaptive.objectives import GOALS
+from featurepaths.adaptive.objectives import OBJECTIVES
 from featurepaths.adaptive.run import Budget, Target, _searches, adaptive_blocks
 from featurepaths.defense.calibration import Calibration
 from featurepaths.defense.module import FeaturePathDefense
@@ -31,15 +31,19 @@ def budget(eps, iterations=20):
     return Budget(eps=eps, norm="linf", step=None, iterations=iterations, seed=0)
 
 
-GOALS_WITH_GRADIENT = [goal for goal in GOALS if goal != "misvote"]  # the vote of these defences is constant
+GOALS_WITH_GRADIENT = [
+    objective for objective in OBJECTIVES if objective != "misvote"
+]  # the vote of these defences is constant
 
 
-def attack(defense, eps, *, detectors=(), rows=None, targets=1, restarts=2, oblivious=None, goals=GOALS, **options):
+def attack(
+    defense, eps, *, detectors=(), rows=None, targets=1, restarts=2, oblivious=None, objectives=OBJECTIVES, **options
+):
     """The records of all attacks, as an artefact holds them."""
     target = Target(defense, defense, dict.fromkeys(detectors, (defense.score_of, 0.05)))
     labels = np.zeros(COUNT, np.int64)
     found = adaptive_blocks(
-        target, halves(COUNT), labels, np.arange(COUNT), oblivious or {}, rows, goals=list(goals), losses=["ce"],
+        target, halves(COUNT), labels, np.arange(COUNT), oblivious or {}, rows, objectives=list(objectives), losses=["ce"],
         targets=targets, restarts=restarts, budget=budget(eps), **options,
     )  # fmt: skip
     file = h5py.File(io.BytesIO(), "w")
@@ -115,7 +119,7 @@ def test_a_detector_is_attacked_itself():
     best = (Y + eps) / math.hypot(X - eps, Y + eps)
     assert file["detectors/itself/clean_score"][:] == pytest.approx(math.cos(ANGLE), abs=2e-3)
     assert file["detectors/itself/score"][:] == pytest.approx(best, abs=5e-3)
-    assert (file["detectors/itself/network_label"][:] == 1).all()
+    assert (file["detectors/itself/network_prediction"][:] == 1).all()
     assert count_evaded(file, "apgd", "low", best - 0.01)["adaptive_evaded"] == COUNT
     assert count_evaded(file, "apgd", "high", best + 0.01)["adaptive_evaded"] == 0
 
@@ -126,11 +130,11 @@ def test_an_oblivious_example_counts_where_it_is_better_than_the_attack_on_a_det
     given[::2, :, :, 4:] = 0.5  # along the other axis
     given[1::2, :, :, :4] = 0.5  # along its own
     eps = 1.03 * TO_FOOL
-    options = {"detectors": ["itself"], "n_targets": 0, "restarts": 1}
+    options = {"detectors": ["itself"], "targets": 0, "restarts": 1}
     file = attack(halves_defense(), eps, oblivious={"apgd.max-loss": given}, **options)
     alone = attack(halves_defense(), eps, **options)
     assert file["detectors/itself/score"][::2] == pytest.approx(1)
-    assert (file["detectors/itself/network_label"][:] == 1).all()
+    assert (file["detectors/itself/network_prediction"][:] == 1).all()
     np.testing.assert_array_equal(file["detectors/itself/score"][1::2], alone["detectors/itself/score"][1::2])
 
 
@@ -143,11 +147,11 @@ def test_shards_find_the_same():
         np.testing.assert_array_equal(whole[name][64:], second[name][64:])
 
 
-def controls_of(defense, eps, goals, transferred=None):
+def controls_of(defense, eps, objectives, transferred=None):
     target = Target(defense, defense)
     budgets = [(5, 0), (10, 0), (20, 0), (20, 1)]
     options = {
-        "goals": goals,
+        "objectives": objectives,
         "losses": ["ce"],
         "budget": budget(eps),
         "eps_multiples": [0, 1, 3],
@@ -156,7 +160,7 @@ def controls_of(defense, eps, goals, transferred=None):
     arguments = halves(COUNT), np.zeros(COUNT, np.int64), np.arange(COUNT), transferred
     parts = [records for _, records in control_blocks(target, *arguments, **options, queries=200)]
     found = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-    file = attack(defense, eps, targets=0, restarts=1, goals=goals)
+    file = attack(defense, eps, targets=0, restarts=1, objectives=objectives)
     summaries = summarise_attacks(file["attacks"], file["labels"][:], "apgd")
     source = None if transferred is None else "other-standard-s0"
     return summarise(
@@ -186,7 +190,7 @@ def test_the_controls_of_an_honest_defence_pass():
 
 def test_masked_gradients_are_caught():
     """A defence that rounds its input to two levels has no gradient; a search without gradients wins all the same."""
-    content = controls_of(halves_defense(levels=2), 0.42, list(GOALS))
+    content = controls_of(halves_defense(levels=2), 0.42, list(OBJECTIVES))
     passed = {check["check"]: check["passed"] for check in content["checks"]}
     assert not passed["gradients do not vanish"]
     assert not passed["the black-box attack finds nothing that gradients missed"]
@@ -226,16 +230,16 @@ def test_with_few_classes_defaults_run_and_aim_at_no_true_class(classes, monkeyp
     aimed = []
     real = Target.attacker
 
-    def attacker(self, goal, loss, targets=None):
+    def attacker(self, objective, loss, targets=None):
         aimed.append((loss, targets))
-        return real(self, goal, loss, targets)
+        return real(self, objective, loss, targets)
 
     monkeypatch.setattr(Target, "attacker", attacker)
     images = np.array([[120, 10], [80, 80], [10, 120]], np.uint8).reshape(3, 1, 2, 1)[[0, 1, 2][:classes]]
     for label in range(classes):
         aimed.clear()
         ((_, records),) = adaptive_blocks(
-            Target(defense, defense), images[[label]], np.array([label]), np.arange(1), {}, goals=["evade"],
+            Target(defense, defense), images[[label]], np.array([label]), np.arange(1), {}, objectives=["evade"],
             losses=["ce", "dlr"], targets=3, restarts=1, budget=budget(0.001, 2),
         )  # fmt: skip
         assert ("attacks/evade.dlr/attacked" in records) == (classes > 2)

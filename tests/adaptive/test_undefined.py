@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from featurepaths.adaptive.controls import control_blocks
-from featurepaths.adaptive.objectives import GOALS, Attacker, DetectorAttacker, misclassify
+from featurepaths.adaptive.objectives import OBJECTIVES, AdaptiveObjective, DetectorObjective, misclassify
 from featurepaths.adaptive.run import Budget, Target, adaptive_blocks
 from featurepaths.defense.calibration import Calibration
 from featurepaths.defense.module import FeaturePathDefense
@@ -47,7 +47,7 @@ def attack(planted, eps, oblivious=None):
     target = Target(planted, planted, {"itself": (planted.score_of, 0.05)})
     images = halves(COUNT), np.zeros(COUNT, np.int64), np.arange(COUNT)
     ((_, found),) = adaptive_blocks(
-        target, *images, oblivious or {}, goals=list(GOALS), losses=["ce", "dlr"], targets=1, restarts=2,
+        target, *images, oblivious or {}, objectives=list(OBJECTIVES), losses=["ce", "dlr"], targets=1, restarts=2,
         budget=Budget(eps, "linf", None, 20, 0),
     )  # fmt: skip
     return found
@@ -63,7 +63,7 @@ def test_examples_without_logits_are_no_success():
     assert found["undefined"].all()
     assert np.isneginf(found["evading_score"]).all()
     for name, values in found.items():
-        if name.rpartition("/")[2] in ("label", "network_label"):
+        if name.rpartition("/")[2] in ("label", "network_prediction"):
             attacked = found.get(f"{name.rpartition('/')[0]}/attacked", np.ones(COUNT, bool))
             assert (values[attacked] == 0).all(), name
     assert np.isfinite(found["worst/adversarial"]).all()
@@ -72,7 +72,7 @@ def test_examples_without_logits_are_no_success():
 def test_oblivious_example_without_logits_is_none():
     bright = np.full((COUNT, 1, 8, 8), 0.9, np.float32)
     found = attack(defense(high=0.7), 0.01, {"apgd.max-loss": bright})
-    assert (found["attacks/apgd.max-loss/network_label"] == 0).all()
+    assert (found["attacks/apgd.max-loss/network_prediction"] == 0).all()
     assert found["undefined"].all()
     assert found["undefended/adaptive"].all()
 
@@ -85,15 +85,15 @@ def test_defence_falls_to_the_pixels_that_have_a_gradient():
     assert (found["attacks/evade.ce/vanished_steps"] == 20).all()
 
 
-@pytest.mark.parametrize("goal", ["selective", "orthogonal"])
-def test_steps_are_undefined_only_where_a_gradient_is(goal):
+@pytest.mark.parametrize("objective", ["selective", "orthogonal"])
+def test_steps_are_undefined_only_where_a_gradient_is(objective):
     planted, plain = defense(nan_gradient=True), defense()
     images = (torch.from_numpy(halves(1)).permute(0, 3, 1, 2) / 255).requires_grad_()
     images.detach()[..., 4:] += 0.3
     labels = torch.zeros(1, dtype=torch.long)
     steps = []
     for each in (planted, plain):
-        loss, _ = Attacker(each, GOALS[goal], "ce")(images, labels)
+        loss, _ = AdaptiveObjective(each, OBJECTIVES[objective], "ce")(images, labels)
         assert loss.isfinite().all()
         steps.append(torch.autograd.grad(loss.sum(), images)[0])
     assert steps[0][:, :, :1].isnan().all()
@@ -105,7 +105,7 @@ def test_clean_image_without_logits_is_refused_by_name():
         attack(defense(low=0.9), 0.1)
     planted = defense(low=0.9)
     images = torch.from_numpy(halves(1)).permute(0, 3, 1, 2) / 255
-    loss, fooled = Attacker(planted, misclassify, "ce")(images, torch.ones(1, dtype=torch.long))
+    loss, fooled = AdaptiveObjective(planted, misclassify, "ce")(images, torch.ones(1, dtype=torch.long))
     assert loss.isnan().all()
     assert not fooled.any()
     assert planted.look(images)[0].logits.isnan().all()
@@ -115,7 +115,7 @@ def test_clean_image_without_logits_is_refused_by_name():
 def test_detector_without_logits_of_an_image_is_not_evaded(rival):
     planted = defense(low=0.9)
     images = torch.from_numpy(halves(1)).permute(0, 3, 1, 2) / 255
-    loss, fooled = DetectorAttacker(planted.look, rival.unchecked_score, 1.0)(images, torch.ones(1, dtype=torch.long))
+    loss, fooled = DetectorObjective(planted.look, rival.unchecked_score, 1.0)(images, torch.ones(1, dtype=torch.long))
     assert loss.isnan().all()
     assert not fooled.any()
 
@@ -124,7 +124,7 @@ def test_corruptions_without_logits_are_wrong_and_not_flagged():
     planted = defense(high=0.7)
     images = halves(COUNT), np.zeros(COUNT, np.int64), np.arange(COUNT), None
     ((_, found),) = control_blocks(
-        Target(planted, planted), *images, goals=["evade"], losses=["ce"], budget=Budget(0.01, "linf", None, 3, 0),
+        Target(planted, planted), *images, objectives=["evade"], losses=["ce"], budget=Budget(0.01, "linf", None, 3, 0),
         eps_multiples=[0, 1], budgets=[(3, 0)], queries=10,
     )  # fmt: skip
     for key in ("flagged", "undefended", "defended"):

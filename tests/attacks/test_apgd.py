@@ -334,7 +334,7 @@ def test_an_exact_judge_of_an_exact_search_changes_nothing():
     network, images, labels = small_problem(dtype=torch.float64)
     objective, start = misclassify(network, "ce"), start_of(images, 0.03)
     plain = apgd(objective, images, labels, start, eps=0.03)
-    judged = apgd(objective, images, labels, start, eps=0.03, judge=objective)
+    judged = apgd(objective, images, labels, start, eps=0.03, reference=objective)
     assert torch.equal(plain.first_fooled_step, judged.first_fooled_step)
     for stopping_rule in STOPPING_RULES:
         assert torch.equal(plain.points[stopping_rule].adversarial, judged.points[stopping_rule].adversarial)
@@ -353,7 +353,7 @@ def test_what_a_judge_does_not_confirm_is_no_success():
         return loss, fooled & (loss > 2.0)
 
     plain = apgd(objective, images, labels, start, eps=0.03)
-    judged = apgd(objective, images, labels, start, eps=0.03, judge=strict)
+    judged = apgd(objective, images, labels, start, eps=0.03, reference=strict)
     expected = plain.points["max-loss"].fooled & (plain.points["max-loss"].loss > 2.0)
     assert 0 < expected.sum() < plain.points["max-loss"].fooled.sum(), "the test needs images of both kinds"
     for stopping_rule in STOPPING_RULES:
@@ -368,9 +368,9 @@ def test_what_a_judge_does_not_confirm_is_no_success():
 def test_a_rough_search_is_judged_exactly_and_nearly_as_strong():
     network, images, labels = small_problem(400)
     start = start_of(images, 0.02)
-    exact, rough = misclassify(network, "ce"), misclassify(in_bfloat16(network), "ce")
+    exact, search_model = misclassify(network, "ce"), misclassify(in_bfloat16(network), "ce")
     plain = apgd(exact, images, labels, start, eps=0.02)
-    judged = apgd(rough, images, labels, start, eps=0.02, judge=exact)
+    judged = apgd(search_model, images, labels, start, eps=0.02, reference=exact)
     for stopping_rule, points in judged.points.items():
         with torch.no_grad():
             loss, fooled = exact(points.adversarial, labels)

@@ -15,7 +15,7 @@ from torch import nn
 
 from featurepaths.attacks.torchattacks import runner as zoo
 from featurepaths.attacks.torchattacks.methods import METHODS, least_classes, misfit
-from featurepaths.attacks.torchattacks.runner import STOPPING_RULE, zoo_blocks
+from featurepaths.attacks.torchattacks.runner import STOPPING_RULE, torchattacks_blocks
 from featurepaths.errors import FeaturePathsError
 
 torchattacks = pytest.importorskip("torchattacks")
@@ -67,7 +67,7 @@ def attacked(network, images, labels, method, norm, *, rows=slice(None), **optio
     """The records of some of the images, attacked as if there were no others."""
     indices = np.arange(100, 100 + len(labels))
     settings = {"eps": EPS[norm] if METHODS[method].radius else None, "parameters": FEW.get(method, {}), "seed": 0}
-    found = zoo_blocks(
+    found = torchattacks_blocks(
         network, images[rows], labels[rows], indices[rows], method=method, norm=norm, **settings | options
     )
     parts = [records for _, records in found]

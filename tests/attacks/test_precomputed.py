@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from featurepaths.attacks.precomputed.files import counted, digests_of_attacks, open_adversarial
-from featurepaths.attacks.precomputed.runner import made_blocks
+from featurepaths.attacks.precomputed.runner import precomputed_blocks
 from featurepaths.errors import FeaturePathsError
 from featurepaths.store.fingerprints import last_look
 
@@ -45,12 +45,12 @@ def write(path, adversarial, index=None, **more):
     return path
 
 
-def judge(path, norm="linf", eps=8 / 255, rows_of_blocks=None):
+def reference(path, norm="linf", eps=8 / 255, rows_of_blocks=None):
     images, labels = split()
     with open_adversarial(path) as made:
         made.check(images.shape, "test")
         chosen = made.positions
-        found = list(made_blocks(Linear(), images[chosen], labels[chosen], chosen, rows_of_blocks, made=made,
+        found = list(precomputed_blocks(Linear(), images[chosen], labels[chosen], chosen, rows_of_blocks, made=made,
                                  norm=norm, eps=eps))  # fmt: skip
     return {name: np.concatenate([records[name] for _, records in found]) for name in found[0][1]}
 
@@ -58,7 +58,7 @@ def judge(path, norm="linf", eps=8 / 255, rows_of_blocks=None):
 @pytest.mark.parametrize("suffix", ["npz", "h5"])
 def test_they_are_judged_by_the_network(tmp_path, suffix):
     adversarial = attacked(0.3).clip(0, 1)
-    found = judge(write(tmp_path / f"made.{suffix}", adversarial), eps=0.3)
+    found = reference(write(tmp_path / f"made.{suffix}", adversarial), eps=0.3)
     images, labels = split()
     with torch.no_grad():
         clean, wrong = (
@@ -78,7 +78,7 @@ def test_they_are_judged_by_the_network(tmp_path, suffix):
 @pytest.mark.parametrize("norm", ["linf", "l2", "l1"])
 def test_the_norm_is_measured(tmp_path, norm):
     adversarial = attacked()
-    found = judge(write(tmp_path / "made.npz", adversarial), norm, eps=None)
+    found = reference(write(tmp_path / "made.npz", adversarial), norm, eps=None)
     delta = adversarial.reshape(COUNT, -1) - (split()[0].transpose(0, 3, 1, 2) / 255).reshape(COUNT, -1)
     np.testing.assert_allclose(found["returned/norm"], np.linalg.norm(delta, ORDERS[norm], axis=1), rtol=1e-4)
 
@@ -86,7 +86,7 @@ def test_the_norm_is_measured(tmp_path, norm):
 def test_l0_counts_pixels_and_no_rounding(tmp_path):
     adversarial = split()[0].transpose(0, 3, 1, 2) / 255 + 1e-9
     adversarial[:, 1, 2, 3] = adversarial[:, 2, 2, 3] = 1
-    found = judge(write(tmp_path / "made.npz", adversarial), "l0", eps=1)
+    found = reference(write(tmp_path / "made.npz", adversarial), "l0", eps=1)
     assert (found["returned/norm"] == 1).all()
 
 
@@ -98,7 +98,7 @@ def test_types_and_layouts(tmp_path, kind, layout, suffix):
     stored = levels.astype(np.uint8) if kind == "uint8" else (levels / 255).astype(kind)
     if layout == "NCHW":
         stored = stored.transpose(0, 3, 1, 2)
-    found = judge(write(tmp_path / f"made.{suffix}", stored))
+    found = reference(write(tmp_path / f"made.{suffix}", stored))
     assert found["returned/adversarial"].dtype == np.float32
     np.testing.assert_allclose(found["returned/adversarial"], levels.transpose(0, 3, 1, 2) / 255, atol=3e-4)
 
@@ -106,9 +106,9 @@ def test_types_and_layouts(tmp_path, kind, layout, suffix):
 def test_some_of_the_images_in_any_order(tmp_path):
     index = np.random.default_rng(2).permutation(COUNT)[:66]
     path = write(tmp_path / "made.h5", attacked()[index], index)
-    found = judge(path)
+    found = reference(path)
     np.testing.assert_array_equal(found["returned/adversarial"], attacked()[np.sort(index)])
-    second = judge(path, rows_of_blocks=[slice(64, 66)])
+    second = reference(path, rows_of_blocks=[slice(64, 66)])
     np.testing.assert_array_equal(second["returned/adversarial"], attacked()[np.sort(index)[64:]])
 
 
@@ -118,23 +118,23 @@ def test_images_outside_of_eps_are_counted_and_named(tmp_path):
         adversarial[row, 0, 0, 0] += 0.1
     path = write(tmp_path / "made.npz", adversarial)
     with pytest.raises(FeaturePathsError, match=r"of 3 images \(3, 11, 67\) is greater than eps \(linf, 0"):
-        judge(path)
-    assert judge(path, eps=None)["returned/norm"].max() > 0.1
-    assert judge(path, eps=0.14)["returned/norm"].max() > 0.1
+        reference(path)
+    assert reference(path, eps=None)["returned/norm"].max() > 0.1
+    assert reference(path, eps=0.14)["returned/norm"].max() > 0.1
     with pytest.raises(FeaturePathsError, match=r"70 images \(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, \.\.\.\).*in the order of"):
-        judge(write(tmp_path / "shuffled.npz", attacked()[::-1]))
+        reference(write(tmp_path / "shuffled.npz", attacked()[::-1]))
 
 
 def test_rounding_to_uint8_is_no_perturbation(tmp_path):
     """7.65 of 255 may become 8 by rounding, and never 9."""
     exact = split()[0].transpose(0, 3, 1, 2) / 255 + 0.03
     path = write(tmp_path / "made.npz", np.rint(exact * 255).astype(np.uint8))
-    assert judge(path, eps=0.03)["returned/norm"] == pytest.approx(8 / 255, rel=1e-5)
+    assert reference(path, eps=0.03)["returned/norm"] == pytest.approx(8 / 255, rel=1e-5)
     with pytest.raises(FeaturePathsError, match="greater than eps"):
-        judge(path, eps=0.029)
+        reference(path, eps=0.029)
     as_float = write(tmp_path / "float.npz", (np.rint(exact * 255) / 255).astype(np.float32))
     with pytest.raises(FeaturePathsError, match="greater than eps"):
-        judge(as_float, eps=0.03)
+        reference(as_float, eps=0.03)
 
 
 def test_values_that_are_no_pixels_are_counted_and_named(tmp_path):
@@ -142,7 +142,7 @@ def test_values_that_are_no_pixels_are_counted_and_named(tmp_path):
     adversarial[5, 0, 0, 0] = np.nan
     adversarial[6, 0, 0, 0] = 1.1
     with pytest.raises(FeaturePathsError, match=r"outside of \[0, 1\], or NaN, for 2 images \(5, 6\)"):
-        judge(write(tmp_path / "made.npz", adversarial))
+        reference(write(tmp_path / "made.npz", adversarial))
 
 
 IMAGES = np.zeros((4, 3, 8, 8), np.float32)
@@ -171,7 +171,7 @@ IMAGES = np.zeros((4, 3, 8, 8), np.float32)
 def test_files_that_do_not_fit_are_refused(tmp_path, arrays, expected):
     np.savez(tmp_path / "made.npz", **arrays)
     with pytest.raises(FeaturePathsError, match=expected):
-        judge(tmp_path / "made.npz")
+        reference(tmp_path / "made.npz")
 
 
 def test_digests_are_those_of_the_contents(tmp_path):

@@ -9,7 +9,7 @@ from torch import nn
 
 from featurepaths.adaptive import controls
 from featurepaths.adaptive.run import Block, Budget
-from featurepaths.attacks.torchattacks.runner import STOPPING_RULE, zoo_blocks
+from featurepaths.attacks.torchattacks.runner import STOPPING_RULE, torchattacks_blocks
 from featurepaths.attacks.torchattacks.square import fitting, greatest_share, padded_size
 
 torchattacks = pytest.importorskip("torchattacks")
@@ -121,7 +121,7 @@ def test_autoattack_reaches_its_square_on_images_that_survive(norm, version, mon
     images = np.random.default_rng(0).integers(0, 256, (2, 12, 18, 3), np.uint8)
     with torch.no_grad():
         labels = network(torch.from_numpy(images).permute(0, 3, 1, 2) / 255).argmax(dim=1).numpy()
-    found = zoo_blocks(
+    found = torchattacks_blocks(
         network, images, labels, np.arange(2), method="autoattack", norm=norm, eps=1e-6,
         parameters={"version": version}, seed=0,
     )  # fmt: skip

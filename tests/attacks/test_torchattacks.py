@@ -10,7 +10,7 @@ from torch import nn
 
 from featurepaths.attacks.torchattacks import runner as zoo
 from featurepaths.attacks.torchattacks.methods import METHODS, complete
-from featurepaths.attacks.torchattacks.runner import STOPPING_RULE, checked, distance, zoo_blocks
+from featurepaths.attacks.torchattacks.runner import STOPPING_RULE, checked, distance, torchattacks_blocks
 from featurepaths.errors import FeaturePathsError
 from featurepaths.networks.resnet import ResNet
 
@@ -64,7 +64,7 @@ def attacked(network, images, labels, method, norm, rows=None, **options):
     """All records of an attack, joined, on images with the rows 1000, 1001, ... of a data set."""
     settings = {"eps": EPS.get(norm) if METHODS[method].radius else None, "parameters": FEW.get(method, {}), "seed": 0}
     indices = np.arange(1000, 1000 + len(labels))
-    found = zoo_blocks(network, images, labels, indices, rows, method=method, norm=norm, **settings | options)
+    found = torchattacks_blocks(network, images, labels, indices, rows, method=method, norm=norm, **settings | options)
     parts = [records for _, records in found]
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 

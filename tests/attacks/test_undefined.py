@@ -138,12 +138,18 @@ def test_clean_image_without_logits_is_not_correct():
 
 def test_point_that_the_judge_does_not_answer_is_neither_kept_nor_a_success():
     weight = -torch.eye(12)[0]
-    rough, exact = (Half(weight, 0.55, limit, nan_gradient=False) for limit in (2.0, 0.53))
+    search_model, exact = (Half(weight, 0.55, limit, nan_gradient=False) for limit in (2.0, 0.53))
     images = torch.full((8, 3, 2, 2), 0.5)
     labels = torch.zeros(8, dtype=torch.long)
     start = random_start(images, np.arange(8), 0.2, "linf", 0)
     search = apgd(
-        misclassify(rough, "ce"), images, labels, start, eps=0.2, iterations=10, judge=misclassify(exact, "ce")
+        misclassify(search_model, "ce"),
+        images,
+        labels,
+        start,
+        eps=0.2,
+        iterations=10,
+        reference=misclassify(exact, "ce"),
     )
     for points in search.points.values():
         assert not points.fooled.any()

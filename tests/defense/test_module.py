@@ -105,10 +105,10 @@ def test_paths_are_the_equations_written_out(pooling):
 @settings(deadline=None, max_examples=15)
 @given(st.integers(1, 90))
 def test_how_the_images_are_cut_into_batches_does_not_matter(size):
-    cut = FeaturePathDefense(Layered(), LAYERS).fit(loader(0, size))
+    split_rows = FeaturePathDefense(Layered(), LAYERS).fit(loader(0, size))
     whole = FeaturePathDefense(Layered(), LAYERS).fit(loader(0, 90))
-    assert cut.detector.layers == whole.detector.layers
-    for found, expected in zip(cut.centroids, whole.centroids, strict=True):
+    assert split_rows.detector.layers == whole.detector.layers
+    for found, expected in zip(split_rows.centroids, whole.centroids, strict=True):
         torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
 
 

@@ -74,7 +74,7 @@ def unit(similarity):
 
 def test_the_recogniser_is_the_mixture_of_network_and_soft_vote():
     planted, some = defense(Plane(), [1]), planted_images()
-    seen = planted.observe(some)
+    seen = planted.model_outputs(some)
     similarity = seen.similarity[:, 0].double()
     kept = torch.sigmoid((similarity.amax(dim=1, keepdim=True) - np.cos(FLAGGED_FROM)) / unit(similarity))
     expected = kept * seen.logits.double().softmax(dim=1) + (1 - kept) * (similarity / unit(similarity)).softmax(dim=1)
@@ -85,7 +85,7 @@ def test_lifting_an_answer_leaves_the_gradients():
     planted = defense(Plane(always_right=True), [1])
     some = planted_images().requires_grad_()
     view = planted.as_recogniser()
-    logits, soft = view(some), view.soft(planted.observe(some))
+    logits, soft = view(some), view.soft(planted.model_outputs(some))
     assert (logits.argmax(dim=1) != soft.argmax(dim=1)).any(), "some answers have to be lifted"
     moved = (differences(logits) - differences(soft)).abs() > 1e-4
     assert moved.any()
@@ -117,7 +117,7 @@ def test_the_constant_changes_no_probability_and_no_gradient(network_defense, vi
     made, some = network_defense
     part = some[:50].clone().requires_grad_()
     viewed = getattr(made, view)()
-    logits, formula = viewed(part), viewed.soft(made.observe(part))
+    logits, formula = viewed(part), viewed.soft(made.model_outputs(part))
     unlifted = (differences(logits) - differences(formula)).abs().amax(dim=1) < 1e-4
     assert unlifted.sum() > 10
     for of in (F.cross_entropy, F.multi_margin_loss):

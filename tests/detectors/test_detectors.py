@@ -16,10 +16,10 @@ from featurepaths.detectors import base, density
 from featurepaths.detectors.base import learn
 from featurepaths.detectors.density import Density
 from featurepaths.detectors.path_density import PathDensity
-from featurepaths.detectors.registry import RIVALS, cross_fitted_scores, load, save
+from featurepaths.detectors.registry import DETECTORS, cross_fitted_scores, load, save
 from featurepaths.detectors.transport import Transport
 from featurepaths.errors import FeaturePathsError
-from featurepaths.paths.outputs import Observed, observe
+from featurepaths.paths.outputs import ModelOutputs, model_outputs
 
 CLASSES = 3
 CHANNELS = [3, 3, 5, 5]
@@ -41,7 +41,7 @@ def images(seed, count, positions=2, spread=1.0, dtype=torch.float32):
         features.append((means[labels] + spread * normal(count, channels * positions)).to(dtype))
         centroids.append(torch.nn.functional.normalize(means, dim=1).to(dtype))
     logits = 4 * torch.nn.functional.one_hot(labels, CLASSES) + normal(count, CLASSES)
-    return observe(logits.to(dtype), features, centroids), labels
+    return model_outputs(logits.to(dtype), features, centroids), labels
 
 
 def chunked(seen, labels, size=50):
@@ -49,7 +49,7 @@ def chunked(seen, labels, size=50):
 
 
 def fitted(name, positions=2, dtype=torch.float32, **options):
-    rival = RIVALS[name](**options)
+    rival = DETECTORS[name](**options)
     rival.fit(chunked(*images(1, 300, positions, dtype=dtype)), images(2, 120, positions, dtype=dtype)[0], CHANNELS)
     return rival
 
@@ -67,7 +67,7 @@ def standardised(scores, of_calibration):
 # Every rival
 
 
-@pytest.mark.parametrize("name", RIVALS)
+@pytest.mark.parametrize("name", DETECTORS)
 def test_odd_images_score_lower_than_clean_ones(name):
     rival = fitted(name)
     clean, _ = images(3, 90)
@@ -79,7 +79,7 @@ def test_odd_images_score_lower_than_clean_ones(name):
     assert rival.score(odd).median() < score.quantile(0.05)
 
 
-@pytest.mark.parametrize("name", RIVALS)
+@pytest.mark.parametrize("name", DETECTORS)
 @pytest.mark.parametrize("positions", [1, 2])
 def test_gradients_are_those_of_finite_differences(name, positions):
     rival = fitted(name, positions, torch.float64)
@@ -87,24 +87,24 @@ def test_gradients_are_those_of_finite_differences(name, positions):
     given_tensors = [tensor.requires_grad_() for tensor in (seen.logits, seen.similarity.detach(), *seen.features)]
 
     def score(logits, similarity, *features):
-        return rival.score(Observed(logits, list(features), similarity))
+        return rival.score(ModelOutputs(logits, list(features), similarity))
 
     assert torch.autograd.gradcheck(score, given_tensors)
 
 
-@pytest.mark.parametrize("name", RIVALS)
+@pytest.mark.parametrize("name", DETECTORS)
 def test_features_that_are_zero_have_finite_gradients(name):
     rival = fitted(name)
     seen, _ = images(5, 6)
     zero = [torch.zeros_like(feature).requires_grad_() for feature in seen.features]
     centroids = [torch.eye(CLASSES, feature.shape[1]) for feature in zero]
     logits = torch.zeros(6, CLASSES, requires_grad=True)
-    rival.score(observe(logits, zero, centroids)).sum().backward()
+    rival.score(model_outputs(logits, zero, centroids)).sum().backward()
     for tensor in [logits, *zero]:
         assert tensor.grad is None or torch.isfinite(tensor.grad).all()
 
 
-@pytest.mark.parametrize("name", RIVALS)
+@pytest.mark.parametrize("name", DETECTORS)
 def test_images_do_not_influence_one_another(name):
     rival = fitted(name)
     seen, _ = images(3, 40)
@@ -112,7 +112,7 @@ def test_images_do_not_influence_one_another(name):
     torch.testing.assert_close(alone, rival.score(seen), rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("name", RIVALS)
+@pytest.mark.parametrize("name", DETECTORS)
 def test_a_rival_comes_back_from_arrays(name):
     options = {"layers": [1, 2, 4]} if name in LAYERED else {}
     rival = fitted(name, **options)
@@ -133,29 +133,31 @@ def test_a_rival_that_does_not_exist():
         load("odin", {})
 
 
-@pytest.mark.parametrize("name", RIVALS)
+@pytest.mark.parametrize("name", DETECTORS)
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
 def test_numbers_that_are_not_finite_are_told(name, bad):
     rival = fitted(name)
     seen, labels = images(3, 40)
-    broken = Observed(seen.logits.clone(), [feature.clone() for feature in seen.features], seen.similarity.clone())
+    broken = ModelOutputs(seen.logits.clone(), [feature.clone() for feature in seen.features], seen.similarity.clone())
     broken.logits[7, 1] = broken.features[1][7, 0] = broken.similarity[7, 2, 1] = bad
     with pytest.raises(FeaturePathsError, match=f"{name}: .*score that is not finite"):
         rival.score(broken)
     if name in ("confidence", "energy"):
         return
     with pytest.raises(FeaturePathsError, match=r"calibration image.* not finite"):
-        RIVALS[name]().fit(chunked(seen, labels), broken, CHANNELS)
+        DETECTORS[name]().fit(chunked(seen, labels), broken, CHANNELS)
     if name in ("mahalanobis", "nearest-neighbours"):
         with pytest.raises(FeaturePathsError, match="training image in layer 2 that is not finite"):
-            RIVALS[name]().fit(chunked(broken, labels), seen, CHANNELS)
+            DETECTORS[name]().fit(chunked(broken, labels), seen, CHANNELS)
 
 
 @pytest.mark.parametrize("name", LAYERED)
 def test_layers_that_are_not_chosen_do_not_count(name):
     rival = fitted(name, layers=[1, 2])
     seen, _ = images(3, 40)
-    other = Observed(seen.logits, [*seen.features[:2], *(f + 9 for f in seen.features[2:])], seen.similarity.clone())
+    other = ModelOutputs(
+        seen.logits, [*seen.features[:2], *(f + 9 for f in seen.features[2:])], seen.similarity.clone()
+    )
     other.similarity[:, 2:] = 0
     assert torch.equal(rival.score(other), rival.score(seen))
     assert not torch.equal(fitted(name).score(other), fitted(name).score(seen))
@@ -178,7 +180,7 @@ def test_the_place_of_a_value_in_its_channel_does_not_count(name):
     ]
     torch.testing.assert_close(rival.score(seen._replace(features=swapped)), rival.score(seen))
     with pytest.raises(FeaturePathsError, match="features of 6 values in layer 1 are not of 4 channels"):
-        RIVALS[name]().fit(chunked(seen, seen.logits.argmax(1)), seen, [4, 3, 5, 5])
+        DETECTORS[name]().fit(chunked(seen, seen.logits.argmax(1)), seen, [4, 3, 5, 5])
 
 
 @pytest.mark.parametrize("name", LAYERED)
@@ -187,7 +189,7 @@ def test_how_training_images_are_cut_does_not_matter(name):
     calibration, seen = images(2, 120)[0], images(3, 40)[0]
     scores = []
     for size in (300, 50, 7):
-        rival = RIVALS[name]()
+        rival = DETECTORS[name]()
         rival.fit(chunked(train, labels, size), calibration, CHANNELS)
         scores.append(rival.score(seen))
     torch.testing.assert_close(scores[1], scores[0])
@@ -200,22 +202,22 @@ def test_how_training_images_are_cut_does_not_matter(name):
 def test_confidence_and_energy_are_pytorch_oods():
     ood = pytest.importorskip("pytorch_ood.detector")
     logits = 5 * torch.randn(200, 10, generator=torch.Generator().manual_seed(0))
-    seen = Observed(logits, [], torch.zeros(200, 0, 10))
+    seen = ModelOutputs(logits, [], torch.zeros(200, 0, 10))
     for name, theirs in (("confidence", ood.MaxSoftmax), ("energy", ood.EnergyBased)):
-        torch.testing.assert_close(RIVALS[name]().score(seen).float(), -theirs.score(logits))
+        torch.testing.assert_close(DETECTORS[name]().score(seen).float(), -theirs.score(logits))
 
 
 def test_confidence_and_energy_are_scipys():
     seen, _ = images(3, 50)
     logits = seen.logits.numpy().astype(np.float64)
-    found = RIVALS["confidence"]().score(seen)
+    found = DETECTORS["confidence"]().score(seen)
     np.testing.assert_allclose(found, np.exp(log_softmax(logits, axis=1)).max(axis=1), rtol=1e-12)
-    np.testing.assert_allclose(RIVALS["energy"]().score(seen), logsumexp(logits, axis=1), rtol=1e-12)
+    np.testing.assert_allclose(DETECTORS["energy"]().score(seen), logsumexp(logits, axis=1), rtol=1e-12)
 
 
 def test_a_very_confident_image_still_has_a_rank_and_a_gradient():
     logits = torch.tensor([[20.0, 0.0], [25.0, 0.0]], requires_grad=True)
-    score = RIVALS["confidence"]().score(Observed(logits, [], torch.zeros(2, 0, 2)))
+    score = DETECTORS["confidence"]().score(ModelOutputs(logits, [], torch.zeros(2, 0, 2)))
     score.sum().backward()
     assert score[0] < score[1] < 1
     assert (logits.grad[:, 0] > 0).all()
@@ -223,14 +225,14 @@ def test_a_very_confident_image_still_has_a_rank_and_a_gradient():
 
 def two_sided(log_odds):
     """A rival calibrated on images of two classes with such log-odds."""
-    rival = RIVALS["two-sided-confidence"]()
+    rival = DETECTORS["two-sided-confidence"]()
     rival.fit([], of_log_odds(log_odds), [])
     return rival
 
 
 def of_log_odds(values):
     values = torch.as_tensor(values)
-    return Observed(torch.stack([values, torch.zeros_like(values)], dim=1), [], torch.zeros(len(values), 0, 2))
+    return ModelOutputs(torch.stack([values, torch.zeros_like(values)], dim=1), [], torch.zeros(len(values), 0, 2))
 
 
 def test_two_sided_confidence_by_hand():
@@ -294,12 +296,12 @@ def test_mahalanobis_is_scikit_learns():
 
 
 def one_layer(features):
-    return Observed(torch.zeros(len(features), 10), [features], torch.zeros(len(features), 1, 10))
+    return ModelOutputs(torch.zeros(len(features), 10), [features], torch.zeros(len(features), 1, 10))
 
 
 def one_layer_rival(train, labels, clean, size=200):
     """Mahalanobis distances of one layer, fitted in chunks."""
-    rival = RIVALS["mahalanobis"]()
+    rival = DETECTORS["mahalanobis"]()
     rival.fit(chunked(one_layer(train), labels, size), one_layer(clean), [train.shape[1]])
     return rival
 
@@ -461,7 +463,7 @@ def test_channels_that_are_always_zero_do_no_harm():
     for part in (train, calibration, seen):
         part.features[0][:] = 0
         part.features[1][:, :2] = 0
-    rival = RIVALS["mahalanobis"]()
+    rival = DETECTORS["mahalanobis"]()
     rival.fit(chunked(train, labels), calibration, CHANNELS)
     assert torch.isfinite(rival.score(seen)).all()
 
@@ -470,7 +472,7 @@ def test_far_from_the_origin_means_do_not_cancel():
     (train, labels), (calibration, _), (seen, _) = (
         images(seed, n, dtype=torch.float64) for seed, n in ((1, 300), (2, 120), (3, 40))
     )
-    near, far = RIVALS["mahalanobis"](), RIVALS["mahalanobis"]()
+    near, far = DETECTORS["mahalanobis"](), DETECTORS["mahalanobis"]()
     near.fit(chunked(train, labels), calibration, CHANNELS)
     moved = [part._replace(features=[f + 1e6 for f in part.features]) for part in (train, calibration, seen)]
     far.fit(chunked(moved[0], labels), moved[1], CHANNELS)
@@ -481,9 +483,9 @@ def test_a_class_without_a_training_image_is_named():
     (train, labels), (calibration, _) = images(1, 300), images(2, 120)
     rows = labels != 1
     with pytest.raises(FeaturePathsError, match="mahalanobis: there is no training image of class 1"):
-        RIVALS["mahalanobis"]().fit([(train.take(rows), labels[rows])], calibration, CHANNELS)
+        DETECTORS["mahalanobis"]().fit([(train.take(rows), labels[rows])], calibration, CHANNELS)
     with pytest.raises(FeaturePathsError, match="no training image of any class"):
-        RIVALS["mahalanobis"]().fit([], calibration, CHANNELS)
+        DETECTORS["mahalanobis"]().fit([], calibration, CHANNELS)
 
 
 def neighbour_similarities(train, asked, neighbour):
@@ -514,7 +516,7 @@ def test_nearest_neighbours_are_pytorch_oods():
 def test_neighbours_are_sought_among_evenly_spaced_images(monkeypatch, size):
     monkeypatch.setattr(base, "REFERENCES", 100)
     train, labels = images(1, 300)
-    rival = RIVALS["nearest-neighbours"]()
+    rival = DETECTORS["nearest-neighbours"]()
     rival.fit(chunked(train, labels, size), images(2, 120)[0], CHANNELS)
     expected = channel_means(train.features[1], 3)[::4]  # 75: every second one would be 150
     expected /= np.linalg.norm(expected, axis=1, keepdims=True)
@@ -523,7 +525,7 @@ def test_neighbours_are_sought_among_evenly_spaced_images(monkeypatch, size):
 
 def test_too_few_training_images_for_neighbours():
     with pytest.raises(FeaturePathsError, match="fewer than 10 training images"):
-        RIVALS["nearest-neighbours"]().fit(chunked(*images(1, 9)), images(2, 120)[0], CHANNELS)
+        DETECTORS["nearest-neighbours"]().fit(chunked(*images(1, 9)), images(2, 120)[0], CHANNELS)
 
 
 # Densities
@@ -595,7 +597,7 @@ def test_one_image_is_too_few():
         Density().fit(torch.ones(1, 2), torch.zeros(1, dtype=torch.int64), 1)
     for name in ("two-sided-confidence", "mahalanobis", "nearest-neighbours"):
         with pytest.raises(FeaturePathsError, match=f"{name}: .*at least 2 clean calibration images"):
-            RIVALS[name]().fit(chunked(*images(1, 300)), images(2, 1)[0], CHANNELS)
+            DETECTORS[name]().fit(chunked(*images(1, 300)), images(2, 1)[0], CHANNELS)
 
 
 def test_statistics_of_a_path_by_a_plain_loop():
@@ -658,7 +660,7 @@ def test_a_label_that_no_calibration_image_has_is_scored():
     (train, labels), (calibration, _), (seen, _) = images(1, 300), images(2, 120), images(3, 30)
     without = calibration.take(calibration.logits.argmax(dim=1) != 2)
     for name in ("path-density", "transport"):
-        rival = RIVALS[name]()
+        rival = DETECTORS[name]()
         rival.fit(chunked(train, labels), without, CHANNELS)
         assert torch.isfinite(rival.score(seen)).all()
 
@@ -667,12 +669,12 @@ def test_a_label_that_no_calibration_image_has_is_scored():
 
 
 def cross_fitted(name, train, calibration, labels, **options):
-    rival = RIVALS[name]()
+    rival = DETECTORS[name]()
     learn([rival], train, CHANNELS)
     return cross_fitted_scores(rival, rival.evidence(calibration), labels, **options)
 
 
-@pytest.mark.parametrize("name", RIVALS)
+@pytest.mark.parametrize("name", DETECTORS)
 def test_cross_fitted_scores_are_those_of_rivals_fitted_to_the_other_folds(name):
     train, (calibration, labels) = chunked(*images(1, 300)), images(2, 31)
     found = cross_fitted(name, train, calibration, labels, folds=4)
@@ -680,7 +682,7 @@ def test_cross_fitted_scores_are_those_of_rivals_fitted_to_the_other_folds(name)
     for number in range(4):
         mine = torch.tensor(order[number::4])
         others = torch.tensor([row for row in range(31) if row not in set(mine.tolist())])
-        rival = RIVALS[name]()
+        rival = DETECTORS[name]()
         rival.fit(train, calibration.take(others), CHANNELS)
         torch.testing.assert_close(found[mine], rival.score(calibration.take(mine)), rtol=1e-5, atol=1e-5)
 
@@ -689,7 +691,7 @@ def test_cross_fitted_scores_are_those_of_rivals_fitted_to_the_other_folds(name)
 @given(st.integers(0, 59), st.sampled_from(["two-sided-confidence", "transport", "path-density"]))
 def test_an_outlier_does_not_reach_the_scores_of_its_own_fold(row, name):
     calibration, labels = images(2, 60)
-    odd = Observed(
+    odd = ModelOutputs(
         calibration.logits.clone(), [f.clone() for f in calibration.features], calibration.similarity.clone()
     )
     odd.logits[row] *= 100
@@ -729,25 +731,25 @@ def test_rivals_that_learn_together_learn_the_same_in_one_pass():
             self.reads += 1
             return iter(chunked(*images(1, 300)))
 
-    train, together = Counted(), [RIVALS[name]() for name in RIVALS]
+    train, together = Counted(), [DETECTORS[name]() for name in DETECTORS]
     learn(together, train, CHANNELS)
     assert train.reads == 1
     calibration, seen = images(2, 60)[0], images(3, 40)[0]
     for rival in together:
         rival.calibrate(rival.evidence(calibration))
-        alone = RIVALS[rival.name]()
+        alone = DETECTORS[rival.name]()
         alone.fit(chunked(*images(1, 300)), calibration, CHANNELS)
         assert torch.equal(rival.score(seen), alone.score(seen))
-    learn([RIVALS["energy"](), RIVALS["transport"]()], train, CHANNELS)
+    learn([DETECTORS["energy"](), DETECTORS["transport"]()], train, CHANNELS)
     assert train.reads == 1, "nobody learns from them"
 
 
-@pytest.mark.parametrize("name", RIVALS)
+@pytest.mark.parametrize("name", DETECTORS)
 def test_evidence_is_small_and_all_that_a_score_depends_on(name):
     rival = fitted(name, positions=40)
     seen, labels = images(3, 40, positions=40)
     parts = [rival.evidence(part) for part, _ in chunked(seen, labels, 7)]
-    evidence = base.Evidence(*map(torch.cat, zip(*parts, strict=True)))
+    evidence = base.DetectorInputs(*map(torch.cat, zip(*parts, strict=True)))
     assert evidence.statistics.shape[1] <= 3 * len(CHANNELS)
     torch.testing.assert_close(rival.score_of(evidence), rival.score(seen), rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(rival.score_of(evidence.take(slice(5, 9))), rival.score(seen)[5:9], rtol=1e-5, atol=1e-5)

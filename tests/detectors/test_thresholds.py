@@ -22,7 +22,7 @@ def test_otsu_is_the_best_of_all_cuts(scores):
     assume(len(np.unique(scores)) > 1)
     distinct = np.unique(scores)
     cuts = (distinct[:-1] + distinct[1:]) / 2
-    best = max(between_class_variance(scores, cut) for cut in cuts)
+    best = max(between_class_variance(scores, split_rows) for split_rows in cuts)
     found = otsu(scores)
     assert between_class_variance(scores, found) == pytest.approx(best, rel=1e-9, abs=1e-15)
     assert np.abs(cuts - found).min() < 1e-12, "in the middle of a gap"

@@ -72,16 +72,16 @@ def test_schema_in_the_repository_is_the_models_schema():
         ("training.standard.epochs", True, "training.standard.epochs: input should be a valid integer"),
         ("attacks.apgd.eps", "8/0", "attacks.apgd.eps: '8/0' is not a number or a fraction"),
         ("attacks.apgd.eps", 0, "attacks.apgd.eps: should be greater than 0"),
-        ("features.storage", "dump", "features.storage: input should be 'keep', 'temporary' or 'stream', not 'dump'"),
-        ("features.keep", False, "features: keep is called storage now; write storage: store, or storage: temporary"),
+        ("features.storage", "dump", "features.storage: input should be 'store', 'temporary' or 'stream', not 'dump'"),
+        ("features.keep", False, "features.keep: this key is now called 'storage'"),
         ("attacks.apgd.eps", None, "attacks.apgd.eps: missing"),
         (
             "attacks.apgd.method",
             "pgdd",
-            "attacks.apgd.method: should be one of apgd, files, fgsm, ffgsm, rfgsm, bim, pgd, ",
+            "attacks.apgd.method: should be one of apgd, precomputed, fgsm, ffgsm, rfgsm, bim, pgd, ",
         ),
         ("attacks.apgd.method", "pgdd", "onepixel, not 'pgdd'; did you mean 'pgd'?"),
-        ("attacks.apgd.method", ["pgd"], "attacks.apgd.method: should be one of apgd, files, "),
+        ("attacks.apgd.method", ["pgd"], "attacks.apgd.method: should be one of apgd, precomputed, "),
         ("attacks.apgd.seed", -1, "attacks.apgd.seed: input should be greater than or equal to 0, not -1"),
         ("attacks.apgd.norm", "l1", "attacks.apgd.norm: input should be 'linf' or 'l2', not 'l1'"),
         ("attacks.apgd.stopping_rule", ["best"], "attacks.apgd.stopping_rule.0"),
@@ -174,7 +174,7 @@ def test_what_is_wrong_is_named(path, value, expected):
         ({"method": "onepixel", "eps": 1.5}, "attacks.x.eps: should be a whole number of pixels, not 3/2"),
         (
             {"method": "cw", "iterations": 3},
-            "attacks.x.iterations: unknown key; known keys are eps, images, keep, method",
+            "attacks.x.iterations: unknown key; known keys are eps, max_images, method",
         ),
         ({"method": "cw", "parameter": {}}, "attacks.x.parameter: unknown key; did you mean 'parameters'?"),
         (
@@ -288,13 +288,13 @@ def test_what_is_wrong_with_a_network_that_is_given_is_named(changes, expected):
 
 def test_networks_that_are_given_need_no_training_and_others_do():
     config = {key: value for key, value in DEFAULT.items() if key != "training"} | {"models": {"mine": PRETRAINED}}
-    assert read_experiment(config).given("mine").layers == ["layer1", "layer2"]
+    assert read_experiment(config).pretrained("mine").layers == ["layer1", "layer2"]
     assert "training: missing; say how models.resnet20 is trained" in message(
         config | {"models": {"mine": PRETRAINED, **DEFAULT["models"]}}
     )
     assert "all models are given" in message(config | {"training": DEFAULT["training"]})
     both = {"models": {"mine": PRETRAINED, **DEFAULT["models"]}, "training": {"pretrained": {}}}
-    assert "training.given: that is what the models that are given are called" in message(config | both)
+    assert "training.pretrained: that is what the models that are given are called" in message(config | both)
 
 
 @pytest.mark.parametrize(
@@ -365,7 +365,7 @@ def test_adversarial_images_made_elsewhere():
     config["attacks"]["x"] = {"method": "precomputed", "zzz": 3}
     told = message(config)
     assert "attacks.x.test: missing" in told
-    assert "attacks.x.zzz: unknown key; known keys are calibration, eps, keep, method, norm, test" in told
+    assert "attacks.x.zzz: unknown key; known keys are calibration, eps, method, norm, stopping_rule, test" in told
 
 
 def test_all_problems_are_told_at_once():
@@ -476,3 +476,36 @@ def test_layers_that_are_needed_are_those_that_are_named():
     }  # fmt: skip
     config["recognition"] = {"combinations": []}
     assert read_experiment(config).named_layers == {"detection.layers": 3}
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "new"),
+    [
+        ("attacks.apgd.keep", ["max-loss"], "stopping_rule"),
+        ("attacks.apgd.images", 10, "max_images"),
+        ("attacks.apgd.eps_units", "pixel", "eps_space"),
+        ("attacks.apgd.eps_space", "normalised", "normalized"),
+        ("attacks.apgd.method", "files", "precomputed"),
+        ("calibration.keep", "max-loss", "stopping_rule"),
+        ("features.storage", "keep", "store"),
+        ("features.keep", True, "storage"),
+        ("collapse.pfc3", 0.9, "pfc3_threshold"),
+        ("recognition.tie", "last-layer", "tie_break"),
+        ("adaptive.targets", 1, "n_targets"),
+        ("adaptive.only_survivors", True, "skip_defeated"),
+        ("adaptive.controls.multiples", [1], "eps_multiples"),
+        ("adaptive.controls.queries", 10, "n_queries"),
+        ("resident_mb", 10, "in_memory_mb"),
+    ],
+)
+def test_former_name_reports_new_name(key, value, new):
+    config = {**yaml.safe_load((ROOT / "config.yaml").read_text()), "collapse": {}}
+    section = config
+    *parents, last = key.split(".")
+    for parent in parents:
+        section = section[parent]
+    section[last] = value
+    with pytest.raises(FeaturePathsError) as error:
+        read_experiment(config)
+    (line,) = [line for line in str(error.value).splitlines() if line.strip().startswith(f"{key}:")]
+    assert f"'{new}'" in line

@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from featurepaths.experiment.config.messages import read_experiment
-from featurepaths.experiment.external import Outside
+from featurepaths.experiment.external import ExternalInputs
 from featurepaths.experiment.plan import Plan
 from tests.conftest import ROOT, TINY
 
@@ -53,7 +53,7 @@ def test_the_papers_numbers_stand_beside_autopgd_only():
 def given(code="c", weights=None, seeds=(0,), **changes):
     model = {"factory": "torchvision.models:resnet18", "checkpoint": weights and "a.pt", **changes}
     config = copy.deepcopy(TINY) | {"models": {"mine": model, **TINY["models"]}, "seeds": list(seeds)}
-    return Plan(read_experiment(config), Outside(networks={"mine": {"code": code, "weights": weights}}))
+    return Plan(read_experiment(config), ExternalInputs(networks={"mine": {"code": code, "weights": weights}}))
 
 
 def test_a_network_that_is_given_makes_one_run():
@@ -79,7 +79,7 @@ FILES = {"method": "precomputed", "test": "test.npz", "eps": "8/255"}
 def test_of_images_made_elsewhere_contents_count_and_not_their_place():
     def settings(split, **changes):
         experiment = plan_of({"x": {**FILES, "calibration": "calibration.npz", **changes}}, seeds=[3]).experiment
-        outside = Outside(attacks={"x": {"test": "abc", "calibration": "def"}})
+        outside = ExternalInputs(attacks={"x": {"test": "abc", "calibration": "def"}})
         return Plan(experiment, outside).attack("small-standard-s3", split, "x").settings
 
     expected = {"method": "precomputed", "norm": "linf", "eps": "8/255", "contents": "abc", "torch_threads": 1}
@@ -98,7 +98,7 @@ def test_nothing_asks_for_calibration_examples_that_are_not_there():
 
 
 def data_settings(contents="abc", **data):
-    return Plan(read_experiment({**copy.deepcopy(TINY), "data": data}), Outside(data=contents)).data().settings
+    return Plan(read_experiment({**copy.deepcopy(TINY), "data": data}), ExternalInputs(data=contents)).data().settings
 
 
 def test_of_arrays_contents_count_and_not_their_place():

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from featurepaths.errors import FeaturePathsError
 from featurepaths.experiment.config.messages import read_experiment
-from featurepaths.experiment.external import Outside
+from featurepaths.experiment.external import ExternalInputs
 from featurepaths.experiment.plan import Plan
 from tests.conftest import ROOT
 from tests.faults.test_damage import KINDS, read
@@ -78,7 +78,7 @@ def refused(config):
     """Whether a configuration is refused; if it is not, everything can be planned."""
     try:
         experiment = read_experiment(config)
-        plan = Plan(experiment, Outside(networks={name: {} for name in experiment.models}))
+        plan = Plan(experiment, ExternalInputs(networks={name: {} for name in experiment.models}))
         paths = [plan.paths(run, pooling, "test").path for run in plan.runs for pooling in plan.poolings]
         digest = plan.configuration().digest
     except FeaturePathsError:

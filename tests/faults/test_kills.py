@@ -117,9 +117,9 @@ def test_kills_change_nothing_and_nothing_that_had_finished_runs_again(undisturb
         before = checkout.there()
         with log_path.open("w") as log:
             run = checkout.start(log)
-            enough = sum(killed.values()) >= KILLS
+            saturate = sum(killed.values()) >= KILLS
             with suppress(subprocess.TimeoutExpired):
-                run.wait(None if enough else chance.uniform(0.2, SOME_SECONDS))
+                run.wait(None if saturate else chance.uniform(0.2, SOME_SECONDS))
             if run.poll() is None and (what := kill(checkout, chance)):
                 killed[what] += 1
             run.wait()
@@ -130,14 +130,14 @@ def test_kills_change_nothing_and_nothing_that_had_finished_runs_again(undisturb
         for outputs in jobs:
             if set(outputs) <= before.keys():
                 assert {name: after.get(name) for name in outputs} == {name: before[name] for name in outputs}, text
-        done = enough and run.returncode == 0  # in the end one run is left alone
+        done = saturate and run.returncode == 0  # in the end one run is left alone
         if run.returncode == 0:
             assert contents(checkout.results) == expected
             finished += 1
             if sum(killed.values()) < KILLS:
                 shutil.rmtree(checkout.results)
         else:
-            assert not enough, text
+            assert not saturate, text
     assert min(killed.values()) > 0
     assert waited > 0, "no stage outlived its Snakemake"
     left = [path for path in checkout.results.rglob(".*") if path.is_file()]

@@ -19,7 +19,7 @@ from featurepaths.paths.equations import (
     weights_of,
 )
 from featurepaths.paths.features import extract_blocks
-from featurepaths.paths.outputs import observe
+from featurepaths.paths.outputs import model_outputs
 
 CHUNK = CHUNK_ROWS[1]
 
@@ -95,7 +95,9 @@ def test_a_feature_whose_square_float32_cannot_hold_is_no_zero_feature(scale):
     mixed[::2] *= np.float32(scale)
     np.testing.assert_allclose(similarity_of(mixed, directions), expected, rtol=1e-4, atol=1e-6)
     if scale >= 1e20:  # in torch, where a second look would cost every search, it is no number
-        shown = observe(torch.zeros(6, 4), [torch.from_numpy(mixed)], [torch.from_numpy(directions)]).similarity[:, 0]
+        shown = model_outputs(torch.zeros(6, 4), [torch.from_numpy(mixed)], [torch.from_numpy(directions)]).similarity[
+            :, 0
+        ]
         assert shown.isnan().all(dim=1).tolist() == [True, False, False, False, True, False]
 
 

@@ -4,7 +4,7 @@ import pytest
 
 from featurepaths.networks.warnings import DOUBTS
 from featurepaths.report import verdict
-from featurepaths.report.verdict import Left
+from featurepaths.report.verdict import Robustness
 from tests.report import made_up
 
 RUN = made_up.run()
@@ -23,14 +23,14 @@ def written(content=None, checks=None, run=RUN):
 @pytest.mark.parametrize(
     ("counts", "left"),
     [
-        ({"defended": 0}, Left.NOTHING),
-        ({"defended": 3}, Left.NOTHING),  # of 200: to 4.3 %
-        ({"defended": 4}, Left.SAME),  # to 5.03 %
-        ({"defended": 0, "n": 50}, Left.UNCERTAIN),  # 0 of 50: to 7.1 %
-        ({"defended": 40, "undefended": 100}, Left.LESS),
-        ({"defended": 90, "undefended": 100}, Left.SAME),
-        ({"defended": 100, "undefended": 90}, Left.SAME),
-        ({"defended": 100, "undefended": 40}, Left.MORE),
+        ({"defended": 0}, Robustness.NOTHING),
+        ({"defended": 3}, Robustness.NOTHING),  # of 200: to 4.3 %
+        ({"defended": 4}, Robustness.SAME),  # to 5.03 %
+        ({"defended": 0, "n": 50}, Robustness.UNCERTAIN),  # 0 of 50: to 7.1 %
+        ({"defended": 40, "undefended": 100}, Robustness.LESS),
+        ({"defended": 90, "undefended": 100}, Robustness.SAME),
+        ({"defended": 100, "undefended": 90}, Robustness.SAME),
+        ({"defended": 100, "undefended": 40}, Robustness.MORE),
     ],
 )
 def test_rules(counts, left):
@@ -39,7 +39,7 @@ def test_rules(counts, left):
 
 @pytest.mark.parametrize("defended", [0, 40, 100])
 def test_a_failed_control_goes_before_every_rule(defended):
-    assert case([made_up.check(), made_up.check(passed=False)], defended=defended).left is Left.UNTRUSTED
+    assert case([made_up.check(), made_up.check(passed=False)], defended=defended).left is Robustness.UNTRUSTED
 
 
 def test_the_paragraph_has_the_numbers():
@@ -55,9 +55,9 @@ def test_the_paragraph_has_the_numbers():
     )
     assert "The network alone keeps 1.0 % [0.3, 3.6] under attacks aimed at it" in text
     assert "with feature paths it is 1.0 points less" in text
-    assert "5 % false positives (of the test max_images: 6.0 %) 95.0 % [91.0, 97.3] of the images" in text
+    assert "5 % false positives (of the test images: 6.0 %) 95.0 % [91.0, 97.3] of the images" in text
     assert "40.0 % to 60.0 % when not" in text
-    assert "1 % false positives (of the test max_images: 0.5 %) 100.0 % [98.1, 100.0] of the images" in text
+    assert "1 % false positives (of the test images: 0.5 %) 100.0 % [98.1, 100.0] of the images" in text
     assert "All 7 controls passed." in text
     assert text.rstrip().endswith("**No robustness is left: not one of 200 images survives.**")
 
@@ -210,9 +210,9 @@ def test_vanished_gradients_take_the_number_back_without_controls_too():
     assert "Some robustness" not in text
     assert "gradients vanish, so that" in verdict.summary_paragraph([(RUN, "flatten", vanished)])
     # a few may: goals saturate
-    assert case(None, defended=100, undefended=40, vanished=0.01).left is Left.MORE
+    assert case(None, defended=100, undefended=40, vanished=0.01).left is Robustness.MORE
     # where controls were run, theirs is the say
-    assert case([made_up.check()], defended=100, undefended=40, vanished=0.5).left is Left.MORE
+    assert case([made_up.check()], defended=100, undefended=40, vanished=0.5).left is Robustness.MORE
 
 
 @pytest.mark.parametrize("doubt", DOUBTS)

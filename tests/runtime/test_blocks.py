@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from featurepaths.errors import FeaturePathsError
-from featurepaths.runtime.blocks import BLOCK, SIZES, blocks, extent, fill, joined, to_tensor
-from featurepaths.runtime.oom import halving
+from featurepaths.runtime.blocks import BLOCK, SIZES, blocks, joined, pad_block, span, to_tensor
+from featurepaths.runtime.oom import retry_smaller_on_oom
 
 
 def test_blocks_cover_every_row_once_at_multiples_of_64():
@@ -23,13 +23,13 @@ def test_shards_are_whole_blocks_and_together_all_of_them():
             parts = [blocks(count, (number, shards)) for number in range(1, shards + 1)]
             assert [rows for part in parts for rows in part] == blocks(count)
             assert max(map(len, parts)) - min(map(len, parts)) <= 1
-            assert sum(extent(part).stop - extent(part).start for part in parts) == count
+            assert sum(span(part).stop - span(part).start for part in parts) == count
 
 
 @pytest.mark.parametrize(("count", "filled_to"), [(1, 1), (3, 4), (33, 64), (64, 64)])
 def test_fill_repeats_the_last_row(count, filled_to):
     rows = np.arange(2 * count).reshape(count, 2)
-    filled = fill(rows)
+    filled = pad_block(rows)
     assert filled.shape == (filled_to, 2)
     assert (filled[:count] == rows).all()
     assert (filled[count:] == rows[-1]).all()
@@ -40,7 +40,7 @@ def working(most, error, calls):
 
     def work(rows_of_blocks):
         for rows in rows_of_blocks:
-            size = len(fill(np.arange(rows.start, rows.stop)))
+            size = len(pad_block(np.arange(rows.start, rows.stop)))
             calls.append(size)
             if size > most:
                 raise error
@@ -56,7 +56,7 @@ OUT_OF_MEMORY = [torch.OutOfMemoryError("CUDA out of memory."), RuntimeError("CU
 @given(count=st.integers(1, 200), most=st.sampled_from(SIZES))
 def test_what_does_not_fit_is_halved_and_every_row_is_found_once(count, most, error):
     calls = []
-    found = list(joined(halving(working(most, error, calls), blocks(count)), blocks(count)))
+    found = list(joined(retry_smaller_on_oom(working(most, error, calls), blocks(count)), blocks(count)))
     assert [rows for rows, _ in found] == blocks(count)
     assert np.array_equal(np.concatenate([records["row"] for _, records in found]), np.arange(count))
     assert sum(size > most for size in calls) <= 6, "a size that did not fit is not tried again"
@@ -64,9 +64,9 @@ def test_what_does_not_fit_is_halved_and_every_row_is_found_once(count, most, er
 
 def test_what_does_not_fit_at_all_and_other_errors_are_told():
     with pytest.raises(FeaturePathsError, match="does not hold the network and one image"):
-        list(halving(working(0, OUT_OF_MEMORY[0], []), blocks(5)))
+        list(retry_smaller_on_oom(working(0, OUT_OF_MEMORY[0], []), blocks(5)))
     with pytest.raises(RuntimeError, match="another"):
-        list(halving(working(0, RuntimeError("another"), []), blocks(5)))
+        list(retry_smaller_on_oom(working(0, RuntimeError("another"), []), blocks(5)))
 
 
 def test_uint8_images_become_channels_first_fractions():

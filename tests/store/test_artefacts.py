@@ -22,6 +22,7 @@ from featurepaths.store.jsonfile import read_json, write_json
 from featurepaths.store.origin import Origin
 from featurepaths.store.provenance import check_files, descend, read_origin, read_version
 from featurepaths.store.safetensors import read_description
+from featurepaths.store.seal import FORMAT
 from featurepaths.store.tensors import read_tensors, write_tensors
 
 ORIGIN = Origin("paths/mean/test", "abc", {"data": "123"})
@@ -184,7 +185,7 @@ def test_layers_are_in_the_networks_order(tmp_path):
 def test_json_holds_what_was_written(tmp_path):
     write_json(tmp_path / "a.json", {"threshold": 0.1 + 0.2}, ORIGIN)
     assert read_json(tmp_path / "a.json")["threshold"] == 0.1 + 0.2
-    assert json.loads((tmp_path / "a.json").read_text())["format"] == 3
+    assert json.loads((tmp_path / "a.json").read_text())["format"] == FORMAT
 
 
 @pytest.fixture(params=["ENOLCK", "ENOTSUP", "EAGAIN"])

@@ -261,9 +261,9 @@ def test_a_state_that_cannot_be_read_is_not_taken_up(tmp_path, content):
 def test_a_state_of_another_arithmetic_is_not_taken_up(tmp_path, capsys):
     images, labels = problem()
     found, expected = network(), network()
-    rough = network()
+    search_model = network()
     state = {"resume": tmp_path / "state"}
-    loop_saves = train(rough, images, labels, **OPTIONS | {"precision": "bfloat16", "epochs": 2}, **state)
+    loop_saves = train(search_model, images, labels, **OPTIONS | {"precision": "bfloat16", "epochs": 2}, **state)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(loop, "SECONDS_BETWEEN_SAVES", 0.0)
         next(loop_saves)
@@ -288,12 +288,12 @@ def test_the_state_is_saved_at_least_every_minute(tmp_path, monkeypatch):
 def test_bfloat16_trains_to_nearly_the_same_loss_and_keeps_float32_weights():
     images, labels = problem(200)
     options = OPTIONS | {"epochs": 8, "learning_rate": 0.02}
-    exact, rough = network(), network()
+    exact, search_model = network(), network()
     last = [list(train(net, images, labels, **options | {"precision": precision}))[-1]
-            for net, precision in ((exact, "float32"), (rough, "bfloat16"))]  # fmt: skip
+            for net, precision in ((exact, "float32"), (search_model, "bfloat16"))]  # fmt: skip
     assert last[0].loss == pytest.approx(last[1].loss, rel=0.05)
-    assert not torch.equal(weights(exact), weights(rough))
-    assert {parameter.dtype for parameter in rough.parameters()} == {torch.float32}
+    assert not torch.equal(weights(exact), weights(search_model))
+    assert {parameter.dtype for parameter in search_model.parameters()} == {torch.float32}
 
 
 def test_a_compiled_network_trains_to_the_same_weights():

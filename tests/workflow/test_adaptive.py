@@ -82,7 +82,7 @@ def test_the_worst_examples_lie_in_the_ball_and_fool_the_method_as_plain_code_ha
 def test_an_image_survives_only_if_it_does_every_attack(attacked):
     _, _, file = attacked
     labels = file["labels"][:]
-    for side, answer in (("undefended", "network_label"), ("defended", "label")):
+    for side, answer in (("undefended", "network_prediction"), ("defended", "label")):
         survives = file[f"{side}/clean"][:].copy()
         for attack in file["attacks"].values():
             survives &= ~attack["attacked"][:] | (attack[answer][:] == labels)
@@ -107,10 +107,10 @@ def test_the_counts_are_those_of_the_records(attacked):
         assert at["adaptive_evaded"] == evaded
         assert at["adaptive_evaded"] >= max(at["oblivious_evaded"].values())
     names = {attack["name"] for attack in content["attacks"]}
-    goals = ("misclassify", "evade", "misvote", "match-features", "selective", "orthogonal")
+    objectives = ("misclassify", "evade", "misvote", "match-features", "selective", "orthogonal")
     assert names == {
         *(f"apgd.{stopping_rule}" for stopping_rule in ("first-success", "last-success", "max-loss")),
-        *(f"{goal}.ce{kind}" for goal in goals for kind in ("", ".targeted")),
+        *(f"{objective}.ce{kind}" for objective in objectives for kind in ("", ".targeted")),
     }
     assert {each["detector"] for each in content["detectors"]} == {
         "feature-paths",

@@ -39,7 +39,7 @@ def resources(text):
     return re.findall(r"\n(?:local)?rule (\w+):\n(?:    .*\n)*?    resources: (.*)\n", text)
 
 
-@pytest.mark.parametrize("storage", ["stopping_rule", "stream"])
+@pytest.mark.parametrize("storage", ["store", "stream"])
 def test_every_job_but_the_bookkeeping_asks_for_memory_and_time(on_slurm, storage):
     for rule, found in resources(on_slurm(TINY | {"features": {"storage": storage}})):
         if rule != "all":

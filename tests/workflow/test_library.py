@@ -122,7 +122,7 @@ def test_views_answer_as_it_does_and_soft_answers_mostly_do(run):
         with torch.no_grad():
             assert torch.equal(view(some).argmax(dim=1), predicted.label)
             assert torch.equal(defense.as_detector()(some).argmax(dim=1) == 10, predicted.flagged)
-            soft = view.soft(defense.observe(some)).argmax(dim=1)
+            soft = view.soft(defense.model_outputs(some)).argmax(dim=1)
         agreement = (soft == predicted.label).float().mean()
         print(f"{folder.name}, {pooling}, {name}: {agreement:.1%} of the soft answers are the method's")
         assert agreement > (0.75 if pooling == "flatten" else 0.5)

@@ -100,8 +100,8 @@ def brute_force_otsu(scores):
     values = np.unique(scores)
     cuts = (values[:-1] + values[1:]) / 2
 
-    def separation(cut):
-        below, above = scores[scores < cut], scores[scores >= cut]
+    def separation(split_rows):
+        below, above = scores[scores < split_rows], scores[scores >= split_rows]
         return len(below) * len(above) * (below.mean() - above.mean()) ** 2
 
     return max(cuts, key=separation)
@@ -351,14 +351,14 @@ def pictures(tmp_path_factory):
             path = folder / "images" / part / names[label] / f"{number}.png"
             path.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(image).save(path)
-    rough = {"eps": "8/255", "iterations": 5, "precision": "bfloat16", "stopping_rule": STOPPING_RULES}
+    search_model = {"eps": "8/255", "iterations": 5, "precision": "bfloat16", "stopping_rule": STOPPING_RULES}
     config = copy.deepcopy(TINY) | {
         "data": {"source": "folder", "root": "images", "title": "digits in files", "reference_dataset": "cifar10"},
         "features": {"poolings": ["mean"], "storage": "temporary"},
         "attacks": {
-            "apgd": rough,
+            "apgd": search_model,
             "some": {"eps": "8/255", "iterations": 3, "max_images": 50, "stopping_rule": ["max-loss"]},
-            "normalized": {**rough, "eps_space": "normalized", "max_images": 50, "stopping_rule": ["last-success"]},
+            "normalized": {**search_model, "eps_space": "normalized", "max_images": 50, "stopping_rule": ["last-success"]},
         },
         "adaptive": {"attack": "normalized", "losses": ["ce"], "n_targets": 0, "iterations": 3, "precision": "bfloat16",
                      "skip_defeated": True, "controls": None},

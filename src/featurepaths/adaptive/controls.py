@@ -14,13 +14,13 @@ import torch
 from torch import Tensor
 
 from featurepaths.adaptive.corruptions import corruptions
-from featurepaths.adaptive.run import Block, Budget, Standing, Target, cascade
+from featurepaths.adaptive.run import Block, Budget, PerImageWorstCase, Target, cascade
 from featurepaths.attacks.class_limits import possible_losses
 from featurepaths.attacks.torchattacks.library import library
 from featurepaths.attacks.torchattacks.runner import own_random_numbers
 from featurepaths.attacks.torchattacks.square import fitting
 from featurepaths.defense.module import FeaturePathDefense
-from featurepaths.runtime.blocks import blocks, fill, to_tensor
+from featurepaths.runtime.blocks import blocks, pad_block, to_tensor
 from featurepaths.statistics.worst_case import check_vanished, count_vanished
 
 LEVELLED_OFF = 0.02
@@ -35,7 +35,7 @@ def control_blocks(
     transferred: object | None,
     rows_of_blocks: Iterable[slice] | None = None,
     *,
-    goals: Sequence[str],
+    objectives: Sequence[str],
     losses: Sequence[str],
     budget: Budget,
     eps_multiples: Sequence[float],
@@ -64,12 +64,12 @@ def control_blocks(
     the three where what the network shows is not finite. ``undefined``: whether that, or a gradient, happened anywhere.
     """
     possible = possible_losses(losses, target.classes)
-    pairs = [(goal, loss) for goal in ("misclassify", *goals) for loss in possible]
+    pairs = [(objective, loss) for objective in ("misclassify", *objectives) for loss in possible]
     for rows in blocks(len(labels)) if rows_of_blocks is None else rows_of_blocks:
         block = Block.of(images[rows], labels[rows], indices[rows], device)
         everything = np.arange(block.count)
         records: dict[str, np.ndarray] = {}
-        all_standing = [standing := Standing(target.exact, block)]
+        all_standing = [standing := PerImageWorstCase(target.exact, block)]
         for number, (iterations, restart) in enumerate(budgets):
             cascade(target, standing, pairs, budget.of(iterations), restart)
             records |= _standing(f"budget/{number}", standing)
@@ -77,18 +77,18 @@ def control_blocks(
             if multiple == 1 and budgets[0] == (budget.iterations, 0):  # the very search that the budgets begin with
                 records |= {f"eps/{number}/{side}": records[f"budget/0/{side}"] for side in ("undefended", "defended")}
                 continue
-            all_standing.append(standing := Standing(target.exact, block))
+            all_standing.append(standing := PerImageWorstCase(target.exact, block))
             ball = budget.times(multiple)
             # in a ball of radius 0 nothing moves, so that one step tells as much as many
             cascade(target, standing, pairs, ball if multiple > 0 else ball.of(1))
             records |= _standing(f"eps/{number}", standing)
 
-        all_standing.append(standing := Standing(target.exact, block))
-        standing.meet(_square(target.exact, block, budget, queries), everything)
+        all_standing.append(standing := PerImageWorstCase(target.exact, block))
+        standing.update(_square(target.exact, block, budget, queries), everything)
         records["black_box/defended"] = standing.defended
         if transferred is not None:
-            all_standing.append(standing := Standing(target.exact, block))
-            standing.meet(to_tensor(fill(transferred[rows]), device), everything)
+            all_standing.append(standing := PerImageWorstCase(target.exact, block))
+            standing.update(to_tensor(pad_block(transferred[rows]), device), everything)
             records["transfer/defended"] = standing.defended
 
         records["undefined"] = np.any([each.undefined for each in all_standing], axis=0)
@@ -101,7 +101,7 @@ def control_blocks(
             true = block.labels.cpu().numpy()
             found = {
                 "flagged": answered & decision.flagged,
-                "undefended": answered & (decision.network_labels == true),
+                "undefended": answered & (decision.network_predictions == true),
                 "defended": answered & (decision.labels == true),
             }
             records["undefined"] |= ~answered[: block.count]
@@ -223,7 +223,7 @@ def _checks(content: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [{"check": name, "passed": bool(passed), "found": found} for name, passed, found in made]
 
 
-def _standing(name: str, standing: Standing) -> dict[str, np.ndarray]:
+def _standing(name: str, standing: PerImageWorstCase) -> dict[str, np.ndarray]:
     return {f"{name}/undefended": standing.network, f"{name}/defended": standing.defended}
 
 

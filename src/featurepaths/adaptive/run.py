@@ -7,21 +7,21 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from featurepaths.adaptive.objectives import GOALS, Attacker, DetectorAttacker, misclassify
+from featurepaths.adaptive.objectives import OBJECTIVES, AdaptiveObjective, DetectorObjective, misclassify
 from featurepaths.attacks.apgd import Search, apgd
 from featurepaths.attacks.class_limits import possible_losses
 from featurepaths.attacks.norms import random_start
 from featurepaths.attacks.objective import Objective
 from featurepaths.defense.module import Decision, FeaturePathDefense
 from featurepaths.errors import FeaturePathsError, counted
-from featurepaths.paths.outputs import Observed
-from featurepaths.runtime.blocks import blocks, fill, to_tensor
+from featurepaths.paths.outputs import ModelOutputs
+from featurepaths.runtime.blocks import blocks, pad_block, to_tensor
 
 SEEDS_APART = 2**32
 """Restarts draw their random starts from seeds so far apart: a training's seed is smaller."""
 
 BLANK = {
-    "network_label": np.int32(-1),
+    "network_prediction": np.int32(-1),
     "label": np.int32(-1),
     "score": np.float64(np.nan),
     "loss": np.float32(np.nan),
@@ -53,30 +53,30 @@ class Budget:
 
 @dataclass(frozen=True)
 class Target:
-    """What is attacked: the exact defence judges, `rough` (the same, or in bfloat16) is searched with.
+    """What is attacked: the exact defence judges, `search_model` (the same, or in bfloat16) is searched with.
 
     `detectors` holds, by name, a score of what the network shows and the unit it is measured in.
     """
 
     exact: FeaturePathDefense
-    rough: FeaturePathDefense
-    detectors: Mapping[str, tuple[Callable[[Observed], Tensor], float]] = field(default_factory=dict)
+    search_model: FeaturePathDefense
+    detectors: Mapping[str, tuple[Callable[[ModelOutputs], Tensor], float]] = field(default_factory=dict)
 
     @property
     def classes(self) -> int:
         """How many classes there are."""
         return len(self.exact.centroids[0])
 
-    def attacker(self, goal: str, loss: str, targets: Tensor | None = None) -> tuple[Objective, Objective | None]:
-        """Return the objective of a goal of `GOALS` or of ``misclassify``, and its judge if it needs one."""
-        function = misclassify if goal == "misclassify" else GOALS[goal]
-        made = [Attacker(defense, function, loss, targets) for defense in (self.rough, self.exact)]
-        return made[0], None if self.rough is self.exact else made[1]
+    def attacker(self, objective: str, loss: str, targets: Tensor | None = None) -> tuple[Objective, Objective | None]:
+        """Return the objective of a goal of `OBJECTIVES` or of ``misclassify``, and its judge if it needs one."""
+        function = misclassify if objective == "misclassify" else OBJECTIVES[objective]
+        made = [AdaptiveObjective(defense, function, loss, targets) for defense in (self.search_model, self.exact)]
+        return made[0], None if self.search_model is self.exact else made[1]
 
     def detector_attacker(self, name: str) -> tuple[Objective, Objective | None]:
         """Return the objective against a detector alone, and its judge if it needs one."""
-        made = [DetectorAttacker(each.look, *self.detectors[name]) for each in (self.rough, self.exact)]
-        return made[0], None if self.rough is self.exact else made[1]
+        made = [DetectorObjective(each.look, *self.detectors[name]) for each in (self.search_model, self.exact)]
+        return made[0], None if self.search_model is self.exact else made[1]
 
     def detector_score(self, name: str, images: Tensor) -> tuple[np.ndarray, np.ndarray]:
         """Return the exact score of a detector, float64 [N], and the network's labels [N].
@@ -107,16 +107,16 @@ class Block:
         cls, images: np.ndarray, labels: np.ndarray, indices: np.ndarray, device: torch.device | str = "cpu"
     ) -> "Block":
         """Return the block of up to 64 uint8 images, filled up with copies of the last one."""
-        on_device = to_tensor(fill(images), device), torch.from_numpy(fill(labels)).to(device)
-        return cls(*on_device, fill(indices), len(labels))
+        on_device = to_tensor(pad_block(images), device), torch.from_numpy(pad_block(labels)).to(device)
+        return cls(*on_device, pad_block(indices), len(labels))
 
     def take(self, rows: np.ndarray) -> "Block":
         """Return the block of some of its images, filled up again."""
-        filled = fill(rows)
+        filled = pad_block(rows)
         return Block(self.clean[filled], self.labels[filled], self.indices[filled], len(rows))
 
 
-class Standing:
+class PerImageWorstCase:
     """Which images of a block are still answered correctly, and the worst that was found for each.
 
     `network` and `defended` [n] say whether the network alone, and the whole defence, have resisted every example met
@@ -134,16 +134,16 @@ class Standing:
         self.evading = np.full(count, -np.inf)
         self.undefined = np.zeros(count, bool)
         self.worst = block.clean[:count].cpu().numpy().copy()  # it is written to
-        self.clean = self.meet(block.clean, np.arange(count))
+        self.clean = self.update(block.clean, np.arange(count))
         self.evading = np.full(count, -np.inf)  # clean images are no examples
 
-    def meet(self, examples: Tensor, rows: np.ndarray) -> Decision:
+    def update(self, examples: Tensor, rows: np.ndarray) -> Decision:
         """Let the defence answer examples [64, ...] of the images `rows` of the block, and return what it says."""
         with torch.no_grad():
             seen, answered = self.defense.look(examples)
             if not answered.all():
                 self.undefined[rows] |= ~answered[: len(rows)].cpu().numpy()
-                clean = self.block.clean[fill(rows)]
+                clean = self.block.clean[pad_block(rows)]
                 examples = torch.where(answered.view(-1, *[1] * (clean.dim() - 1)), examples, clean)
                 seen, answered = self.defense.look(examples)
                 if not answered.all():
@@ -159,37 +159,37 @@ class Standing:
         standing = self.defended[rows]
         self.worst[rows[standing]] = found[standing]
         network, defended = self.network.copy(), self.defended.copy()
-        network[rows] &= decision.network_labels == labels
+        network[rows] &= decision.network_predictions == labels
         defended[rows] &= decision.labels == labels
         self.network, self.defended = network, defended
-        wrong = decision.network_labels != labels
+        wrong = decision.network_predictions != labels
         self.evading[rows[wrong]] = np.maximum(self.evading[rows[wrong]], decision.score[wrong])
         return decision
 
     def meet_found(self, found: Search, rows: np.ndarray) -> Decision:
         """Do so with what a search for examples of the images `rows` found."""
         self.undefined[rows] |= found.undefined[: len(rows)].cpu().numpy()
-        return self.meet(found.points["max-loss"].adversarial, rows)
+        return self.update(found.points["max-loss"].adversarial, rows)
 
 
 def search(objectives: tuple[Objective, Objective | None], block: Block, budget: Budget, restart: int = 0) -> Search:
     """Run AutoPGD on a block; the example of greatest loss among those that fool is what counts."""
-    objective, judge = objectives
+    objective, reference = objectives
     start = random_start(block.clean, block.indices, budget.eps, budget.norm, budget.seed + restart * SEEDS_APART)
     return apgd(
         objective, block.clean, block.labels, start, eps=budget.eps, norm=budget.norm, step=budget.step,
-        iterations=budget.iterations, stopping_rules=["max-loss"], judge=judge,
+        iterations=budget.iterations, stopping_rules=["max-loss"], reference=reference,
     )  # fmt: skip
 
 
 def cascade(
-    target: Target, standing: Standing, goals: Sequence[tuple[str, str]], budget: Budget, restart: int = 0
+    target: Target, standing: PerImageWorstCase, objectives: Sequence[tuple[str, str]], budget: Budget, restart: int = 0
 ) -> None:
     """Attack what still stands with one goal and loss after the other; `misclassify` what stands of the network."""
-    for goal, loss in goals:
-        rows = np.flatnonzero(standing.network if goal == "misclassify" else standing.defended)
+    for objective, loss in objectives:
+        rows = np.flatnonzero(standing.network if objective == "misclassify" else standing.defended)
         if len(rows) > 0:
-            found = search(target.attacker(goal, loss), standing.block.take(rows), budget, restart)
+            found = search(target.attacker(objective, loss), standing.block.take(rows), budget, restart)
             standing.meet_found(found, rows)
 
 
@@ -201,7 +201,7 @@ def adaptive_blocks(
     oblivious: Mapping[str, object],
     rows_of_blocks: Iterable[slice] | None = None,
     *,
-    goals: Sequence[str],
+    objectives: Sequence[str],
     losses: Sequence[str],
     targets: int,
     restarts: int,
@@ -222,15 +222,15 @@ def adaptive_blocks(
         By name, adversarial examples [N, C, H, W] of the same images made without knowledge of the defence.
     rows_of_blocks
         Which blocks of them to attack; all by default.
-    goals, losses
-        Names of `GOALS`, and ``ce`` or ``dlr``: every pair is a search, where there are enough classes for it.
+    objectives, losses
+        Names of `OBJECTIVES`, and ``ce`` or ``dlr``: every pair is a search, where there are enough classes for it.
 
     Yields
     ------
-    The rows of each block and its records [n]. Of every attack ``attacks/<attack>/``: ``attacked``, ``network_label``,
+    The rows of each block and its records [n]. Of every attack ``attacks/<attack>/``: ``attacked``, ``network_prediction``,
     ``label``, ``score``, ``loss``, ``first_fooled_step``, ``vanished_steps`` and ``n_queries``, where ``<attack>`` is the
-    name in `oblivious`, ``<goal>.<loss>``, or that with ``.restart<r>`` or ``.target<k>``. Of every detector
-    ``detectors/<name>/``: ``clean_score``, and ``score`` and ``network_label`` of its best example (`_best_scored`), by
+    name in `oblivious`, ``<objective>.<loss>``, or that with ``.restart<r>`` or ``.target<k>``. Of every detector
+    ``detectors/<name>/``: ``clean_score``, and ``score`` and ``network_prediction`` of its best example (`_best_scored`), by
     the attack on itself or an oblivious one. Then, of
     ``undefended`` and ``defended``, ``.../clean`` and ``.../adaptive``: whether the answer is correct, the latter
     whatever the attack; ``clean_score`` and ``clean_label``; ``evading_score``, the best score of any example that the
@@ -238,7 +238,7 @@ def adaptive_blocks(
     """
     for rows in blocks(len(labels)) if rows_of_blocks is None else rows_of_blocks:
         block = Block.of(images[rows], labels[rows], indices[rows], device)
-        standing = Standing(target.exact, block)
+        standing = PerImageWorstCase(target.exact, block)
         everything = np.arange(block.count)
         records: dict[str, np.ndarray] = {
             "clean_score": standing.clean.score,
@@ -246,20 +246,20 @@ def adaptive_blocks(
             "undefended/clean": standing.network,
             "defended/clean": standing.defended,
         }
-        known = {name: to_tensor(fill(examples[rows]), device) for name, examples in oblivious.items()}
+        known = {name: to_tensor(pad_block(examples[rows]), device) for name, examples in oblivious.items()}
         for name, examples in known.items():
-            decision = standing.meet(examples, everything)
+            decision = standing.update(examples, everything)
             records |= _recorded(f"attacks/{name}", block.count, everything, decision)
         for name in target.detectors:
             found = search(target.detector_attacker(name), block, budget)
             examples = [found.points["max-loss"].adversarial, *known.values()]
             standing.meet_found(found, everything)
-            score, network_label = _best_scored(target, name, examples, standing.labels)
+            score, network_prediction = _best_scored(target, name, examples, standing.labels)
             records[f"detectors/{name}/score"] = score
-            records[f"detectors/{name}/network_label"] = network_label
+            records[f"detectors/{name}/network_prediction"] = network_prediction
             records[f"detectors/{name}/clean_score"] = target.detector_score(name, block.clean)[0][: block.count]
-        for name, goal, loss, rank, restart in _searches(goals, losses, targets, restarts, target.classes):
-            of_the_network = goal == "misclassify"
+        for name, objective, loss, rank, restart in _searches(objectives, losses, targets, restarts, target.classes):
+            of_the_network = objective == "misclassify"
             left = np.flatnonzero(standing.network if of_the_network else standing.defended)
             chosen = left if rank or restart or skip_defeated else everything
             if len(chosen) == 0:
@@ -267,7 +267,7 @@ def adaptive_blocks(
                 continue
             part = block.take(chosen)
             classes = _likely_classes(target.exact, part, rank) if rank else None
-            found = search(target.attacker(goal, loss, classes), part, budget, restart)
+            found = search(target.attacker(objective, loss, classes), part, budget, restart)
             decision = standing.meet_found(found, chosen)
             records |= _recorded(f"attacks/{name}", block.count, chosen, decision, found)
         records |= {
@@ -288,32 +288,36 @@ def _best_scored(
     An example that the network gets wrong is better than one that it does not; of those the greater score is.
     """
     count = len(labels)
-    scores, network_labels = np.stack([target.detector_score(name, each) for each in examples], axis=1)
-    scores, network_labels = scores[:, :count], network_labels[:, :count].astype(np.int64)
-    wrong = (network_labels != labels) & np.isfinite(scores)
+    scores, network_predictions = np.stack([target.detector_score(name, each) for each in examples], axis=1)
+    scores, network_predictions = scores[:, :count], network_predictions[:, :count].astype(np.int64)
+    wrong = (network_predictions != labels) & np.isfinite(scores)
     best = np.lexsort((scores, wrong), axis=0)[-1], np.arange(count)
-    return scores[best], network_labels[best]
+    return scores[best], network_predictions[best]
 
 
 def _searches(
-    goals: Sequence[str], losses: Sequence[str], targets: int, restarts: int, classes: int
+    objectives: Sequence[str], losses: Sequence[str], targets: int, restarts: int, classes: int
 ) -> Iterator[tuple[str, str, str, int, int]]:
-    """Yield name, goal, loss, rank of the class that is aimed at (0: any) and number of the restart of every search.
+    """Yield name, objective, loss, rank of the class that is aimed at (0: any) and number of the restart of every search.
 
     What the number of classes does not allow is left out: see `featurepaths.attacks.class_limits`.
     """
     pairs, targeted = (
-        [(goal, loss) for goal in ("misclassify", *goals) for loss in possible_losses(losses, classes, targeted=aims)]
+        [
+            (objective, loss)
+            for objective in ("misclassify", *objectives)
+            for loss in possible_losses(losses, classes, targeted=aims)
+        ]
         for aims in (False, True)
     )
-    for goal, loss in pairs:
-        yield f"{goal}.{loss}", goal, loss, 0, 0
+    for objective, loss in pairs:
+        yield f"{objective}.{loss}", objective, loss, 0, 0
     for restart in range(1, restarts):
-        for goal, loss in pairs:
-            yield f"{goal}.{loss}.restart{restart}", goal, loss, 0, restart
+        for objective, loss in pairs:
+            yield f"{objective}.{loss}.restart{restart}", objective, loss, 0, restart
     for rank in range(1, min(targets, classes - 1) + 1):
-        for goal, loss in targeted:
-            yield f"{goal}.{loss}.target{rank}", goal, loss, rank, 0
+        for objective, loss in targeted:
+            yield f"{objective}.{loss}.target{rank}", objective, loss, rank, 0
 
 
 def _likely_classes(defense: FeaturePathDefense, block: Block, rank: int) -> Tensor:
@@ -330,7 +334,7 @@ def _recorded(
     """Return the records [count] of an attack on the images `rows` of a block; what is not known stays blank."""
     known: dict[str, np.ndarray] = {}
     if decision is not None:
-        known = {"network_label": decision.network_labels, "label": decision.labels, "score": decision.score}
+        known = {"network_prediction": decision.network_predictions, "label": decision.labels, "score": decision.score}
     if found is not None:
         known |= {
             "loss": found.points["max-loss"].loss.cpu().numpy()[: len(rows)],

@@ -74,7 +74,7 @@ def apgd(
     step: float | Tensor | None = None,
     iterations: int = 20,
     stopping_rules: Sequence[str] = STOPPING_RULES,
-    judge: Objective | None = None,
+    reference: Objective | None = None,
 ) -> Search:
     """Maximise an objective within a ball around each image; images do not influence one another.
 
@@ -114,7 +114,7 @@ def apgd(
     best = Points(current, loss, fooled)  # greatest loss, fooled or not: where the search goes back to
     best_gradient = gradient
     points = {stopping_rule: Points(current, loss, fooled) for stopping_rule in stopping_rules}
-    confirm = judge if "first-success" in stopping_rules else None
+    confirm = reference if "first-success" in stopping_rules else None
     first = _confirmed(confirm, current, labels, fooled)
     if "first-success" in stopping_rules:
         points["first-success"].fooled = first
@@ -161,8 +161,8 @@ def apgd(
             best_at_checkpoint, halved_at_checkpoint = best.loss, halve
             last_checkpoint, rises = number, torch.zeros_like(rises)
 
-    if judge is not None:
-        undefined = undefined | _judge(points, images, labels, judge)
+    if reference is not None:
+        undefined = undefined | _judge(points, images, labels, reference)
     for chosen in points.values():
         chosen.loss = torch.where(chosen.loss > -torch.inf, chosen.loss, torch.nan)
     return Search(points, first_fooled_step, vanished_steps, undefined, iterations + 1)
@@ -193,17 +193,17 @@ def _update(points: Mapping[str, Points], current: Tensor, loss: Tensor, fooled:
         chosen.take(where, current, loss, fooled)
 
 
-def _confirmed(judge: Objective | None, images: Tensor, labels: Tensor, fooled: Tensor) -> Tensor:
+def _confirmed(reference: Objective | None, images: Tensor, labels: Tensor, fooled: Tensor) -> Tensor:
     """Return which of the images that seem to be fooled [N] are so in the eyes of the judge, if there is one."""
-    if judge is None or not fooled.any():
+    if reference is None or not fooled.any():
         return fooled
     confirmed = torch.zeros_like(fooled)
     with torch.no_grad():
-        confirmed[fooled] = judge(images[fooled], labels[fooled])[1]
+        confirmed[fooled] = reference(images[fooled], labels[fooled])[1]
     return confirmed
 
 
-def _judge(points: Mapping[str, Points], images: Tensor, labels: Tensor, judge: Objective) -> Tensor:
+def _judge(points: Mapping[str, Points], images: Tensor, labels: Tensor, reference: Objective) -> Tensor:
     """Give the points the judge's losses and verdicts, and return for which images [N] it was not defined at one.
 
     A point that does not fool gives way to another rule's that does, the greatest loss to a greater one that fools, and
@@ -211,7 +211,7 @@ def _judge(points: Mapping[str, Points], images: Tensor, labels: Tensor, judge: 
     """
     undefined = torch.zeros_like(labels, dtype=torch.bool)
     for chosen in points.values():
-        found = _evaluate(judge, chosen.adversarial, labels, with_gradient=False)
+        found = _evaluate(reference, chosen.adversarial, labels, with_gradient=False)
         chosen.loss, chosen.fooled = found.loss, found.fooled
         undefined |= found.undefined
     for stopping_rule, chosen in points.items():
@@ -219,7 +219,7 @@ def _judge(points: Mapping[str, Points], images: Tensor, labels: Tensor, judge: 
             greater = other.loss > chosen.loss if stopping_rule == "max-loss" else False
             chosen.take(other.fooled & (~chosen.fooled | greater), other.adversarial, other.loss, other.fooled)
     if undefined.any():
-        clean = _evaluate(judge, images, labels, with_gradient=False)
+        clean = _evaluate(reference, images, labels, with_gradient=False)
         for chosen in points.values():
             chosen.take(chosen.loss == -torch.inf, images, clean.loss, clean.fooled)
     return undefined

@@ -10,7 +10,7 @@ from featurepaths.attacks.apgd import STOPPING_RULES, apgd
 from featurepaths.attacks.norms import random_start, size
 from featurepaths.attacks.objective import Objective
 from featurepaths.data.splits import Split
-from featurepaths.runtime.blocks import blocks, fill, to_tensor
+from featurepaths.runtime.blocks import blocks, pad_block, to_tensor
 
 
 def attack_blocks(
@@ -26,7 +26,7 @@ def attack_blocks(
     iterations: int,
     seed: int,
     stopping_rules: Sequence[str] = STOPPING_RULES,
-    judge: Objective | None = None,
+    reference: Objective | None = None,
     device: torch.device | str = "cpu",
 ) -> Iterator[tuple[slice, Mapping[str, np.ndarray]]]:
     """Attack every image with AutoPGD, those that the network already gets wrong included.
@@ -49,11 +49,11 @@ def attack_blocks(
     clean logits are not finite is not correct, and ``undefined``.
     """
     for rows in blocks(len(labels)) if rows_of_blocks is None else rows_of_blocks:
-        clean = to_tensor(fill(images[rows]), device)
-        target = torch.from_numpy(fill(labels[rows])).to(device)
-        start = random_start(clean, fill(indices[rows]), eps, norm, seed)
+        clean = to_tensor(pad_block(images[rows]), device)
+        target = torch.from_numpy(pad_block(labels[rows])).to(device)
+        start = random_start(clean, pad_block(indices[rows]), eps, norm, seed)
         with torch.no_grad():
-            clean_loss, wrong_when_clean = (judge or objective)(clean, target)
+            clean_loss, wrong_when_clean = (reference or objective)(clean, target)
         answered = clean_loss.isfinite()
         correct = answered & ~wrong_when_clean
         search = apgd(
@@ -66,7 +66,7 @@ def attack_blocks(
             step=step,
             iterations=iterations,
             stopping_rules=stopping_rules,
-            judge=judge,
+            reference=reference,
         )
         fooled = torch.stack([points.fooled for points in search.points.values()]).any(dim=0)
         records = {

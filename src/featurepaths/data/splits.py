@@ -93,8 +93,8 @@ def write_splits(
         "test": np.arange(len(labels["test"])),
     }
     if calibration > 0:
-        cut = cut_off(rows["train"], labels["train"], calibration, seed, "data.calibration")
-        rows["train"], rows["calibration"] = map(np.sort, cut)
+        train_and_calibration = cut_off(rows["train"], labels["train"], calibration, seed, "data.calibration")
+        rows["train"], rows["calibration"] = map(np.sort, train_and_calibration)
     part_of = {"train": "train", "calibration": "train", "test": "test"}
     split_labels = {name: labels[part_of[name]][rows[name]] for name in SPLITS}
     for name, found in split_labels.items():

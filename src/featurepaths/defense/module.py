@@ -25,7 +25,7 @@ from featurepaths.networks.probabilities import warn_of_probabilities
 from featurepaths.paths.collapse import CollapseMeter, layers_before_collapse
 from featurepaths.paths.encoder import Encoder
 from featurepaths.paths.equations import ClassSums, centroids_of, s_max, weights_of
-from featurepaths.paths.outputs import Observed, observe, read_centroids
+from featurepaths.paths.outputs import ModelOutputs, model_outputs, read_centroids
 from featurepaths.runtime.blocks import finite_rows
 from featurepaths.store.jsonfile import read_json
 from featurepaths.store.provenance import descend
@@ -48,10 +48,10 @@ Batches = Iterable[tuple[Tensor, Tensor]]
 class Decision(NamedTuple):
     """What the defence answers to N images, each [N]: NumPy arrays.
 
-    `network_labels` are the undefended network's, `score` is S_max, `labels` the whole method's.
+    `network_predictions` are the undefended network's, `score` is S_max, `labels` the whole method's.
     """
 
-    network_labels: np.ndarray
+    network_predictions: np.ndarray
     score: np.ndarray
     flagged: np.ndarray
     voted: np.ndarray
@@ -308,7 +308,7 @@ class FeaturePathDefense(nn.Module):
         with torch.no_grad():
             return -self.score(images)
 
-    def observe(self, images: Tensor) -> Observed:
+    def model_outputs(self, images: Tensor) -> ModelOutputs:
         """Return what the network shows of images [N, C, H, W] in [0, 1]; differentiable.
 
         Raises
@@ -322,7 +322,7 @@ class FeaturePathDefense(nn.Module):
             self._refuse(images, seen, finite)
         return seen
 
-    def look(self, images: Tensor) -> tuple[Observed, Tensor]:
+    def look(self, images: Tensor) -> tuple[ModelOutputs, Tensor]:
         """Return what `observe` does, and of which images all of it is finite, bool [N], instead of refusing others."""
         centroids = self.centroids
         images = images.to(self.device)
@@ -336,20 +336,20 @@ class FeaturePathDefense(nn.Module):
 
     def paths(self, images: Tensor) -> Tensor:
         """Return the feature paths of images: similarities to each layer's centroids, [N, L, C]; differentiable."""
-        return self.observe(images).similarity
+        return self.model_outputs(images).similarity
 
     def score(self, images: Tensor) -> Tensor:
         """Return S_max, eq. (5), of images, float64 [N], low when adversarial; differentiable."""
-        return self.score_of(self.observe(images))
+        return self.score_of(self.model_outputs(images))
 
-    def score_of(self, seen: Observed) -> Tensor:
+    def score_of(self, seen: ModelOutputs) -> Tensor:
         """Return S_max, eq. (5), of what the network shows, float64 [N]; differentiable."""
         return self.detector.score(seen)
 
     @torch.no_grad()
     def predict(self, images: Tensor) -> Prediction:
         """Return label, flag, score and votes of images [N, C, H, W] in [0, 1]."""
-        seen = self.observe(images)
+        seen = self.model_outputs(images)
         decision = self.decide(seen)
         votes = nearest_classes(seen.similarity.cpu().numpy())[:, np.array(self.calibration.voting_layers) - 1]
         answers = (decision.labels, decision.flagged, decision.score, votes)
@@ -363,15 +363,15 @@ class FeaturePathDefense(nn.Module):
             logits = parts[0].new_zeros(len(parts[0]), len(self.centroids[0]))  # which S_max does not read
             return -self.score_of(self._compared(logits, parts, self.centroids))
 
-    def decide(self, seen: Observed) -> Decision:
+    def decide(self, seen: ModelOutputs) -> Decision:
         """Return the answer, by the functions that the workflow itself counts with."""
         chosen = self.calibration
         similarity = seen.similarity.detach().cpu().numpy()
-        network_labels = seen.logits.detach().argmax(dim=1).cpu().numpy()
+        network_predictions = seen.logits.detach().argmax(dim=1).cpu().numpy()
         score = s_max(similarity, chosen.layers, chosen.weights)
         flagged = score < chosen.threshold
         voted = vote(similarity, chosen.voting_layers, chosen.voting_weights, chosen.tie_break)
-        return Decision(network_labels, score, flagged, voted, recognise(network_labels, flagged, voted))
+        return Decision(network_predictions, score, flagged, voted, recognise(network_predictions, flagged, voted))
 
     def as_recogniser(self) -> RecogniserView:
         """Return the defence as a network with C logits, whose greatest is the label that `predict` gives."""
@@ -511,16 +511,16 @@ class FeaturePathDefense(nn.Module):
         self._calibration = None
         self.encoder.widths = [each.shape[1] for each in centroids]
 
-    def _compared(self, logits: Tensor, features: list[Tensor], centroids: Sequence[Tensor]) -> Observed:
+    def _compared(self, logits: Tensor, features: list[Tensor], centroids: Sequence[Tensor]) -> ModelOutputs:
         for name, feature, found in zip(self.layers, features, centroids, strict=True):
             if feature.shape[1] != found.shape[1]:
                 raise FeaturePathsError(
                     f"Layer {name} gives {feature.shape[1]} values, and its centroids have {found.shape[1]}: they are "
                     "of other images or another model. Fit again."
                 )
-        return observe(logits, features, centroids)
+        return model_outputs(logits, features, centroids)
 
-    def _refuse(self, images: Tensor, seen: Observed, finite: Tensor) -> NoReturn:
+    def _refuse(self, images: Tensor, seen: ModelOutputs, finite: Tensor) -> NoReturn:
         """Say what is not finite, and of which image."""
         row = _first_other(finite)
         if not images[row].isfinite().all():

@@ -10,12 +10,12 @@ from torch.nn import functional as F
 
 from featurepaths.attacks.losses import above_zero
 from featurepaths.defense.decision import soft_margin, soft_vote
-from featurepaths.paths.outputs import Observed
+from featurepaths.paths.outputs import ModelOutputs
 
 if TYPE_CHECKING:
     from featurepaths.defense.module import FeaturePathDefense
 
-ABOVE = 1e-3
+LOGIT_MARGIN = 1e-3
 """How far an answer is put above the rest, relative to the greatest logit (at least to 1)."""
 
 
@@ -40,16 +40,16 @@ class View(nn.Module):
         """Return the logits of images [N, C, H, W] in [0, 1]: [N, K], the smallest of each row 1."""
         seen, finite = self.defense.look(images)
         seen = seen.blanked(~finite)  # which detectors refuse, and with them the rest of the batch
-        logits = _lifted(
+        logits = force_argmax(
             above_zero(self.soft(seen)), self.answers(seen)
         )  # last: what lifts is relative to the greatest
         return logits + torch.where(finite, 0.0, torch.nan).unsqueeze(1)
 
-    def soft(self, seen: Observed) -> Tensor:
+    def soft(self, seen: ModelOutputs) -> Tensor:
         """Return the logits of the formula, [N, K], before any answer is lifted."""
         raise NotImplementedError
 
-    def answers(self, seen: Observed) -> Tensor:
+    def answers(self, seen: ModelOutputs) -> Tensor:
         """Return what the defence answers, numbers of logits [N]."""
         raise NotImplementedError
 
@@ -64,7 +64,7 @@ class RecogniserView(View):
     is the formula's.
     """
 
-    def soft(self, seen: Observed) -> Tensor:
+    def soft(self, seen: ModelOutputs) -> Tensor:
         """Return the logits of the formula, [N, C], before any answer is lifted: log-probabilities."""
         chosen = self.defense.calibration
         margin = soft_margin(self.defense, seen).unsqueeze(1)
@@ -72,7 +72,7 @@ class RecogniserView(View):
         kept = F.logsigmoid(margin) + F.log_softmax(seen.logits, dim=1)
         return torch.logaddexp(kept, F.logsigmoid(-margin) + votes)
 
-    def answers(self, seen: Observed) -> Tensor:
+    def answers(self, seen: ModelOutputs) -> Tensor:
         """Return the method's labels [N]."""
         return torch.from_numpy(self.defense.decide(seen).labels).to(seen.logits.device)
 
@@ -85,23 +85,23 @@ class DetectorView(View):
     for success: let attacks aim at a class, or let their loss count the last one with the true class.
     """
 
-    def soft(self, seen: Observed) -> Tensor:
+    def soft(self, seen: ModelOutputs) -> Tensor:
         """Return the logits of the formula, [N, C + 1]; only rounding, at the threshold, makes their greatest wrong."""
         adversarial = seen.logits.amax(dim=1) - soft_margin(self.defense, seen)
         return torch.cat([seen.logits, adversarial.unsqueeze(1)], dim=1)
 
-    def answers(self, seen: Observed) -> Tensor:
+    def answers(self, seen: ModelOutputs) -> Tensor:
         """Return the network's labels [N], and C where the image is flagged."""
         decision = self.defense.decide(seen)
-        labels = torch.from_numpy(decision.network_labels).to(seen.logits.device)
+        labels = torch.from_numpy(decision.network_predictions).to(seen.logits.device)
         flagged = torch.from_numpy(decision.flagged).to(seen.logits.device)
         return torch.where(flagged, seen.logits.shape[1], labels)
 
 
-def _lifted(logits: Tensor, answers: Tensor) -> Tensor:
+def force_argmax(logits: Tensor, answers: Tensor) -> Tensor:
     """Return logits [N, K] whose greatest is that of `answers` [N]; gradients stay what they were."""
     answers = answers.unsqueeze(1)
     best = logits.detach().amax(dim=1, keepdim=True)
-    missing = best + ABOVE * best.abs().clamp_min(1) - logits.detach().gather(1, answers)
+    missing = best + LOGIT_MARGIN * best.abs().clamp_min(1) - logits.detach().gather(1, answers)
     agrees = logits.argmax(dim=1, keepdim=True) == answers
     return logits.scatter_add(1, answers, torch.where(agrees, 0, missing))

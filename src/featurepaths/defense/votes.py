@@ -43,6 +43,6 @@ def vote(similarity: np.ndarray, layers: Sequence[int], weights: np.ndarray, tie
     return np.where(winners, preference, -np.inf).argmax(axis=1)
 
 
-def recognise(network_labels: np.ndarray, flagged: np.ndarray, voted: np.ndarray) -> np.ndarray:
+def recognise(network_predictions: np.ndarray, flagged: np.ndarray, voted: np.ndarray) -> np.ndarray:
     """Return the label of the whole method: the network's, or the vote where an image is flagged (section 2.3)."""
-    return np.where(flagged, voted, network_labels)
+    return np.where(flagged, voted, network_predictions)

@@ -9,9 +9,9 @@ from torch.nn import functional as F
 
 from featurepaths.detectors.density import Density, Standard
 from featurepaths.errors import FeaturePathsError
-from featurepaths.paths.outputs import Observed
+from featurepaths.paths.outputs import ModelOutputs
 
-Chunks = Iterable[tuple[Observed, Tensor]]
+Chunks = Iterable[tuple[ModelOutputs, Tensor]]
 """Training images, some at a time, with their labels [n]: it can be iterated over more than once."""
 
 FOLDS = 5
@@ -25,7 +25,7 @@ SMALLEST_LENGTH = 1e-6
 """Added, squared, to squared lengths before their logarithm is taken: zero features have one, and a gradient."""
 
 
-class Evidence(NamedTuple):
+class DetectorInputs(NamedTuple):
     """What a rival takes from what a network shows of N images; differentiable.
 
     `logits` [N, C]; `statistics` [N, S], a few of each layer, however large its features are, or none.
@@ -34,12 +34,12 @@ class Evidence(NamedTuple):
     logits: Tensor
     statistics: Tensor
 
-    def take(self, rows: slice | Tensor) -> "Evidence":
+    def take(self, rows: slice | Tensor) -> "DetectorInputs":
         """Return that of some of the images: by a slice, positions or a mask."""
-        return Evidence(self.logits[rows], self.statistics[rows])
+        return DetectorInputs(self.logits[rows], self.statistics[rows])
 
 
-class Rival(nn.Module):
+class Detector(nn.Module):
     """A detector. Its parameters are buffers, which `fit` or `load` makes."""
 
     name: ClassVar[str]
@@ -48,7 +48,7 @@ class Rival(nn.Module):
     layers: list[int] | None = None
     """Numbers, from 1, of the layers that it reads; None where it reads none, or all that it will be fitted to."""
 
-    def fit(self, train: Chunks, calibration: Observed, channels: Sequence[int]) -> None:
+    def fit(self, train: Chunks, calibration: ModelOutputs, channels: Sequence[int]) -> None:
         """Learn from training images, then from clean calibration images.
 
         Parameters
@@ -72,16 +72,16 @@ class Rival(nn.Module):
     def start(self, channels: Sequence[int]) -> None:
         """Make ready for training images, of a network whose layers have so many channels: see `learn`."""
 
-    def add(self, observed: Observed, labels: Tensor) -> None:
+    def add(self, observed: ModelOutputs, labels: Tensor) -> None:
         """Take training images of the classes `labels` [n] in."""
 
     def finish(self) -> None:
         """Learn from all training images taken in."""
 
-    def calibrate(self, calibration: Evidence) -> None:
+    def calibrate(self, calibration: DetectorInputs) -> None:
         """Learn what is learned from clean calibration images; what was learned from others before is forgotten."""
 
-    def score(self, observed: Observed) -> Tensor:
+    def score(self, observed: ModelOutputs) -> Tensor:
         """Return the score of each image, float64 [N], low when adversarial; differentiable.
 
         Raises
@@ -91,28 +91,28 @@ class Rival(nn.Module):
         """
         return self.score_of(self.evidence(observed))
 
-    def unchecked_score(self, observed: Observed) -> Tensor:
+    def unchecked_score(self, observed: ModelOutputs) -> Tensor:
         """Return the score as `score` does, [N], also where it is not finite: searches pass over such images."""
-        return self.raw_score(self.evidence(observed))
+        return self.score_samples(self.evidence(observed))
 
-    def score_of(self, evidence: Evidence) -> Tensor:
+    def score_of(self, evidence: DetectorInputs) -> Tensor:
         """Return the score by the evidence of each image; see `score`."""
-        return finite(self.raw_score(evidence), "score", self.name)
+        return finite(self.score_samples(evidence), "score", self.name)
 
-    def evidence(self, observed: Observed) -> Evidence:
+    def evidence(self, observed: ModelOutputs) -> DetectorInputs:
         """Return what the score of each image depends on, once the rival has learned from training images."""
-        return Evidence(observed.logits, self.statistics(observed))
+        return DetectorInputs(observed.logits, self.statistics(observed))
 
-    def statistics(self, observed: Observed) -> Tensor:
+    def statistics(self, observed: ModelOutputs) -> Tensor:
         """Return the statistics of the layers, [N, S], differentiable; what a rival that reads layers has to define."""
         return observed.logits.new_empty(len(observed.logits), 0)
 
-    def raw_score(self, evidence: Evidence) -> Tensor:
+    def score_samples(self, evidence: DetectorInputs) -> Tensor:
         """Return the score; what a rival has to define."""
         raise NotImplementedError
 
 
-class LayerRival(Rival):
+class LayerDetector(Detector):
     """A detector that reads layers: those given, numbered from 1, or all."""
 
     def __init__(self, layers: Sequence[int] | None = None):
@@ -130,7 +130,7 @@ class LayerRival(Rival):
                 f"{self.name}: layers {self.layers} are not among the {len(channels)} of the network."
             )
 
-    def channel_means(self, observed: Observed, layer: int) -> Tensor:
+    def channel_means(self, observed: ModelOutputs, layer: int) -> Tensor:
         """Return the average of each channel of a layer, [N, channels], whatever its features are pooled to."""
         feature, channels = observed.features[layer - 1], self.channels[layer - 1]
         if feature.shape[1] % channels:
@@ -140,33 +140,33 @@ class LayerRival(Rival):
         return feature.unflatten(1, (channels, -1)).mean(dim=2)
 
 
-class AveragedRival(LayerRival):
+class AveragedDetector(LayerDetector):
     """A detector with one score a layer, standardised on clean calibration images and averaged."""
 
     def __init__(self, layers: Sequence[int] | None = None):
         super().__init__(layers)
         self.standard = Standard()
 
-    def calibrate(self, calibration: Evidence) -> None:
+    def calibrate(self, calibration: DetectorInputs) -> None:
         """Learn each layer's mean score and its standard deviation."""
         if len(calibration.logits) < 2:
             raise too_few(self.name, 2)
         self.standard.fit(finite(calibration.statistics, "calibration image", self.name))
 
-    def raw_score(self, evidence: Evidence) -> Tensor:
+    def score_samples(self, evidence: DetectorInputs) -> Tensor:
         """Return the average over layers, in standard deviations of clean images."""
         return self.standard(evidence.statistics).mean(dim=1)
 
-    def statistics(self, observed: Observed) -> Tensor:
+    def statistics(self, observed: ModelOutputs) -> Tensor:
         """Return the score of every layer, [N, layers]."""
         return torch.stack([self.layer_score(observed, layer) for layer in self.layers], dim=1)
 
-    def layer_score(self, observed: Observed, layer: int) -> Tensor:
+    def layer_score(self, observed: ModelOutputs, layer: int) -> Tensor:
         """Return the score of one layer, [N]; what a rival has to define."""
         raise NotImplementedError
 
 
-class DensityRival(LayerRival):
+class DensityDetector(LayerDetector):
     """A detector that asks how usual some statistics are among clean images of the class that the network names.
 
     The score is the logarithm of a `featurepaths.detectors.density.Density`.
@@ -176,12 +176,12 @@ class DensityRival(LayerRival):
         super().__init__(layers)
         self.density = Density()
 
-    def calibrate(self, calibration: Evidence) -> None:
+    def calibrate(self, calibration: DetectorInputs) -> None:
         """Learn the density."""
         logits = finite(calibration.logits, "calibration image", self.name)
         self.density.fit(calibration.statistics, logits.argmax(dim=1), logits.shape[1])
 
-    def raw_score(self, evidence: Evidence) -> Tensor:
+    def score_samples(self, evidence: DetectorInputs) -> Tensor:
         """Return the log density."""
         return self.density(evidence.statistics, evidence.logits.argmax(dim=1))
 
@@ -298,7 +298,7 @@ def too_few(name: str, least: int) -> FeaturePathsError:
     )
 
 
-def learn(rivals: Sequence[Rival], train: Chunks, channels: Sequence[int]) -> None:
+def learn(rivals: Sequence[Detector], train: Chunks, channels: Sequence[int]) -> None:
     """Let rivals learn from training images, in one pass over them; without one, where none of them does.
 
     Parameters

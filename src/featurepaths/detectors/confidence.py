@@ -3,10 +3,10 @@
 import torch
 from torch import Tensor
 
-from featurepaths.detectors.base import Evidence, Rival, finite, log_odds, too_few
+from featurepaths.detectors.base import Detector, DetectorInputs, finite, log_odds, too_few
 
 
-class Confidence(Rival):
+class Confidence(Detector):
     r"""The greatest softmax probability, :math:`\max_c p_c` (Hendrycks and Gimpel, ICLR 2017).
 
     In float64: in float32 it is exactly 1, and its gradient 0, from a log-odds of about 17 on.
@@ -14,22 +14,22 @@ class Confidence(Rival):
 
     name = "confidence"
 
-    def raw_score(self, evidence: Evidence) -> Tensor:
+    def score_samples(self, evidence: DetectorInputs) -> Tensor:
         """Return the greatest probability, in [1/C, 1]."""
         return evidence.logits.double().softmax(dim=1).amax(dim=1)
 
 
-class Energy(Rival):
+class Energy(Detector):
     r"""The negative free energy :math:`\log \sum_c \exp z_c` of the logits z (Liu et al., NeurIPS 2020)."""
 
     name = "energy"
 
-    def raw_score(self, evidence: Evidence) -> Tensor:
+    def score_samples(self, evidence: DetectorInputs) -> Tensor:
         """Return the logarithm of the sum."""
         return evidence.logits.double().logsumexp(dim=1)
 
 
-class TwoSidedConfidence(Rival):
+class TwoSidedConfidence(Detector):
     r"""Confidence that is unusual on either side: :math:`\min(F(u), 1 - F(u))`.
 
     u is the log-odds of the network's label, :math:`\log p/(1-p)`, and F its distribution over clean calibration
@@ -41,7 +41,7 @@ class TwoSidedConfidence(Rival):
 
     name = "two-sided-confidence"
 
-    def calibrate(self, calibration: Evidence) -> None:
+    def calibrate(self, calibration: DetectorInputs) -> None:
         """Learn F."""
         values = finite(log_odds(calibration.logits.detach()), "calibration image", self.name)
         if len(values) < 2:
@@ -54,7 +54,7 @@ class TwoSidedConfidence(Rival):
         self.register_buffer("positions", torch.cat([ordered[:1] - reach, ordered, ordered[-1:] + reach]))
         self.register_buffer("heights", torch.cat([zero, heights, one]))
 
-    def raw_score(self, evidence: Evidence) -> Tensor:
+    def score_samples(self, evidence: DetectorInputs) -> Tensor:
         """Return the smaller tail, at most 1/2; negative far outside of what was seen."""
         values = log_odds(evidence.logits)
         after = torch.searchsorted(self.positions, values.detach()).clamp(1, len(self.positions) - 1)

@@ -11,7 +11,7 @@ from featurepaths.store.jsonfile import read_json
 
 
 @dataclass(frozen=True)
-class Detector:
+class FeaturePathDetector:
     """Layers (from 1), their weights, and thresholds by the method that chose them: an image below is flagged."""
 
     name: str
@@ -25,8 +25,8 @@ class Detector:
         return paths.of_each(lambda similarity: s_max(similarity, self.layers, self.weights))
 
 
-def read_detector(path: Path) -> Detector:
+def read_feature_path_detector(path: Path) -> FeaturePathDetector:
     """Read the artefact of a calibrated detector."""
     found = read_json(path)
     weights = np.array(found["weights"])
-    return Detector(found["detector"], found["protocol"], found["layers"], weights, found["thresholds"])
+    return FeaturePathDetector(found["detector"], found["protocol"], found["layers"], weights, found["thresholds"])

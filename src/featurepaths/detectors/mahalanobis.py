@@ -5,11 +5,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from featurepaths.detectors.base import RIDGE, AveragedRival, Moments, finite
-from featurepaths.paths.outputs import Observed
+from featurepaths.detectors.base import RIDGE, AveragedDetector, Moments, finite
+from featurepaths.paths.outputs import ModelOutputs
 
 
-class Mahalanobis(AveragedRival):
+class Mahalanobis(AveragedDetector):
     r"""Minus the squared distance to the nearest class, :math:`-\min_c (z - m_c)^T \Sigma^{-1} (z - m_c)`, by layer.
 
     z are the averages of a layer's channels, each divided by its standard deviation within the classes, :math:`m_c` the
@@ -30,7 +30,7 @@ class Mahalanobis(AveragedRival):
         super().start(channels)
         self.moments = {layer: Moments() for layer in self.layers}
 
-    def add(self, observed: Observed, labels: Tensor) -> None:
+    def add(self, observed: ModelOutputs, labels: Tensor) -> None:
         """Add to the moments of each class, in float64."""
         classes = observed.logits.shape[1]
         for layer, found in self.moments.items():
@@ -51,7 +51,7 @@ class Mahalanobis(AveragedRival):
             self.register_buffer(f"centres_{layer}", (means - origin) @ whitening.T)
         del self.moments
 
-    def layer_score(self, observed: Observed, layer: int) -> Tensor:
+    def layer_score(self, observed: ModelOutputs, layer: int) -> Tensor:
         """Return minus the squared distance to the nearest class."""
         centres = self.get_buffer(f"centres_{layer}")
         values = self.channel_means(observed, layer).double() - self.get_buffer(f"origin_{layer}")

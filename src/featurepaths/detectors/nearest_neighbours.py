@@ -4,12 +4,12 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from featurepaths.detectors.base import NEIGHBOUR, AveragedRival, EvenlySpaced, finite
+from featurepaths.detectors.base import NEIGHBOUR, AveragedDetector, EvenlySpaced, finite
 from featurepaths.errors import FeaturePathsError
-from featurepaths.paths.outputs import Observed, unit
+from featurepaths.paths.outputs import ModelOutputs, unit
 
 
-class NearestNeighbours(AveragedRival):
+class NearestNeighbours(AveragedDetector):
     """The cosine similarity to the k-th nearest training image, by layer; k is `NEIGHBOUR`.
 
     Of the averages of each layer's channels, among at most `REFERENCES` evenly spaced training images: every 2^j-th.
@@ -25,7 +25,7 @@ class NearestNeighbours(AveragedRival):
         super().start(channels)
         self.kept = {layer: EvenlySpaced() for layer in self.layers}
 
-    def add(self, observed: Observed, labels: Tensor) -> None:
+    def add(self, observed: ModelOutputs, labels: Tensor) -> None:
         """Keep some of the images, and fewer of all where they have become too many."""
         for layer, kept in self.kept.items():
             values = self.channel_means(observed, layer).detach()
@@ -39,7 +39,7 @@ class NearestNeighbours(AveragedRival):
             self.register_buffer(f"references_{layer}", kept.rows.clone())
         del self.kept
 
-    def layer_score(self, observed: Observed, layer: int) -> Tensor:
+    def layer_score(self, observed: ModelOutputs, layer: int) -> Tensor:
         """Return the similarity to the k-th nearest neighbour."""
         similarity = unit(self.channel_means(observed, layer)) @ self.get_buffer(f"references_{layer}").T
         return similarity.topk(NEIGHBOUR, dim=1).values[:, -1]

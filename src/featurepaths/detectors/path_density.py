@@ -4,11 +4,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from featurepaths.detectors.base import DensityRival, log_length
-from featurepaths.paths.outputs import Observed
+from featurepaths.detectors.base import DensityDetector, log_length
+from featurepaths.paths.outputs import ModelOutputs
 
 
-class PathDensity(DensityRival):
+class PathDensity(DensityDetector):
     """The stronger reading of feature paths: the whole path at once, against those of clean images of the same class.
 
     For every layer the similarity to the centroid of the class that the network names, what it exceeds the best other
@@ -18,7 +18,7 @@ class PathDensity(DensityRival):
 
     name = "path-density"
 
-    def statistics(self, observed: Observed) -> Tensor:
+    def statistics(self, observed: ModelOutputs) -> Tensor:
         """Return own similarities, margins and logarithms of lengths: [N, 3 layers]."""
         chosen = observed.similarity[:, torch.tensor(self.layers) - 1]
         own_class = F.one_hot(observed.logits.argmax(dim=1), observed.logits.shape[1]).bool().unsqueeze(1)

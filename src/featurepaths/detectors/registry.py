@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from featurepaths.detectors.base import FOLDS, Evidence, LayerRival, Rival
+from featurepaths.detectors.base import FOLDS, Detector, DetectorInputs, LayerDetector
 from featurepaths.detectors.confidence import Confidence, Energy, TwoSidedConfidence
 from featurepaths.detectors.mahalanobis import Mahalanobis
 from featurepaths.detectors.nearest_neighbours import NearestNeighbours
@@ -16,22 +16,22 @@ from featurepaths.detectors.s_max import SMax
 from featurepaths.detectors.transport import Transport
 from featurepaths.errors import FeaturePathsError
 
-RIVALS: dict[str, Callable[..., Rival]] = {
+DETECTORS: dict[str, Callable[..., Detector]] = {
     rival.name: rival
     for rival in (Confidence, Energy, TwoSidedConfidence, Mahalanobis, NearestNeighbours, Transport, PathDensity)
 }
 """Detectors by name; those that read layers take which, ``layers=[1, 2]``."""
 
 
-def save(rival: Rival) -> dict[str, np.ndarray]:
+def save(rival: Detector) -> dict[str, np.ndarray]:
     """Return all that a fitted rival has learned, as arrays by name."""
     arrays = {name: values.detach().cpu().numpy() for name, values in rival.state_dict().items()}
-    if isinstance(rival, LayerRival):
+    if isinstance(rival, LayerDetector):
         arrays |= {"layers": np.array(rival.layers), "channels": np.array(rival.channels)}
     return arrays
 
 
-def load(name: str, arrays: Mapping[str, np.ndarray]) -> Rival:
+def load(name: str, arrays: Mapping[str, np.ndarray]) -> Detector:
     """Return the rival `name` that `save` gave these arrays of, on the CPU.
 
     Raises
@@ -39,7 +39,7 @@ def load(name: str, arrays: Mapping[str, np.ndarray]) -> Rival:
     FeaturePathsError
         If there is no such rival.
     """
-    kinds = {SMax.name: SMax, **RIVALS}
+    kinds = {SMax.name: SMax, **DETECTORS}
     if name not in kinds:
         raise FeaturePathsError(f"There is no detector {name!r}; there are {', '.join(kinds)}.")
     rival = kinds[name]()
@@ -52,12 +52,12 @@ def load(name: str, arrays: Mapping[str, np.ndarray]) -> Rival:
     return rival
 
 
-def read_rival(group: h5py.Group) -> Rival:
+def read_detector(group: h5py.Group) -> Detector:
     """Return a calibrated detector from its group of the detectors' artefact: ``kind`` and what it has ``learned``."""
     return load(group.attrs["kind"], {name: values[:] for name, values in group["learned"].items()})
 
 
-def cross_fitted_scores(rival: Rival, calibration: Evidence, labels: Tensor, folds: int = FOLDS) -> Tensor:
+def cross_fitted_scores(rival: Detector, calibration: DetectorInputs, labels: Tensor, folds: int = FOLDS) -> Tensor:
     """Return scores of calibration images by a rival that has not seen them, float64 [N].
 
     Images are ordered by their `labels` [N], those of a class as they come, and dealt out to the folds in turn. Each

@@ -3,12 +3,12 @@
 import torch
 from torch import Tensor
 
-from featurepaths.detectors.base import DensityRival, log_length
+from featurepaths.detectors.base import DensityDetector, log_length
 from featurepaths.errors import FeaturePathsError
-from featurepaths.paths.outputs import Observed, unit
+from featurepaths.paths.outputs import ModelOutputs, unit
 
 
-class Transport(DensityRival):
+class Transport(DensityDetector):
     r"""How far, and in which direction, residual blocks move an image.
 
     For consecutive layers of equal size the step :math:`r = h^{l+1} - h^l` gives two statistics, :math:`\log|r|` and
@@ -20,7 +20,7 @@ class Transport(DensityRival):
 
     name = "transport"
 
-    def statistics(self, observed: Observed) -> Tensor:
+    def statistics(self, observed: ModelOutputs) -> Tensor:
         """Return logarithms of lengths, then cosines: [N, 2 steps]."""
         lengths, cosines = [], []
         for layer in self._steps(observed):
@@ -30,7 +30,7 @@ class Transport(DensityRival):
             cosines.append((unit(step) * unit(before)).sum(dim=1))
         return torch.stack(lengths + cosines, dim=1)
 
-    def _steps(self, observed: Observed) -> list[int]:
+    def _steps(self, observed: ModelOutputs) -> list[int]:
         """Return the layers that a step to one of as many channels and values starts from."""
         sizes = [(number, feature.shape[1]) for number, feature in zip(self.channels, observed.features, strict=True)]
         steps = [n for n in self.layers if n + 1 in self.layers and sizes[n - 1] == sizes[n]]

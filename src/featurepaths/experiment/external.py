@@ -20,7 +20,7 @@ READ_TO_KNOW = ("torchvision", "factory")
 
 
 @dataclass(frozen=True)
-class Outside:
+class ExternalInputs:
     """Digests of all of it, and how large the data are.
 
     `data` is that of a data set whose images, or the code that makes them, are the user's; `attacks` those of
@@ -34,7 +34,7 @@ class Outside:
     networks: Mapping[str, Mapping[str, str | None]] = field(default_factory=dict)
 
 
-def look_outside(experiment: Experiment, *, again: bool = True) -> Outside:
+def fingerprint_inputs(experiment: Experiment, *, again: bool = True) -> ExternalInputs:
     """Return what an experiment takes from outside; without `again` as it was the last time, where that is known.
 
     Raises
@@ -43,7 +43,7 @@ def look_outside(experiment: Experiment, *, again: bool = True) -> Outside:
         If a file or a module is missing, or cannot be used.
     """
     size, data = _data(experiment, again)
-    return Outside(size, data, _attacks(experiment, again), _networks(experiment, again))
+    return ExternalInputs(size, data, _attacks(experiment, again), _networks(experiment, again))
 
 
 def _data(experiment: Experiment, again: bool) -> tuple[DataSize, str | None]:

@@ -14,7 +14,7 @@ from typing import Any
 from featurepaths.experiment.artefact import Artefact, once
 from featurepaths.experiment.config.experiment import Experiment
 from featurepaths.experiment.config.networks import PRETRAINED
-from featurepaths.experiment.external import Outside
+from featurepaths.experiment.external import ExternalInputs
 from featurepaths.store.code_digest import digest_of
 
 NOT_OF_THE_DATA = ("root", "download", "title", "reference_dataset")
@@ -34,9 +34,9 @@ class Plan:
         What it takes from outside.
     """
 
-    def __init__(self, experiment: Experiment, outside: Outside | None = None):
+    def __init__(self, experiment: Experiment, outside: ExternalInputs | None = None):
         self.experiment = experiment
-        self.outside = outside or Outside()
+        self.outside = outside or ExternalInputs()
         self.config = experiment.model_dump(mode="json")
         self.results = Path("results", experiment.name)
         self.poolings = sorted(experiment.features.poolings)
@@ -60,7 +60,7 @@ class Plan:
         """Return the names of the clean and of the attacked images that a calibration sees."""
         if calibration == "held-out":
             chosen = self.experiment.calibration
-            return "calibration", f"calibration.{chosen.attack}.{chosen.keep}"
+            return "calibration", f"calibration.{chosen.attack}.{chosen.stopping_rule}"
         return "test", f"test.{calibration.removeprefix('paper.')}"
 
     def calibrations(self, attacked: str) -> list[str]:
@@ -345,7 +345,7 @@ class Plan:
     def comparison_figures(self) -> Artefact:
         """The record of the figures of the same."""
         chosen = self.experiment.calibration
-        settings = {"calibrated_on": f"{chosen.attack}.{chosen.keep}"}
+        settings = {"calibrated_on": f"{chosen.attack}.{chosen.stopping_rule}"}
         metrics, scores = zip(*self._rivals(), strict=True)
         inputs = {"rivals": metrics, "scores": scores, **self._attacked_defenses()}
         return self._artefact("comparison_figures", "", "figures/comparison.json", settings, **inputs)
@@ -375,7 +375,7 @@ class Plan:
         """Return the records of all tables and figures."""
         attacks = self.experiment.attacks
         figures = [self.run_figures(*one, attack) for one in self._runs_and_poolings() for attack in attacks]
-        if self.experiment.rivals_are_tested:
+        if self.experiment.detectors_are_tested:
             figures += [self.comparison(), self.comparison_figures()]
         return [self.tables(), self.summary_figures(), *figures]
 

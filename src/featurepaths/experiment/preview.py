@@ -13,7 +13,7 @@ from featurepaths.data.size import DataSize
 from featurepaths.errors import FeaturePathsError
 from featurepaths.experiment.config.experiment import Experiment
 from featurepaths.experiment.config.messages import read_experiment
-from featurepaths.experiment.external import READ_TO_KNOW, Outside, look_outside
+from featurepaths.experiment.external import READ_TO_KNOW, ExternalInputs, fingerprint_inputs
 from featurepaths.experiment.feasible import check_attacks
 from featurepaths.experiment.plan import Plan
 from featurepaths.networks.architectures import missing_layers
@@ -36,7 +36,7 @@ class Layer(NamedTuple):
         return self.shape[0] if pooling == "mean" else int(torch.Size(self.shape).numel())
 
 
-def read(config: Path) -> tuple[Experiment, Outside]:
+def read(config: Path) -> tuple[Experiment, ExternalInputs]:
     """Return an experiment and what it takes from outside.
 
     Raises
@@ -51,10 +51,10 @@ def read(config: Path) -> tuple[Experiment, Outside]:
     if not isinstance(content, dict):
         raise FeaturePathsError(f"{config} holds no configuration.")
     experiment = read_experiment(content, str(config))
-    return experiment, look_outside(experiment)
+    return experiment, fingerprint_inputs(experiment)
 
 
-def data_size(experiment: Experiment, outside: Outside) -> DataSize:
+def data_size(experiment: Experiment, outside: ExternalInputs) -> DataSize:
     """Return how large the data are: as they were read, or as what lies outside says.
 
     Raises
@@ -126,7 +126,7 @@ def layer_table(model: str, layers: Sequence[Layer]) -> str:
 
 def dump_bytes(experiment: Experiment, size: DataSize, model: str, layers: Sequence[Layer]) -> int:
     """Return how many bytes the feature dumps of all runs of a network take at most: two a value."""
-    plan = Plan(experiment, Outside(networks={model: {} for model in experiment.models}))
+    plan = Plan(experiment, ExternalInputs(networks={model: {} for model in experiment.models}))
     attacked = sum(
         min(2 * (attack.max_images or size.images), size.images) * len(plan.kept(name))
         for name, attack in experiment.attacks.items()
@@ -153,7 +153,7 @@ def disk_space(experiment: Experiment, size: DataSize, found: Mapping[str, Seque
     return said
 
 
-def checks(experiment: Experiment, outside: Outside) -> Iterator[tuple[str, Callable[[], str]]]:
+def checks(experiment: Experiment, outside: ExternalInputs) -> Iterator[tuple[str, Callable[[], str]]]:
     """Yield what can be checked before anything runs: a name, and a function that says what is right.
 
     The functions raise FeaturePathsError if something is wrong.

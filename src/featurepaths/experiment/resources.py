@@ -85,19 +85,21 @@ class Estimator:
     def adaptive(self, run: str, gpu: bool) -> Needs:
         """A shard of all attacks on a frozen defence."""
         adaptive = self.experiment.adaptive
-        goals = (len(adaptive.objectives) + 1) * len(adaptive.losses) * (1 + adaptive.n_targets + adaptive.restarts - 1)
-        searches = goals + len(self.experiment.detectors) + 1
+        objectives = (
+            (len(adaptive.objectives) + 1) * len(adaptive.losses) * (1 + adaptive.n_targets + adaptive.restarts - 1)
+        )
+        searches = objectives + len(self.experiment.detectors) + 1
         images = self._attacked(adaptive.max_images) / self.experiment.shards.attacks
         return self._searching(run, images * searches * (adaptive.iterations + 2), gpu)
 
     def controls(self, run: str, gpu: bool) -> Needs:
         """The controls of the attacks on a frozen defence."""
         adaptive, controls = self.experiment.adaptive, self.experiment.adaptive.controls
-        goals = (len(adaptive.objectives) + 1) * len(adaptive.losses)
+        objectives = (len(adaptive.objectives) + 1) * len(adaptive.losses)
         steps = len(controls.eps_multiples) * adaptive.iterations + sum(controls.iterations)
         steps += controls.restarts * controls.iterations[-1]
         images = min(self._attacked(adaptive.max_images), controls.max_images)
-        return self._searching(run, images * (goals * steps + controls.n_queries / 2), gpu)
+        return self._searching(run, images * (objectives * steps + controls.n_queries / 2), gpu)
 
     def detectors(self, run: str, gpu: bool) -> Needs:
         """Calibrating and testing rival detectors, on feature dumps or, on a GPU perhaps, by running the network."""

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from featurepaths.data.splits import Split
 from featurepaths.errors import FeaturePathsError, counted
 from featurepaths.networks.hooks import forward_seeing
-from featurepaths.runtime.blocks import blocks, fill, finite_rows, to_tensor
-from featurepaths.runtime.oom import halving
+from featurepaths.runtime.blocks import blocks, finite_rows, pad_block, to_tensor
+from featurepaths.runtime.oom import retry_smaller_on_oom
 
 POOLINGS = {
     "flatten": lambda output: output.flatten(1),
@@ -44,7 +44,7 @@ def extract_blocks(
 
     Yields
     ------
-    The rows of a block, or of a part of one (see `featurepaths.runtime.oom.halving`), its logits [n, classes] in float32,
+    The rows of a block, or of a part of one (see `featurepaths.runtime.oom.retry_smaller_on_oom`), its logits [n, classes] in float32,
     and by pooling its features, one [n, d] in float16 a layer.
 
     Raises
@@ -62,7 +62,7 @@ def extract_blocks(
         return run_blocks(network, layers, images, keep, device, chosen)
 
     chosen = blocks(len(images)) if rows_of_blocks is None else rows_of_blocks
-    for rows, logits in halving(run, chosen):
+    for rows, logits in retry_smaller_on_oom(run, chosen):
         yield rows, logits, {pooling: [found.pop((pooling, name)) for name in layers] for pooling in poolings}
 
 
@@ -93,7 +93,7 @@ def run_blocks(
     """
     for rows in blocks(len(images)) if rows_of_blocks is None else rows_of_blocks:
         with torch.inference_mode():
-            pixels = to_tensor(fill(images[rows]), device)
+            pixels = to_tensor(pad_block(images[rows]), device)
             logits = forward_seeing(network, pixels, layers, lambda name, output, rows=rows: see(name, rows, output))
         if logits.dim() != 2 or len(logits) != len(pixels):
             raise FeaturePathsError(

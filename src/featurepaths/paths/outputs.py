@@ -10,7 +10,7 @@ from torch import Tensor
 from featurepaths.store.hdf5 import layers_in, open_hdf5
 
 
-class Observed(NamedTuple):
+class ModelOutputs(NamedTuple):
     """What a network shows of N images; float32, and differentiable where it comes from a forward pass.
 
     `logits` [N, C]; `features`, by layer [N, d_l], pooled as the paths are; `similarity` [N, L, C] to the centroids.
@@ -20,24 +20,24 @@ class Observed(NamedTuple):
     features: list[Tensor]
     similarity: Tensor
 
-    def take(self, rows: slice | Tensor) -> "Observed":
+    def take(self, rows: slice | Tensor) -> "ModelOutputs":
         """Return some of the images: by a slice, positions or a mask."""
-        return Observed(self.logits[rows], [feature[rows] for feature in self.features], self.similarity[rows])
+        return ModelOutputs(self.logits[rows], [feature[rows] for feature in self.features], self.similarity[rows])
 
-    def blanked(self, rows: Tensor) -> "Observed":
+    def blanked(self, rows: Tensor) -> "ModelOutputs":
         """Return zeros in the place of the logits and similarities of some images, bool [N]; features stay."""
         logits = self.logits.masked_fill(rows.view(-1, 1), 0)
-        return Observed(logits, self.features, self.similarity.masked_fill(rows.view(-1, 1, 1), 0))
+        return ModelOutputs(logits, self.features, self.similarity.masked_fill(rows.view(-1, 1, 1), 0))
 
 
-def observe(logits: Tensor, features: list[Tensor], centroids: Sequence[Tensor]) -> Observed:
+def model_outputs(logits: Tensor, features: list[Tensor], centroids: Sequence[Tensor]) -> ModelOutputs:
     """Compare features, by layer [N, d_l], with each layer's centroids [C, d_l], unit vectors, by their cosine.
 
     What `featurepaths.paths.equations.similarities` computes. A zero feature has similarity 0 to every class, and a
     finite gradient.
     """
     by_layer = [_cosine(feature, found) for feature, found in zip(features, centroids, strict=True)]
-    return Observed(logits, features, torch.stack(by_layer, dim=1))
+    return ModelOutputs(logits, features, torch.stack(by_layer, dim=1))
 
 
 def read_centroids(path: Path) -> list[Tensor]:

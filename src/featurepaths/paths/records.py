@@ -20,20 +20,20 @@ class FeaturePaths:
     """Feature paths of N images, whose similarities stay on the disk.
 
     `similarity` [M, L, C] is the similarity to every class in every layer, `rows` [N] says, ascending, which of it
-    belongs to these images. `network_labels` [N] are the undefended network's labels, `labels` [N] the true ones,
+    belongs to these images. `network_predictions` [N] are the undefended network's labels, `labels` [N] the true ones,
     `index` [N] are the images' rows in the data set.
     """
 
     similarity: h5py.Dataset | np.ndarray
     rows: np.ndarray
-    network_labels: np.ndarray
+    network_predictions: np.ndarray
     labels: np.ndarray
     index: np.ndarray
 
     @property
     def network_correct(self) -> np.ndarray:
         """Whether the undefended network is right [N]."""
-        return self.network_labels == self.labels
+        return self.network_predictions == self.labels
 
     def of_each(self, function: Callable[..., np.ndarray], *values: np.ndarray) -> np.ndarray:
         """Return what `function` makes of similarities, [n, L, C] to [n, ...], for all images [N, ...].
@@ -49,7 +49,7 @@ class FeaturePaths:
 
     def take(self, chosen: np.ndarray) -> "FeaturePaths":
         """Return the feature paths of some images, by an ascending array of their positions."""
-        fields = {name: getattr(self, name)[chosen] for name in ("rows", "network_labels", "labels", "index")}
+        fields = {name: getattr(self, name)[chosen] for name in ("rows", "network_predictions", "labels", "index")}
         return replace(self, **fields)
 
     def _chunks(self) -> Iterator[tuple[slice, np.ndarray]]:
@@ -73,12 +73,12 @@ def open_paths(path: Path) -> Iterator[FeaturePaths]:
     """
     with open_hdf5(path) as file:
         labels, index, logits = file["labels"][:], file["index"][:], file["logits"]
-        network_labels = np.empty(len(labels), np.int64)
+        network_predictions = np.empty(len(labels), np.int64)
         for start in range(0, len(labels), CHUNK):
             some = logits[start : start + CHUNK]
             _check_finite(some, logits)
-            network_labels[start : start + CHUNK] = some.argmax(axis=1)
-        yield FeaturePaths(file["similarity"], np.arange(len(labels)), network_labels, labels, index)
+            network_predictions[start : start + CHUNK] = some.argmax(axis=1)
+        yield FeaturePaths(file["similarity"], np.arange(len(labels)), network_predictions, labels, index)
 
 
 @contextmanager

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from featurepaths.data.splits import Split
 from featurepaths.errors import FeaturePathsError
 from featurepaths.paths.features import POOLINGS, check_finite, run_blocks
-from featurepaths.runtime.blocks import blocks, cut, size_of
-from featurepaths.runtime.oom import halving, is_out_of_memory
+from featurepaths.runtime.blocks import blocks, size_of, split_rows
+from featurepaths.runtime.oom import is_out_of_memory, retry_smaller_on_oom
 
 MOST_VALUES = 2**28
 """Values that one row a class may have in the layers that one pass reads: 2 GiB in float64."""
@@ -71,9 +71,9 @@ class FeatureStream:
 
         chosen = blocks(len(images)) if rows_of_blocks is None else list(rows_of_blocks)
         # a trial, because whoever reads may sum features up, and could not be shown a block in parts once it has begun
-        rows, logits = next(halving(run, chosen[:1] or [slice(0, 1)]))
+        rows, logits = next(retry_smaller_on_oom(run, chosen[:1] or [slice(0, 1)]))
         self.classes = logits.shape[1]
-        self.blocks = [part for block in chosen for part in cut(block, size_of(rows.stop - rows.start))]
+        self.blocks = [part for block in chosen for part in split_rows(block, size_of(rows.stop - rows.start))]
 
     def passes(self, most_values: int = MOST_VALUES) -> list[list[Key]]:
         """Return which features to read together, in as few passes as memory allows.

@@ -302,7 +302,7 @@ def _controls(content: Mapping[str, Any]) -> Iterable[tuple[str, str, Mapping[st
         setting = f"{counted_noun(at['iterations'], 'iteration')}, {counted_noun(at['restarts'], 'restart')}"
         yield "search budget", setting, shared | at
     black_box, transfer = content["black_box"], content["transfer"]
-    yield "without gradients", f"{black_box['attack']}, {counted_noun(black_box['queries'], 'query')}", black_box
+    yield "without gradients", f"{black_box['attack']}, {counted_noun(black_box['n_queries'], 'query')}", black_box
     if transfer["source"] is not None:
         yield "transferred", f"from {transfer['source']}", transfer
     yield "vanished gradients", "", {"n": content["vanished"]["n"], "vanished": content["vanished"]["images"]}

@@ -27,7 +27,7 @@ FALSE_POSITIVES = {"fpr-5": "5 %", "fpr-1": "1 %"}
 """Thresholds by the false positive rate that they were calibrated for."""
 
 
-class Left(Enum):
+class Robustness(Enum):
     """What is left under the adaptive worst case; the first rule that holds.
 
     Upper ends are those of Wilson's 95 % intervals. The network alone answers on the same images: McNemar's test at 5 %
@@ -111,33 +111,33 @@ class Case:
         return max(rate.value for rate in self.oblivious.values()) - self.rate("defended", "adaptive").value
 
     @property
-    def left(self) -> Left:
+    def left(self) -> Robustness:
         """Which rule describes it."""
         if self.failed:
-            return Left.UNTRUSTED
+            return Robustness.UNTRUSTED
         defended = self.rate("defended", "adaptive")
         if defended.interval[1] < NOTHING:
-            return Left.NOTHING
+            return Robustness.NOTHING
         if defended.successes == 0:
-            return Left.UNCERTAIN
+            return Robustness.UNCERTAIN
         return self.beside_the_network
 
     @property
-    def beside_the_network(self) -> Left:
+    def beside_the_network(self) -> Robustness:
         """Whether the defence keeps `LESS` or `MORE` images than the network alone, each in its own worst case."""
         test = self.content["mcnemar"]
         if test["p_value"] >= SIGNIFICANT:
-            return Left.SAME
-        return Left.LESS if test["first_only"] < test["second_only"] else Left.MORE
+            return Robustness.SAME
+        return Robustness.LESS if test["first_only"] < test["second_only"] else Robustness.MORE
 
 
-def compared(one: Rate, other: Rate) -> Left:
+def compared(one: Rate, other: Rate) -> Robustness:
     """Return whether one rate is `LESS` or `MORE` than another network's, or the `SAME` within their intervals."""
     if one.interval[1] < other.interval[0]:
-        return Left.LESS
+        return Robustness.LESS
     if one.interval[0] > other.interval[1]:
-        return Left.MORE
-    return Left.SAME
+        return Robustness.MORE
+    return Robustness.SAME
 
 
 def verdict(adaptive: Found, controls: Found = ()) -> str:
@@ -178,12 +178,12 @@ def summary_paragraph(adaptive: Found, controls: Found = ()) -> str:
     cases = _cases(adaptive, controls)
     sentences = [_largest_drop(cases)]
     phrases = {
-        Left.NOTHING: "next to nothing is left",
-        Left.UNCERTAIN: "no image is left, but there are too few to be sure",
-        Left.LESS: "less is left than the network has alone",
-        Left.SAME: "what is left cannot be told from what the network has alone",
-        Left.MORE: "more is left than the network has alone, under the attacks that were tried",
-        Left.UNTRUSTED: f"{_why(cases)}, so that the number is an upper bound only and cannot be trusted",
+        Robustness.NOTHING: "next to nothing is left",
+        Robustness.UNCERTAIN: "no image is left, but there are too few to be sure",
+        Robustness.LESS: "less is left than the network has alone",
+        Robustness.SAME: "what is left cannot be told from what the network has alone",
+        Robustness.MORE: "more is left than the network has alone, under the attacks that were tried",
+        Robustness.UNTRUSTED: f"{_why(cases)}, so that the number is an upper bound only and cannot be trusted",
     }
     for left, phrase in phrases.items():
         count = sum(case.left is left for case in cases)
@@ -309,23 +309,23 @@ def _conclusion(case: Case, cases: Sequence[Case]) -> str:
     defended, alone = case.rate("defended", "adaptive"), case.rate("undefended", "adaptive")
     value, high = _percent(defended.value), _percent(defended.interval[1])
     sentences = {
-        Left.NOTHING: f"No robustness is left: not one of {counted_noun(defended.count, 'image')} survives."
+        Robustness.NOTHING: f"No robustness is left: not one of {counted_noun(defended.count, 'image')} survives."
         if defended.successes == 0
         else f"Next to no robustness is left: {value} of the images survive, with an interval that ends at {high}.",
-        Left.UNCERTAIN: f"Not one of {counted_noun(defended.count, 'image')} survives, but so few cannot rule out that "
+        Robustness.UNCERTAIN: f"Not one of {counted_noun(defended.count, 'image')} survives, but so few cannot rule out that "
         f"up to {high} would.",
-        Left.LESS: f"Less robustness is left than the network has alone ({value} against {_percent(alone.value)}): "
+        Robustness.LESS: f"Less robustness is left than the network has alone ({value} against {_percent(alone.value)}): "
         "the defence costs more than it gives.",
-        Left.SAME: f"What is left ({value}) cannot be told from what the network has alone ({_percent(alone.value)}): "
+        Robustness.SAME: f"What is left ({value}) cannot be told from what the network has alone ({_percent(alone.value)}): "
         f"on the same images, McNemar's test tells no difference (p = {case.content['mcnemar']['p_value']:.2g}).",
-        Left.MORE: f"Some robustness is left under the attacks that were tried: {value} against "
+        Robustness.MORE: f"Some robustness is left under the attacks that were tried: {value} against "
         f"{_percent(alone.value)} of the network alone.",
-        Left.UNTRUSTED: f"{_capital(case.untrusted)}: the {value} under attacks that know the defence are only an "
+        Robustness.UNTRUSTED: f"{_capital(case.untrusted)}: the {value} under attacks that know the defence are only an "
         "upper bound and cannot be trusted as what is left."
         + (" As a bound they are low enough: next to nothing is left." if defended.interval[1] < NOTHING else ""),
     }
     sentence = sentences[case.left]
-    if case.left is Left.NOTHING and case.beside_the_network is Left.LESS:
+    if case.left is Robustness.NOTHING and case.beside_the_network is Robustness.LESS:
         sentence += f" The network alone keeps {_percent(alone.value)}."
     if not case.checks:
         sentence += " No control has checked the attacks, so that this is an upper bound only."
@@ -341,13 +341,13 @@ def _against_adversarial_training(case: Case, cases: Sequence[Case]) -> Iterable
         if other.run.checkpoint["adversarial"] and (other.run.model, other.run.seed, other.pooling) == mine:
             alone = other.rate("undefended", "adaptive")
             words = {
-                Left.LESS: "That is less than the adversarially trained network {} keeps without a defence ({}).",
-                Left.SAME: "That cannot be told from what the adversarially trained network {} keeps without a defence "
+                Robustness.LESS: "That is less than the adversarially trained network {} keeps without a defence ({}).",
+                Robustness.SAME: "That cannot be told from what the adversarially trained network {} keeps without a defence "
                 "({}).",
-                Left.MORE: "That is more than the adversarially trained network {} keeps without a defence ({}), under "
+                Robustness.MORE: "That is more than the adversarially trained network {} keeps without a defence ({}), under "
                 "the attacks that were tried.",
             }[compared(case.rate("defended", "adaptive"), alone)]
-            if case.left is Left.UNTRUSTED and "less" not in words:
+            if case.left is Robustness.UNTRUSTED and "less" not in words:
                 continue  # a bound that is not lower compares with nothing
             yield words.format(run_name(other.run), _percent(alone.value))
 
@@ -363,7 +363,7 @@ def _over_seeds(cases: Sequence[Case]) -> str:
     run = cases[0].run
     best = [max(rate.value for rate in case.oblivious.values()) for case in cases]
     known, alone = ([case.rate(side, "adaptive").value for case in cases] for side in ("defended", "undefended"))
-    untrusted = [case for case in cases if case.left is Left.UNTRUSTED]
+    untrusted = [case for case in cases if case.left is Robustness.UNTRUSTED]
     reason = _capital(_why(untrusted).replace("a control", "controls"))
     warning = f" {reason} for {len(untrusted)} of the {len(cases)} seeds: upper bounds only." if untrusted else ""
     return (

@@ -26,12 +26,12 @@ def blocks(count: int, shard: tuple[int, int] = (1, 1)) -> list[slice]:
     return all_blocks[(number - 1) * len(all_blocks) // shards : number * len(all_blocks) // shards]
 
 
-def extent(rows_of_blocks: Sequence[slice]) -> slice:
+def span(rows_of_blocks: Sequence[slice]) -> slice:
     """Return the rows of adjacent blocks together."""
     return slice(rows_of_blocks[0].start, rows_of_blocks[-1].stop) if rows_of_blocks else slice(0, 0)
 
 
-def fill(rows: np.ndarray) -> np.ndarray:
+def pad_block(rows: np.ndarray) -> np.ndarray:
     """Return a block's rows [n, ...], n <= 64, filled up to one of `SIZES` with copies of the last one."""
     return np.pad(rows, [(0, size_of(len(rows)) - len(rows))] + [(0, 0)] * (rows.ndim - 1), mode="edge")
 
@@ -53,7 +53,7 @@ def joined(
         yield rows, {name: np.concatenate([each[name] for each in records]) for name in records[0]}
 
 
-def cut(rows: slice, size: int) -> list[slice]:
+def split_rows(rows: slice, size: int) -> list[slice]:
     """Return the rows of a block in parts of at most `size`."""
     return [slice(start, min(start + size, rows.stop)) for start in range(rows.start, rows.stop, size)]
 

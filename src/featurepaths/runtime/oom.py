@@ -5,10 +5,10 @@ from collections.abc import Callable, Iterable, Iterator
 import torch
 
 from featurepaths.errors import FeaturePathsError
-from featurepaths.runtime.blocks import T, cut, size_of
+from featurepaths.runtime.blocks import T, size_of, split_rows
 
 
-def halving(
+def retry_smaller_on_oom(
     work: Callable[[list[slice]], Iterator[tuple[slice, T]]], rows_of_blocks: Iterable[slice]
 ) -> Iterator[tuple[slice, T]]:
     """Work on blocks; where a GPU's memory does not hold one, on its halves, and on parts of that size from then on.
@@ -46,7 +46,7 @@ def halving(
             return
         torch.cuda.empty_cache()  # not in `except`, where the error still holds what did not fit
         print(f"The GPU's memory does not hold {size} images: going on with {size // 2} at a time.", flush=True)
-        left = [part for rows in left for part in cut(rows, size // 2)]
+        left = [part for rows in left for part in split_rows(rows, size // 2)]
 
 
 def is_out_of_memory(error: Exception) -> bool:

@@ -17,7 +17,7 @@ from featurepaths.store.provenance import read_origin
 
 def main(arguments):
     from featurepaths.adaptive.run import adaptive_blocks
-    from featurepaths.runtime.blocks import blocks, extent
+    from featurepaths.runtime.blocks import blocks, span
     from featurepaths.runtime.devices import device_name, use_device
     from featurepaths.runtime.progress import progress
     from featurepaths.store.resume import resuming
@@ -31,7 +31,7 @@ def main(arguments):
     origin = cli.origin_of("adaptive", arguments, name, frozen_defense.inputs_of(arguments))
     device = use_device(arguments.device, settings["torch_threads"])
     target, description, precision = frozen_defense.load_target(arguments, device)
-    saved = cli.saved_beside(arguments.adaptive, origin, device_name(device), precision)
+    saved = cli.resume_path(arguments.adaptive, origin, device_name(device), precision)
     attack_name = read_origin(arguments.attack).name.rpartition(".")[2]
     with (
         frozen_defense.open_images(arguments.data, arguments.attack, settings["max_images"]) as (images, examples),
@@ -52,7 +52,7 @@ def main(arguments):
             images.labels,
             images.indices,
             {f"{attack_name}.{stopping_rule}": rows for stopping_rule, rows in examples.items()},
-            goals=settings["objectives"],
+            objectives=settings["objectives"],
             losses=settings["losses"],
             targets=settings["n_targets"],
             restarts=settings["restarts"],
@@ -63,13 +63,13 @@ def main(arguments):
         mine = blocks(len(images), arguments.shard or (1, 1))
         file.attrs["device"] = device_name(device)
         file.attrs["precision"] = precision
-        write = RowWriter(file, extent(mine), {"labels": images.labels, "index": images.indices})
+        write = RowWriter(file, span(mine), {"labels": images.labels, "index": images.indices})
         with closing(resuming(attack, mine, saved)) as attacked:
             for rows, records in progress(attacked, "adaptive attacks", len(mine), "blocks of 64"):
                 write(rows, records)
         if mine:  # else there are more shards than blocks
             tell_undefined(file["index"][:], file["undefined"][:])
-    cli.forget_saved(arguments.adaptive)
+    cli.clear_resume_files(arguments.adaptive)
     if arguments.shard is None:
         cli.remove_shards(arguments.adaptive)
 

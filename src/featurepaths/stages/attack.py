@@ -21,7 +21,7 @@ from featurepaths.store.hdf5 import RowWriter, create_hdf5
 
 def main(arguments):
     from featurepaths.networks.checkpoint import load_checkpoint
-    from featurepaths.runtime.blocks import blocks, extent
+    from featurepaths.runtime.blocks import blocks, span
     from featurepaths.runtime.devices import device_name, use_device
     from featurepaths.runtime.progress import progress
     from featurepaths.store.resume import resuming
@@ -44,7 +44,7 @@ def main(arguments):
     elif not from_file:
         search = zoo(settings, network, device)
     # Not an output of the rule, so that Snakemake leaves it when the job is killed. It belongs to this arithmetic only.
-    saved = cli.saved_beside(arguments.adversarial, origin, device_name(device), precision)
+    saved = cli.resume_path(arguments.adversarial, origin, device_name(device), precision)
     with ExitStack() as stack:
         limit = None if from_file else settings["max_images"]
         data = stack.enter_context(open_split(arguments.data, arguments.split, limit))
@@ -55,12 +55,12 @@ def main(arguments):
         mine = blocks(len(data), arguments.shard or (1, 1))
         file.attrs["device"] = device_name(device)
         file.attrs["precision"] = precision
-        write = RowWriter(file, extent(mine), {"labels": data.labels, "index": data.indices})
+        write = RowWriter(file, span(mine), {"labels": data.labels, "index": data.indices})
         with closing(resuming(attack, mine, saved)) as attacked:
             for rows, records in progress(attacked, "attack", len(mine), "blocks of 64"):
                 write(rows, records)
         tell(file)
-    cli.forget_saved(arguments.adversarial)
+    cli.clear_resume_files(arguments.adversarial)
     if arguments.shard is None:
         cli.remove_shards(arguments.adversarial)
 
@@ -78,8 +78,8 @@ def autopgd(settings, network, description, device):
     precision = resolve_precision(settings["precision"], device)
     searched = exact = misclassify(network, settings["loss"])
     if precision != "float32":
-        rough = InPrecision(copy_of(network), precision)  # a copy, because it lays the weights out anew
-        searched = misclassify(rough, settings["loss"])
+        search_model = InPrecision(copy_of(network), precision)  # a copy, because it lays the weights out anew
+        searched = misclassify(search_model, settings["loss"])
     unit = 1.0  # what eps and step are multiples of, in pixel values
     if settings["eps_space"] == "normalized":
         unit = torch.tensor(description["build"]["std"], device=device).view(-1, 1, 1)
@@ -94,7 +94,7 @@ def autopgd(settings, network, description, device):
         iterations=settings["iterations"],
         seed=settings["seed"],
         stopping_rules=settings["stopping_rule"],
-        judge=None if searched is exact else exact,
+        reference=None if searched is exact else exact,
         device=device,
     )
     return search, precision
@@ -102,10 +102,10 @@ def autopgd(settings, network, description, device):
 
 def zoo(settings, network, device):
     """Return an attack of torchattacks as a function of images, labels, indices and blocks."""
-    from featurepaths.attacks.torchattacks.runner import zoo_blocks
+    from featurepaths.attacks.torchattacks.runner import torchattacks_blocks
 
     return partial(
-        zoo_blocks,
+        torchattacks_blocks,
         network,
         eps=settings.number("eps"),
         **{key: settings[key] for key in ("method", "norm", "parameters", "seed")},
@@ -115,7 +115,7 @@ def zoo(settings, network, device):
 
 def made_elsewhere(settings, arguments, network, data, device, stack):
     """Return the images that those of a file were made from, and their judgement as `zoo` returns an attack."""
-    from featurepaths.attacks.precomputed.runner import made_blocks
+    from featurepaths.attacks.precomputed.runner import precomputed_blocks
 
     if arguments.file is None:
         raise FeaturePathsError("method: precomputed needs --file.")
@@ -124,8 +124,10 @@ def made_elsewhere(settings, arguments, network, data, device, stack):
         raise FeaturePathsError(f"{arguments.file} changed meanwhile. Run snakemake again.")
     made.check(data.shape, arguments.split)
     chosen = replace(data, labels=data.labels[made.positions], indices=data.indices[made.positions])
-    judge = partial(made_blocks, network, made=made, norm=settings["norm"], eps=settings.number("eps"), device=device)
-    return chosen, judge
+    reference = partial(
+        precomputed_blocks, network, made=made, norm=settings["norm"], eps=settings.number("eps"), device=device
+    )
+    return chosen, reference
 
 
 def tell(file):

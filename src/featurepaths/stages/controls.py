@@ -33,7 +33,7 @@ def main(arguments):
     eps_multiples = cli.fractions(settings["eps_multiples"])
     budgets = [(iterations, 0) for iterations in settings["growing_iterations"]]
     budgets += [(settings["growing_iterations"][-1], restart) for restart in range(1, settings["restarts"] + 1)]
-    saved = cli.saved_beside(arguments.controls, origin, device_name(device), precision)
+    saved = cli.resume_path(arguments.controls, origin, device_name(device), precision)
     with ExitStack() as stack:
         images, _ = stack.enter_context(
             frozen_defense.open_images(arguments.data, arguments.adaptive, settings["max_images"])
@@ -48,7 +48,7 @@ def main(arguments):
             images.labels,
             images.indices,
             transferred,
-            goals=settings["objectives"],
+            objectives=settings["objectives"],
             losses=settings["losses"],
             budget=budget,
             eps_multiples=eps_multiples,
@@ -76,7 +76,7 @@ def main(arguments):
         source=None if arguments.transfer is None else arguments.transfer.parts[-3],
     )
     write_json(arguments.controls, content, origin)
-    cli.forget_saved(arguments.controls)
+    cli.clear_resume_files(arguments.controls)
 
 
 def parser():

@@ -25,10 +25,10 @@ def main(arguments):
         if getattr(arguments, option) is None:
             raise FeaturePathsError(f"source: {source} needs --{option}.")
     origin = cli.origin_of("data", arguments, "data", [])
-    cut = settings.number("calibration"), settings["seed"]
+    split_rows = settings.number("calibration"), settings["seed"]
     with ExitStack() as stack:
         parts, class_names, provenance = load(settings, arguments, stack)
-        sizes = write_splits(arguments.data, parts, class_names, *cut, origin, provenance)
+        sizes = write_splits(arguments.data, parts, class_names, *split_rows, origin, provenance)
     print(f"{provenance}: " + ", ".join(f"{size} {split}" for split, size in sizes.items()))
 
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from featurepaths.detectors.feature_paths import read_detector
+from featurepaths.detectors.feature_paths import read_feature_path_detector
 from featurepaths.paths.records import open_pair
 from featurepaths.stages import cli
 from featurepaths.statistics.groups import groups_of
@@ -23,7 +23,7 @@ def main(arguments):
         groups = groups_of(clean.network_correct, adversarial.network_correct)
         file["index"] = clean.index
         file["successful"], file["unsuccessful"] = groups.successful, groups.unsuccessful
-        for detector in map(read_detector, arguments.thresholds):
+        for detector in map(read_feature_path_detector, arguments.thresholds):
             scores = detector.score(clean), detector.score(adversarial)
             measured = measure(*scores, groups, detector.thresholds)
             protocols[detector.protocol] = {"layers": detector.layers, **measured}

@@ -13,7 +13,7 @@ import numpy as np
 from featurepaths.detectors.thresholds import at_false_positive_rate, otsu, rate_name
 from featurepaths.errors import FeaturePathsError
 from featurepaths.stages import cli
-from featurepaths.stages.feature_sources import open_shown, prepare
+from featurepaths.stages.feature_sources import open_feature_source, prepare
 from featurepaths.store.hdf5 import create_hdf5
 from featurepaths.store.jsonfile import read_json
 from featurepaths.store.provenance import read_origin
@@ -39,7 +39,7 @@ def main(arguments):
     detectors = dict(made(settings["detectors"], read_json(arguments.threshold), len(channels)))
     with ExitStack() as stack, create_hdf5(arguments.detectors, origin) as file:
         train, calibration, adversarial = (
-            stack.enter_context(open_shown(path, part, centroids, network))
+            stack.enter_context(open_feature_source(path, part, centroids, network))
             for path, part in (
                 (arguments.train, "train"),
                 (arguments.calibration, "calibration"),
@@ -75,15 +75,15 @@ def main(arguments):
 
 def made(rivals, calibrated, layers):
     """Yield the paper's detector and its rivals by name; those that read layers once more for those before collapse."""
-    from featurepaths.detectors.base import LayerRival
-    from featurepaths.detectors.registry import RIVALS
+    from featurepaths.detectors.base import LayerDetector
+    from featurepaths.detectors.registry import DETECTORS
     from featurepaths.detectors.s_max import SMax
 
     yield "feature-paths", SMax(calibrated["layers"], calibrated["weights"])
     for name in rivals:
-        yield name, RIVALS[name]()
-        if issubclass(RIVALS[name], LayerRival) and len(calibrated["layers"]) < layers:
-            yield f"{name}-before-collapse", RIVALS[name](calibrated["layers"])
+        yield name, DETECTORS[name]()
+        if issubclass(DETECTORS[name], LayerDetector) and len(calibrated["layers"]) < layers:
+            yield f"{name}-before-collapse", DETECTORS[name](calibrated["layers"])
 
 
 def parser():

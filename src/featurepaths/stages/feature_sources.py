@@ -21,10 +21,10 @@ class Scored(NamedTuple):
     scores: Mapping[str, np.ndarray]
     labels: np.ndarray
     index: np.ndarray
-    network_labels: np.ndarray
+    network_predictions: np.ndarray
 
 
-class Shown:
+class FeatureSource:
     """What a network shows of some images, some at a time, in one pass over them each time that it is iterated over."""
 
     def __init__(self, labels, index, centroids):
@@ -38,12 +38,12 @@ class Shown:
         """Return what detectors, by name, take from all of the images: by name too."""
         import torch
 
-        from featurepaths.detectors.base import Evidence
+        from featurepaths.detectors.base import DetectorInputs
 
         with torch.no_grad():
             parts = [[detector.evidence(seen) for detector in detectors.values()] for seen, _ in self]
         return {
-            name: Evidence(*map(torch.cat, zip(*of_one, strict=True)))
+            name: DetectorInputs(*map(torch.cat, zip(*of_one, strict=True)))
             for name, of_one in zip(detectors, zip(*parts, strict=True), strict=True)
         }
 
@@ -52,17 +52,17 @@ class Shown:
         import torch
 
         scores = {name: [] for name in detectors}
-        network_labels = []
+        network_predictions = []
         with torch.no_grad():
             for seen, _ in self:
-                network_labels.append(seen.logits.cpu().numpy().argmax(axis=1))
+                network_predictions.append(seen.logits.cpu().numpy().argmax(axis=1))
                 for name, detector in detectors.items():
                     scores[name].append(detector.score(seen).cpu().numpy())
         found = {name: np.concatenate(parts) for name, parts in scores.items()}
-        return Scored(found, self.labels, self.index, np.concatenate(network_labels))
+        return Scored(found, self.labels, self.index, np.concatenate(network_predictions))
 
 
-class Dump(Shown):
+class Dump(FeatureSource):
     """What a dump says that the network showed."""
 
     def __init__(self, file, centroids):
@@ -73,16 +73,16 @@ class Dump(Shown):
         """Read the dump."""
         import torch
 
-        from featurepaths.paths.outputs import observe
+        from featurepaths.paths.outputs import model_outputs
 
         for start in range(0, len(self.labels), CHUNK):
             rows = slice(start, start + CHUNK)
             features = [torch.from_numpy(self.file[name][rows]).float() for name in layers_in(self.file)]
             logits = torch.from_numpy(self.file["logits"][rows])
-            yield observe(logits, features, self.centroids), torch.from_numpy(self.labels[rows])
+            yield model_outputs(logits, features, self.centroids), torch.from_numpy(self.labels[rows])
 
 
-class Stream(Shown):
+class Stream(FeatureSource):
     """What the network shows when it runs over the images."""
 
     def __init__(self, network, images, centroids):
@@ -94,9 +94,9 @@ class Stream(Shown):
         import torch
 
         from featurepaths.paths.features import POOLINGS, run_blocks
-        from featurepaths.paths.outputs import observe
+        from featurepaths.paths.outputs import model_outputs
         from featurepaths.runtime.blocks import blocks
-        from featurepaths.runtime.oom import halving
+        from featurepaths.runtime.oom import retry_smaller_on_oom
 
         module, layers, pooling, device = self.network
         features = {}
@@ -107,9 +107,9 @@ class Stream(Shown):
         def run(chosen):
             return run_blocks(module, layers, self.pixels, keep, device, chosen)
 
-        for rows, logits in halving(run, blocks(len(self.pixels))):
+        for rows, logits in retry_smaller_on_oom(run, blocks(len(self.pixels))):
             in_order = [features.pop(name) for name in layers]
-            seen = observe(torch.from_numpy(logits).to(device), in_order, self.centroids)
+            seen = model_outputs(torch.from_numpy(logits).to(device), in_order, self.centroids)
             yield seen, torch.from_numpy(self.labels[rows]).to(device)
             in_order.clear()  # the caller may still hold `seen`
 
@@ -144,7 +144,7 @@ def is_dump(path):
 
 
 @contextmanager
-def open_shown(path, part, centroids, network) -> Iterator[Shown]:
+def open_feature_source(path, part, centroids, network) -> Iterator[FeatureSource]:
     """Open what a network shows of images: a dump, or a part of data.h5 or an attack that `network` runs over."""
     if network is None:
         with open_hdf5(path) as file:

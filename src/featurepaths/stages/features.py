@@ -12,7 +12,7 @@ from featurepaths.store.hdf5 import RowWriter, create_hdf5
 def main(arguments):
     from featurepaths.networks.checkpoint import load_checkpoint
     from featurepaths.paths.features import extract_blocks
-    from featurepaths.runtime.blocks import blocks, extent
+    from featurepaths.runtime.blocks import blocks, span
     from featurepaths.runtime.devices import device_name, use_device
     from featurepaths.runtime.progress import progress
 
@@ -51,7 +51,7 @@ def main(arguments):
             writers = {}
             for pooling, file in files.items():
                 file.attrs["device"] = device_name(device)
-                writers[pooling] = RowWriter(file, extent(mine), {"labels": labels, "index": index})
+                writers[pooling] = RowWriter(file, span(mine), {"labels": labels, "index": index})
             write(writers, progress(found, f"features of {images}", len(mine), "blocks of 64"))
     if arguments.shard is None:
         for path in arguments.features:

@@ -63,7 +63,7 @@ def load_target(arguments: Namespace, device: torch.device) -> tuple[Target, Map
     """
     from featurepaths.adaptive.run import Target
     from featurepaths.defense.module import FeaturePathDefense
-    from featurepaths.detectors.registry import read_rival
+    from featurepaths.detectors.registry import read_detector
     from featurepaths.networks.checkpoint import load_checkpoint
     from featurepaths.networks.copies import copy_of
     from featurepaths.networks.precision import resolve_precision
@@ -81,15 +81,15 @@ def load_target(arguments: Namespace, device: torch.device) -> tuple[Target, Map
         made = FeaturePathDefense(its_network, layers, pooling, precision=its_precision)
         return made.freeze(centroids, calibration)
 
-    exact = rough = defense(network, "float32")
+    exact = search_model = defense(network, "float32")
     if precision != "float32":  # a copy, because it lays the weights out anew
-        rough = defense(copy_of(network), precision)
+        search_model = defense(copy_of(network), precision)
     with open_hdf5(arguments.detectors) as file:
         detectors = {
-            name: (read_rival(group).to(device).unchecked_score, float(group.attrs["scale"]))
+            name: (read_detector(group).to(device).unchecked_score, float(group.attrs["scale"]))
             for name, group in file.items()
         }
-    return Target(exact, rough, detectors), description, precision
+    return Target(exact, search_model, detectors), description, precision
 
 
 def budget_of(settings: Any, description: Mapping[str, Any], device: torch.device) -> Budget:

@@ -12,7 +12,7 @@ import numpy as np
 
 from featurepaths.defense.selection import layer_accuracy, middle_layers
 from featurepaths.defense.votes import TIE_BREAKS, vote
-from featurepaths.detectors.feature_paths import read_detector
+from featurepaths.detectors.feature_paths import read_feature_path_detector
 from featurepaths.errors import FeaturePathsError
 from featurepaths.paths.equations import weights_of
 from featurepaths.paths.records import open_pair
@@ -36,10 +36,10 @@ def main(arguments):
         clean, adversarial = pair
         file["index"] = clean.index
         file["labels"] = clean.labels
-        file["network_clean"] = clean.network_labels
-        file["network_adversarial"] = adversarial.network_labels
+        file["network_clean"] = clean.network_predictions
+        file["network_adversarial"] = adversarial.network_predictions
         for threshold, selection in zip(arguments.thresholds, arguments.selections, strict=True):
-            detector, voters = read_detector(threshold), read_json(selection)
+            detector, voters = read_feature_path_detector(threshold), read_json(selection)
             if detector.protocol != voters["protocol"]:
                 raise FeaturePathsError(f"{threshold} and {selection} are of different protocols.")
             group = file.create_group(detector.protocol)

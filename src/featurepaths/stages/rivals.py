@@ -9,7 +9,7 @@ import numpy as np
 
 from featurepaths.detectors.thresholds import otsu, thresholds_in
 from featurepaths.stages import cli
-from featurepaths.stages.feature_sources import is_dump, open_shown, prepare
+from featurepaths.stages.feature_sources import is_dump, open_feature_source, prepare
 from featurepaths.statistics.groups import groups_of
 from featurepaths.statistics.metrics import measure
 from featurepaths.store.hdf5 import create_hdf5, open_hdf5
@@ -18,7 +18,7 @@ from featurepaths.store.provenance import read_origin
 
 
 def main(arguments):
-    from featurepaths.detectors.registry import read_rival
+    from featurepaths.detectors.registry import read_detector
     from featurepaths.paths.outputs import read_centroids
 
     settings = arguments.settings
@@ -30,12 +30,12 @@ def main(arguments):
     device, network = prepare(arguments, arguments.test, pooling)
     centroids = [each.to(device) for each in read_centroids(arguments.centroids)]
     with open_hdf5(arguments.detectors) as calibrated:
-        detectors = {name: read_rival(group).to(device) for name, group in calibrated.items()}
+        detectors = {name: read_detector(group).to(device) for name, group in calibrated.items()}
         clean = {name: group["calibration_score"][:] for name, group in calibrated.items()}
         thresholds = {name: thresholds_in(group) for name, group in calibrated.items()}
 
     def scored(path, part):
-        with open_shown(path, part, centroids, network) as shown:
+        with open_feature_source(path, part, centroids, network) as shown:
             return shown.scored_by(detectors)
 
     test = scored(arguments.test, "test")
@@ -78,8 +78,8 @@ def clean_scores_of(name, test, attacked):
 def evaluate(name, attack, thresholds, test, attacked):
     """Return a detector's metrics on one attack."""
     of, stopping_rule = attack.split(".")
-    right = test.network_labels[np.searchsorted(test.index, attacked.index)] == attacked.labels
-    groups = groups_of(right, attacked.network_labels == attacked.labels)
+    right = test.network_predictions[np.searchsorted(test.index, attacked.index)] == attacked.labels
+    groups = groups_of(right, attacked.network_predictions == attacked.labels)
     measured = measure(clean_scores_of(name, test, attacked), attacked.scores[name], groups, thresholds)
     return {"attack": of, "stopping_rule": stopping_rule, "n": len(attacked.labels), **groups.counts, **measured}
 

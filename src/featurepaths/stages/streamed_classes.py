@@ -40,7 +40,7 @@ def main(arguments):
     network, description = load_checkpoint(arguments.checkpoint, device)
     layers = [layer["name"] for layer in description["layers"]]
     first = poolings[0]
-    saved = cli.saved_beside(outputs["centroids"][first], origins["centroids", first], device_name(device))
+    saved = cli.resume_path(outputs["centroids"][first], origins["centroids", first], device_name(device))
     collapse = {}
     with ExitStack() as stack:
         files = {
@@ -57,7 +57,7 @@ def main(arguments):
     for pooling, path in outputs["collapse"].items():
         measured = [{"layer": key.layer, **found} for key, found in sorted(collapse.items()) if key.pooling == pooling]
         write_json(path, {"layers": measured}, origins["collapse", pooling])
-    cli.forget_saved(outputs["centroids"][first])
+    cli.clear_resume_files(outputs["centroids"][first])
 
 
 def measure(stream, keys, labels, files, saved):

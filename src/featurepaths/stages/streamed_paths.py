@@ -15,7 +15,7 @@ def main(arguments):
     from featurepaths.networks.checkpoint import load_checkpoint
     from featurepaths.paths.equations import similarity_of
     from featurepaths.paths.stream import FeatureStream
-    from featurepaths.runtime.blocks import blocks, extent
+    from featurepaths.runtime.blocks import blocks, span
     from featurepaths.runtime.devices import device_name, use_device
     from featurepaths.runtime.progress import progress
 
@@ -37,9 +37,9 @@ def main(arguments):
     ):
         mine = blocks(len(images.pixels), arguments.shard or (1, 1))
         stream = FeatureStream(network, layers, images.pixels, [pooling], device, mine)
-        first, last = extent(mine).start, extent(mine).stop
+        first, last = span(mine).start, span(mine).stop
         file.attrs["device"] = device_name(device)
-        write = RowWriter(file, extent(mine), {"labels": images.labels, "index": images.index})
+        write = RowWriter(file, span(mine), {"labels": images.labels, "index": images.index})
         # a row first, as in a gathered artefact, because the layers of one may come in several passes
         row = np.zeros((min(last - first, 1), len(layers), stream.classes), np.float32)
         write(slice(first, first + len(row)), {"logits": row[:, 0], "similarity": row})

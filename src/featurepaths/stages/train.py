@@ -30,7 +30,7 @@ def main(arguments):
     adversary = options["adversary"] and cli.Settings(options["adversary"])
     precision = resolve_precision(options["precision"], device)
     # Not an output of the rule, so that Snakemake leaves it when the job is killed. It says of what arithmetic it is.
-    resume = cli.saved_beside(arguments.checkpoint, origin)
+    resume = cli.resume_path(arguments.checkpoint, origin)
     with open_split(arguments.data, "train") as data, cli.stop_requests() as stop:
         mean, std = normalisation(data)
         build = {**settings["model"], "classes": len(data.class_names), "mean": mean, "std": std}
@@ -78,7 +78,7 @@ def main(arguments):
     save_checkpoint(
         arguments.checkpoint, network, build, network.layer_names, (channels, height, width), origin, **notes
     )
-    cli.forget_saved(arguments.checkpoint)
+    cli.clear_resume_files(arguments.checkpoint)
 
 
 def parser():

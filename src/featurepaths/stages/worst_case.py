@@ -45,7 +45,7 @@ def main(arguments):
 
 def evaluate(name, found, right, labels, thresholds):
     """Return a detector's metrics on the examples that were made against itself."""
-    groups = groups_of(right, found["network_label"][:] == labels)
+    groups = groups_of(right, found["network_prediction"][:] == labels)
     measured = measure(found["clean_score"][:], found["score"][:], groups, thresholds)
     return {"detector": name, "n": len(labels), **groups.counts, **measured}
 

@@ -41,8 +41,8 @@ def recognise_pair(
         Of clean and of adversarial images: whether each is flagged [N], and the class that the vote gives it [N].
     """
     clean_flagged, adversarial_flagged = flagged
-    clean_labels = recognise(clean.network_labels, clean_flagged, voted[0])
-    adversarial_labels = recognise(adversarial.network_labels, adversarial_flagged, voted[1])
+    clean_labels = recognise(clean.network_predictions, clean_flagged, voted[0])
+    adversarial_labels = recognise(adversarial.network_predictions, adversarial_flagged, voted[1])
     correct = adversarial_labels == adversarial.labels
     groups = groups_of(clean.network_correct, adversarial.network_correct)
     outcome = Outcome(

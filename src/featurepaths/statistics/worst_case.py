@@ -43,16 +43,16 @@ def _summarise(name: str, parts: list[h5py.Group], labels: np.ndarray, oblivious
     aims_at_the_network = name.startswith("misclassify.")
     for part in parts:
         there = part["attacked"][:]
-        right = part["label"][:] == labels, part["network_label"][:] == labels
+        right = part["label"][:] == labels, part["network_prediction"][:] == labels
         defended &= ~there | right[0]
         undefended &= ~there | right[1]
         resisted = right[1] if aims_at_the_network else right[0]
         vanished |= there & resisted & (part["vanished_steps"][:] > 0)
     is_oblivious = name.startswith(f"{oblivious}.")
-    goal, loss = ("misclassify", None) if is_oblivious else name.split(".")[:2]
+    objective, loss = ("misclassify", None) if is_oblivious else name.split(".")[:2]
     return {
         "name": name,
-        "objective": goal,
+        "objective": objective,
         "loss": loss,
         "targeted": name.endswith(".targeted"),
         # an attack on the network alone knows nothing of the defence, whoever runs it
@@ -80,7 +80,7 @@ def check_vanished(counts: Mapping[str, int]) -> tuple[str, bool, str]:
 
 
 def oblivious_correct(attacks: h5py.Group, labels: np.ndarray, oblivious: str, answer: str) -> dict[str, np.ndarray]:
-    """Return, by stopping rule of the oblivious attack, whether ``label`` or ``network_label`` is right [N]."""
+    """Return, by stopping rule of the oblivious attack, whether ``label`` or ``network_prediction`` is right [N]."""
     names = [name for name in attacks if name.startswith(f"{oblivious}.")]
     return {name.partition(".")[2]: attacks[name][answer][:] == labels for name in names}
 
@@ -93,7 +93,7 @@ def count_left(file: h5py.File, oblivious: str, side: str) -> dict[str, Any]:
     side
         ``undefended``, the network alone, or ``defended``, the whole method.
     """
-    answer = {"undefended": "network_label", "defended": "label"}[side]
+    answer = {"undefended": "network_prediction", "defended": "label"}[side]
     by_keep = oblivious_correct(file["attacks"], file["labels"][:], oblivious, answer)
     return {
         "clean_correct": int(file[f"{side}/clean"][:].sum()),
@@ -107,7 +107,7 @@ def count_evaded(file: h5py.File, oblivious: str, method: str, threshold: float)
     attacks, labels = file["attacks"], file["labels"][:]
     evaded = {
         name.partition(".")[2]: int(
-            ((attacks[name]["network_label"][:] != labels) & (attacks[name]["score"][:] >= threshold)).sum()
+            ((attacks[name]["network_prediction"][:] != labels) & (attacks[name]["score"][:] >= threshold)).sum()
         )
         for name in attacks
         if name.startswith(f"{oblivious}.")

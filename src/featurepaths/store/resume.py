@@ -8,7 +8,7 @@ import numpy as np
 
 from featurepaths.errors import FeaturePathsError
 from featurepaths.runtime.blocks import joined
-from featurepaths.runtime.oom import halving
+from featurepaths.runtime.oom import retry_smaller_on_oom
 from featurepaths.store.atomic import atomic, may_be_whole, unreadable
 from featurepaths.store.seal import check_zip
 
@@ -65,7 +65,7 @@ def resuming(
     ----------
     attack
         Yields the rows and records of each of the blocks that it is given: parts of blocks, where a GPU's memory holds
-        no whole one (see `featurepaths.runtime.oom.halving`).
+        no whole one (see `featurepaths.runtime.oom.retry_smaller_on_oom`).
     blocks
         Rows of each block.
     folder
@@ -85,7 +85,7 @@ def resuming(
     unsaved: list[tuple[slice, Records]] = []
     since, size = time.monotonic(), 0
     try:
-        for rows, records in joined(halving(attack, waiting), list(waiting)):
+        for rows, records in joined(retry_smaller_on_oom(attack, waiting), list(waiting)):
             unsaved.append((rows, records))
             size += sum(values.nbytes for values in records.values())
             if time.monotonic() - since >= SECONDS_BETWEEN_SAVES or size >= UNSAVED_BYTES:

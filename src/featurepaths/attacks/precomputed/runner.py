@@ -11,12 +11,12 @@ from featurepaths.attacks.precomputed.files import ROUNDING, AdversarialImages
 from featurepaths.attacks.torchattacks.runner import distance, judged
 from featurepaths.data.splits import Split
 from featurepaths.errors import FeaturePathsError, counted
-from featurepaths.runtime.blocks import blocks, fill, to_tensor
+from featurepaths.runtime.blocks import blocks, pad_block, to_tensor
 
 UNKNOWN = -1
 
 
-def made_blocks(
+def precomputed_blocks(
     network: nn.Module,
     images: Split | np.ndarray,
     labels: np.ndarray,
@@ -48,7 +48,7 @@ def made_blocks(
 
     Yields
     ------
-    The rows of each block and its records [n], by name, as in `featurepaths.attacks.torchattacks.runner.zoo_blocks`, the clean image in
+    The rows of each block and its records [n], by name, as in `featurepaths.attacks.torchattacks.runner.torchattacks_blocks`, the clean image in
     the place of an example whose logits are not finite included; of ``n_queries``, too, nothing is known: they are -1.
 
     Raises
@@ -60,16 +60,16 @@ def made_blocks(
 
     def pair(rows: slice) -> tuple[Tensor, Tensor]:
         """Return a block of clean and of adversarial images."""
-        clean, adversarial = (to_tensor(fill(some[rows]), device) for some in (images, made))
+        clean, adversarial = (to_tensor(pad_block(some[rows]), device) for some in (images, made))
         return clean, torch.where((adversarial - clean).abs() <= ROUNDING, clean, adversarial)
 
     if eps is not None:
         _check_distances(map(pair, chosen), made, chosen, norm, eps)
-    judge = misclassify(network, "ce")
+    reference = misclassify(network, "ce")
     for rows in chosen:
         clean, adversarial = pair(rows)
-        target = torch.from_numpy(fill(labels[rows])).to(device)
-        records = judged(judge, clean, adversarial, target, norm, queries=UNKNOWN)
+        target = torch.from_numpy(pad_block(labels[rows])).to(device)
+        records = judged(reference, clean, adversarial, target, norm, queries=UNKNOWN)
         count = rows.stop - rows.start
         yield rows, {name: values[:count].cpu().numpy() for name, values in records.items()}
 

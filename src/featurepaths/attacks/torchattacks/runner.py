@@ -25,14 +25,14 @@ from featurepaths.attacks.torchattacks.square import fitting
 from featurepaths.data.splits import Split
 from featurepaths.errors import FeaturePathsError
 from featurepaths.networks.copies import copy_of
-from featurepaths.runtime.blocks import blocks, fill, to_tensor
+from featurepaths.runtime.blocks import blocks, pad_block, to_tensor
 from featurepaths.runtime.oom import is_out_of_memory
 
 STOPPING_RULE = "returned"
 """The stopping rule of all these attacks: what the library returns."""
 
 
-def zoo_blocks(
+def torchattacks_blocks(
     network: nn.Module,
     images: Split | np.ndarray,
     labels: np.ndarray,
@@ -81,11 +81,11 @@ def zoo_blocks(
         classes, the library fails, or a result is not finite, leaves [0, 1] or is farther away than `eps`.
     """
     attacked = _Attacked(copy_of(network))
-    judge = misclassify(attacked.network, "ce")
+    reference = misclassify(attacked.network, "ce")
     for rows in blocks(len(labels)) if rows_of_blocks is None else rows_of_blocks:
         count = rows.stop - rows.start
-        clean = to_tensor(fill(images[rows]), device)
-        target = torch.from_numpy(fill(labels[rows])).to(device)
+        clean = to_tensor(pad_block(images[rows]), device)
+        target = torch.from_numpy(pad_block(labels[rows])).to(device)
         with torch.no_grad():
             classes = attacked.network(clean[:1]).shape[1]
         found, queries = [], []
@@ -100,8 +100,8 @@ def zoo_blocks(
             found.append(checked(made, clean[part], method, norm, eps, its))
             queries += [-(-attacked.queries // len(its))] * len(its)
         adversarial = torch.cat([*found, clean[count:]])
-        taken = torch.tensor(fill(np.array(queries, np.int32)), device=clean.device)
-        records = judged(judge, clean, adversarial, target, norm, queries=taken)
+        taken = torch.tensor(pad_block(np.array(queries, np.int32)), device=clean.device)
+        records = judged(reference, clean, adversarial, target, norm, queries=taken)
         yield rows, {name: values[:count].cpu().numpy() for name, values in records.items()}
 
 
@@ -134,9 +134,9 @@ def _run(
 
 
 def judged(
-    judge: Objective, clean: Tensor, adversarial: Tensor, labels: Tensor, norm: str, queries: int | Tensor
+    reference: Objective, clean: Tensor, adversarial: Tensor, labels: Tensor, norm: str, queries: int | Tensor
 ) -> dict[str, Tensor]:
-    """Return the records of a block of images that somebody else attacked, by name: see `zoo_blocks`.
+    """Return the records of a block of images that somebody else attacked, by name: see `torchattacks_blocks`.
 
     Where the judge's loss is not finite an image is not correct when clean, or its example does not count.
 
@@ -148,8 +148,8 @@ def judged(
         What distances are measured in; how many queries each image took, [N] or the same of all.
     """
     with torch.no_grad():
-        clean_loss, wrong = judge(clean, labels)
-        loss, fooled = judge(adversarial, labels)
+        clean_loss, wrong = reference(clean, labels)
+        loss, fooled = reference(adversarial, labels)
     correct, answered = clean_loss.isfinite() & ~wrong, loss.isfinite()
     adversarial = torch.where(answered.view(-1, 1, 1, 1), adversarial, clean)
     loss = torch.where(answered, loss, clean_loss)

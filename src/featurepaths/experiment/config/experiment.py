@@ -21,7 +21,7 @@ from featurepaths.experiment.config.evaluation import (
     Shards,
 )
 from featurepaths.experiment.config.networks import PRETRAINED, AnyModel, PretrainedNetwork, Training
-from featurepaths.experiment.config.types import Name, Objective, Rival, Section, distinct
+from featurepaths.experiment.config.types import Detector, Name, Objective, Section, distinct
 from featurepaths.networks.architectures import layer_count, missing_layers
 
 
@@ -52,7 +52,7 @@ class Experiment(Section):
     collapse: Collapsed = Collapsed()
     detection: Detection = Detection()
     recognition: Recognition = Recognition()
-    detectors: Annotated[list[Rival], AfterValidator(distinct)] = []
+    detectors: Annotated[list[Detector], AfterValidator(distinct)] = []
     """Rival detectors that stand beside the paper's, on the same cached features; each is attacked itself where
     `adaptive` is given. They need calibration images."""
     adaptive: Adaptive | None = None
@@ -88,7 +88,7 @@ class Experiment(Section):
         ]
 
     @property
-    def rivals_are_tested(self) -> bool:
+    def detectors_are_tested(self) -> bool:
         """Whether detectors stand beside one another: where rivals are named, or are attacked with the defence."""
         return bool(self.detectors) or self.adaptive is not None
 

@@ -104,7 +104,7 @@ Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Precision = Literal["auto", "float32", "bfloat16"]
 Pooling = Literal["flatten", "mean"]
 Objective = Literal["evade", "misvote", "match-features", "selective", "orthogonal"]
-Rival = Literal[
+Detector = Literal[
     "confidence",
     "two-sided-confidence",
     "energy",
