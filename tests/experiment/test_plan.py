@@ -140,7 +140,7 @@ def storing(storage, poolings=("flatten", "mean")):
 
 def test_a_stream_makes_the_same_artefacts_as_dumps_but_for_the_dumps():
     kept, temporary, streamed = (
-        artefacts_of(storing(how).comparison()) for how in ("stopping_rule", "temporary", "stream")
+        artefacts_of(storing(how).comparison()) for how in ("store", "temporary", "stream")
     )
     assert {name: one.digest for name, one in kept.items()} == {name: one.digest for name, one in temporary.items()}
     dumps = {name for name in kept if name.startswith("features/")}

@@ -54,7 +54,7 @@ def test_atomic_makes_folders_and_keeps_the_suffix(tmp_path):
     assert (tmp_path / "new/figure.png").read_text() == "x"
 
 
-@pytest.mark.parametrize("stopping_rule", [0, 1, 100, 0.5, 0.9])
+@pytest.mark.parametrize("kept", [0, 1, 100, 0.5, 0.9])
 def test_a_truncated_hdf5_file_is_named(tmp_path, stopping_rule):
     path = tmp_path / "a.h5"
     with create_hdf5(path, ORIGIN) as file:

@@ -289,12 +289,12 @@ def test_the_same_seed_gives_the_same_tables_whatever_the_cores_and_whether_dump
     del config["training"]["adversarial"]
     config["attacks"]["apgd"]["stopping_rule"] = ["max-loss"]
     made = []
-    for cores, storage in ((1, "stopping_rule"), (3, "temporary")):
+    for cores, storage in ((1, "store"), (3, "temporary")):
         config["features"] = {"poolings": ["mean"], "storage": storage}
         config["adaptive"]["poolings"] = None
         workflow = Workflow(tmp_path / str(cores), config)
         workflow(cores=cores)
-        assert bool(list(workflow.results.glob("*/features/*/*.h5"))) == (storage == "stopping_rule")
+        assert bool(list(workflow.results.glob("*/features/*/*.h5"))) == (storage == "store")
         made.append({path.name: path.read_bytes() for path in (workflow.results / "tables").glob("*.csv")})
     assert len(made[0]) == len(TABLES) + len(COMPARED)
     assert made[0] == made[1]
