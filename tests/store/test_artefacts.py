@@ -55,12 +55,12 @@ def test_atomic_makes_folders_and_keeps_the_suffix(tmp_path):
 
 
 @pytest.mark.parametrize("kept", [0, 1, 100, 0.5, 0.9])
-def test_a_truncated_hdf5_file_is_named(tmp_path, stopping_rule):
+def test_a_truncated_hdf5_file_is_named(tmp_path, kept):
     path = tmp_path / "a.h5"
     with create_hdf5(path, ORIGIN) as file:
         file["x"] = np.random.default_rng(0).normal(size=10_000)
     whole = path.read_bytes()
-    path.write_bytes(whole[: int(stopping_rule * len(whole)) if isinstance(stopping_rule, float) else stopping_rule])
+    path.write_bytes(whole[: int(kept * len(whole)) if isinstance(kept, float) else kept])
     with pytest.raises(FeaturePathsError, match=r"a\.h5 cannot be read.*run snakemake again"), open_hdf5(path) as file:
         file["x"][:]
 
