@@ -13,7 +13,7 @@ import pytest
 
 from featurepaths.store.hdf5 import open_hdf5
 from featurepaths.store.provenance import read_version
-from tests.conftest import Workflow, jobs
+from tests.processes import Workflow, jobs
 
 OTHER_PROCESSOR = {"ATEN_CPU_CAPABILITY": "default", "DNNL_MAX_CPU_ISA": "SSE41"}
 EXPERIMENT = {

@@ -19,8 +19,8 @@ from featurepaths.paths.features import extract_blocks
 from featurepaths.statistics.groups import groups_of
 from featurepaths.statistics.metrics import measure
 from featurepaths.store.tensors import read_tensors, write_tensors
-from tests.conftest import TINY, Workflow
-from tests.stages.by_hand import command, finish, refused
+from tests.experiments import SMALL, TINY, arrays
+from tests.processes import Workflow, command, finish, refused
 
 RUN = "small-standard-s0"
 
@@ -97,29 +97,6 @@ def test_one_image_and_a_class_without_images():
     made.fit([(torch.rand(3, 3, 32, 32), torch.arange(3))], detection_layers=[1])
     made.calibrate([(torch.rand(1, 3, 32, 32), torch.tensor([0]))])
     assert len(made.predict(torch.rand(1, 3, 32, 32)).label) == 1
-
-
-def arrays(folder, count, classes, test=None):
-    """Pictures of so many classes, the colour telling which."""
-    generator = np.random.default_rng(0)
-    labels = np.arange(count) % classes
-    images = (generator.integers(0, 60, (count, 32, 32, 3)) + (labels * 190 // classes)[:, None, None, None]).astype(
-        np.uint8
-    )
-    test = count if test is None else test
-    np.savez(folder / "data.npz", train_images=images, train_labels=labels, test_images=images[:test],
-             test_labels=labels[:test])  # fmt: skip
-
-
-SMALL = {
-    "name": "edge",
-    "models": {"small": {"architecture": "resnet18", "width": 2}},
-    "training": {"standard": {"epochs": 1, "batch_size": 32, "learning_rate": 0.01, "schedule": "constant"}},
-    "attacks": {"apgd": {"eps": "1/10", "iterations": 2, "stopping_rule": ["max-loss"]}},
-    "features": {"poolings": ["mean"]},
-    "detection": {"layers": [1, 2]},
-    "recognition": {"layers": [2, 3, 4]},
-}
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,8 @@ import yaml
 from featurepaths.store.hdf5 import create_hdf5, open_hdf5
 from featurepaths.store.origin import Origin
 from featurepaths.store.provenance import read_origin
-from tests.faults.test_kills import Checkout, contents
-from tests.faults.test_numbers import SMALL, arrays
+from tests.experiments import SMALL, arrays
+from tests.processes import Checkout, contents
 
 CONFIG = SMALL | {"data": {"source": "arrays", "train": "data.npz", "test": "data.npz", "calibration": 0.2}}
 CONFIG |= {"calibration": {"attack": "apgd", "stopping_rule": "max-loss"}}

@@ -18,7 +18,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.conftest import ROOT, Workflow
+from tests.experiments import ROOT
+from tests.processes import Workflow
 from tests.slurm import cluster
 
 WITH_GPU = {"train", "shards", "extraction", "adaptive", "controls"}

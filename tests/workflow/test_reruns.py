@@ -19,7 +19,8 @@ from pathlib import Path
 import pytest
 
 from featurepaths.store.tensors import read_tensors, write_tensors
-from tests.conftest import ROOT, Workflow, jobs
+from tests.experiments import ROOT
+from tests.processes import Workflow, jobs
 
 EXPERIMENT = {
     "name": "two",
