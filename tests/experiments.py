@@ -41,24 +41,44 @@ TINY = {
     },
 }
 
-SMALL = {
-    "name": "edge",
-    "models": {"small": {"architecture": "resnet18", "width": 2}},
-    "training": {"standard": {"epochs": 1, "batch_size": 32, "learning_rate": 0.01, "schedule": "constant"}},
-    "attacks": {"apgd": {"eps": "1/10", "iterations": 2, "stopping_rule": ["max-loss"]}},
-    "features": {"poolings": ["mean"]},
-    "detection": {"layers": [1, 2]},
-    "recognition": {"layers": [2, 3, 4]},
-}
+
+def small_experiment(name, **sections):
+    """An experiment of one small network and one attack, with mean pooling; `sections` replace those of their names.
+
+    A section of None is left out.
+    """
+    config = {
+        "name": name,
+        "data": {"source": "digits", "test": 0.1, "calibration": 0.1},
+        "models": {"small": {"architecture": "resnet18", "width": 4}},
+        "training": {"standard": {"epochs": 1, "batch_size": 32, "learning_rate": 0.05}},
+        "attacks": {"apgd": {"eps": "1/10", "iterations": 3, "stopping_rule": ["max-loss"]}},
+        "calibration": {"attack": "apgd", "stopping_rule": "max-loss"},
+        "features": {"poolings": ["mean"]},
+    }
+    return {key: section for key, section in (config | sections).items() if section is not None}
 
 
-def arrays(folder, count, classes, test=None):
-    """Pictures of so many classes, the colour telling which."""
+def array_experiment(held_out, batch_size=32, **sections):
+    """An experiment with a narrow network on `data.npz` of `save_arrays`; `held_out` is its share of calibration images."""
+    return small_experiment(
+        "arrays",
+        data={"source": "arrays", "train": "data.npz", "test": "data.npz", "calibration": held_out},
+        models={"small": {"architecture": "resnet18", "width": 2}},
+        training={"standard": {"epochs": 1, "batch_size": batch_size, "learning_rate": 0.01, "schedule": "constant"}},
+        attacks={"apgd": {"eps": "1/10", "iterations": 2, "stopping_rule": ["max-loss"]}},
+        detection={"layers": [1, 2]},
+        recognition={"layers": [2, 3, 4]},
+        **sections,
+    )
+
+
+def save_arrays(folder, count, classes, test=None):
+    """Save `data.npz` with `count` training images, of a colour per class, the first `test` of them as test images."""
     generator = np.random.default_rng(0)
     labels = np.arange(count) % classes
-    images = (generator.integers(0, 60, (count, 32, 32, 3)) + (labels * 190 // classes)[:, None, None, None]).astype(
-        np.uint8
-    )
+    colours = (labels * 190 // classes)[:, None, None, None]
+    images = (generator.integers(0, 60, (count, 32, 32, 3)) + colours).astype(np.uint8)
     test = count if test is None else test
-    np.savez(folder / "data.npz", train_images=images, train_labels=labels, test_images=images[:test],
-             test_labels=labels[:test])  # fmt: skip
+    parts = {"train_images": images, "train_labels": labels, "test_images": images[:test], "test_labels": labels[:test]}
+    np.savez(folder / "data.npz", **parts)

@@ -19,7 +19,7 @@ from featurepaths.paths.features import extract_blocks
 from featurepaths.statistics.groups import groups_of
 from featurepaths.statistics.metrics import measure
 from featurepaths.store.tensors import read_tensors, write_tensors
-from tests.experiments import SMALL, TINY, arrays
+from tests.experiments import TINY, array_experiment, save_arrays
 from tests.processes import Workflow, command, finish, refused
 
 RUN = "small-standard-s0"
@@ -110,13 +110,11 @@ def test_one_image_and_a_class_without_images():
     ],
 )
 def test_experiments_at_the_edge(tmp_path, what, count, classes, test, calibration, batch, expected, faults):
-    config = copy.deepcopy(SMALL)
-    config["data"] = {"source": "arrays", "train": "data.npz", "test": "data.npz", "calibration": calibration}
+    config = array_experiment(calibration, batch, calibration=None)
     if expected:
         config["data"]["class_names"] = [str(number) for number in range(classes)]
-    config["training"]["standard"]["batch_size"] = batch
     workflow = Workflow(tmp_path, config)
-    arrays(tmp_path, count, classes, test)
+    save_arrays(tmp_path, count, classes, test)
     text = workflow(succeeds=expected is None)
     assert "Traceback" not in text
     if expected:
