@@ -19,13 +19,13 @@ report: "captions/workflow.rst"
 
 
 include: "rules/common.smk"
-include: "rules/check.smk"
+include: "rules/resources.smk"
+include: "rules/provenance.smk"
 include: "rules/data.smk"
 include: "rules/networks.smk"
 include: "rules/shards.smk"
 include: "rules/streamed.smk" if PLAN.streams else "rules/paths.smk"
-include: "rules/detection.smk"
-include: "rules/recognition.smk"
+include: "rules/evaluation.smk"
 include: "rules/adaptive.smk"
 include: "rules/report.smk"
 

@@ -1,21 +1,16 @@
-"""Attackers who know the defence, and controls of what they fail at.
+"""Adaptive attacks, and controls for masked gradients.
 
 Needs checkpoints, centroids, the held-out threshold and voting layers, the calibrated detectors and the oblivious attack.
-Makes, for every run and pooling that is attacked, the records of all attacks and the worst case for each image, what they
-amount to, and the controls for masked gradients.
+Makes, for every run and pooling that is attacked, the records of all attacks, the worst case over them for each image,
+and the controls.
 """
-
-FROZEN = (
-    " --device {resources.device} --checkpoint {input.checkpoint} --data {input.data} --centroids {input.centroids}"
-    " --threshold {input.threshold} --selection {input.selection} --detectors {input.detectors} --attack {input.attack}"
-)
 
 
 rule adaptive:
     input:
-        unpack(lambda w: inputs(*part(w, ATTACK_SHARDS, PLAN.adaptive(w.run, w.pooling)))),
+        files("adaptive"),
     output:
-        adaptive=shard_of("<run>/adaptive/{pooling}.h5", ATTACK_SHARDS),
+        shard_of("<run>/adaptive/{pooling}.h5", ATTACK_SHARDS),
     log:
         f"<run>/logs/adaptive.{{pooling}}{dot_shard(ATTACK_SHARDS)}.log",
     benchmark:
@@ -26,14 +21,12 @@ rule adaptive:
     resources:
         gpu=gpu,
         device=EXPERIMENT.device,
-        mem_mb=memory(adaptive_needs),
-        runtime=minutes(adaptive_needs),
+        mem_mb=memory("adaptive"),
+        runtime=minutes("adaptive"),
     params:
-        job=lambda w: PLAN.adaptive(w.run, w.pooling).params,
-        shard=shard_option(ATTACK_SHARDS),
+        job=job("adaptive", keys=["adaptive", "attacks", "recognition", "seeds", "torch_threads"]),
     shell:
-        "python -m featurepaths.stages.adaptive --settings {params.job[settings]:q} --digest {params.job[digest]}"
-        f"{FROZEN} {{params.shard}} --adaptive {{output.adaptive}} > {{log}} 2>&1"
+        call("adaptive")
 
 
 localrules:
@@ -42,9 +35,9 @@ localrules:
 
 rule worst_case:
     input:
-        unpack(lambda w: inputs(PLAN.worst_case(w.run, w.pooling))),
+        files("worst_case"),
     output:
-        metrics="<run>/adaptive/{pooling}.json",
+        "<run>/adaptive/{pooling}.json",
     log:
         "<run>/logs/worst_case.{pooling}.log",
     benchmark:
@@ -53,21 +46,19 @@ rule worst_case:
         "../envs/featurepaths.yaml"
     threads: 1
     resources:
-        mem_mb=memory(over_paths_needs),
-        runtime=minutes(over_paths_needs),
+        mem_mb=memory("over_paths"),
+        runtime=minutes("over_paths"),
     params:
-        job=lambda w: PLAN.worst_case(w.run, w.pooling).params,
+        job=job("worst_case", keys=["adaptive", "attacks"]),
     shell:
-        "python -m featurepaths.stages.worst_case --settings {params.job[settings]:q} --digest {params.job[digest]}"
-        " --adaptive {input.adaptive} --threshold {input.threshold} --detectors {input.detectors}"
-        " --metrics {output.metrics} > {log} 2>&1"
+        call("worst_case")
 
 
 rule controls:
     input:
-        unpack(lambda w: inputs(PLAN.controls(w.run, w.pooling))),
+        files("controls"),
     output:
-        controls="<run>/controls/{pooling}.json",
+        "<run>/controls/{pooling}.json",
     log:
         "<run>/logs/controls.{pooling}.log",
     benchmark:
@@ -78,11 +69,9 @@ rule controls:
     resources:
         gpu=gpu,
         device=EXPERIMENT.device,
-        mem_mb=memory(controls_needs),
-        runtime=minutes(controls_needs),
+        mem_mb=memory("controls"),
+        runtime=minutes("controls"),
     params:
-        job=lambda w: PLAN.controls(w.run, w.pooling).params,
+        job=job("controls", keys=["adaptive", "attacks", "recognition", "seeds", "torch_threads"]),
     shell:
-        "python -m featurepaths.stages.controls --settings {params.job[settings]:q} --digest {params.job[digest]}"
-        f"{FROZEN} --adaptive {{input.adaptive}} --transfer {{input.transfer}} --controls {{output.controls}}"
-        " > {log} 2>&1"
+        call("controls")

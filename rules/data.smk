@@ -7,9 +7,9 @@ Makes `data.h5`: images, labels and splits.
 
 rule data:
     input:
-        unpack(lambda w: inputs(PLAN.data())),
+        files("data"),
     output:
-        data="<results>/data.h5",
+        "<results>/data.h5",
     log:
         "<results>/logs/data.log",
     benchmark:
@@ -18,11 +18,10 @@ rule data:
         "../envs/featurepaths.yaml"
     threads: 4
     resources:
-        mem_mb=memory(reading_needs),
         source=DATA_FROM,
-        runtime=minutes(reading_needs),
+        mem_mb=memory("reading"),
+        runtime=minutes("reading"),
     params:
-        job=lambda w: PLAN.data().params,
+        job=job("data", keys=["data"]),
     shell:
-        "python -m featurepaths.stages.data --settings {params.job[settings]:q} --digest {params.job[digest]}"
-        " {resources.source} --threads {threads} --data {output.data} > {log} 2>&1"
+        call("data", " {resources.source} --threads {threads}")

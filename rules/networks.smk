@@ -1,6 +1,6 @@
 """Everything that runs a network: training, attacks, layer features.
 
-Needs `data.h5`, and the code and weights of networks that are given.
+Needs `data.h5`, and the code and weights of pretrained networks.
 Makes `checkpoint.safetensors` of every run and `training.csv` of those that are trained here, the adversarial images of
 every attack, and the feature dumps of clean and attacked images. Without a GPU the same jobs run on the CPU.
 """
@@ -8,9 +8,9 @@ every attack, and the feature dumps of clean and attacked images. Without a GPU 
 
 rule train:
     input:
-        unpack(lambda w: inputs(PLAN.checkpoint(w.run))),
+        files("checkpoint"),
     output:
-        checkpoint="<results>/{run}/checkpoint.safetensors",  # where constraints of the rule reach the wildcard
+        checkpoint="<results>/{run}/checkpoint.safetensors",  # constraints of a rule reach wildcards only here
         training="<results>/{run}/training.csv",
     log:
         "<run>/logs/train.log",
@@ -25,25 +25,23 @@ rule train:
         gpu=gpu,
         device=EXPERIMENT.device,
         in_memory_mb=EXPERIMENT.in_memory_mb,
-        mem_mb=memory(training_needs),
-        runtime=minutes(training_needs),
+        mem_mb=memory("training"),
+        runtime=minutes("training"),
     params:
-        job=lambda w: PLAN.checkpoint(w.run).params,
+        job=job("train", of="checkpoint", keys=["models", "training", "seeds", "torch_threads"]),
     shell:
-        "python -m featurepaths.stages.train --settings {params.job[settings]:q} --digest {params.job[digest]}"
-        " --device {resources.device} --in-memory-mb {resources.in_memory_mb} --data {input.data}"
-        " --checkpoint {output.checkpoint} --training {output.training} > {log} 2>&1"
+        call("train", " --training {output.training} --in-memory-mb {resources.in_memory_mb}")
 
 
-rule network:
+rule pretrained:
     input:
-        unpack(lambda w: inputs(PLAN.checkpoint(w.run))),
+        files("checkpoint"),
     output:
-        checkpoint="<results>/{run}/checkpoint.safetensors",
+        "<results>/{run}/checkpoint.safetensors",
     log:
-        "<run>/logs/network.log",
+        "<run>/logs/pretrained.log",
     benchmark:
-        "<run>/benchmarks/network.tsv"
+        "<run>/benchmarks/pretrained.tsv"
     wildcard_constraints:
         run="|".join(run for run in PLAN.runs if run not in PLAN.trained) or "none",
     conda:
@@ -52,20 +50,19 @@ rule network:
     resources:
         weights=weights_from,
         needs=layers_needed,
-        mem_mb=memory(network_needs),
-        runtime=minutes(network_needs),
+        mem_mb=memory("network"),
+        runtime=minutes("network"),
     params:
-        job=lambda w: PLAN.checkpoint(w.run).params,
+        job=job("pretrained", of="checkpoint", keys=["models", "seeds", "torch_threads"]),
     shell:
-        "python -m featurepaths.stages.network --settings {params.job[settings]:q} --digest {params.job[digest]}"
-        " {resources.weights} {resources.needs} --data {input.data} --checkpoint {output.checkpoint} > {log} 2>&1"
+        call("pretrained", " {resources.weights} {resources.needs}")
 
 
 rule attack:
     input:
-        unpack(lambda w: inputs(*part(w, ATTACK_SHARDS, PLAN.attack(w.run, w.split, w.attack)))),
+        files("attack"),
     output:
-        adversarial=shard_of("<run>/attacks/{split}.{attack}.h5", ATTACK_SHARDS),
+        shard_of("<run>/attacks/{split}.{attack}.h5", ATTACK_SHARDS),
     log:
         f"<run>/logs/attack.{{split}}.{{attack}}{dot_shard(ATTACK_SHARDS)}.log",
     benchmark:
@@ -77,22 +74,19 @@ rule attack:
         gpu=gpu,
         device=EXPERIMENT.device,
         source=adversarial_from,
-        mem_mb=memory(attack_needs),
-        runtime=minutes(attack_needs),
+        mem_mb=memory("attack"),
+        runtime=minutes("attack"),
     params:
-        job=lambda w: PLAN.attack(w.run, w.split, w.attack).params,
-        shard=shard_option(ATTACK_SHARDS),
+        job=job("attack", keys=["attacks", "seeds", "torch_threads"]),
     shell:
-        "python -m featurepaths.stages.attack --settings {params.job[settings]:q} --digest {params.job[digest]}"
-        " --device {resources.device} --data {input.data} --split {wildcards.split} --checkpoint {input.checkpoint}"
-        " {resources.source} {params.shard} --adversarial {output.adversarial} > {log} 2>&1"
+        call("attack", " --split {wildcards.split} {resources.source}")
 
 
 rule features:
     input:
-        unpack(lambda w: inputs(*part(w, FEATURE_SHARDS, *PLAN.dumps(w.run, *PLAN.splits)))),
+        files("clean_features"),
     output:
-        features=[shard_of(file, FEATURE_SHARDS) for file in CLEAN_DUMPS],
+        [shard_of(file, FEATURE_SHARDS) for file in CLEAN_DUMPS],
     log:
         f"<run>/logs/features{dot_shard(FEATURE_SHARDS)}.log",
     benchmark:
@@ -103,38 +97,32 @@ rule features:
     resources:
         gpu=gpu,
         device=EXPERIMENT.device,
-        mem_mb=memory(features_needs),
-        runtime=minutes(features_needs),
+        mem_mb=memory("features"),
+        runtime=minutes("features"),
     params:
-        job=lambda w: PLAN.dumps(w.run, *PLAN.splits)[0].params,
-        shard=shard_option(FEATURE_SHARDS),
+        job=job("features", of="clean_features", keys=["torch_threads"]),
     shell:
-        "python -m featurepaths.stages.features --settings {params.job[settings]:q} --digest {params.job[digest]}"
-        " --device {resources.device} --checkpoint {input.checkpoint} --data {input.data}"
-        " {params.shard} --features {output.features} > {log} 2>&1"
+        call("features")
 
 
 rule attacked_features:
     input:
-        unpack(lambda w: inputs(*part(w, FEATURE_SHARDS, *PLAN.dumps(w.run, f"{w.split}.{w.attack}.{w.stopping_rule}")))),
+        files("attacked_features"),
     output:
-        features=[shard_of(file, FEATURE_SHARDS) for file in ATTACKED_DUMPS],
+        [shard_of(file, FEATURE_SHARDS) for file in ATTACKED_DUMPS],
     log:
-        f"<run>/logs/features.{{split}}.{{attack}}.{{stopping_rule}}{dot_shard(FEATURE_SHARDS)}.log",
+        f"<run>/logs/features.{{split}}.{{attacked}}{dot_shard(FEATURE_SHARDS)}.log",
     benchmark:
-        f"<run>/benchmarks/features.{{split}}.{{attack}}.{{stopping_rule}}{dot_shard(FEATURE_SHARDS)}.tsv"
+        f"<run>/benchmarks/features.{{split}}.{{attacked}}{dot_shard(FEATURE_SHARDS)}.tsv"
     conda:
         "../envs/featurepaths.yaml"
     threads: THREADS
     resources:
         gpu=gpu,
         device=EXPERIMENT.device,
-        mem_mb=memory(features_needs),
-        runtime=minutes(features_needs),
+        mem_mb=memory("features"),
+        runtime=minutes("features"),
     params:
-        job=lambda w: PLAN.dumps(w.run, f"{w.split}.{w.attack}.{w.stopping_rule}")[0].params,
-        shard=shard_option(FEATURE_SHARDS),
+        job=job("features", of="attacked_features", keys=["torch_threads"]),
     shell:
-        "python -m featurepaths.stages.features --settings {params.job[settings]:q} --digest {params.job[digest]}"
-        " --device {resources.device} --checkpoint {input.checkpoint} --attack {input.adversarial}"
-        " {params.shard} --features {output.features} > {log} 2>&1"
+        call("features")

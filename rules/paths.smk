@@ -1,73 +1,49 @@
-"""Class centroids, feature paths and collapse metrics.
+"""Class centroids, feature paths and collapse metrics, from feature dumps.
 
-Needs the feature dumps.
-Makes, for every run and pooling, the centroids and collapse metrics of the training images, and the cosine similarity
-of all other images to the centroids.
+Makes, for every run and all poolings, the centroids and collapse metrics of the training images, and the cosine
+similarity of all other images to the centroids. One job makes many small files, because starting it takes longer.
 """
 
 
-rule centroids:
+rule clean_paths:
     input:
-        unpack(lambda w: inputs(PLAN.centroids(w.run, w.pooling))),
+        files("clean_paths"),
     output:
-        centroids="<run>/centroids/{pooling}.h5",
+        [f"<run>/centroids/{pooling}.h5" for pooling in PLAN.poolings],
+        [f"<run>/collapse/{pooling}.json" for pooling in PLAN.poolings],
+        [f"<run>/paths/{pooling}/{split}.h5" for pooling in PLAN.poolings for split in PLAN.splits[1:]],
     log:
-        "<run>/logs/centroids.{pooling}.log",
+        "<run>/logs/clean_paths.log",
     benchmark:
-        "<run>/benchmarks/centroids.{pooling}.tsv"
+        "<run>/benchmarks/clean_paths.tsv"
     conda:
         "../envs/featurepaths.yaml"
     threads: 1
     resources:
-        mem_mb=memory(over_features_needs),
-        runtime=minutes(over_features_needs),
+        mem_mb=memory("over_features"),
+        runtime=minutes("over_features", 4 * len(PLAN.poolings)),
     params:
-        job=lambda w: PLAN.centroids(w.run, w.pooling).params,
+        job=job(["centroids", "collapse", "paths"], of="clean_paths"),
     shell:
-        "python -m featurepaths.stages.centroids --settings {params.job[settings]:q} --digest {params.job[digest]}"
-        " --features {input.features} --centroids {output.centroids} > {log} 2>&1"
+        call("batch")
 
 
-rule collapse:
+rule attacked_paths:
     input:
-        unpack(lambda w: inputs(PLAN.collapse(w.run, w.pooling))),
+        files("attacked_paths"),
     output:
-        collapse="<run>/collapse/{pooling}.json",
+        [f"<run>/paths/{pooling}/{{split}}.{{attacked}}.h5" for pooling in PLAN.poolings],
     log:
-        "<run>/logs/collapse.{pooling}.log",
+        "<run>/logs/paths.{split}.{attacked}.log",
     benchmark:
-        "<run>/benchmarks/collapse.{pooling}.tsv"
+        "<run>/benchmarks/paths.{split}.{attacked}.tsv"
     conda:
         "../envs/featurepaths.yaml"
     threads: 1
     resources:
-        mem_mb=memory(over_features_needs),
-        runtime=minutes(over_features_needs),
+        mem_mb=memory("over_features"),
+        runtime=minutes("over_features", len(PLAN.poolings)),
     params:
-        job=lambda w: PLAN.collapse(w.run, w.pooling).params,
+        job=job(["paths"], of="attacked_paths"),
     shell:
-        "python -m featurepaths.stages.collapse --settings {params.job[settings]:q} --digest {params.job[digest]}"
-        " --features {input.features} --collapse {output.collapse} > {log} 2>&1"
-
-
-rule paths:
-    input:
-        unpack(lambda w: inputs(PLAN.paths(w.run, w.pooling, w.images))),
-    output:
-        paths="<run>/paths/{pooling}/{images}.h5",
-    log:
-        "<run>/logs/paths.{pooling}.{images}.log",
-    benchmark:
-        "<run>/benchmarks/paths.{pooling}.{images}.tsv"
-    conda:
-        "../envs/featurepaths.yaml"
-    threads: 1
-    resources:
-        mem_mb=memory(over_features_needs),
-        runtime=minutes(over_features_needs),
-    params:
-        job=lambda w: PLAN.paths(w.run, w.pooling, w.images).params,
-    shell:
-        "python -m featurepaths.stages.paths --settings {params.job[settings]:q} --digest {params.job[digest]}"
-        " --features {input.features} --centroids {input.centroids} --paths {output.paths}"
-        " > {log} 2>&1"
+        call("batch")

@@ -4,6 +4,46 @@ Needs the metrics and records of all attacks.
 Makes `tables/`, `figures/` and `config.json`.
 """
 
+TABLES = {
+    "architecture": "Table 1: networks",
+    "accuracy": "Tables 2 and 4: accuracy",
+    "attacks": "Attacks on the undefended networks",
+    "combinations": "Table 3: votes of middle layers",
+    "detection": "Detection, all metrics",
+    "recognition": "Recognition, all thresholds",
+    "summary": "Summary over seeds",
+    "collapse": "Collapse by layer",
+}
+RUN_FIGURES = {
+    "paths": "Figure 1: mean feature paths",
+    "histogram": "Figures 2 and 4: detection scores",
+    "layers": "Figures 3 and 5: accuracy by layer",
+    "roc": "ROC curves",
+}
+# Tables and figures of the detectors, and of adaptive attacks where there are any.
+COMPARED = {"detectors": "Detectors", "calibration_matrix": "Calibrated on one attack, tested on another"}
+COMPARISON_FIGURES = {
+    kind: [f"{kind}.{run}.{pooling}" for run, pooling in product(PLAN.runs, PLAN.poolings)]
+    for kind in ("detectors", "matrix")
+} | {"verdict": [], "curves": []}
+if EXPERIMENT.adaptive:
+    COMPARED |= {
+        "comparison": "The fair comparison",
+        "adaptive": "Every attack on the defences",
+        "evasion": "Detection alone",
+        "adaptive_summary": "Over seeds",
+    }
+    COMPARISON_FIGURES["verdict"] = [f"verdict.{pooling}" for pooling in EXPERIMENT.adaptive_poolings]
+    if EXPERIMENT.adaptive.controls:
+        COMPARED |= {"controls": "Controls for masked gradients", "checks": "Results of the controls"}
+        COMPARISON_FIGURES["curves"] = [f"curves.{pooling}" for pooling in EXPERIMENT.adaptive_poolings]
+CATEGORIES = {"detectors": "Detectors", "matrix": "Detectors", "verdict": "The verdict", "curves": "Adaptive attacks"}
+
+
+def shown(path, caption, category, **labels):
+    """Return an output that Snakemake's report shows."""
+    return report(path, caption=f"../captions/{caption}.rst", category=category, labels=labels)
+
 
 localrules:
     tables,
@@ -13,58 +53,11 @@ localrules:
 
 rule tables:
     input:
-        unpack(lambda w: inputs(PLAN.tables())),
+        files("tables"),
     output:
-        architecture=report(
-            "<results>/tables/architecture.html",
-            caption="../captions/architecture.rst",
-            category="Tables",
-            labels={"table": "Table 1: networks"},
-        ),
-        accuracy=report(
-            "<results>/tables/accuracy.html",
-            caption="../captions/accuracy.rst",
-            category="Tables",
-            labels={"table": "Tables 2 and 4: accuracy"},
-        ),
-        attacks=report(
-            "<results>/tables/attacks.html",
-            caption="../captions/attacks.rst",
-            category="Tables",
-            labels={"table": "Attacks on the undefended networks"},
-        ),
-        combinations=report(
-            "<results>/tables/combinations.html",
-            caption="../captions/combinations.rst",
-            category="Tables",
-            labels={"table": "Table 3: votes of middle layers"},
-        ),
-        detection=report(
-            "<results>/tables/detection.html",
-            caption="../captions/detection.rst",
-            category="Tables",
-            labels={"table": "Detection, all metrics"},
-        ),
-        recognition=report(
-            "<results>/tables/recognition.html",
-            caption="../captions/recognition.rst",
-            category="Tables",
-            labels={"table": "Recognition, all thresholds"},
-        ),
-        summary=report(
-            "<results>/tables/summary.html",
-            caption="../captions/summary.rst",
-            category="Tables",
-            labels={"table": "Summary over seeds"},
-        ),
-        collapse=report(
-            "<results>/tables/collapse.html",
-            caption="../captions/collapse.rst",
-            category="Tables",
-            labels={"table": "Collapse by layer"},
-        ),
-        files=expand("<results>/tables/{table}.{kind}", table=TABLES, kind=["csv", "md"]),
-        record="<results>/tables/tables.json",
+        [shown(f"<results>/tables/{table}.html", table, "Tables", table=title) for table, title in TABLES.items()],
+        expand("<results>/tables/{table}.{kind}", table=TABLES, kind=["csv", "md"]),
+        "<results>/tables/tables.json",
     log:
         "<results>/logs/tables.log",
     benchmark:
@@ -73,46 +66,31 @@ rule tables:
         "../envs/featurepaths.yaml"
     threads: 1
     resources:
-        mem_mb=memory(over_paths_needs),
-        runtime=minutes(over_paths_needs),
+        mem_mb=memory("over_paths"),
+        runtime=minutes("over_paths"),
     params:
-        job=lambda w: PLAN.tables().params,
+        job=job("tables", keys=["attacks", "data"]),
     shell:
-        "python -m featurepaths.stages.tables --settings {params.job[settings]:q} --digest {params.job[digest]}"
-        " --checkpoints {input.checkpoints} --attacks {input.attacks} --detection {input.detection}"
-        " --recognition {input.recognition} --collapse {input.collapse} --record {output.record} > {log} 2>&1"
+        call("tables")
 
 
 rule run_figures:
     input:
-        unpack(lambda w: inputs(PLAN.run_figures(w.run, w.pooling, w.attack))),
+        files("run_figures"),
     output:
-        paths=report(
-            "<results>/figures/paths.{run}.{pooling}.{attack}.png",
-            caption="../captions/paths.rst",
-            category="Figure 1: mean feature paths",
-            labels={"run": "{run}", "pooling": "{pooling}", "attack": "{attack}"},
-        ),
-        histogram=report(
-            "<results>/figures/histogram.{run}.{pooling}.{attack}.png",
-            caption="../captions/histogram.rst",
-            category="Figures 2 and 4: detection scores",
-            labels={"run": "{run}", "pooling": "{pooling}", "attack": "{attack}"},
-        ),
-        layers=report(
-            "<results>/figures/layers.{run}.{pooling}.{attack}.png",
-            caption="../captions/layers.rst",
-            category="Figures 3 and 5: accuracy by layer",
-            labels={"run": "{run}", "pooling": "{pooling}", "attack": "{attack}"},
-        ),
-        roc=report(
-            "<results>/figures/roc.{run}.{pooling}.{attack}.png",
-            caption="../captions/roc.rst",
-            category="ROC curves",
-            labels={"run": "{run}", "pooling": "{pooling}", "attack": "{attack}"},
-        ),
-        vector=[f"<results>/figures/{figure}.{{run}}.{{pooling}}.{{attack}}.svg" for figure in RUN_FIGURES],
-        record="<results>/figures/{run}.{pooling}.{attack}.json",
+        [
+            shown(
+                f"<results>/figures/{figure}.{{run}}.{{pooling}}.{{attack}}.png",
+                figure,
+                category,
+                run="{run}",
+                pooling="{pooling}",
+                attack="{attack}",
+            )
+            for figure, category in RUN_FIGURES.items()
+        ],
+        [f"<results>/figures/{figure}.{{run}}.{{pooling}}.{{attack}}.svg" for figure in RUN_FIGURES],
+        "<results>/figures/{run}.{pooling}.{attack}.json",
     log:
         "<run>/logs/figures.{pooling}.{attack}.log",
     benchmark:
@@ -121,43 +99,36 @@ rule run_figures:
         "../envs/featurepaths.yaml"
     threads: 1
     resources:
-        mem_mb=memory(over_paths_needs),
-        runtime=minutes(over_paths_needs),
+        mem_mb=memory("over_paths"),
+        runtime=minutes("over_paths"),
     params:
-        job=lambda w: PLAN.run_figures(w.run, w.pooling, w.attack).params,
+        job=job("run_figures"),
     shell:
-        "python -m featurepaths.stages.run_figures --settings {params.job[settings]:q} --digest {params.job[digest]}"
-        " --data {input.data} --clean {input.clean} --adversarial {input.adversarial}"
-        " --detection {input.detection} --records {input.records} --recognition {input.recognition}"
-        " --record {output.record} > {log} 2>&1"
+        call("run_figures")
+
+
+SUMMARY_FIGURES = {f"collapse.{pooling}": f"Collapse by layer, {pooling} features" for pooling in PLAN.poolings}
+if PLAN.trained:
+    SUMMARY_FIGURES["training"] = "Training curves"
+SUMMARY_CAPTIONS = {"training": "training", "collapse": "collapse_figure"}
 
 
 rule summary_figures:
     input:
-        unpack(lambda w: inputs(PLAN.summary_figures())),
+        files("summary_figures"),
         training=ancient(expand("<results>/{run}/training.csv", run=PLAN.trained)),
     output:
-        training=[
-            report(
+        [
+            shown(
                 f"<results>/figures/{figure}.png",
-                caption="../captions/training.rst",
-                category="Training and collapse",
-                labels={"figure": "Training curves"},
+                SUMMARY_CAPTIONS[figure.split(".")[0]],
+                "Training and collapse",
+                figure=title,
             )
-            for figure in SUMMARY_FIGURES
-            if figure == "training"
+            for figure, title in SUMMARY_FIGURES.items()
         ],
-        collapse=[
-            report(
-                f"<results>/figures/collapse.{pooling}.png",
-                caption="../captions/collapse_figure.rst",
-                category="Training and collapse",
-                labels={"figure": f"Collapse by layer, {pooling} features"},
-            )
-            for pooling in PLAN.poolings
-        ],
-        vector=expand("<results>/figures/{figure}.svg", figure=SUMMARY_FIGURES),
-        record="<results>/figures/summary.json",
+        expand("<results>/figures/{figure}.svg", figure=SUMMARY_FIGURES),
+        "<results>/figures/summary.json",
     log:
         "<results>/logs/summary_figures.log",
     benchmark:
@@ -166,14 +137,12 @@ rule summary_figures:
         "../envs/featurepaths.yaml"
     threads: 1
     resources:
-        mem_mb=memory(over_paths_needs),
-        runtime=minutes(over_paths_needs),
+        mem_mb=memory("over_paths"),
+        runtime=minutes("over_paths"),
     params:
-        job=lambda w: PLAN.summary_figures().params,
+        job=job("summary_figures", keys=["collapse"]),
     shell:
-        "python -m featurepaths.stages.summary_figures --settings {params.job[settings]:q} --digest {params.job[digest]}"
-        " --checkpoints {input.checkpoints} --collapse {input.collapse} --training {input.training}"
-        " --record {output.record} > {log} 2>&1"
+        call("summary_figures", " --training {input.training}")
 
 
 if EXPERIMENT.detectors_are_tested:
@@ -184,28 +153,23 @@ if EXPERIMENT.detectors_are_tested:
 
     rule comparison:
         input:
-            unpack(lambda w: inputs(PLAN.comparison())),
+            files("comparison"),
         output:
-            verdict=[
-                report(
-                    "<results>/tables/verdict.html",
-                    caption="../captions/verdict.rst",
-                    category="The verdict",
-                    labels={"verdict": "In words"},
-                )
-            ][: bool(EXPERIMENT.adaptive)],
-            tables=[
-                report(
+            [
+                shown("<results>/tables/verdict.html", "verdict", "The verdict", verdict="In words"),
+                "<results>/tables/verdict.md",
+            ][: 2 * bool(EXPERIMENT.adaptive)],
+            [
+                shown(
                     f"<results>/tables/{table}.html",
-                    caption=f"../captions/{table}.rst",
-                    category="Attackers who know the defence" if table != "detectors" else "Rival detectors",
-                    labels={"table": title},
+                    table,
+                    "Adaptive attacks" if table != "detectors" else "Detectors",
+                    table=title,
                 )
                 for table, title in COMPARED.items()
             ],
-            files=expand("<results>/tables/{table}.{kind}", table=COMPARED, kind=["csv", "md"]),
-            words=["<results>/tables/verdict.md"][: bool(EXPERIMENT.adaptive)],
-            record="<results>/tables/comparison.json",
+            expand("<results>/tables/{table}.{kind}", table=COMPARED, kind=["csv", "md"]),
+            "<results>/tables/comparison.json",
         log:
             "<results>/logs/comparison.log",
         benchmark:
@@ -214,35 +178,24 @@ if EXPERIMENT.detectors_are_tested:
             "../envs/featurepaths.yaml"
         threads: 1
         resources:
-            mem_mb=memory(over_paths_needs),
-            runtime=minutes(over_paths_needs),
+            mem_mb=memory("over_paths"),
+            runtime=minutes("over_paths"),
         params:
-            job=lambda w: PLAN.comparison().params,
+            job=job("comparison", keys=["attacks"]),
         shell:
-            "python -m featurepaths.stages.comparison --settings {params.job[settings]:q} --digest {params.job[digest]}"
-            " --checkpoints {input.checkpoints} --rivals {input.rivals} --adaptive {input.adaptive}"
-            " --records {input.records} --controls {input.controls} --record {output.record} > {log} 2>&1"
+            call("comparison")
 
     rule comparison_figures:
         input:
-            unpack(lambda w: inputs(PLAN.comparison_figures())),
+            files("comparison_figures"),
         output:
-            figures=[
-                report(
-                    f"<results>/figures/{figure}.png",
-                    caption=f"../captions/{kind}_figure.rst",
-                    category=(
-                        "The verdict"
-                        if kind == "verdict"
-                        else "Rival detectors" if kind in ("detectors", "matrix") else "Attackers who know the defence"
-                    ),
-                    labels={"figure": figure},
-                )
+            [
+                shown(f"<results>/figures/{figure}.png", f"{kind}_figure", CATEGORIES[kind], figure=figure)
                 for kind, figures in COMPARISON_FIGURES.items()
                 for figure in figures
             ],
-            vector=[f"<results>/figures/{figure}.svg" for figures in COMPARISON_FIGURES.values() for figure in figures],
-            record="<results>/figures/comparison.json",
+            [f"<results>/figures/{figure}.svg" for figures in COMPARISON_FIGURES.values() for figure in figures],
+            "<results>/figures/comparison.json",
         log:
             "<results>/logs/comparison_figures.log",
         benchmark:
@@ -251,27 +204,21 @@ if EXPERIMENT.detectors_are_tested:
             "../envs/featurepaths.yaml"
         threads: 1
         resources:
-            mem_mb=memory(over_paths_needs),
-            runtime=minutes(over_paths_needs),
+            mem_mb=memory("over_paths"),
+            runtime=minutes("over_paths"),
         params:
-            job=lambda w: PLAN.comparison_figures().params,
+            job=job("comparison_figures", keys=["calibration"]),
         shell:
-            "python -m featurepaths.stages.comparison_figures --settings {params.job[settings]:q}"
-            " --digest {params.job[digest]} --rivals {input.rivals} --scores {input.scores}"
-            " --adaptive {input.adaptive} --records {input.records} --controls {input.controls}"
-            " --record {output.record} > {log} 2>&1"
+            call("comparison_figures")
 
 
 rule configuration:
     input:
-        unpack(lambda w: inputs(PLAN.configuration())),
+        files("configuration"),
     output:
         config="<results>/config.json",
-        page=report(
-            "<results>/tables/configuration.html",
-            caption="../captions/configuration.rst",
-            category="Configuration",
-            labels={"table": "Configuration and versions"},
+        page=shown(
+            "<results>/tables/configuration.html", "configuration", "Configuration", table="Configuration and versions"
         ),
     log:
         "<results>/logs/configuration.log",
@@ -281,10 +228,9 @@ rule configuration:
         "../envs/featurepaths.yaml"
     threads: 1
     resources:
-        mem_mb=memory(over_paths_needs),
-        runtime=minutes(over_paths_needs),
+        mem_mb=memory("over_paths"),
+        runtime=minutes("over_paths"),
     params:
-        job=lambda w: PLAN.configuration().params,
+        job=job("configuration", keys=["all"]),
     shell:
-        "python -m featurepaths.stages.configuration --settings {params.job[settings]:q} --digest {params.job[digest]}"
-        " --config {output.config} --page {output.page} > {log} 2>&1"
+        call("configuration", " --page {output.page}")

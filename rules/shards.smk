@@ -1,8 +1,11 @@
 """Gathering: where attacks and extractions are split over several jobs.
 
-Needs the shards of the adversarial images, of the feature dumps, or of the feature paths where no dump is made.
+Needs the shards of adversarial images, of feature dumps, or of feature paths where no dump is made.
 Makes the same files, to the byte, as one job does that is not split.
 """
+
+GATHER = "python -m featurepaths.stages.gather --digest {params.digest} --shards {input.shards} --artefacts {output} > {log} 2>&1"
+
 
 if ATTACK_SHARDS:
 
@@ -11,7 +14,7 @@ if ATTACK_SHARDS:
 
     rule gather_attack:
         input:
-            unpack(lambda w: inputs(PLAN.attack(w.run, w.split, w.attack), shards=ATTACK_SHARDS)),
+            unpack(all_shards("attack", ATTACK_SHARDS)),
         output:
             "<run>/attacks/{split}.{attack}.h5",
         log:
@@ -19,20 +22,19 @@ if ATTACK_SHARDS:
         conda:
             "../envs/featurepaths.yaml"
         resources:
-            mem_mb=memory(over_paths_needs),
-            runtime=minutes(over_paths_needs),
+            mem_mb=memory("over_paths"),
+            runtime=minutes("over_paths"),
         params:
-            digest=lambda w: PLAN.attack(w.run, w.split, w.attack).job_digest,
+            digest=lambda w: artefacts("attack", w)[0].job_digest,
         shell:
-            "python -m featurepaths.stages.gather --digest {params.digest} --shards {input.shards} --artefacts {output}"
-            " > {log} 2>&1"
+            GATHER
 
     localrules:
         gather_adaptive,
 
     rule gather_adaptive:
         input:
-            unpack(lambda w: inputs(PLAN.adaptive(w.run, w.pooling), shards=ATTACK_SHARDS)),
+            unpack(all_shards("adaptive", ATTACK_SHARDS)),
         output:
             "<run>/adaptive/{pooling}.h5",
         log:
@@ -40,20 +42,19 @@ if ATTACK_SHARDS:
         conda:
             "../envs/featurepaths.yaml"
         resources:
-            mem_mb=memory(over_paths_needs),
-            runtime=minutes(over_paths_needs),
+            mem_mb=memory("over_paths"),
+            runtime=minutes("over_paths"),
         params:
-            digest=lambda w: PLAN.adaptive(w.run, w.pooling).job_digest,
+            digest=lambda w: artefacts("adaptive", w)[0].job_digest,
         shell:
-            "python -m featurepaths.stages.gather --digest {params.digest} --shards {input.shards} --artefacts {output}"
-            " > {log} 2>&1"
+            GATHER
 
 
 if FEATURE_SHARDS:
 
     rule gather_features:
         input:
-            unpack(lambda w: inputs(*PLAN.dumps(w.run, *PLAN.splits), shards=FEATURE_SHARDS)),
+            unpack(all_shards("clean_features", FEATURE_SHARDS)),
         output:
             CLEAN_DUMPS,
         log:
@@ -61,38 +62,36 @@ if FEATURE_SHARDS:
         conda:
             "../envs/featurepaths.yaml"
         resources:
-            mem_mb=memory(over_features_needs),
-            runtime=minutes(over_features_needs),
+            mem_mb=memory("over_features"),
+            runtime=minutes("over_features"),
         params:
-            digest=lambda w: PLAN.dumps(w.run, *PLAN.splits)[0].job_digest,
+            digest=lambda w: artefacts("clean_features", w)[0].job_digest,
         shell:
-            "python -m featurepaths.stages.gather --digest {params.digest} --shards {input.shards} --artefacts {output}"
-            " > {log} 2>&1"
+            GATHER
 
     rule gather_attacked_features:
         input:
-            unpack(lambda w: inputs(*PLAN.dumps(w.run, f"{w.split}.{w.attack}.{w.stopping_rule}"), shards=FEATURE_SHARDS)),
+            unpack(all_shards("attacked_features", FEATURE_SHARDS)),
         output:
             ATTACKED_DUMPS,
         log:
-            "<run>/logs/gather.features.{split}.{attack}.{stopping_rule}.log",
+            "<run>/logs/gather.features.{split}.{attacked}.log",
         conda:
             "../envs/featurepaths.yaml"
         resources:
-            mem_mb=memory(over_features_needs),
-            runtime=minutes(over_features_needs),
+            mem_mb=memory("over_features"),
+            runtime=minutes("over_features"),
         params:
-            digest=lambda w: PLAN.dumps(w.run, f"{w.split}.{w.attack}.{w.stopping_rule}")[0].job_digest,
+            digest=lambda w: artefacts("attacked_features", w)[0].job_digest,
         shell:
-            "python -m featurepaths.stages.gather --digest {params.digest} --shards {input.shards} --artefacts {output}"
-            " > {log} 2>&1"
+            GATHER
 
 
 if FEATURE_SHARDS and PLAN.streams:
 
     rule gather_paths:
         input:
-            unpack(lambda w: inputs(PLAN.paths(w.run, w.pooling, w.images), shards=FEATURE_SHARDS)),
+            unpack(all_shards("paths", FEATURE_SHARDS)),
         output:
             "<run>/paths/{pooling}/{images}.h5",
         log:
@@ -100,10 +99,9 @@ if FEATURE_SHARDS and PLAN.streams:
         conda:
             "../envs/featurepaths.yaml"
         resources:
-            mem_mb=memory(over_paths_needs),
-            runtime=minutes(over_paths_needs),
+            mem_mb=memory("over_paths"),
+            runtime=minutes("over_paths"),
         params:
-            digest=lambda w: PLAN.paths(w.run, w.pooling, w.images).job_digest,
+            digest=lambda w: artefacts("paths", w)[0].job_digest,
         shell:
-            "python -m featurepaths.stages.gather --digest {params.digest} --shards {input.shards} --artefacts {output}"
-            " > {log} 2>&1"
+            GATHER

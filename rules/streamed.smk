@@ -7,10 +7,10 @@ Makes what rules/paths.smk makes, by running the network again. Without a GPU th
 
 rule streamed_classes:
     input:
-        unpack(lambda w: inputs(*PLAN.of_classes(w.run))),
+        files("of_classes"),
     output:
-        centroids=[f"<run>/centroids/{pooling}.h5" for pooling in PLAN.poolings],
-        collapse=[f"<run>/collapse/{pooling}.json" for pooling in PLAN.poolings],
+        [f"<run>/centroids/{pooling}.h5" for pooling in PLAN.poolings],
+        [f"<run>/collapse/{pooling}.json" for pooling in PLAN.poolings],
     log:
         "<run>/logs/streamed_classes.log",
     benchmark:
@@ -21,21 +21,19 @@ rule streamed_classes:
     resources:
         gpu=gpu,
         device=EXPERIMENT.device,
-        mem_mb=memory(streamed_classes_needs),
-        runtime=minutes(streamed_classes_needs),
+        mem_mb=memory("streamed_classes"),
+        runtime=minutes("streamed_classes"),
     params:
-        job=lambda w: PLAN.of_classes(w.run)[0].params,
+        job=job("streamed_classes", of="of_classes", keys=["torch_threads"]),
     shell:
-        "python -m featurepaths.stages.streamed_classes --settings {params.job[settings]:q}"
-        " --digest {params.job[digest]} --device {resources.device} --checkpoint {input.checkpoint}"
-        " --data {input.data} --centroids {output.centroids} --collapse {output.collapse} > {log} 2>&1"
+        call("streamed_classes")
 
 
 rule streamed_paths:
     input:
-        unpack(lambda w: inputs(*part(w, FEATURE_SHARDS, PLAN.paths(w.run, w.pooling, w.images)))),
+        files("paths"),
     output:
-        paths=shard_of("<run>/paths/{pooling}/{images}.h5", FEATURE_SHARDS),
+        shard_of("<run>/paths/{pooling}/{images}.h5", FEATURE_SHARDS),
     log:
         f"<run>/logs/streamed_paths.{{pooling}}.{{images}}{dot_shard(FEATURE_SHARDS)}.log",
     benchmark:
@@ -46,12 +44,9 @@ rule streamed_paths:
     resources:
         gpu=gpu,
         device=EXPERIMENT.device,
-        mem_mb=memory(streamed_paths_needs),
-        runtime=minutes(streamed_paths_needs),
+        mem_mb=memory("streamed_paths"),
+        runtime=minutes("streamed_paths"),
     params:
-        job=lambda w: PLAN.paths(w.run, w.pooling, w.images).params,
-        shard=shard_option(FEATURE_SHARDS),
+        job=job("streamed_paths", of="paths", keys=["torch_threads"]),
     shell:
-        "python -m featurepaths.stages.streamed_paths --settings {params.job[settings]:q} --digest {params.job[digest]}"
-        " --device {resources.device} --checkpoint {input.checkpoint} --images {input.images}"
-        " --centroids {input.centroids} {params.shard} --paths {output.paths} > {log} 2>&1"
+        call("streamed_paths")

@@ -29,8 +29,10 @@ class Artefact:
         What its origin calls it: the path below the run, without suffix.
     settings
         The stage's slice of the configuration.
+    output
+        The option of the stage that names it.
     inputs
-        What it is made from, by the names that the rule gives them, in the order of the stage's arguments.
+        The artefacts it is made from, by option, in the order of the stage's declaration.
     run
         The run that it belongs to, empty if it belongs to the whole experiment.
     whole
@@ -41,6 +43,7 @@ class Artefact:
     path: Path
     name: str
     settings: Mapping[str, Any]
+    output: str
     inputs: Mapping[str, Sequence["Artefact"]] = field(default_factory=dict)
     run: str = ""
     whole: "Artefact | None" = None
@@ -119,7 +122,26 @@ class Artefact:
         path = self.path.with_suffix("") / f"{item}{self.path.suffix}"
         return replace(self, path=path, name=f"{self.name}/{item}", whole=self)
 
-    @property
-    def params(self) -> dict[str, str]:
-        """What the rule passes on: the settings as JSON, and the digest."""
-        return {"settings": json.dumps(self.settings, sort_keys=True), "digest": self.job_digest}
+    @cached_property
+    def settings_json(self) -> str:
+        """The settings as the stage takes them."""
+        return json.dumps(self.settings, sort_keys=True)
+
+
+def arguments_of(artefacts: Sequence[Artefact]) -> list[str]:
+    """Return the arguments of the call of a stage that makes all of these artefacts."""
+    first = artefacts[0]
+    words = ["--settings", first.settings_json, "--digest", first.job_digest]
+    for option, sources in first.inputs.items():
+        words += [f"--{option}", *(str(source.path) for source in sources)]
+    for option in dict.fromkeys(artefact.output for artefact in artefacts):
+        words += [f"--{option}", *(str(artefact.path) for artefact in artefacts if artefact.output == option)]
+    return words
+
+
+def steps_of(artefacts: Sequence[Artefact]) -> list[str]:
+    """Return the calls that make these artefacts one after the other, as `featurepaths.stages.batch` takes them."""
+    calls: dict[tuple[str, str], list[Artefact]] = {}
+    for artefact in artefacts:
+        calls.setdefault((artefact.stage, artefact.job_digest), []).append(artefact)
+    return [json.dumps([stage, arguments_of(made)]) for (stage, _), made in calls.items()]

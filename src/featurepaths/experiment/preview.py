@@ -11,6 +11,7 @@ from tabulate import tabulate
 
 from featurepaths.data.size import DataSize
 from featurepaths.errors import FeaturePathsError
+from featurepaths.experiment.run import Run
 from featurepaths.experiment.config.experiment import Experiment
 from featurepaths.experiment.config.messages import read_experiment
 from featurepaths.experiment.external import READ_TO_KNOW, ExternalInputs, fingerprint_inputs
@@ -128,11 +129,11 @@ def dump_bytes(experiment: Experiment, size: DataSize, model: str, layers: Seque
     """Return how many bytes the feature dumps of all runs of a network take at most: two a value."""
     plan = Plan(experiment, ExternalInputs(networks={model: {} for model in experiment.models}))
     attacked = sum(
-        min(2 * (attack.max_images or size.images), size.images) * len(plan.kept(name))
+        min(2 * (attack.max_images or size.images), size.images) * len(plan.examples(name))
         for name, attack in experiment.attacks.items()
     )
     values = sum(layer.size(pooling) for layer in layers for pooling in plan.poolings)
-    return 2 * values * (size.images + attacked) * sum(run.startswith(f"{model}-") for run in plan.runs)
+    return 2 * values * (size.images + attacked) * sum(Run.parse(run).model == model for run in plan.runs)
 
 
 def disk_space(experiment: Experiment, size: DataSize, found: Mapping[str, Sequence[Layer]]) -> str:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from featurepaths.attacks.torchattacks.methods import METHODS
 from featurepaths.data.size import DataSize
+from featurepaths.experiment.run import Run
 from featurepaths.experiment.config.attacks import AnyAttack
 from featurepaths.experiment.config.experiment import Experiment
 from featurepaths.experiment.config.networks import AnyModel, PretrainedNetwork
@@ -65,7 +66,7 @@ class Estimator:
 
     def training(self, run: str, gpu: bool) -> Needs:
         """Training a run."""
-        model, options = self._model(run), self.experiment.training[run.split("-")[1]]
+        model, options = self._model(run), self.experiment.training[Run.parse(run).training]
         adversary = options.adversary
         passes = 1 if adversary is None else 1 + (adversary.iterations or 1)
         resident = min(self.experiment.in_memory_mb, self.data.images * 3 * self.data.pixels**2 / 1e6)
@@ -159,7 +160,7 @@ class Estimator:
         return self._needs(TORCH_MB + 64 * PASS_MB * self._activations(model), self._seconds(model, steps, gpu))
 
     def _model(self, run: str) -> AnyModel:
-        return self.experiment.models[run.split("-")[0]]
+        return self.experiment.models[Run.parse(run).model]
 
     def _activations(self, model: AnyModel) -> float:
         """Values of all layers, relative to width 64 at 32x32."""

@@ -5,7 +5,6 @@ Killed and started again, it goes on from the blocks that it saves every 45 seco
 
 from contextlib import closing
 from functools import partial
-from pathlib import Path
 
 from featurepaths.attacks.class_limits import left_out, possible_losses
 from featurepaths.attacks.undefined import tell_undefined
@@ -28,7 +27,7 @@ def main(arguments):
     if called != pooling:
         raise FeaturePathsError(f"{arguments.adaptive} is to be called {pooling}.h5, for its pooling.")
     name = cli.name_of(f"adaptive/{pooling}", arguments.shard)
-    origin = cli.origin_of("adaptive", arguments, name, frozen_defense.inputs_of(arguments))
+    origin = cli.origin_of(arguments, name)
     device = use_device(arguments.device, settings["torch_threads"])
     target, description, precision = frozen_defense.load_target(arguments, device)
     saved = cli.resume_path(arguments.adaptive, origin, device_name(device), precision)
@@ -74,15 +73,5 @@ def main(arguments):
         cli.remove_shards(arguments.adaptive)
 
 
-def parser():
-    settings = "as in the configuration's adaptive, with the ball of its attack; and tie, seed, torch_threads"
-    made = cli.parser(__doc__, settings)
-    cli.add_device(made)
-    cli.add_shard(made)
-    frozen_defense.add_arguments(made)
-    made.add_argument("--adaptive", type=Path, required=True, help="the artefact to write, <pooling>.h5")
-    return made
-
-
 if __name__ == "__main__":
-    cli.run(main, parser())
+    cli.run("adaptive", main)

@@ -8,7 +8,6 @@ Killed and started again, it goes on from the blocks that it saves every 45 seco
 from contextlib import ExitStack, closing
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 
 from featurepaths.attacks.precomputed.files import open_adversarial
 from featurepaths.attacks.undefined import tell_undefined
@@ -33,8 +32,7 @@ def main(arguments):
         raise FeaturePathsError(
             f"{arguments.adversarial} is to be called {arguments.split}.<attack>.h5, for its split."
         )
-    inputs = [arguments.checkpoint, arguments.data]
-    origin = cli.origin_of("attack", arguments, name, inputs)
+    origin = cli.origin_of(arguments, name)
     device = use_device(arguments.device, settings["torch_threads"])
     network, description = load_checkpoint(arguments.checkpoint, device)
     from_file = settings["method"] == "precomputed"
@@ -143,20 +141,5 @@ def tell(file):
     tell_undefined(file["index"][:], file["undefined"][:])
 
 
-def parser():
-    made = cli.parser(
-        __doc__,
-        "as in the configuration's attacks; and seed, torch_threads; of files norm, eps, contents, torch_threads",
-    )
-    cli.add_device(made)
-    cli.add_shard(made)
-    made.add_argument("--data", type=Path, required=True, help="data.h5")
-    made.add_argument("--split", choices=["train", "calibration", "test"], required=True, help="which images to attack")
-    made.add_argument("--checkpoint", type=Path, required=True, help="the network's checkpoint")
-    made.add_argument("--file", type=Path, help="npz or HDF5 file of adversarial images, for method: precomputed")
-    made.add_argument("--adversarial", type=Path, required=True, help="the artefact to write")
-    return made
-
-
 if __name__ == "__main__":
-    cli.run(main, parser())
+    cli.run("attack", main)

@@ -1,7 +1,5 @@
 """Centroids: features of the training images -> one unit vector a class and layer (eq. 1)."""
 
-from pathlib import Path
-
 import numpy as np
 
 from featurepaths.paths.equations import centroids
@@ -12,7 +10,7 @@ from featurepaths.store.provenance import read_origin
 
 def main(arguments):
     pooling = read_origin(arguments.features).pooling
-    origin = cli.origin_of("centroids", arguments, f"centroids/{pooling}", [arguments.features])
+    origin = cli.origin_of(arguments, f"centroids/{pooling}")
     with open_hdf5(arguments.features) as features, create_hdf5(arguments.centroids, origin) as file:
         labels = features["labels"][:]
         classes = features["logits"].shape[1]
@@ -21,12 +19,5 @@ def main(arguments):
             file[layer] = centroids(features[layer], labels, classes)
 
 
-def parser():
-    made = cli.parser(__doc__)
-    made.add_argument("--features", type=Path, required=True, help="features of the training images")
-    made.add_argument("--centroids", type=Path, required=True, help="the artefact to write")
-    return made
-
-
 if __name__ == "__main__":
-    cli.run(main, parser())
+    cli.run("centroids", main)

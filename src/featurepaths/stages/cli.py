@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from shutil import rmtree
 from typing import Any, NoReturn
@@ -19,12 +20,20 @@ from typing import Any, NoReturn
 from threadpoolctl import threadpool_limits
 
 from featurepaths.errors import FeaturePathsError
+from featurepaths.experiment.stages import STAGES
 from featurepaths.runtime.run_lock import join
 from featurepaths.store.code_digest import artefact_digest, digest_of
 from featurepaths.store.jsonfile import write_json
 from featurepaths.store.origin import Origin
 from featurepaths.store.provenance import common_ancestors, descend, read_origin, read_version
 from featurepaths.store.seal import checksum_of
+
+QUANTITIES = {
+    "(one or more)": {"nargs": "+", "required": True},
+    "(any number)": {"nargs": "*", "default": []},
+    "(optional)": {"nargs": "?"},
+}
+"""How many files an input takes, by the end of its help text; all others take exactly one."""
 
 
 class Settings(dict):
@@ -50,26 +59,30 @@ def fractions(weights: str | list[str]) -> str | list[float]:
     return weights if weights == "equal" else [float(Fraction(weight)) for weight in weights]
 
 
-def parser(description: str, settings: str = "") -> argparse.ArgumentParser:
-    """Return a parser with the arguments that all stages have; `settings` says which keys `--settings` holds."""
-    made = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
-    text = f"JSON object: {settings}" if settings else "JSON object; this stage has no settings"
-    made.add_argument("--settings", type=_settings, default="{}", help=text)
-    made.add_argument("--digest", help="refuse to work if inputs, settings or code are not those of this digest")
-    return made
-
-
-def add_device(made: argparse.ArgumentParser) -> None:
-    """Add `--device` to a stage that runs a network."""
-    made.add_argument(
-        "--device", choices=["auto", "cpu", "cuda"], default="auto", help="auto takes a GPU if there is one"
-    )
-
-
-def add_shard(made: argparse.ArgumentParser) -> None:
-    """Add `--shard` to a stage whose work can be split over several jobs."""
-    text = "do only the I-th of N parts; the artefact x.h5 is then called x/I-of-N.h5"
-    made.add_argument("--shard", type=parse_shard, metavar="I-of-N", help=text)
+def parser(name: str, description: str | None = None) -> argparse.ArgumentParser:
+    """Return the parser of a stage: an option per input and output of its declaration, and its further options."""
+    stage = STAGES[name]
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    text = f"JSON object, from {', '.join(stage.keys)} of the configuration" if stage.keys else "JSON object; this stage has no settings"
+    parser.add_argument("--settings", type=_settings, default="{}", help=text)
+    parser.add_argument("--digest", help="refuse to work if inputs, settings or code do not have this digest")
+    if stage.network:
+        text = "auto takes a GPU if there is one"
+        parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto", help=text)
+    if stage.sharded:
+        text = "do only the I-th of N parts; the artefact x.h5 is then called x/I-of-N.h5"
+        parser.add_argument("--shard", type=parse_shard, metavar="I-of-N", help=text)
+    for option, arguments in stage.options.items():
+        parser.add_argument(f"--{option}", **arguments)
+    for option, text in stage.inputs.items():
+        quantity = next((files for ending, files in QUANTITIES.items() if text.endswith(ending)), {"required": True})
+        parser.add_argument(f"--{option}", type=Path, help=text, **quantity)
+    for option, path in stage.outputs.items():
+        if option not in stage.inputs:
+            several = {"nargs": "+", "metavar": path} if stage.several else {}
+            parser.add_argument(f"--{option}", type=Path, required=True, help=f"to write: {path}", **several)
+    parser.set_defaults(stage=name)
+    return parser
 
 
 def name_of(artefact: str, shard: tuple[int, int] | None) -> str:
@@ -110,42 +123,51 @@ def clear_resume_files(artefact: Path) -> None:
                 path.unlink(missing_ok=True)
 
 
-def origin_of(
-    stage: str, arguments: argparse.Namespace, name: str, inputs: Iterable[Path], strangers: Sequence[Path] = ()
-) -> Origin:
-    """Return the origin of what a stage makes from `inputs`, which must belong together and be the expected ones.
+def inputs_of(arguments: argparse.Namespace) -> list[Path]:
+    """Return the input files of a stage, in the order of its declaration."""
+    files: list[Path] = []
+    for option in STAGES[arguments.stage].inputs:
+        value = getattr(arguments, option)
+        files += value if isinstance(value, list) else [value] if value else []
+    return files
 
-    `strangers` are inputs of another run, after the others: see `featurepaths.store.provenance.descend`.
+
+def origin_of(arguments: argparse.Namespace, name: str, strangers: Sequence[str] = ()) -> Origin:
+    """Return the origin of what a stage makes from its inputs, which must belong together and be the expected ones.
+
+    `strangers` are the options of inputs of another run: see `featurepaths.store.provenance.descend`.
 
     Raises
     ------
     FeaturePathsError
         If two inputs come from different versions of an artefact, or the digest is not that of `--digest`.
     """
-    inputs = list(inputs)
-    digest = check_inputs(stage, arguments, [*inputs, *strangers])
-    return descend(name, artefact_digest(digest, name), inputs, strangers)
+    digest = check_inputs(arguments)
+    others = [path for option in strangers if (path := getattr(arguments, option))]
+    inputs = [path for path in inputs_of(arguments) if path not in others]
+    return descend(name, artefact_digest(digest, name), inputs, others)
 
 
-def check_inputs(stage: str, arguments: argparse.Namespace, inputs: Sequence[Path]) -> str:
-    """Return the digest of a stage's work on `inputs`.
+def check_inputs(arguments: argparse.Namespace) -> str:
+    """Return the digest of a stage's work on its inputs.
 
     Raises
     ------
     FeaturePathsError
         If it is not that of `--digest`: the inputs are not those expected.
     """
-    digest = digest_of(stage, arguments.settings, [read_origin(path).digest for path in inputs])
+    inputs = inputs_of(arguments)
+    digest = digest_of(arguments.stage, arguments.settings, [read_origin(path).digest for path in inputs])
     if arguments.digest not in (None, digest):
         raise FeaturePathsError(
-            f"The inputs of stage {stage} ({', '.join(map(str, inputs))}), or the code, are not those that this run of "
-            "the workflow expects: they were made with another configuration, or the code was edited meanwhile. Run "
-            "snakemake again; if this comes back, delete those files first."
+            f"The inputs of stage {arguments.stage} ({', '.join(map(str, inputs))}), or the code, are not those that "
+            "this run of the workflow expects: they were made with another configuration, or the code was edited "
+            "meanwhile. Run snakemake again; if this comes back, delete those files first."
         )
     return digest
 
 
-def origin_of_record(stage: str, arguments: argparse.Namespace, inputs: Sequence[Path]) -> Origin:
+def origin_of_record(arguments: argparse.Namespace) -> Origin:
     """Return the origin of a stage's record, `arguments.record`: of files that cannot carry one, from several runs.
 
     Raises
@@ -154,7 +176,8 @@ def origin_of_record(stage: str, arguments: argparse.Namespace, inputs: Sequence
         If two inputs come from different versions of an artefact of one run, or the digest is not that of `--digest`.
     """
     record = arguments.record
-    digest = check_inputs(stage, arguments, inputs)
+    digest = check_inputs(arguments)
+    inputs = inputs_of(arguments)
     versions = {path: read_version(path) for path in inputs}
 
     def of_its_run(path: Path, ancestor: str) -> str:
@@ -195,13 +218,18 @@ def end_by(number: int) -> NoReturn:
     sys.exit(128 + number)
 
 
-def run(main: Callable[[argparse.Namespace], None], made: argparse.ArgumentParser) -> None:
-    """Run a stage; what the user can put right ends it with one message and exit code 1.
+def run(stage: str, main: Callable[[argparse.Namespace], None]) -> None:
+    """Run a stage with the arguments of the command line."""
+    arguments = parser(stage, sys.modules["__main__"].__doc__).parse_args()
+    run_safely(partial(main, arguments))
 
-    Linear algebra gets one thread: sums differ in their last bits with the number of threads. A stage that runs a
-    network sets torch's own threads.
+
+def run_safely(work: Callable[[], None]) -> None:
+    """Do the work of one or several stages, and end the process on errors and signals.
+
+    An error that the user can fix prints one message and exits with code 1. Linear algebra gets one thread: sums differ
+    in their last bits with the number of threads. A stage that runs a network sets torch's own threads.
     """
-    arguments = made.parse_args()
     stopped = False
 
     def stop(*_: Any) -> None:
@@ -215,7 +243,7 @@ def run(main: Callable[[argparse.Namespace], None], made: argparse.ArgumentParse
     at_work = join(os.environ.get("FEATUREPATHS_AT_WORK", ""))  # noqa: F841 (held until the end)
     try:
         with threadpool_limits(1, user_api="blas"):
-            main(arguments)
+            work()
     except FeaturePathsError as error:
         print(f"Error: {error}", file=sys.stderr, flush=True)
         sys.stdout.flush()

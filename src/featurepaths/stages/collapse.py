@@ -1,7 +1,6 @@
 """Collapse: features of the training images -> PFC1, PFC2 and PFC3 of every layer."""
 
 from dataclasses import asdict
-from pathlib import Path
 
 from featurepaths.paths.collapse import measure_collapse
 from featurepaths.stages import cli
@@ -12,7 +11,7 @@ from featurepaths.store.provenance import read_origin
 
 def main(arguments):
     pooling = read_origin(arguments.features).pooling
-    origin = cli.origin_of("collapse", arguments, f"collapse/{pooling}", [arguments.features])
+    origin = cli.origin_of(arguments, f"collapse/{pooling}")
     with open_hdf5(arguments.features) as features:
         labels = features["labels"][:]
         classes = features["logits"].shape[1]
@@ -23,12 +22,5 @@ def main(arguments):
     write_json(arguments.collapse, {"layers": layers}, origin)
 
 
-def parser():
-    made = cli.parser(__doc__)
-    made.add_argument("--features", type=Path, required=True, help="features of the training images")
-    made.add_argument("--collapse", type=Path, required=True, help="the artefact to write")
-    return made
-
-
 if __name__ == "__main__":
-    cli.run(main, parser())
+    cli.run("collapse", main)

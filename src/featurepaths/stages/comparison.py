@@ -1,7 +1,6 @@
 """Comparison: what attackers who know the defence left, and rival detectors -> tables, and the verdict in words."""
 
 from contextlib import ExitStack
-from pathlib import Path
 
 from featurepaths.report import comparison as make
 from featurepaths.report.summary import adaptive_summary_table
@@ -17,16 +16,9 @@ VERDICT = "verdict"
 
 
 def main(arguments):
-    inputs = [
-        *arguments.checkpoints,
-        *arguments.rivals,
-        *arguments.adaptive,
-        *arguments.records,
-        *arguments.controls,
-    ]
-    origin = cli.origin_of_record("comparison", arguments, inputs)
+    origin = cli.origin_of_record(arguments)
     runs = {path.parent.name: read_run(path) for path in arguments.checkpoints}
-    rivals = [(runs[path.parts[-4]], path.parent.name, read_json(path)) for path in arguments.rivals]
+    rivals = [(runs[path.parts[-4]], path.parent.name, read_json(path)) for path in arguments.evaluations]
     adaptive, controls = (
         [(runs[path.parts[-3]], path.stem, read_json(path)) for path in paths]
         for paths in (arguments.adaptive, arguments.controls)
@@ -62,19 +54,5 @@ def main(arguments):
     cli.write_record(arguments.record, origin, texts)
 
 
-def parser():
-    made = cli.parser(__doc__, "groups: by attack, the first one that differs from it in its seed only")
-    some, any_number = {"type": Path, "nargs": "+", "required": True}, {"type": Path, "nargs": "*", "default": []}
-    made.add_argument("--checkpoints", **some, help="the checkpoint of every run")
-    made.add_argument("--rivals", **some, help="the metrics of all detectors, of every run and pooling")
-    made.add_argument("--adaptive", **any_number, help="the worst case of every run and pooling that was attacked")
-    made.add_argument("--records", **any_number, help="all attacks on them, in the same order")
-    made.add_argument("--controls", **any_number, help="the controls of those attacks")
-    made.add_argument(
-        "--record", type=Path, required=True, help="the record to write; the tables are written beside it"
-    )
-    return made
-
-
 if __name__ == "__main__":
-    cli.run(main, parser())
+    cli.run("comparison", main)

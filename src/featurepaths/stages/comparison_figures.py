@@ -1,7 +1,5 @@
 """Figures of what attackers who know the defence left: the verdict, accuracy by eps and budget, ROC curves."""
 
-from pathlib import Path
-
 from featurepaths.stages import cli
 from featurepaths.statistics.metrics import ranking_metrics, roc_curve
 from featurepaths.store.hdf5 import open_hdf5
@@ -12,11 +10,10 @@ def main(arguments):
     from featurepaths.report import comparison_figures as make
     from featurepaths.report.figures import KINDS, save
 
-    inputs = [*arguments.rivals, *arguments.scores, *arguments.adaptive, *arguments.records, *arguments.controls]
-    origin = cli.origin_of_record("comparison_figures", arguments, inputs)
+    origin = cli.origin_of_record(arguments)
     figures = {}
     records = {(run_of(path), path.stem): path for path in arguments.records}
-    for metrics, scores in zip(arguments.rivals, arguments.scores, strict=True):
+    for metrics, scores in zip(arguments.evaluations, arguments.scores, strict=True):
         run, pooling = metrics.parts[-4], metrics.parent.name
         matrices = {each["detector"]: each["matrix"] for each in read_json(metrics)["detectors"]}
         title = f"Calibrated on one attack, tested on another: {run}, {pooling} features"
@@ -61,19 +58,5 @@ def curve(clean, adversarial):
     return *roc_curve(clean, adversarial), ranking_metrics(clean, adversarial)["auroc"]
 
 
-def parser():
-    made = cli.parser(__doc__, "calibrated_on: the oblivious attack to show, <attack>.<stopping_rule>")
-    some, any_number = {"type": Path, "nargs": "+", "required": True}, {"type": Path, "nargs": "*", "default": []}
-    made.add_argument("--rivals", **some, help="the metrics of all detectors, of every run and pooling")
-    made.add_argument("--scores", **some, help="their scores, in the same order")
-    made.add_argument("--adaptive", **any_number, help="the worst case of every run and pooling that was attacked")
-    made.add_argument("--records", **any_number, help="all attacks on them, in the same order")
-    made.add_argument("--controls", **any_number, help="the controls of those attacks")
-    made.add_argument(
-        "--record", type=Path, required=True, help="the record to write; the figures are written beside it"
-    )
-    return made
-
-
 if __name__ == "__main__":
-    cli.run(main, parser())
+    cli.run("comparison_figures", main)

@@ -27,7 +27,7 @@ def main(arguments):
     text = json.dumps(content, indent=2)
     with atomic(arguments.page) as temporary:
         temporary.write_text(page("Configuration and versions", f"<pre>{escape(text)}</pre>"), encoding="utf-8")
-    write_json(arguments.config, content, cli.origin_of("configuration", arguments, "config", []))
+    write_json(arguments.config, content, cli.origin_of(arguments, "config"))
 
 
 def revision():
@@ -56,12 +56,5 @@ def _said(words):
     return answer.stdout.strip() if answer.returncode == 0 else ""
 
 
-def parser():
-    made = cli.parser(__doc__, "configuration, all of it; results, a digest of everything that is made of it")
-    made.add_argument("--config", type=Path, required=True, help="the JSON file to write")
-    made.add_argument("--page", type=Path, required=True, help="the same as an HTML page, to write")
-    return made
-
-
 if __name__ == "__main__":
-    cli.run(main, parser())
+    cli.run("configuration", main)

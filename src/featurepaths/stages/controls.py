@@ -2,7 +2,6 @@
 
 from contextlib import ExitStack, closing
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 
@@ -23,10 +22,8 @@ def main(arguments):
 
     settings = arguments.settings
     pooling = read_origin(arguments.centroids).pooling
-    inputs = [*frozen_defense.inputs_of(arguments), arguments.adaptive]
     # the examples of another network have another checkpoint among their ancestors: they belong to no other input
-    others = [] if arguments.transfer is None else [arguments.transfer]
-    origin = cli.origin_of("controls", arguments, f"controls/{pooling}", inputs, others)
+    origin = cli.origin_of(arguments, f"controls/{pooling}", strangers=["transfer"])
     device = use_device(arguments.device, settings["torch_threads"])
     target, description, precision = frozen_defense.load_target(arguments, device)
     budget = frozen_defense.budget_of(settings, description, device)
@@ -79,18 +76,5 @@ def main(arguments):
     cli.clear_resume_files(arguments.controls)
 
 
-def parser():
-    text = (
-        "as in the configuration's adaptive and its controls, with the ball of the attack; and tie, seed, torch_threads"
-    )
-    made = cli.parser(__doc__, text)
-    cli.add_device(made)
-    frozen_defense.add_arguments(made)
-    made.add_argument("--adaptive", type=Path, required=True, help="all attacks on the same defence")
-    made.add_argument("--transfer", type=Path, nargs="?", help="all attacks on another network's defence")
-    made.add_argument("--controls", type=Path, required=True, help="the JSON artefact to write, <pooling>.json")
-    return made
-
-
 if __name__ == "__main__":
-    cli.run(main, parser())
+    cli.run("controls", main)

@@ -2,7 +2,6 @@
 
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
-from pathlib import Path
 
 from featurepaths.data.array_files import contents_of_arrays, open_parts
 from featurepaths.data.builtin import PROVENANCE, load_cifar, load_digits
@@ -24,7 +23,7 @@ def main(arguments):
     for option in READ_FROM.get(source, ()):
         if getattr(arguments, option) is None:
             raise FeaturePathsError(f"source: {source} needs --{option}.")
-    origin = cli.origin_of("data", arguments, "data", [])
+    origin = cli.origin_of(arguments, "data")
     split_rows = settings.number("calibration"), settings["seed"]
     with ExitStack() as stack:
         parts, class_names, provenance = load(settings, arguments, stack)
@@ -67,21 +66,5 @@ def unchanged(settings, digest, what):
         raise FeaturePathsError(f"{what} changed meanwhile. Run snakemake again.")
 
 
-def parser():
-    made = cli.parser(
-        __doc__,
-        "source, calibration, seed; contents, a digest of the images or of the code that makes them; and what the "
-        "configuration's data hold but for where they lie",
-    )
-    made.add_argument("--root", help="folder of a data set that is read from files")
-    made.add_argument("--download", action="store_true", help="let torchvision download it")
-    made.add_argument("--train", help="npz or HDF5 file with training images and labels")
-    made.add_argument("--test", help="npz or HDF5 file with test images and labels")
-    made.add_argument("--title", default="images", help="what images from files are")
-    made.add_argument("--threads", type=int, default=1, help="how many processes read the images of a folder")
-    made.add_argument("--data", type=Path, required=True, help="the artefact to write")
-    return made
-
-
 if __name__ == "__main__":
-    cli.run(main, parser())
+    cli.run("data", main)

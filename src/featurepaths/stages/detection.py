@@ -1,7 +1,5 @@
 """Detection: calibrated detectors and feature paths of test images -> scores, flags, counts and ranking metrics."""
 
-from pathlib import Path
-
 from featurepaths.detectors.feature_paths import read_feature_path_detector
 from featurepaths.paths.records import open_pair
 from featurepaths.stages import cli
@@ -15,8 +13,7 @@ from featurepaths.store.provenance import read_origin
 def main(arguments):
     pooling = read_origin(arguments.clean).pooling
     name = f"detection/{pooling}/{arguments.metrics.stem}"
-    inputs = [*arguments.thresholds, arguments.clean, arguments.adversarial]
-    origin = cli.origin_of("detection", arguments, name, inputs)
+    origin = cli.origin_of(arguments, name)
     protocols = {}
     with open_pair(arguments.clean, arguments.adversarial) as pair, create_hdf5(arguments.records, origin) as file:
         clean, adversarial = pair
@@ -39,16 +36,5 @@ def main(arguments):
     write_json(arguments.metrics, content, origin)
 
 
-def parser():
-    made = cli.parser(__doc__)
-    text = "the detector's layers, weights and thresholds, one file a protocol"
-    made.add_argument("--thresholds", type=Path, nargs="+", required=True, help=text)
-    made.add_argument("--clean", type=Path, required=True, help="feature paths of the clean test images")
-    made.add_argument("--adversarial", type=Path, required=True, help="feature paths of adversarial examples of them")
-    made.add_argument("--metrics", type=Path, required=True, help="the JSON artefact to write")
-    made.add_argument("--records", type=Path, required=True, help="the HDF5 artefact to write: scores of each image")
-    return made
-
-
 if __name__ == "__main__":
-    cli.run(main, parser())
+    cli.run("detection", main)

@@ -6,7 +6,6 @@ adversarial example, and that of calibration images; nothing sees a test image.
 
 from contextlib import ExitStack
 from fractions import Fraction
-from pathlib import Path
 
 import numpy as np
 
@@ -29,9 +28,7 @@ def main(arguments):
 
     settings = arguments.settings
     pooling = read_origin(arguments.centroids).pooling
-    inputs = [arguments.checkpoint, arguments.centroids, arguments.threshold, arguments.train, arguments.calibration]
-    inputs.append(arguments.adversarial)
-    origin = cli.origin_of("detectors", arguments, f"detectors/{pooling}", inputs)
+    origin = cli.origin_of(arguments, f"detectors/{pooling}")
     channels = [layer["shape"][0] for layer in read_description(arguments.checkpoint)["layers"]]
     rates = [Fraction(rate) for rate in settings["false_positive_rates"]]
     device, network = prepare(arguments, arguments.train, pooling)
@@ -86,21 +83,5 @@ def made(rivals, calibrated, layers):
             yield f"{name}-before-collapse", DETECTORS[name](calibrated["layers"])
 
 
-def parser():
-    made = cli.parser(__doc__, "detectors, false_positive_rates, torch_threads; without dumps also keep")
-    cli.add_device(made)
-    one = {"type": Path, "required": True}
-    made.add_argument("--checkpoint", **one, help="the network's checkpoint")
-    made.add_argument("--centroids", **one, help="centroids of the same network and pooling")
-    made.add_argument("--threshold", **one, help="the paper's detector by the held-out protocol")
-    made.add_argument("--train", **one, help="features of the training images, or data.h5")
-    made.add_argument("--calibration", **one, help="features of the clean calibration images, or data.h5")
-    made.add_argument(
-        "--adversarial", **one, help="features of adversarial examples of them, or the attack: for Otsu's threshold"
-    )
-    made.add_argument("--detectors", **one, help="the artefact to write")
-    return made
-
-
 if __name__ == "__main__":
-    cli.run(main, parser())
+    cli.run("detectors", main)

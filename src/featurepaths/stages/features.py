@@ -1,7 +1,6 @@
 """Features: checkpoint and images (data.h5, or an attack's) -> one dump of layer features a split and pooling."""
 
 from contextlib import ExitStack
-from pathlib import Path
 
 from featurepaths.errors import FeaturePathsError
 from featurepaths.stages import cli
@@ -20,19 +19,18 @@ def main(arguments):
     for path in arguments.features:
         dump = cli.whole(path, arguments.shard)
         outputs.setdefault(dump.stem, {})[dump.parent.name] = path
-    source = arguments.attack or arguments.data
-    allowed = parts_by_name(source, arguments.settings["stopping_rule"] if arguments.attack else None)
+    if (arguments.data is None) == (arguments.adversarial is None):
+        raise FeaturePathsError("Give either --data or --adversarial.")
+    source = arguments.adversarial or arguments.data
+    allowed = parts_by_name(source, arguments.settings["stopping_rule"] if arguments.adversarial else None)
     for images, paths in outputs.items():
         if images not in allowed or not paths.keys() <= {"flatten", "mean"}:
             named = ", ".join(map(str, paths.values()))
             raise FeaturePathsError(
                 f"{named}: call it flatten/<images>.h5 or mean/..., with images {'/'.join(allowed)}."
             )
-    inputs = [arguments.checkpoint, source]
     origins = {
-        (images, pooling): cli.origin_of(
-            "features", arguments, cli.name_of(f"features/{pooling}/{images}", arguments.shard), inputs
-        )
+        (images, pooling): cli.origin_of(arguments, cli.name_of(f"features/{pooling}/{images}", arguments.shard))
         for images, paths in outputs.items()
         for pooling in paths
     }
@@ -69,25 +67,5 @@ def write(writers, blocks):
                 call(writer, rows, {"logits": logits, **by_layer})
 
 
-def parser():
-    made = cli.parser(__doc__, "torch_threads; with --attack also keep, the group of its examples to take")
-    cli.add_device(made)
-    cli.add_shard(made)
-    made.add_argument("--checkpoint", type=Path, required=True, help="the network's checkpoint")
-    source = made.add_mutually_exclusive_group(required=True)
-    source.add_argument("--data", type=Path, help="data.h5")
-    source.add_argument("--attack", type=Path, help="an attack's artefact")
-    made.add_argument(
-        "--features",
-        nargs="+",
-        type=Path,
-        required=True,
-        metavar="FOLDER/POOLING/IMAGES.h5",
-        help="the dumps to write; a dump's folder names its pooling (flatten or mean), its name the images: a split, "
-        "or with --attack <split>.<attack>.<stopping_rule>",
-    )
-    return made
-
-
 if __name__ == "__main__":
-    cli.run(main, parser())
+    cli.run("features", main)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from argparse import ArgumentParser, Namespace
+from argparse import Namespace
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,9 +21,6 @@ if TYPE_CHECKING:  # torch is imported late, so that --help needs none of it
 
     from featurepaths.adaptive.run import Budget, Target
 
-INPUTS = ("checkpoint", "data", "centroids", "threshold", "selection", "detectors", "attack")
-"""The arguments that `add_arguments` adds: files, in this order."""
-
 
 class Rows:
     """Some rows, by their ascending positions, of a data set on the disk, read when slices of them are asked for."""
@@ -34,23 +31,6 @@ class Rows:
     def __getitem__(self, rows: slice) -> np.ndarray:
         """Return a slice of the rows."""
         return self.dataset[self.positions[rows]]
-
-
-def add_arguments(made: ArgumentParser) -> None:
-    """Add the files of a frozen defence and of the oblivious attack whose images and ball are used."""
-    files = {"type": Path, "required": True}
-    made.add_argument("--checkpoint", **files, help="the network's checkpoint")
-    made.add_argument("--data", **files, help="data.h5")
-    made.add_argument("--centroids", **files, help="centroids of the same network")
-    made.add_argument("--threshold", **files, help="layers, weights and thresholds by the held-out protocol")
-    made.add_argument("--selection", **files, help="voting layers by the held-out protocol")
-    made.add_argument("--detectors", **files, help="calibrated detectors")
-    made.add_argument("--attack", **files, help="the oblivious attack on the test images")
-
-
-def inputs_of(arguments: Namespace) -> list[Path]:
-    """Return the files of `add_arguments`."""
-    return [getattr(arguments, name) for name in INPUTS]
 
 
 def load_target(arguments: Namespace, device: torch.device) -> tuple[Target, Mapping[str, Any], str]:

@@ -16,7 +16,6 @@ from featurepaths.store.provenance import read_origin
 
 KNOWN = ("labels", "index")
 """Written at once, before the rows; in this order, as the stages that make the artefacts do."""
-"""Attributes that are not the shards' own."""
 
 
 def main(arguments):
@@ -115,13 +114,5 @@ def pieces(count: int, size: int = 64) -> Iterator[slice]:
         yield slice(start, min(start + size, count))
 
 
-def parser():
-    made = cli.parser(__doc__)
-    files = {"nargs": "+", "type": Path, "required": True}
-    made.add_argument("--shards", **files, metavar="ARTEFACT/I-of-N.h5", help="all shards of all artefacts")
-    made.add_argument("--artefacts", **files, metavar="ARTEFACT.h5", help="the artefacts to write")
-    return made
-
-
 if __name__ == "__main__":
-    cli.run(main, parser())
+    cli.run("gather", main)

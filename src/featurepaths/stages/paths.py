@@ -1,7 +1,5 @@
 """Feature paths: features and centroids -> cosine similarity of every image to every class in every layer (eq. 2)."""
 
-from pathlib import Path
-
 import numpy as np
 
 from featurepaths.errors import FeaturePathsError
@@ -15,8 +13,7 @@ def main(arguments):
     _, pooling, images = read_origin(arguments.features).name.split("/")
     if read_origin(arguments.centroids).name != f"centroids/{pooling}":
         raise FeaturePathsError(f"{arguments.features} holds {pooling} features, but {arguments.centroids} does not.")
-    inputs = [arguments.features, arguments.centroids]
-    origin = cli.origin_of("paths", arguments, f"paths/{pooling}/{images}", inputs)
+    origin = cli.origin_of(arguments, f"paths/{pooling}/{images}")
     with (
         open_hdf5(arguments.features) as features,
         open_hdf5(arguments.centroids) as centroids,
@@ -32,13 +29,5 @@ def main(arguments):
             features.copy(name, file)
 
 
-def parser():
-    made = cli.parser(__doc__)
-    made.add_argument("--features", type=Path, required=True, help="features of some images")
-    made.add_argument("--centroids", type=Path, required=True, help="centroids of the same network and pooling")
-    made.add_argument("--paths", type=Path, required=True, help="the artefact to write")
-    return made
-
-
 if __name__ == "__main__":
-    cli.run(main, parser())
+    cli.run("paths", main)

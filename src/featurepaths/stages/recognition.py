@@ -6,7 +6,6 @@ undefended network (`first`) with the whole method (`second`) on the same clean 
 
 from dataclasses import asdict
 from itertools import combinations
-from pathlib import Path
 
 import numpy as np
 
@@ -29,8 +28,7 @@ def main(arguments):
     settings = arguments.settings
     pooling = read_origin(arguments.clean).pooling
     name = f"recognition/{pooling}/{arguments.metrics.stem}"
-    inputs = [*arguments.thresholds, *arguments.selections, arguments.clean, arguments.adversarial]
-    origin = cli.origin_of("recognition", arguments, name, inputs)
+    origin = cli.origin_of(arguments, name)
     protocols = {}
     with open_pair(arguments.clean, arguments.adversarial) as pair, create_hdf5(arguments.records, origin) as file:
         clean, adversarial = pair
@@ -98,18 +96,5 @@ def subsets(layers):
     return [list(chosen) for size in range(2, len(layers) + 1) for chosen in combinations(layers, size)]
 
 
-def parser():
-    made = cli.parser(__doc__, "tie, combinations")
-    text = "the detector's layers, weights and thresholds, one file a protocol"
-    made.add_argument("--thresholds", type=Path, nargs="+", required=True, help=text)
-    text = "the voting layers and their weights, one file a protocol in the same order"
-    made.add_argument("--selections", type=Path, nargs="+", required=True, help=text)
-    made.add_argument("--clean", type=Path, required=True, help="feature paths of the clean test images")
-    made.add_argument("--adversarial", type=Path, required=True, help="feature paths of adversarial examples of them")
-    made.add_argument("--metrics", type=Path, required=True, help="the JSON artefact to write")
-    made.add_argument("--records", type=Path, required=True, help="the HDF5 artefact to write: labels of each image")
-    return made
-
-
 if __name__ == "__main__":
-    cli.run(main, parser())
+    cli.run("recognition", main)

@@ -1,7 +1,5 @@
 """Figures of one run, pooling and attack: mean paths, score histograms, accuracy by layer, ROC curves."""
 
-from pathlib import Path
-
 import numpy as np
 
 from featurepaths.data.splits import class_names_in
@@ -21,9 +19,7 @@ TITLES = {
 def main(arguments):
     from featurepaths.report import figures
 
-    inputs = [arguments.data, arguments.clean, *arguments.adversarial]
-    inputs += [*arguments.detection, *arguments.records, *arguments.recognition]
-    origin = cli.origin_of_record("run_figures", arguments, inputs)
+    origin = cli.origin_of_record(arguments)
     with open_hdf5(arguments.data) as file:
         class_names = class_names_in(file)
     similarity = {}
@@ -100,19 +96,5 @@ def voting_layers(recognition):
     }
 
 
-def parser():
-    made = cli.parser(__doc__, "title: what the figures are of")
-    files = {"type": Path, "nargs": "+", "required": True}
-    made.add_argument("--data", type=Path, required=True, help="data.h5, for the classes' names")
-    made.add_argument("--clean", type=Path, required=True, help="feature paths of the clean test images")
-    made.add_argument("--adversarial", **files, help="feature paths of adversarial examples of them, by keep")
-    made.add_argument("--detection", **files, help="detection metrics, by keep")
-    made.add_argument("--records", **files, help="detection records, by keep")
-    made.add_argument("--recognition", **files, help="recognition metrics, by keep")
-    text = "the record to write; the figures are written beside it, its name after the kind of figure"
-    made.add_argument("--record", type=Path, required=True, metavar="NAME.json", help=text)
-    return made
-
-
 if __name__ == "__main__":
-    cli.run(main, parser())
+    cli.run("run_figures", main)

@@ -3,8 +3,6 @@
 Under the `paper` protocol the images are the test images themselves; under `held-out` they are the calibration images.
 """
 
-from pathlib import Path
-
 from featurepaths.defense.selection import best_layers, layer_accuracy
 from featurepaths.paths.equations import weights_of
 from featurepaths.paths.records import open_paths
@@ -17,7 +15,7 @@ def main(arguments):
     settings = arguments.settings
     origin_of_paths = read_origin(arguments.adversarial)
     name = f"selection/{origin_of_paths.pooling}/{arguments.selection.stem}"
-    origin = cli.origin_of("selection", arguments, name, [arguments.adversarial])
+    origin = cli.origin_of(arguments, name)
     with open_paths(arguments.adversarial) as paths:
         accuracy = layer_accuracy(paths)
         count = len(paths.labels)
@@ -33,12 +31,5 @@ def main(arguments):
     write_json(arguments.selection, content, origin)
 
 
-def parser():
-    made = cli.parser(__doc__, "protocol, layers, top, weights")
-    made.add_argument("--adversarial", type=Path, required=True, help="feature paths of adversarial images")
-    made.add_argument("--selection", type=Path, required=True, help="the artefact to write")
-    return made
-
-
 if __name__ == "__main__":
-    cli.run(main, parser())
+    cli.run("selection", main)

@@ -6,7 +6,6 @@ again, it goes on from what it saves every 45 seconds beside the centroids.
 
 from contextlib import ExitStack
 from dataclasses import asdict
-from pathlib import Path
 
 import numpy as np
 
@@ -30,11 +29,8 @@ def main(arguments):
             f"Call centroids <pooling>.h5 and collapse metrics <pooling>.json, of the same poolings "
             f"({', '.join(POOLINGS)})."
         )
-    inputs = [arguments.checkpoint, arguments.data]
     origins = {
-        (kind, pooling): cli.origin_of("streamed_classes", arguments, f"{kind}/{pooling}", inputs)
-        for kind in outputs
-        for pooling in poolings
+        (kind, pooling): cli.origin_of(arguments, f"{kind}/{pooling}") for kind in outputs for pooling in poolings
     }
     device = use_device(arguments.device, arguments.settings["torch_threads"])
     network, description = load_checkpoint(arguments.checkpoint, device)
@@ -87,16 +83,5 @@ def gather_or_end(stream, gatherers, labels, what, saved):
             cli.end_by(stop())
 
 
-def parser():
-    made = cli.parser(__doc__, "torch_threads")
-    cli.add_device(made)
-    made.add_argument("--checkpoint", type=Path, required=True, help="the network's checkpoint")
-    made.add_argument("--data", type=Path, required=True, help="data.h5")
-    files = {"nargs": "+", "type": Path, "required": True}
-    made.add_argument("--centroids", **files, metavar="POOLING.h5", help="the centroids to write, for each pooling")
-    made.add_argument("--collapse", **files, metavar="POOLING.json", help="the collapse metrics to write")
-    return made
-
-
 if __name__ == "__main__":
-    cli.run(main, parser())
+    cli.run("streamed_classes", main)

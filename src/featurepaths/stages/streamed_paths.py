@@ -1,7 +1,5 @@
 """Streamed paths: a network, images and centroids -> feature paths of the images (eq. 2), without feature dumps."""
 
-from pathlib import Path
-
 import numpy as np
 
 from featurepaths.errors import FeaturePathsError
@@ -25,8 +23,7 @@ def main(arguments):
     if whole.stem not in parts:
         raise FeaturePathsError(f"{arguments.paths}: call it {' or '.join(parts)}.h5, after its images.")
     name = cli.name_of(f"paths/{pooling}/{whole.stem}", arguments.shard)
-    inputs = [arguments.checkpoint, arguments.images, arguments.centroids]
-    origin = cli.origin_of("streamed_paths", arguments, name, inputs)
+    origin = cli.origin_of(arguments, name)
     device = use_device(arguments.device, arguments.settings["torch_threads"])
     network, description = load_checkpoint(arguments.checkpoint, device)
     layers = [layer["name"] for layer in description["layers"]]
@@ -57,22 +54,5 @@ def main(arguments):
         cli.remove_shards(arguments.paths)
 
 
-def parser():
-    made = cli.parser(__doc__, "torch_threads; of an attack also keep, the group of its examples to take")
-    cli.add_device(made)
-    cli.add_shard(made)
-    made.add_argument("--checkpoint", type=Path, required=True, help="the network's checkpoint")
-    made.add_argument("--images", type=Path, required=True, help="data.h5, or an attack's artefact")
-    made.add_argument("--centroids", type=Path, required=True, help="centroids of the same network")
-    made.add_argument(
-        "--paths",
-        type=Path,
-        required=True,
-        metavar="IMAGES.h5",
-        help="the artefact to write; its name says which images: a split, or of an attack <split>.<attack>.<stopping_rule>",
-    )
-    return made
-
-
 if __name__ == "__main__":
-    cli.run(main, parser())
+    cli.run("streamed_paths", main)

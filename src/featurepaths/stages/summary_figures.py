@@ -1,7 +1,6 @@
 """Figures over all runs: collapse metrics by layer, training curves."""
 
 import csv
-from pathlib import Path
 
 from featurepaths.stages import cli
 from featurepaths.store.jsonfile import read_json
@@ -11,8 +10,7 @@ from featurepaths.store.provenance import check_files
 def main(arguments):
     from featurepaths.report import figures
 
-    inputs = [*arguments.checkpoints, *arguments.collapse]
-    origin = cli.origin_of_record("summary_figures", arguments, inputs)
+    origin = cli.origin_of_record(arguments)
     collapse = {}
     for path in arguments.collapse:
         collapse.setdefault(path.stem, {})[path.parts[-3]] = read_json(path)["layers"]
@@ -38,19 +36,5 @@ def read_columns(path):
     return {name: [float(row[name]) for row in rows] for name in rows[0]}
 
 
-def parser():
-    made = cli.parser(__doc__, "pfc3, from which on a layer counts as collapsed")
-    files = {"type": Path, "nargs": "+", "required": True}
-    made.add_argument("--checkpoints", **files, help="the checkpoint of every run")
-    made.add_argument("--collapse", **files, help="the collapse metrics of every run and pooling")
-    made.add_argument(
-        "--training", type=Path, nargs="*", default=[], help="the table of epochs of every run trained here"
-    )
-    made.add_argument(
-        "--record", type=Path, required=True, help="the record to write; the figures are written beside it"
-    )
-    return made
-
-
 if __name__ == "__main__":
-    cli.run(main, parser())
+    cli.run("summary_figures", main)

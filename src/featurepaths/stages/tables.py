@@ -1,7 +1,5 @@
 """Tables: everything that was counted -> CSV, Markdown and HTML tables."""
 
-from pathlib import Path
-
 from featurepaths.report import tables as make
 from featurepaths.report.summary import summary_table
 from featurepaths.stages import cli
@@ -61,14 +59,7 @@ TITLES = {
 
 
 def main(arguments):
-    inputs = [
-        *arguments.checkpoints,
-        *arguments.attacks,
-        *arguments.detection,
-        *arguments.recognition,
-        *arguments.collapse,
-    ]
-    origin = cli.origin_of_record("tables", arguments, inputs)
+    origin = cli.origin_of_record(arguments)
     runs = {path.parent.name: read_run(path) for path in arguments.checkpoints}
     recognition = [read_evaluation(path, runs) for path in arguments.recognition]
     found = {
@@ -100,8 +91,8 @@ def main(arguments):
 
 def read_run(checkpoint):
     """Return a run by its checkpoint, `<model>-<training>-s<seed>/checkpoint.safetensors`."""
-    model, training, seed = checkpoint.parent.name.split("-")
-    return make.Run(model, training, int(seed.removeprefix("s")), read_description(checkpoint))
+    model, training, seed = Run.parse(checkpoint.parent.name)
+    return make.Run(model, training, seed, read_description(checkpoint))
 
 
 def read_attack(path, runs, stopping_rules):
@@ -123,23 +114,5 @@ def read_evaluation(path, runs):
     return make.Evaluation(runs[path.parts[-4]], path.parent.name, detector, attack, stopping_rule, read_json(path))
 
 
-def parser():
-    made = cli.parser(
-        __doc__,
-        "paper_attacks: those like the paper's, to put its numbers beside; keep: stopping rules by attack; groups: by "
-        "attack, the first one that differs from it in its seed only",
-    )
-    files = {"type": Path, "nargs": "+", "required": True}
-    made.add_argument("--checkpoints", **files, help="the checkpoint of every run")
-    made.add_argument("--attacks", **files, help="every attack on the test images of every run")
-    made.add_argument("--detection", **files, help="the detection metrics of every attack")
-    made.add_argument("--recognition", **files, help="the recognition metrics of every attack")
-    made.add_argument("--collapse", **files, help="the collapse metrics of every run and pooling")
-    made.add_argument(
-        "--record", type=Path, required=True, help="the record to write; the tables are written beside it"
-    )
-    return made
-
-
 if __name__ == "__main__":
-    cli.run(main, parser())
+    cli.run("tables", main)

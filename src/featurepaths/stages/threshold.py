@@ -4,7 +4,6 @@ Under the `paper` protocol the images are the test images themselves; under `hel
 """
 
 from fractions import Fraction
-from pathlib import Path
 
 import numpy as np
 
@@ -21,18 +20,16 @@ from featurepaths.store.provenance import read_origin
 def main(arguments):
     settings = arguments.settings
     layers = settings["layers"]
-    inputs = [arguments.clean, arguments.adversarial]
     if layers == "auto":
         if arguments.collapse is None:
             raise FeaturePathsError("layers: auto needs --collapse.")
-        inputs.append(arguments.collapse)
         pfc3 = [layer["pfc3"] for layer in read_json(arguments.collapse)["layers"]]
         layers = layers_before_collapse(pfc3, settings.number("pfc3_threshold"))
     pooling = read_origin(arguments.clean).pooling
     name = f"thresholds/{pooling}/{arguments.threshold.stem}"
-    origin = cli.origin_of("threshold", arguments, name, inputs)
+    origin = cli.origin_of(arguments, name)
     weights = weights_of(cli.fractions(settings["weights"]), len(layers))
-    with open_pair(*inputs[:2]) as pair:
+    with open_pair(arguments.clean, arguments.adversarial) as pair:
         clean, adversarial = (paths.of_each(lambda similarity: s_max(similarity, layers, weights)) for paths in pair)
     thresholds = {"otsu": otsu(np.concatenate([clean, adversarial]))}
     if settings["protocol"] == "held-out":
@@ -44,20 +41,11 @@ def main(arguments):
         "thresholds": thresholds,
         "layers": layers,
         "weights": weights.tolist(),
-        "calibrated_on": [read_origin(path).name for path in inputs[:2]],
+        "calibrated_on": [read_origin(path).name for path in (arguments.clean, arguments.adversarial)],
         "images": len(clean),
     }
     write_json(arguments.threshold, content, origin)
 
 
-def parser():
-    made = cli.parser(__doc__, "protocol, layers, weights, pfc3_threshold, false_positive_rates")
-    made.add_argument("--clean", type=Path, required=True, help="feature paths of clean images")
-    made.add_argument("--adversarial", type=Path, required=True, help="feature paths of adversarial examples of them")
-    made.add_argument("--collapse", type=Path, nargs="?", help="the collapse metrics, for layers: auto")
-    made.add_argument("--threshold", type=Path, required=True, help="the artefact to write")
-    return made
-
-
 if __name__ == "__main__":
-    cli.run(main, parser())
+    cli.run("threshold", main)

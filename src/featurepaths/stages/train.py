@@ -5,7 +5,6 @@ Killed and started again, it goes on from a state that it saves every 45 seconds
 
 import csv
 from dataclasses import asdict
-from pathlib import Path
 
 from featurepaths.data.splits import normalisation, open_split
 from featurepaths.stages import cli
@@ -24,7 +23,7 @@ def main(arguments):
     from featurepaths.training.loop import train
 
     settings = arguments.settings
-    origin = cli.origin_of("train", arguments, "checkpoint", [arguments.data])
+    origin = cli.origin_of(arguments, "checkpoint")
     device = use_device(arguments.device, settings["torch_threads"])
     options = cli.Settings(settings["training"])
     adversary = options["adversary"] and cli.Settings(options["adversary"])
@@ -81,16 +80,5 @@ def main(arguments):
     cli.clear_resume_files(arguments.checkpoint)
 
 
-def parser():
-    made = cli.parser(__doc__, "model, training (both as in the configuration), seed, torch_threads")
-    cli.add_device(made)
-    text = "hold training images in memory up to this many million bytes; changes no number"
-    made.add_argument("--in-memory-mb", type=int, default=1024, help=text)
-    made.add_argument("--data", type=Path, required=True, help="data.h5")
-    made.add_argument("--checkpoint", type=Path, required=True, help="the checkpoint to write")
-    made.add_argument("--training", type=Path, required=True, help="the table of epochs to write")
-    return made
-
-
 if __name__ == "__main__":
-    cli.run(main, parser())
+    cli.run("train", main)

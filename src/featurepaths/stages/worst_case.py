@@ -1,7 +1,5 @@
 """Worst case: every attack of an attacker who knows the defence -> what is left of network, defence and detectors."""
 
-from pathlib import Path
-
 from featurepaths.detectors.thresholds import thresholds_in
 from featurepaths.stages import cli
 from featurepaths.statistics.groups import groups_of
@@ -15,9 +13,8 @@ from featurepaths.store.provenance import read_origin
 
 def main(arguments):
     settings = arguments.settings
-    inputs = [arguments.adaptive, arguments.threshold, arguments.detectors]
     pooling = read_origin(arguments.adaptive).name.rpartition("/")[2]
-    origin = cli.origin_of("worst_case", arguments, f"adaptive/{pooling}", inputs)
+    origin = cli.origin_of(arguments, f"adaptive/{pooling}")
     thresholds = read_json(arguments.threshold)["thresholds"]
     oblivious = settings["attack"]
     with open_hdf5(arguments.adaptive) as file, open_hdf5(arguments.detectors) as calibrated:
@@ -50,14 +47,5 @@ def evaluate(name, found, right, labels, thresholds):
     return {"detector": name, "n": len(labels), **groups.counts, **measured}
 
 
-def parser():
-    made = cli.parser(__doc__, "attack, norm, eps, eps_space, iterations, restarts and targets, as attacked with")
-    made.add_argument("--adaptive", type=Path, required=True, help="all attacks on a defence")
-    made.add_argument("--threshold", type=Path, required=True, help="the defence's thresholds")
-    made.add_argument("--detectors", type=Path, required=True, help="the calibrated detectors")
-    made.add_argument("--metrics", type=Path, required=True, help="the JSON artefact to write")
-    return made
-
-
 if __name__ == "__main__":
-    cli.run(main, parser())
+    cli.run("worst_case", main)

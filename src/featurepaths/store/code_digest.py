@@ -68,9 +68,14 @@ def code_digest(stage: str) -> str:
             continue
         tree, imported = _parse(module)
         modules[module] = tree
-        waiting += [name for name in imported if _file_of(name)]
+        waiting += [name for name in imported if _file_of(name) and _decides_numbers(name)]
         libraries |= {name.partition(".")[0] for name in imported} & DISTRIBUTIONS.keys()
     return _hash({"modules": modules, "libraries": {name: library_version(DISTRIBUTIONS[name]) for name in libraries}})
+
+
+def _decides_numbers(module: str) -> bool:
+    """Return whether a module's code counts: the declarations of configuration and stages only pass on settings."""
+    return not module.startswith(f"{PACKAGE}.experiment") or module == f"{PACKAGE}.experiment.config.types"
 
 
 @cache

@@ -3,8 +3,6 @@
 The attacks here know the network and no detector (oblivious).
 """
 
-from pathlib import Path
-
 import numpy as np
 
 from featurepaths.detectors.thresholds import otsu, thresholds_in
@@ -23,10 +21,7 @@ def main(arguments):
 
     settings = arguments.settings
     pooling = read_origin(arguments.centroids).pooling
-    inputs = [arguments.detectors, arguments.centroids, *arguments.calibration, arguments.test, *arguments.adversarial]
-    if arguments.checkpoint:
-        inputs.append(arguments.checkpoint)
-    origin = cli.origin_of("rivals", arguments, f"detection/{pooling}/rivals", inputs)
+    origin = cli.origin_of(arguments, f"detection/{pooling}/detector_evaluation")
     device, network = prepare(arguments, arguments.test, pooling)
     centroids = [each.to(device) for each in read_centroids(arguments.centroids)]
     with open_hdf5(arguments.detectors) as calibrated:
@@ -96,24 +91,5 @@ def transfer(name, calibrated_on, threshold, attack, test, attacked):
     }
 
 
-def parser():
-    made = cli.parser(
-        __doc__, "torch_threads; without dumps also attacked, an <attack>.<stopping_rule> for each attack"
-    )
-    cli.add_device(made)
-    one, several = {"type": Path, "required": True}, {"type": Path, "nargs": "+", "required": True}
-    made.add_argument("--detectors", **one, help="calibrated detectors")
-    made.add_argument("--centroids", **one, help="centroids of the same network and pooling")
-    made.add_argument("--checkpoint", type=Path, nargs="?", help="the network's checkpoint, where it is to run")
-    made.add_argument(
-        "--calibration", **several, help="features of adversarial examples of calibration images, or the attacks"
-    )
-    made.add_argument("--test", **one, help="features of the clean test images, or data.h5")
-    made.add_argument("--adversarial", **several, help="features of adversarial examples of them, or the attacks")
-    made.add_argument("--metrics", **one, help="the JSON artefact to write")
-    made.add_argument("--records", **one, help="the HDF5 artefact to write: scores of each image")
-    return made
-
-
 if __name__ == "__main__":
-    cli.run(main, parser())
+    cli.run("detector_evaluation", main)

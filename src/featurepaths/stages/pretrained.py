@@ -4,8 +4,6 @@ What the function of the user's makes is built and tried out once; later stages 
 from the checkpoint.
 """
 
-from pathlib import Path
-
 from featurepaths.data.splits import open_split
 from featurepaths.errors import FeaturePathsError
 from featurepaths.networks.architectures import missing_layers
@@ -21,7 +19,7 @@ def main(arguments):
     from featurepaths.runtime.devices import use_device
 
     settings = arguments.settings
-    origin = cli.origin_of("network", arguments, "checkpoint", [arguments.data])
+    origin = cli.origin_of(arguments, "checkpoint")
     found = factory_digest(settings["factory"]), arguments.weights and digest_of_file(arguments.weights)
     if found != (settings["code"], settings["weights"]):
         raise FeaturePathsError("The network's code or weights changed meanwhile. Run snakemake again.")
@@ -47,31 +45,5 @@ def main(arguments):
         print(f"Warning: {DOUBTS[doubt]}")
 
 
-def key_and_number(text):
-    """Return a text such as ``recognition.top=3`` as its two parts."""
-    key, _, number = text.partition("=")
-    return key, int(number)
-
-
-def parser():
-    made = cli.parser(
-        __doc__, "factory, arguments, mean, std, size, layers, code and weights (their digests), seed, torch_threads"
-    )
-    made.add_argument(
-        "--weights", type=Path, help="the network's weights; those that its function gives it if left out"
-    )
-    made.add_argument(
-        "--needs",
-        type=key_and_number,
-        nargs="*",
-        default=[],
-        metavar="KEY=N",
-        help="how many layers the configuration needs, by its keys: the network is refused if it has fewer",
-    )
-    made.add_argument("--data", type=Path, required=True, help="data.h5")
-    made.add_argument("--checkpoint", type=Path, required=True, help="the checkpoint to write")
-    return made
-
-
 if __name__ == "__main__":
-    cli.run(main, parser())
+    cli.run("pretrained", main)
