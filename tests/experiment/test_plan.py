@@ -37,7 +37,7 @@ def test_autopgd_is_told_what_it_always_was():
 
 def test_an_attack_of_the_zoo_is_evaluated_as_returned():
     plan = plan_of({"x": {"method": "deepfool"}})
-    assert plan.kept("x") == ["x.returned"]
+    assert plan.examples("x") == ["x.returned"]
     assert plan.attack("small-standard-s0", "test", "x").settings == {
         "method": "deepfool", "norm": "l2", "eps": None, "max_images": None, "stopping_rule": ["returned"], "seed": 0,
         "parameters": {"steps": 50, "overshoot": "1/50"}, "torch_threads": 1,
@@ -79,8 +79,8 @@ FILES = {"method": "precomputed", "test": "test.npz", "eps": "8/255"}
 def test_of_images_made_elsewhere_contents_count_and_not_their_place():
     def settings(split, **changes):
         experiment = plan_of({"x": {**FILES, "calibration": "calibration.npz", **changes}}, seeds=[3]).experiment
-        outside = ExternalInputs(attacks={"x": {"test": "abc", "calibration": "def"}})
-        return Plan(experiment, outside).attack("small-standard-s3", split, "x").settings
+        external = ExternalInputs(attacks={"x": {"test": "abc", "calibration": "def"}})
+        return Plan(experiment, external).attack("small-standard-s3", split, "x").settings
 
     expected = {"method": "precomputed", "norm": "linf", "eps": "8/255", "contents": "abc", "torch_threads": 1}
     assert settings("test") == settings("test", test="elsewhere.npz") == expected
@@ -89,8 +89,8 @@ def test_of_images_made_elsewhere_contents_count_and_not_their_place():
 
 def test_nothing_asks_for_calibration_examples_that_are_not_there():
     plan = plan_of({"x": FILES, "y": {**FILES, "calibration": "y.npz"}})
-    rivals, _ = plan.rivals("small-standard-s0", "mean")
-    calibration, adversarial = ([one.path.stem.partition(".")[2] for one in rivals.inputs[name]]
+    evaluation, _ = plan.detector_evaluation("small-standard-s0", "mean")
+    calibration, adversarial = ([one.path.stem.partition(".")[2] for one in evaluation.inputs[name]]
                                 for name in ("calibration", "adversarial"))  # fmt: skip
     own = [f"apgd.{stopping_rule}" for stopping_rule in sorted(TINY["attacks"]["apgd"]["stopping_rule"])]
     assert calibration == [*own, "y.returned"]
@@ -152,7 +152,7 @@ def test_a_stream_makes_the_same_artefacts_as_dumps_but_for_the_dumps():
 def test_another_pooling_leaves_what_is_streamed_of_the_first_as_it_is():
     run = "small-standard-s0"
     one, both = storing("stream", ["mean"]), storing("stream")
-    for make in (lambda plan: plan.collapse(run, "mean"), lambda plan: plan.rivals(run, "mean")[0]):
+    for make in (lambda plan: plan.collapse(run, "mean"), lambda plan: plan.detector_evaluation(run, "mean")[0]):
         assert make(one).digest == make(both).digest
     made = both.of_classes(run)
     assert len({artefact.job_digest for artefact in made}) == 1, "one call makes them"

@@ -197,7 +197,7 @@ def test_detectors_that_see_no_dump_need_the_network(tiny, run, tmp_path):
     attack, centroids = run / "attacks/test.apgd.h5", run / "centroids/mean.h5"
     arguments = ["--detectors", run / "detectors/mean.h5", "--centroids", centroids, "--test", tiny.results / "data.h5"]
     arguments += ["--calibration", attack, "--adversarial", attack, "--settings", json.dumps({"torch_threads": 1})]
-    done = stage("rivals", *arguments, "--metrics", tmp_path / "rivals.json", "--records", tmp_path / "rivals.h5")
+    done = stage("detector_evaluation", *arguments, "--metrics", tmp_path / "m.json", "--records", tmp_path / "r.h5")
     refused(done, "--checkpoint is needed", "data.h5 is no feature dump")
     assert list(tmp_path.iterdir()) == []
 
@@ -207,7 +207,7 @@ def test_one_thread_for_linear_algebra():
         "import numpy, threadpoolctl; from featurepaths.stages import cli;"
         "show = lambda arguments: print({i['num_threads'] for i in threadpoolctl.threadpool_info()"
         " if i['user_api'] == 'blas'});"
-        "cli.run(show, cli.parser(''))"
+        "cli.run_safely(lambda: show(None))"
     )
     environment = {**os.environ, "OPENBLAS_NUM_THREADS": "2"}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
@@ -302,7 +302,7 @@ def main(arguments):
     time.sleep(5)
     print("went on")
 
-cli.run(main, cli.parser("doc"))
+cli.run_safely(lambda: main(None))
 """
 
 

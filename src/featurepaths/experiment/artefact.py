@@ -122,16 +122,16 @@ class Artefact:
         path = self.path.with_suffix("") / f"{item}{self.path.suffix}"
         return replace(self, path=path, name=f"{self.name}/{item}", whole=self)
 
-    @cached_property
-    def settings_json(self) -> str:
-        """The settings as the stage takes them."""
-        return json.dumps(self.settings, sort_keys=True)
+    @property
+    def params(self) -> dict[str, str]:
+        """The settings as JSON and the job's digest, as the stage takes them."""
+        return {"settings": json.dumps(self.settings, sort_keys=True), "digest": self.job_digest}
 
 
 def arguments_of(artefacts: Sequence[Artefact]) -> list[str]:
     """Return the arguments of the call of a stage that makes all of these artefacts."""
     first = artefacts[0]
-    words = ["--settings", first.settings_json, "--digest", first.job_digest]
+    words = [word for name, value in first.params.items() for word in (f"--{name}", value)]
     for option, sources in first.inputs.items():
         words += [f"--{option}", *(str(source.path) for source in sources)]
     for option in dict.fromkeys(artefact.output for artefact in artefacts):

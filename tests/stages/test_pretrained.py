@@ -13,7 +13,7 @@ from featurepaths.data.splits import write_splits
 from featurepaths.errors import FeaturePathsError
 from featurepaths.networks.checkpoint import load_checkpoint
 from featurepaths.runtime.entry_points import factory_digest
-from featurepaths.stages import network
+from featurepaths.stages import cli, pretrained
 from featurepaths.store.fingerprints import digest_of_file
 from featurepaths.store.origin import Origin
 
@@ -73,7 +73,7 @@ def take(folder, monkeypatch):
         }
         words = ["--settings", json.dumps(settings), "--data", "data.h5", "--checkpoint", "run/checkpoint.safetensors"]
         words += ["--weights", weights] if weights else []
-        network.main(network.parser().parse_args([*words, "--needs", *needs]))
+        pretrained.main(cli.parser("pretrained").parse_args([*words, "--needs", *needs]))
 
     yield run
     sys.modules.pop("ours", None)
