@@ -12,7 +12,7 @@ from featurepaths.report.tables import summary
 from featurepaths.report.tables.detection import detection_table
 from featurepaths.report.tables.recognition import recognition_table
 from featurepaths.report.tables.render import to_markdown
-from tests.conftest import TINY
+from tests.experiments import TINY
 
 GROUPS = {"apgd": "apgd", "again": "apgd", "other": "other"}
 RANKING = ("auroc", "aupr", "tpr_at_fpr_1", "tpr_at_fpr_5")
