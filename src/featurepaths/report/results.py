@@ -41,13 +41,14 @@ class Evaluation:
     pooling: str
     detector: str
     attack: str
-    stopping_rule: str
+    stopping_rule: str | None
     content: Mapping[str, Any]
+    threat: str = "oblivious"
 
     @property
     def attack_keys(self) -> dict[str, Any]:
-        """The columns that identify the attack, which is oblivious."""
-        return {"attack": self.attack, "stopping_rule": self.stopping_rule, "threat": "oblivious"}
+        """The columns that identify the attack."""
+        return {"attack": self.attack, "stopping_rule": self.stopping_rule, "threat": self.threat}
 
 
 PoolingResults = Iterable[tuple[Run, str, Mapping[str, Any]]]

@@ -10,17 +10,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter, NullLocator
 
-from featurepaths.report.figures.style import (
-    ATTACKED,
-    CHANCE,
-    CLEAN,
-    COLOURS,
-    DASHES,
-    legend_below,
-    panel_grid,
-    plt,
-    series_styles,
-)
+from featurepaths.report.figures import style
+from featurepaths.report.figures.style import plt
 from featurepaths.statistics.metrics import wilson
 
 DEFENDED_LINE, UNDEFENDED_LINE = "-", "--"
@@ -37,21 +28,21 @@ def accuracy_curves(runs: Mapping[str, Mapping[str, Any]]) -> Figure:
     runs
         By name, the content of ``controls/<pooling>.json``. Solid lines: the defence; dashed: the undefended network.
     """
-    figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4.2), sharey=True, layout="constrained")
+    figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4.2), sharey=True)
     sizes = {at["eps"]: at["multiple"] for content in runs.values() for at in content["eps"]}
     # budgets in the order of the searches, each of which continues from the previous ones
     budgets = dict.fromkeys((at["iterations"], at["restarts"]) for content in runs.values() for at in content["budget"])
     places = {budget: place for place, budget in enumerate(budgets)}
-    for (name, content), style in zip(runs.items(), series_styles(), strict=False):
+    for (name, content), line_style in zip(runs.items(), style.series_styles(), strict=False):
         for side, dashes in (("defended", DEFENDED_LINE), ("undefended", UNDEFENDED_LINE)):
-            style |= {"markersize": 5, "linestyle": dashes, "label": name, "clip_on": False}
-            style |= {"markerfacecolor": style["color"] if side == "defended" else "white"}
+            line_style |= {"markersize": 5, "linestyle": dashes, "label": name, "clip_on": False}
+            line_style |= {"markerfacecolor": line_style["color"] if side == "defended" else "white"}
             for axis, key, place in (
                 (left, "eps", lambda at: at["eps"]),
                 (right, "budget", lambda at: places[at["iterations"], at["restarts"]]),
             ):
                 correct = np.array([at[f"{side}_correct"] for at in content[key]])
-                axis.plot([place(at) for at in content[key]], 100 * correct / content["n"], **style)
+                axis.plot([place(at) for at in content[key]], 100 * correct / content["n"], **line_style)
     _scale_of_sizes(left, sizes)
     images = sorted({content["n"] for content in runs.values()})
     counted = f"{images[0]:,}" if len(images) == 1 else f"{images[0]:,} to {images[-1]:,}"
@@ -60,13 +51,10 @@ def accuracy_curves(runs: Mapping[str, Mapping[str, Any]]) -> Figure:
     right.set_xticks(list(places.values()), [f"{iterations}×{restarts}" for iterations, restarts in places])
     right.margins(x=0.08)
     handles = left.get_lines()[::2]
-    for label, dashes, face in (
-        ("feature paths", DEFENDED_LINE, "grey"),
-        (NETWORK_ATTACKED, UNDEFENDED_LINE, "white"),
-    ):
-        style = {"color": "grey", "marker": "o", "markersize": 5, "markerfacecolor": face}
-        handles.append(Line2D([], [], linestyle=dashes, label=label, **style))
-    legend_below(figure, handles, columns=3, handlelength=3)
+    grey = {"color": "grey", "marker": "o", "markersize": 5}
+    handles.append(Line2D([], [], **grey, linestyle=DEFENDED_LINE, label="feature paths"))
+    handles.append(Line2D([], [], **grey, linestyle=UNDEFENDED_LINE, label=NETWORK_ATTACKED, markerfacecolor="white"))
+    style.legend_below(figure, handles, columns=3, handlelength=3)
     return figure
 
 
@@ -92,9 +80,9 @@ def detector_rocs(
     oblivious, adaptive
         By detector, false and true positive rates at every threshold, and the area under the curve.
     """
-    figure, axes = plt.subplots(1, 2, figsize=(11.5, 4.8), sharey=True, layout="constrained")
+    figure, axes = plt.subplots(1, 2, figsize=(11.5, 4.8), sharey=True)
     names = dict.fromkeys([*oblivious, *adaptive])
-    styles = cycle({"color": color, "linestyle": dashes} for dashes in DASHES for color in COLOURS)
+    styles = cycle({"color": color, "linestyle": dashes} for dashes in style.DASHES for color in style.COLOURS)
     style_of = dict(zip(names, styles, strict=False))
     rates = [rate for curves in (oblivious, adaptive) for rate, _, _ in curves.values()]
     smallest = min((rate[rate > 0].min() for rate in rates if (rate > 0).any()), default=0.01)
@@ -103,7 +91,7 @@ def detector_rocs(
         for name, (false_rate, true_rate, area) in curves.items():
             axis.plot(false_rate, true_rate, **style_of[name], label=f"{name}: AUROC {area:.3f}")
         chance = np.geomspace(smallest, 1, 100)
-        axis.plot(chance, chance, **CHANCE, label="chance: AUROC 0.500")
+        axis.plot(chance, chance, **style.CHANCE, label="chance: AUROC 0.500")
         for rate in (0.01, 0.05):
             axis.axvline(rate, color="grey", linewidth=0.8, zorder=0)
         axis.set(xscale="log", xlim=(min(smallest, 0.01), 1), ylim=(-0.01, 1.01), title=title)
@@ -127,7 +115,7 @@ def verdict_figure(runs: Mapping[str, Mapping[str, Any]]) -> Figure:
     rules = dict.fromkeys(rule for content in runs.values() for rule in content["defended"]["oblivious_correct"])
     series = _verdict_series(list(rules))
     apart = 0.8 / len(series)
-    figure, axis = plt.subplots(figsize=(8.6, 1.9 + (0.25 + 0.115 * len(series)) * len(runs)), layout="constrained")
+    figure, axis = plt.subplots(figsize=(8.6, 1.9 + (0.25 + 0.115 * len(series)) * len(runs)))
     for position, (name, color, marker, filled, count) in enumerate(series):
         counts = [(place, count(content), content["n"]) for place, content in enumerate(runs.values())]
         counts = [(place, correct, n) for place, correct, n in counts if correct is not None]
@@ -152,7 +140,7 @@ def verdict_figure(runs: Mapping[str, Mapping[str, Any]]) -> Figure:
     axis.set_xticks(range(0, 101, 20))
     axis.tick_params(axis="y", length=0)
     axis.grid(axis="y", visible=False)
-    legend_below(figure, axis, columns=2, handlelength=3)
+    style.legend_below(figure, axis, columns=2, handlelength=3)
     return figure
 
 
@@ -162,17 +150,18 @@ def _verdict_series(stopping_rules: Sequence[str]) -> list[tuple[str, str, str, 
     def count(side: str, key: str) -> Any:
         return lambda content: content[side][f"{key}_correct"]
 
-    oblivious = zip(stopping_rules, cycle([ATTACKED[4], ATTACKED[3], ATTACKED[1]]), cycle("v^<>"), strict=False)
+    colours = cycle(style.ATTACKED[place] for place in (4, 3, 1))
+    oblivious = zip(stopping_rules, colours, cycle("v^<>"), strict=False)
     return [
-        ("network alone, no attack", CLEAN, "o", False, count("undefended", "clean")),
-        ("feature paths, no attack", CLEAN, "o", True, count("defended", "clean")),
+        ("network alone, no attack", style.CLEAN, "o", False, count("undefended", "clean")),
+        ("feature paths, no attack", style.CLEAN, "o", True, count("defended", "clean")),
         *(
             (f"feature paths, oblivious attack, {rule}", color, marker, True,
              lambda content, rule=rule: content["defended"]["oblivious_correct"].get(rule))
             for rule, color, marker in oblivious
         ),
-        ("feature paths, adaptive attack", ATTACKED[0], "D", True, count("defended", "adaptive")),
-        (NETWORK_ATTACKED, ATTACKED[5], "D", False, count("undefended", "adaptive")),
+        ("feature paths, adaptive attack", style.ATTACKED[0], "D", True, count("defended", "adaptive")),
+        (NETWORK_ATTACKED, style.ATTACKED[5], "D", False, count("undefended", "adaptive")),
     ]  # fmt: skip
 
 
@@ -185,16 +174,14 @@ def matrix_figure(detectors: Mapping[str, Sequence[Mapping[str, Any]]]) -> Figur
         By name, the cells: ``calibrated_on``, ``tested_on``, ``n``, ``flagged_clean`` and ``flagged_adversarial``.
         Missing cells stay empty.
     """
-    rows, columns = panel_grid(len(detectors), 3)
+    rows, columns = style.panel_grid(len(detectors), 3)
     cells = [cell for matrix in detectors.values() for cell in matrix]
     from_attacks = list(dict.fromkeys(cell["calibrated_on"] for cell in cells))
     to_attacks = list(dict.fromkeys(cell["tested_on"] for cell in cells))
     longest = 0.07 * max(map(len, [*from_attacks, *to_attacks]))
-    width, height = 0.62 * len(to_attacks) + 0.9, 0.5 * len(from_attacks) + 0.7
-    figure, axes = plt.subplots(
-        rows, columns, figsize=(columns * max(width, 2.2) + longest + 1.6, rows * height + longest + 1), sharex=True,
-        sharey=True, squeeze=False, layout="constrained",
-    )  # fmt: skip
+    width = columns * max(0.62 * len(to_attacks) + 0.9, 2.2) + longest + 1.6
+    height = rows * (0.5 * len(from_attacks) + 0.7) + longest + 1
+    figure, axes = plt.subplots(rows, columns, figsize=(width, height), **style.SHARED_AXES)
     for axis in axes.flat[len(detectors) :]:
         axis.set_axis_off()
     for number, (axis, (name, matrix)) in enumerate(zip(axes.flat, detectors.items(), strict=False)):

@@ -22,6 +22,8 @@ MARKERS = "osD^vP"
 DASHES = ["-", "--", ":", "-."]
 CHANCE = {"color": "grey", "linestyle": ":", "linewidth": 1}
 """The line of a detector or classifier that guesses."""
+SHARED_AXES = {"sharex": True, "sharey": True, "squeeze": False}
+"""Options of a grid of panels with the same axes."""
 KINDS = {"png": {"Software": None}, "svg": {"Date": None}}
 """The files of every figure, and the metadata to omit because they vary."""
 
@@ -31,6 +33,7 @@ mpl.rcParams.update(
         "axes.spines.right": False,
         "axes.spines.top": False,
         "axes.titlesize": 10,
+        "figure.constrained_layout.use": True,
         "figure.dpi": 150,
         "figure.titlesize": 12,
         "font.size": 9,

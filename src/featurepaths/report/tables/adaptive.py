@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from featurepaths.report.results import PoolingResults
-from featurepaths.report.tables.columns import interval_columns, rate
+from featurepaths.report.tables.columns import interval_columns, rate, select
 
 WORST_CASE = "worst case over all"
 
@@ -30,7 +30,7 @@ def adaptive_table(adaptive: PoolingResults) -> pd.DataFrame:
                 {
                     **keys,
                     "attack": attack["name"],
-                    **{key: attack[key] for key in ("objective", "loss", "targeted", "threat")},
+                    **select(attack, "objective", "loss", "targeted", "threat"),
                     **_accuracies(attack["defended_correct"], attack["network_correct"], attacked),
                     "gradient_vanished": attack["vanished"] / attacked if attacked else math.nan,
                     "n_queries": attack["n_queries"],
@@ -66,7 +66,7 @@ def comparison_table(adaptive: PoolingResults) -> pd.DataFrame:
     rows = []
     for run, pooling, content in adaptive:
         n, test = content["n"], content["mcnemar"]
-        keys = {**run.keys(pooling), "norm": content["norm"], "eps": content["eps"], "n": n, "protocol": "held-out"}
+        keys = {**run.keys(pooling), **select(content, "norm", "eps", "n"), "protocol": "held-out"}
         worst = {"attack": WORST_CASE, "threat": "adaptive"}
         network, defended = (
             keys | {"method": method} | rate("clean_accuracy", content[side]["clean_correct"], n)
@@ -102,12 +102,8 @@ def evasion_table(adaptive: PoolingResults) -> pd.DataFrame:
     return pd.DataFrame(
         {
             **run.keys(pooling),
-            "threshold_method": detection["threshold_method"],
-            "threshold": detection["threshold"],
-            "threat": threat,
-            "attack": attack,
-            "stopping_rule": stopping_rule,
-            "protocol": "held-out",
+            **select(detection, "threshold_method", "threshold"),
+            **{"threat": threat, "attack": attack, "stopping_rule": stopping_rule, "protocol": "held-out"},
             **rate("false_positive_rate", detection["flagged_clean"], content["n"]),
             **rate("evasion_rate", evaded, content["n"]),
             "n": content["n"],

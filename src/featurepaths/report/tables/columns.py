@@ -1,7 +1,8 @@
 """Table columns: rates with confidence intervals, counts and layer names."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from featurepaths.statistics.metrics import wilson
 
@@ -25,6 +26,11 @@ def interval_columns(*names: str) -> list[str]:
     return [f"{name}{ending}" for name in names for ending in WITH_INTERVAL]
 
 
-def joined(layers: Iterable[int]) -> str:
-    """Return layer numbers as the tables show them: ``2+3+4``."""
-    return "+".join(map(str, layers))
+def select(content: Mapping[str, Any], *keys: str) -> dict[str, Any]:
+    """Return the entries of an artefact's content that are columns of the same name."""
+    return {key: content[key] for key in keys}
+
+
+def joined(layers: Iterable[int] | None) -> str | None:
+    """Return layer numbers as the tables show them: ``2+3+4``; None for a detector without layers."""
+    return None if layers is None else "+".join(map(str, layers))

@@ -6,38 +6,29 @@ from typing import Any
 import pandas as pd
 
 from featurepaths.report.results import PoolingResults, counted_noun
-from featurepaths.report.tables.columns import interval_columns, rate
+from featurepaths.report.tables.columns import interval_columns, rate, select
 
 RATES = {
-    "defended_accuracy": ("defended_correct",),
-    "undefended_accuracy": ("undefended_correct", "network_correct"),
-    "flagged_rate": ("flagged",),
-    "gradient_vanished": ("vanished",),
+    "defended_correct": "defended_accuracy",
+    "undefended_correct": "undefended_accuracy",
+    "network_correct": "undefended_accuracy",
+    "flagged": "flagged_rate",
+    "vanished": "gradient_vanished",
 }
-"""Rates of the controls, with the keys of their counts."""
+"""The column of each count's rate."""
 
 
 def controls_table(controls: PoolingResults) -> pd.DataFrame:
     """Results of every control, one row per setting."""
-    rows = [
-        {
-            **run.keys(pooling),
-            "control": control,
-            "setting": setting,
-            "n": counts["n"],
-            "missed": counts.get("missed"),
-            **{
-                column: value
-                for name, keys in RATES.items()
-                for key in keys
-                if key in counts
-                for column, value in rate(name, counts[key], counts["n"]).items()
-            },
-        }
-        for run, pooling, content in controls
-        for control, setting, counts in _settings(content)
-    ]
-    columns = ["model", "training", "pooling", "seed", "control", "setting", "n", "missed", *interval_columns(*RATES)]
+    rows = []
+    for run, pooling, content in controls:
+        for control, setting, counts in _settings(content):
+            row = {**run.keys(pooling), "control": control, "setting": setting, **counts}
+            for key in RATES.keys() & counts.keys():
+                row |= rate(RATES[key], counts[key], counts["n"])
+            rows.append(row)
+    rates = interval_columns(*dict.fromkeys(RATES.values()))
+    columns = ["model", "training", "pooling", "seed", "control", "setting", "n", "missed", *rates]
     return pd.DataFrame(rows, columns=columns).astype({"missed": "Int64"})
 
 
@@ -62,7 +53,7 @@ def _settings(content: Mapping[str, Any]) -> Iterable[tuple[str, str, Mapping[st
 def checks_table(controls: PoolingResults) -> pd.DataFrame:
     """Checks on the controls: what each requires, whether it passed, and the measured value."""
     return pd.DataFrame(
-        {**run.keys(pooling), **{key: check[key] for key in ("check", "passed", "found")}}
+        run.keys(pooling) | select(check, "check", "passed", "found")
         for run, pooling, content in controls
         for check in content["checks"]
     )

@@ -1,13 +1,13 @@
 """Tables of detection: metrics of the feature-path detector and of all other detectors."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 
-from featurepaths.report.results import Evaluation, PoolingResults, Run
-from featurepaths.report.tables.columns import GROUP_COUNTS, bounded, joined, rate
+from featurepaths.report.results import Evaluation, PoolingResults
+from featurepaths.report.tables.columns import GROUP_COUNTS, bounded, joined, rate, select
 from featurepaths.statistics.metrics import wilson
 
 ON_ITSELF = "at the detector itself"
@@ -15,16 +15,22 @@ ON_ITSELF = "at the detector itself"
 
 
 def detection_table(evaluations: Iterable[Evaluation]) -> pd.DataFrame:
-    """Metrics of the feature-path detector on every attack, at each of its thresholds."""
+    """Metrics of detectors on attacks, at each of their thresholds."""
     return pd.DataFrame(
-        row
+        {
+            **evaluation.run.labels,
+            "detector": evaluation.detector,
+            "pooling": evaluation.pooling,
+            "layers": joined(metrics["layers"]),
+            **evaluation.attack_keys,
+            "protocol": protocol,
+            "seed": evaluation.run.seed,
+            **_metrics(method, metrics, evaluation.content),
+        }
         for evaluation in evaluations
         for protocol, metrics in evaluation.content["protocols"].items()
-        for row in _rows(
-            evaluation.run, evaluation.detector, evaluation.pooling, metrics["layers"],
-            {**evaluation.attack_keys, "protocol": protocol}, metrics, evaluation.content,
-        )
-    )  # fmt: skip
+        for method in metrics["at_threshold"]
+    )
 
 
 def detector_table(oblivious: PoolingResults, adaptive: PoolingResults) -> pd.DataFrame:
@@ -37,22 +43,21 @@ def detector_table(oblivious: PoolingResults, adaptive: PoolingResults) -> pd.Da
     adaptive
         Per run and pooling, the content of ``adaptive/<pooling>.json``.
     """
-    rows, layers = [], {}
+    evaluations, layers = [], {}
     for run, pooling, content in oblivious:
         for detector in content["detectors"]:
             name = detector["detector"]
             layers[str(run), pooling, name] = detector["layers"]
             for metrics in detector["evaluations"]:
-                keys = {key: metrics[key] for key in ("attack", "stopping_rule")}
-                keys |= {"threat": "oblivious", "protocol": "held-out"}
-                rows += _rows(run, name, pooling, detector["layers"], keys, metrics, _paired_counts(metrics))
+                held_out = _held_out(metrics, detector["layers"])
+                attack = metrics["attack"], metrics["stopping_rule"]
+                evaluations.append(Evaluation(run, pooling, name, *attack, held_out))
     for run, pooling, content in adaptive:
         for metrics in content["detectors"]:
             name = metrics["detector"]
-            keys = {"attack": ON_ITSELF, "stopping_rule": None, "threat": "adaptive", "protocol": "held-out"}
-            its_layers = layers.get((str(run), pooling, name))
-            rows += _rows(run, name, pooling, its_layers, keys, metrics, _paired_counts(metrics))
-    return pd.DataFrame(rows)
+            held_out = _held_out(metrics, layers.get((str(run), pooling, name)))
+            evaluations.append(Evaluation(run, pooling, name, ON_ITSELF, None, held_out, threat="adaptive"))
+    return detection_table(evaluations)
 
 
 def calibration_matrix_table(oblivious: PoolingResults) -> pd.DataFrame:
@@ -68,12 +73,8 @@ def calibration_matrix_table(oblivious: PoolingResults) -> pd.DataFrame:
             **run.labels,
             "detector": detector["detector"],
             "pooling": pooling,
-            "calibrated_on": cell["calibrated_on"],
-            "tested_on": cell["tested_on"],
-            "threat": "oblivious",
-            "protocol": "held-out",
-            "seed": run.seed,
-            "threshold": cell["threshold"],
+            **select(cell, "calibrated_on", "tested_on"),
+            **{"threat": "oblivious", "protocol": "held-out", "seed": run.seed, "threshold": cell["threshold"]},
             **rate("detection_rate", cell["flagged_adversarial"], cell["n"]),
             **rate("false_positive_rate", cell["flagged_clean"], cell["n"]),
             **newcombe_balanced_accuracy(cell["flagged_adversarial"], cell["n"], cell["flagged_clean"], cell["n"]),
@@ -97,26 +98,10 @@ def newcombe_balanced_accuracy(detected: int, adversarial: int, false: int, clea
     return bounded("balanced_accuracy", value, value - below / 2, value + above / 2)
 
 
-def _paired_counts(metrics: Mapping[str, Any]) -> dict[str, int]:
+def _held_out(metrics: Mapping[str, Any], layers: Sequence[int] | None) -> dict[str, Any]:
     # each adversarial example is paired with its clean image
-    return {**metrics, "n_clean": metrics["n"], "n_adversarial": metrics["n"]}
-
-
-def _rows(
-    run: Run, detector: str, pooling: str, layers: Iterable[int] | None, keys: Mapping[str, Any],
-    metrics: Mapping[str, Any], counts: Mapping[str, int],
-) -> Iterable[dict[str, Any]]:  # fmt: skip
-    """Yield one row per threshold of a detector; `keys` are the columns of the attack and the protocol."""
-    for method in metrics["at_threshold"]:
-        yield {
-            **run.labels,
-            "detector": detector,
-            "pooling": pooling,
-            "layers": None if layers is None else joined(layers),
-            **keys,
-            "seed": run.seed,
-            **_metrics(method, metrics, counts),
-        }
+    counts = {"n_clean": metrics["n"], "n_adversarial": metrics["n"], **select(metrics, *GROUP_COUNTS)}
+    return {**counts, "protocols": {"held-out": {**metrics, "layers": layers}}}
 
 
 def _metrics(method: str, metrics: Mapping[str, Any], counts: Mapping[str, int]) -> dict[str, Any]:
@@ -139,5 +124,5 @@ def _metrics(method: str, metrics: Mapping[str, Any], counts: Mapping[str, int])
         **bounded("successful_auroc", auroc, *interval),
         **rate("successful_detection_rate", flagged["flagged_successful"], counts["n_successful"]),
         **rate("unsuccessful_detection_rate", flagged["flagged_unsuccessful"], counts["n_unsuccessful"]),
-        **{key: counts[key] for key in ("n_clean", "n_adversarial", *GROUP_COUNTS)},
+        **select(counts, "n_clean", "n_adversarial", *GROUP_COUNTS),
     }

@@ -1,7 +1,8 @@
 """The paper's own results on CIFAR-10, and the columns that show them beside measured ones. Rates are fractions."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import pandas as pd
 
@@ -36,13 +37,22 @@ THRESHOLD = 0.6855
 """The detection threshold of both networks (section 3)."""
 
 
+COLUMNS = {
+    "accuracy": ["paper_clean_accuracy", "paper_adversarial_accuracy"],
+    "recognition": ["paper_clean_accuracy", "paper_adversarial_accuracy"],
+    "combinations": ["paper_flagged_accuracy"],
+    "detection": ["paper_detection_rate", "paper_threshold"],
+}
+"""The columns to add, by table."""
+
+
 def add_paper_numbers(tables: dict[str, pd.DataFrame], runs: Iterable[Run], attacks: Iterable[str]) -> None:
     """Add the paper's results to rows of the same kind.
 
     Parameters
     ----------
     tables
-        The tables ``accuracy``, ``recognition``, ``combinations`` and ``detection``; changed in place.
+        The tables of `COLUMNS`; changed in place.
     runs
         The networks of the tables.
     attacks
@@ -50,37 +60,22 @@ def add_paper_numbers(tables: dict[str, pd.DataFrame], runs: Iterable[Run], atta
     """
     by_network = {(run.model, run.training): run for run in runs}
 
-    def kind(row: pd.Series) -> tuple[str | None, str]:
-        run = by_network[row["model"], row["training"]]
-        return run.architecture, "adversarial" if run.checkpoint["adversarial"] else "standard"
+    def numbers(row: Mapping[str, Any]) -> dict[str, float]:
+        run, method = by_network[row["model"], row["training"]], row.get("method")
+        training = "adversarial" if run.checkpoint["adversarial"] else "standard"
+        setting = training, row["pooling"], row["protocol"]
+        if row["attack"] not in attacks or (method != "undefended" and setting != ("standard", "flatten", "paper")):
+            return {}
+        clean, adversarial = ACCURACY.get((run.architecture, training, method), (math.nan, math.nan))
+        return {
+            "paper_clean_accuracy": clean,
+            "paper_adversarial_accuracy": adversarial,
+            "paper_flagged_accuracy": FLAGGED_ACCURACY.get((run.architecture, row["layers"]), math.nan),
+            "paper_detection_rate": DETECTION_RATE.get(run.architecture, math.nan),
+            "paper_threshold": THRESHOLD,
+        }
 
-    def comparable(row: pd.Series) -> bool:
-        same = row["pooling"] == "flatten" and row["protocol"] == "paper" and row["attack"] in attacks
-        return same and kind(row)[1] == "standard"
-
-    def accuracy(row: pd.Series, which: int) -> float:
-        undefended = row["method"] == "undefended" and row["attack"] in attacks
-        numbers = ACCURACY.get((*kind(row), row["method"])) if undefended or comparable(row) else None
-        return numbers[which] if numbers else math.nan
-
-    def flagged_accuracy(row: pd.Series) -> float:
-        return FLAGGED_ACCURACY.get((kind(row)[0], row["layers"]), math.nan) if comparable(row) else math.nan
-
-    def detection_rate(row: pd.Series) -> float:
-        return DETECTION_RATE.get(kind(row)[0], math.nan) if comparable(row) else math.nan
-
-    columns = {
-        ("accuracy", "recognition"): {
-            "paper_clean_accuracy": lambda row: accuracy(row, 0),
-            "paper_adversarial_accuracy": lambda row: accuracy(row, 1),
-        },
-        ("combinations",): {"paper_flagged_accuracy": flagged_accuracy},
-        ("detection",): {
-            "paper_detection_rate": detection_rate,
-            "paper_threshold": lambda row: THRESHOLD if comparable(row) else math.nan,
-        },
-    }
-    for names, functions in columns.items():
-        for name in names:
-            for column, function in functions.items():
-                tables[name][column] = [float(function(row)) for _, row in tables[name].iterrows()]
+    for name, columns in COLUMNS.items():
+        rows = [numbers(row) for row in tables[name].to_dict("records")]
+        for column in columns:
+            tables[name][column] = pd.Series([row.get(column, math.nan) for row in rows], dtype=float)

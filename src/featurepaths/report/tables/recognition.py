@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 
 from featurepaths.report.results import Evaluation
-from featurepaths.report.tables.columns import GROUP_COUNTS, interval_columns, joined, rate
+from featurepaths.report.tables.columns import GROUP_COUNTS, interval_columns, joined, rate, select
 
 KEYS = ["model", "training", "method", "pooling", "layers", "tie_break", "attack", "stopping_rule", "threat",
         "protocol", "threshold_method", "seed"]  # fmt: skip
@@ -25,19 +25,10 @@ def recognition_table(evaluations: Iterable[Evaluation]) -> pd.DataFrame:
     rows = []
     for evaluation in evaluations:
         content = evaluation.content
-        n, n_successful, n_unsuccessful = (content[count] for count in ("n", *GROUP_COUNTS))
-        counts = {key: content[key] for key in ("n", *GROUP_COUNTS)}
+        counts = select(content, "n", *GROUP_COUNTS)
+        n, n_successful, n_unsuccessful = counts.values()
         keys = {**evaluation.run.keys(evaluation.pooling), **evaluation.attack_keys, **counts}
-        network = content["network"]
-        rows.append(
-            {
-                **keys,
-                "method": "undefended",
-                "pooling": None,
-                **rate("clean_accuracy", network["clean_correct"], n),
-                **rate("adversarial_accuracy", network["adversarial_correct"], n),
-            }
-        )
+        rows.append({**keys, "method": "undefended", "pooling": None, **_accuracies(content["network"], n)})
         rows += [
             {
                 **keys,
@@ -45,7 +36,7 @@ def recognition_table(evaluations: Iterable[Evaluation]) -> pd.DataFrame:
                 "layers": joined(defended["layers"]),
                 "tie_break": defended["tie_break"],
                 "protocol": protocol,
-                **_accuracies(outcome, n),
+                **_defended_accuracies(outcome, n),
                 **rate("successful_accuracy", outcome["successful_correct"], n_successful),
                 **rate("unsuccessful_accuracy", outcome["unsuccessful_correct"], n_unsuccessful),
                 "clean_mcnemar_p": outcome["mcnemar"]["clean"]["p_value"],
@@ -69,7 +60,7 @@ def combinations_table(evaluations: Iterable[Evaluation]) -> pd.DataFrame:
             "tie_break": vote["tie_break"],
             **evaluation.attack_keys,
             "protocol": protocol,
-            **_accuracies(vote, evaluation.content["n"]),
+            **_defended_accuracies(vote, evaluation.content["n"]),
             "n": evaluation.content["n"],
         }
         for evaluation in evaluations
@@ -90,10 +81,14 @@ def accuracy_table(recognition: pd.DataFrame) -> pd.DataFrame:
 
 
 def _accuracies(outcome: Mapping[str, Any], n: int) -> dict[str, Any]:
+    adversarial = rate("adversarial_accuracy", outcome["adversarial_correct"], n)
+    return rate("clean_accuracy", outcome["clean_correct"], n) | adversarial
+
+
+def _defended_accuracies(outcome: Mapping[str, Any], n: int) -> dict[str, Any]:
     return {
         "threshold_method": outcome["threshold_method"],
-        **rate("clean_accuracy", outcome["clean_correct"], n),
-        **rate("adversarial_accuracy", outcome["adversarial_correct"], n),
+        **_accuracies(outcome, n),
         **rate("flagged_accuracy", outcome["flagged_correct"], outcome["flagged_adversarial"]),
         "n_flagged": outcome["flagged_adversarial"],
     }

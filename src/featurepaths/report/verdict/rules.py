@@ -14,6 +14,8 @@ NOTHING = 0.05
 """If the upper end of the 95 % interval is below this accuracy, almost nothing remains."""
 SIGNIFICANT = 0.05
 """A p-value of McNemar's test below this is a significant difference."""
+FALSE_POSITIVES = {"fpr-5": "5 %", "fpr-1": "1 %"}
+"""The false positive rate that a threshold is calibrated for, by threshold method."""
 
 
 class Robustness(Enum):
@@ -83,6 +85,11 @@ class Case:
         return [(rule, Rate(correct[rule], self.content["n"])) for rule in sorted(correct, key=correct.get)]
 
     @property
+    def seeming(self) -> Rate:
+        """The highest accuracy under the oblivious attack, of all stopping rules."""
+        return self.oblivious[-1][1]
+
+    @property
     def failed(self) -> list[Mapping[str, Any]]:
         """Checks that failed; without controls only that of vanishing gradients, which needs none."""
         checks = self.checks
@@ -99,7 +106,7 @@ class Case:
     @property
     def drop(self) -> float:
         """Accuracy lost from the highest oblivious accuracy to the adaptive one."""
-        return self.oblivious[-1][1].value - self.defended.value
+        return self.seeming.value - self.defended.value
 
     @property
     def robustness(self) -> Robustness:
@@ -117,6 +124,12 @@ class Case:
         if test["p_value"] >= SIGNIFICANT:
             return Robustness.SAME
         return Robustness.LESS if test["first_only"] < test["second_only"] else Robustness.MORE
+
+    @property
+    def detection(self) -> list[tuple[str, Mapping[str, Any]]]:
+        """False positive rates, and the counts of detection alone at the thresholds calibrated for them."""
+        counts = {counts["threshold_method"]: counts for counts in self.content["detection"]}
+        return [(rate, counts[method]) for method, rate in FALSE_POSITIVES.items() if method in counts]
 
     @property
     def doubts(self) -> list[str]:

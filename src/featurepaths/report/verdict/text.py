@@ -1,6 +1,6 @@
 """Text of the verdict: fills the templates beside this module with the numbers of the adaptive evaluation."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from html import escape
 from typing import Any
 
@@ -8,11 +8,9 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from featurepaths.report.page import page
 from featurepaths.report.results import PoolingResults, counted_noun
-from featurepaths.report.verdict.rules import NOTHING, Case, Rate, Robustness, by_network, cases_of, percent
+from featurepaths.report.verdict.rules import NOTHING, Rate, Robustness, by_network, cases_of, percent
 
 NORMS = {"linf": "L∞", "l2": "L2"}
-FALSE_POSITIVES = {"fpr-5": "5 %", "fpr-1": "1 %"}
-"""The false positive rate that a threshold is calibrated for, by threshold method."""
 
 
 def verdict(adaptive: PoolingResults, controls: PoolingResults = ()) -> str:
@@ -44,10 +42,10 @@ def summary_paragraph(adaptive: PoolingResults, controls: PoolingResults = ()) -
 def _paragraphs(template: str, adaptive: PoolingResults, controls: PoolingResults) -> list[str]:
     """Return the paragraphs of a template, each in one line: templates may wrap lines anywhere."""
     environment = Environment(loader=PackageLoader(__package__, ""), undefined=StrictUndefined, autoescape=False)
-    environment.filters |= {"percent": percent, "count": counted_noun, "mean_and_range": _mean_and_range}
-    names = {"Rate": Rate, "Robustness": Robustness, "NOTHING": NOTHING, "NORMS": NORMS, "eps": _eps}
-    environment.globals |= names | {"detection_clauses": _detection, "by_network": by_network}
-    text = environment.get_template(template).render(cases=cases_of(adaptive, controls))
+    environment.filters |= {"percent": percent, "count": counted_noun}
+    environment.globals |= {"Rate": Rate, "Robustness": Robustness, "NOTHING": NOTHING, "NORMS": NORMS, "eps": _eps}
+    cases = cases_of(adaptive, controls)
+    text = environment.get_template(template).render(cases=cases, networks=by_network(cases))
     paragraphs = [" ".join(paragraph.split()) for paragraph in text.split("\n\n")]
     return [paragraph for paragraph in paragraphs if paragraph]
 
@@ -58,33 +56,6 @@ def _to_html(paragraph: str) -> str:
     if paragraph.startswith("**"):
         return f"<p><strong>{escape(paragraph.strip('*'))}</strong></p>"
     return f"<p>{escape(paragraph)}</p>"
-
-
-def _detection(case: Case) -> list[dict[str, Any]]:
-    """Return the numbers of detection alone at the thresholds for false positives, those that were evaluated."""
-    by_method = {detection["threshold_method"]: detection for detection in case.content["detection"]}
-    n = case.content["n"]
-    clauses = []
-    for method, allowed in FALSE_POSITIVES.items():
-        if method in by_method:
-            detection = by_method[method]
-            oblivious = sorted(detection["oblivious_evaded"].values())
-            ends = dict.fromkeys(percent(evaded / n) for evaded in (oblivious[0], oblivious[-1]))
-            clauses.append(
-                {
-                    "allowed": allowed,
-                    "flagged_clean": percent(detection["flagged_clean"] / n),
-                    "adaptive": Rate(detection["adaptive_evaded"], n),
-                    "oblivious": " to ".join(ends),
-                }
-            )
-    return clauses
-
-
-def _mean_and_range(values: Sequence[float]) -> str:
-    values = list(values)
-    mean = sum(values) / len(values)
-    return f"{percent(mean)} ({100 * min(values):.1f} to {100 * max(values):.1f})"
 
 
 def _eps(content: Mapping[str, Any]) -> str:
