@@ -30,8 +30,8 @@ DISTRIBUTIONS = {
 }
 """Libraries whose version decides numbers, tables or figures, by the name they are imported under."""
 
-TEXTS = {".jinja", ".toml"}
-"""Suffixes of the files that modules read from their own folder: templates and captions."""
+TEXTS = {".jinja", ".mplstyle", ".toml"}
+"""Suffixes of the files that modules read from their own folder: templates, captions and the figures' style."""
 
 
 def digest_of(stage: str, settings: Mapping[str, Any], inputs: Sequence[str]) -> str:
@@ -59,7 +59,7 @@ def code_digest(stage: str) -> str:
     """Return the digest of the code that `stage` runs.
 
     It covers the syntax trees, without docstrings, of the stage's module and of every module of this package that it
-    imports, however deep, the texts (`TEXTS`) beside those modules, and the versions of the libraries among
+    imports, however deep, the texts (`TEXTS`) in those packages, and the versions of the libraries among
     `DISTRIBUTIONS` that those modules import. Comments, docstrings and blank lines do not count.
     """
     modules: dict[str, str] = {}
@@ -102,7 +102,7 @@ def _parse(module: str) -> tuple[str, tuple[str, ...]]:
 
 
 def _texts(module: str) -> dict[str, str]:
-    """Return the templates and captions in the folder of a package, by path; {} for a module that is no package."""
+    """Return the files of `TEXTS` in the folder of a package, by path; {} for a module that is no package."""
     path = _file_of(module)
     texts = path.parent.iterdir() if path.name == "__init__.py" else ()
     return {f"{module}/{text.name}": text.read_text(encoding="utf-8") for text in texts if text.suffix in TEXTS}

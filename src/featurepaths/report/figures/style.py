@@ -27,22 +27,7 @@ SHARED_AXES = {"sharex": True, "sharey": True, "squeeze": False}
 KINDS = {"png": {"Software": None}, "svg": {"Date": None}}
 """The files of every figure, and the metadata to omit because they vary."""
 
-mpl.rcParams.update(
-    {
-        "axes.grid": True,
-        "axes.spines.right": False,
-        "axes.spines.top": False,
-        "axes.titlesize": 10,
-        "figure.constrained_layout.use": True,
-        "figure.dpi": 150,
-        "figure.titlesize": 12,
-        "font.size": 9,
-        "grid.alpha": 0.3,
-        "legend.frameon": False,
-        "savefig.dpi": 150,
-        "svg.hashsalt": "featurepaths",
-    }
-)
+plt.style.use(str(Path(__file__).with_name("figures.mplstyle")))
 
 
 def save(figure: Figure, title: str, base: Path) -> None:
