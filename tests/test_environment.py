@@ -87,9 +87,8 @@ def test_the_wheel_has_the_library_and_nothing_else(wheel):
     information = f"featurepaths-{PROJECT['version']}.dist-info/"
     library = {name for name in wheel.namelist() if not name.startswith(information)}
     sources = (ROOT / "src").rglob("featurepaths/**/*")
-    kinds = (".py", ".pyi", ".typed")
-    there = {str(path.relative_to(ROOT / "src")) for path in sources if path.suffix in kinds}
-    assert library == there
+    files = [path for path in sources if path.is_file() and "__pycache__" not in path.parts]
+    assert library == {str(path.relative_to(ROOT / "src")) for path in files}
     assert f"{information}licenses/LICENSE" in wheel.namelist()
 
 
