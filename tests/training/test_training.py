@@ -7,7 +7,9 @@ from torch import nn
 
 from featurepaths.data.splits import open_split, write_splits
 from featurepaths.errors import FeaturePathsError
+from featurepaths.store import resume
 from featurepaths.store.origin import Origin
+from featurepaths.store.resume import Progress
 from featurepaths.training import loop
 from featurepaths.training.adversary import pgd, single_step
 from featurepaths.training.augment import PADDING, crop_flip
@@ -32,6 +34,10 @@ OPTIONS = {
 
 def train(net, images, labels, **options):
     return train_images(net, ResidentImages(images, labels), **options)
+
+
+def progress_in(folder):
+    return Progress(folder / "checkpoint.safetensors", "key")
 
 
 def problem(count=40):
@@ -227,7 +233,7 @@ def test_interrupted_training_ends_with_the_same_bits(tmp_path, monkeypatch, aft
     whole = network()
     records = list(train(whole, images, labels, **options))
 
-    monkeypatch.setattr(loop, "SECONDS_BETWEEN_SAVES", 0.0)
+    monkeypatch.setattr(resume, "SECONDS_BETWEEN_SAVES", 0.0)
     steps = []
 
     def stop(*of):
@@ -238,10 +244,10 @@ def test_interrupted_training_ends_with_the_same_bits(tmp_path, monkeypatch, aft
     first = network()
     monkeypatch.setattr(loop, "crop_flip", lambda *of: stop(*of) or crop_flip(*of))
     with pytest.raises(Killed):
-        list(train(first, images, labels, **options, resume=tmp_path / "state"))
+        list(train(first, images, labels, **options, resume=progress_in(tmp_path)))
     monkeypatch.setattr(loop, "crop_flip", crop_flip)
     second = network(seed=5)
-    again = list(train(second, images, labels, **options, resume=tmp_path / "state"))
+    again = list(train(second, images, labels, **options, resume=progress_in(tmp_path)))
     assert torch.equal(weights(second), weights(whole))
     assert [(r.epoch, r.loss, r.accuracy, r.learning_rate) for r in again] == [
         (r.epoch, r.loss, r.accuracy, r.learning_rate) for r in records
@@ -251,9 +257,9 @@ def test_interrupted_training_ends_with_the_same_bits(tmp_path, monkeypatch, aft
 @pytest.mark.parametrize("content", [b"", b"nonsense", pickle.dumps({"network": print}, protocol=2)])
 def test_a_state_that_cannot_be_read_is_not_taken_up(tmp_path, content):
     images, labels = problem()
-    (tmp_path / "state").write_bytes(content)
+    progress_in(tmp_path).path.write_bytes(content)
     found, expected = network(), network()
-    list(train(found, images, labels, **OPTIONS, resume=tmp_path / "state"))
+    list(train(found, images, labels, **OPTIONS, resume=progress_in(tmp_path)))
     list(train(expected, images, labels, **OPTIONS))
     assert torch.equal(weights(found), weights(expected))
 
@@ -262,10 +268,10 @@ def test_a_state_of_another_arithmetic_is_not_taken_up(tmp_path, capsys):
     images, labels = problem()
     found, expected = network(), network()
     search_model = network()
-    state = {"resume": tmp_path / "state"}
+    state = {"resume": progress_in(tmp_path)}
     loop_saves = train(search_model, images, labels, **OPTIONS | {"precision": "bfloat16", "epochs": 2}, **state)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(loop, "SECONDS_BETWEEN_SAVES", 0.0)
+        patch.setattr(resume, "SECONDS_BETWEEN_SAVES", 0.0)
         next(loop_saves)
     list(train(found, images, labels, **OPTIONS, **state))
     list(train(expected, images, labels, **OPTIONS))
@@ -278,9 +284,17 @@ def test_the_state_is_saved_at_least_every_minute(tmp_path, monkeypatch):
     images, labels = problem(200)
     clock, saved = [0.0], []
     monkeypatch.setattr(loop.time, "monotonic", lambda: clock[0])
-    monkeypatch.setattr(loop.TrainingState, "save", lambda *_: saved.append(clock[0]))
+    monkeypatch.setattr(loop.torch, "save", lambda *_: saved.append(clock[0]))
     monkeypatch.setattr(loop, "crop_flip", lambda batch, _: clock.__setitem__(0, clock[0] + 10) or batch)
-    list(train(network(), images, labels, **OPTIONS | {"augment": "crop-flip"}, resume=tmp_path / "state"))
+    list(
+        train(
+            network(),
+            images,
+            labels,
+            **OPTIONS | {"augment": "crop-flip"},
+            resume=progress_in(tmp_path),
+        )
+    )
     assert clock[0] == 520
     assert np.diff([0.0, *saved, clock[0]]).max() <= 60
 
