@@ -128,7 +128,7 @@ def test_labels_may_be_any_whole_number(tmp_path):
 @pytest.mark.parametrize(
     ("items", "expected"),
     [
-        ([(COLOUR[0], 0), (pixels(1, (9, 8, 3))[0], 0)], "item 1 of mine is 9x8x3, the first one 8x8x3; data.size"),
+        ([(COLOUR[0], 0), (pixels(1, (9, 8, 3))[0], 0)], "item 1 of mine is 9x8x3, the first one 8x8x3; set data.size"),
         ([(GREY[0], 0), (COLOUR[0], 0)], "item 1 of mine is 8x8x3, the first one 8x8x1"),
         ([(GREY[0], 0.5)], "item 0 of mine has label 0.5; number the classes from 0"),
         ([(GREY[0], -1)], "item 0 of mine has label -1"),
@@ -138,7 +138,7 @@ def test_labels_may_be_any_whole_number(tmp_path):
         ([(torch.zeros(3, 8, 8) - 1, 0)], r"item 0 of mine holds -1\.0 in image 0: floats should lie in"),
         ([(Image.fromarray(np.zeros((8, 8), np.uint16)), 0)], "item 0 of mine has more than 8 bits"),
         ([(torch.zeros(3, 8, 8, requires_grad=True), 0)], "item 0 of mine holds torch.Tensor that is no array"),
-        ([], "There is nothing in mine"),
+        ([], "mine is empty"),
     ],
 )
 def test_items_that_are_something_else_are_named(tmp_path, items, expected):

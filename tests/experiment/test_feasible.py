@@ -25,7 +25,7 @@ TINY = {
 def checked(classes, *, pixels=32, channels=3, adaptive=None, **attack):
     config = TINY | ({"adaptive": adaptive} if adaptive else {})
     config |= {"attacks": TINY["attacks"] | ({"x": attack} if attack else {})}
-    return check_attacks(read_experiment(config), DataSize(100, classes, pixels, channels))
+    return check_attacks(read_experiment(config), DataSize(100, classes, pixels, pixels, channels))
 
 
 @pytest.mark.parametrize(
@@ -123,4 +123,4 @@ def test_sides_that_are_known_leave_no_room_for_a_wider_image(norm, eps):
         "attacks": TINY["attacks"] | {"x": {"method": "ead" if norm == "l1" else "pgd", "norm": norm, "eps": eps}}
     }
     with pytest.raises(FeaturePathsError, match=r"attacks\.x\.eps"):
-        check_attacks(read_experiment(digits), DataSize(1797, 10, 32, 1 if norm == "l2" else 3))
+        check_attacks(read_experiment(digits), DataSize(1797, 10, 32, 32, 1 if norm == "l2" else 3))

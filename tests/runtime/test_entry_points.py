@@ -33,7 +33,7 @@ def test_a_module_of_a_package_is_found(folder):
 @pytest.mark.parametrize(
     ("text", "code", "expected"),
     [
-        ("own_nothing:make", "", "there is no module 'own_nothing', neither in the working directory"),
+        ("own_nothing:make", "", "there is no module 'own_nothing'"),
         ("own_module.deeper:make", "", "there is no module 'own_module.deeper'"),
         ("sys:exit", "", "there is no module 'sys'"),
         ("own_module:make", "def maker(): ...", r"own_module\.py has no 'make'\. Did you mean 'maker'\?"),

@@ -1,4 +1,4 @@
-"""JSON artefacts: written atomically, sealed with a checksum."""
+"""JSON artefacts: written atomically, with a checksum."""
 
 import json
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ from featurepaths.store.seal import FORMAT, sealed, unsealed
 
 
 def write_json(path: Path, content: Mapping[str, Any], origin: Origin) -> None:
-    """Write a JSON artefact: `content` and, under `origin`, what made it. NaN and infinity are refused."""
+    """Write `content` and `origin` as a JSON artefact; ValueError if a number is NaN or infinite."""
     document = sealed({"format": FORMAT, **content, "origin": asdict(origin)})
     with atomic(path) as temporary:
         temporary.write_text(json.dumps(document, indent=2, allow_nan=False) + "\n", encoding="utf-8")
