@@ -35,7 +35,7 @@ def fake(root=None, download=False, common=None, size=None, folder=None, **parts
                             folder)  # fmt: skip
 
 
-def test_torchvisions_images_and_labels_are_read(tmp_path):
+def test_torchvision_images_and_labels_are_read(tmp_path):
     from torchvision.datasets import FakeData
 
     parts, names = fake(folder=tmp_path)
@@ -50,7 +50,7 @@ def test_torchvisions_images_and_labels_are_read(tmp_path):
     assert list(tmp_path.iterdir()) == [], "the images lie in a file without a name"
 
 
-def test_torchvisions_images_are_resized(tmp_path):
+def test_torchvision_images_are_resized(tmp_path):
     from torchvision.datasets import FakeData
 
     parts, _ = fake(common={"image_size": [3, 40, 60]}, size=32, folder=tmp_path)
@@ -59,7 +59,7 @@ def test_torchvisions_images_are_resized(tmp_path):
     assert (parts["train"][0][np.array([2])][0] == expected).all()
 
 
-def test_a_data_set_with_a_root_and_class_names(tmp_path, monkeypatch):
+def test_torchvision_data_set_with_root_has_class_names(tmp_path, monkeypatch):
     import torchvision
 
     class Owls(Items):
@@ -75,14 +75,14 @@ def test_a_data_set_with_a_root_and_class_names(tmp_path, monkeypatch):
     assert [len(labels) for _, labels in parts.values()] == [len("train"), len("other")]
 
 
-def test_torchvisions_refusals_are_passed_on(tmp_path):
+def test_torchvision_errors_are_reported(tmp_path):
     with pytest.raises(FeaturePathsError, match="unexpected keyword argument 'image_sise'"):
         fake(common={"image_sise": [3, 8, 8]}, folder=tmp_path)
     with pytest.raises(FeaturePathsError, match=r"SVHN cannot be opened with .*'split': 'train'.*data\.download: true"):
         load_torchvision("SVHN", str(tmp_path), False, {"train": {}, "test": {}}, None, tmp_path)
 
 
-def test_names_of_data_sets_are_torchvisions():
+def test_torchvision_table_names_exist():
     import inspect
 
     from torchvision import datasets
@@ -113,14 +113,14 @@ COLOUR = pixels(2)
         ([Image.fromarray(COLOUR[0]).convert("RGBA")], COLOUR[:1]),
     ],
 )  # fmt: skip
-def test_items_are_pictures_arrays_or_tensors(tmp_path, images, expected):
+def test_items_as_pictures_arrays_or_tensors_are_read(tmp_path, images, expected):
     found, labels = read_dataset(Items([(image, 1) for image in images]), None, "mine", tmp_path)
     assert found.dtype == np.uint8
     assert (found[np.arange(len(images))] == expected).all()
     assert labels.tolist() == [1] * len(images)
 
 
-def test_labels_may_be_any_whole_number(tmp_path):
+def test_items_with_any_integer_label_are_read(tmp_path):
     items = Items([(GREY[0], 1), (GREY[0], np.int32(2)), (GREY[0], torch.tensor(3))])
     assert read_dataset(items, None, "mine", tmp_path)[1].tolist() == [1, 2, 3]
 
@@ -141,7 +141,7 @@ def test_labels_may_be_any_whole_number(tmp_path):
         ([], "mine is empty"),
     ],
 )
-def test_items_that_are_something_else_are_named(tmp_path, items, expected):
+def test_items_invalid_are_named(tmp_path, items, expected):
     with pytest.raises(FeaturePathsError, match=expected):
         read_dataset(Items(items), None, "mine", tmp_path)
 
@@ -164,7 +164,7 @@ def made(tmp_path, monkeypatch):
     sys.modules.pop("own_data", None)
 
 
-def test_a_factory_returns_arrays(made):
+def test_factory_arrays_are_read(made):
     def make(count):
         return (pixels(count), np.arange(count) % 2), (pixels(4, seed=1), [0, 1, 0, 1]), ["cat", "dog"]
 
@@ -174,7 +174,7 @@ def test_a_factory_returns_arrays(made):
     assert parts["test"][1].tolist() == [0, 1, 0, 1]
 
 
-def test_a_factory_returns_data_sets(made):
+def test_factory_data_sets_are_read(made):
     images = torch.from_numpy(pixels().transpose(0, 3, 1, 2).copy())
     labels = torch.arange(6) % 3
     parts, names = made(lambda: (TensorDataset(images, labels), Items([(pixels(1)[0], 2)]), None))
@@ -184,7 +184,7 @@ def test_a_factory_returns_data_sets(made):
     assert parts["test"][1].tolist() == [2]
 
 
-def test_what_a_factory_makes_is_resized_and_laid_out(made):
+def test_factory_arrays_are_resized_and_laid_out(made):
     pair = pixels(2, (3, 32, 3)), np.arange(2)
     with pytest.raises(FeaturePathsError, match="both axis 1 and axis 3"):
         made(lambda: (pair, pair, None))
@@ -214,7 +214,7 @@ PAIR = pixels(2), np.arange(2)
         ((PAIR, PAIR, ["one"]), "class_names has only 1"),
     ],
 )
-def test_what_else_a_factory_returns_is_told(made, returned, expected):
+def test_factory_invalid_result_is_reported(made, returned, expected):
     def read():
         parts, _ = made(lambda: returned)
         return parts["train"][0][np.arange(2)]

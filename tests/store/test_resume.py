@@ -16,14 +16,14 @@ def contents(arrays):
     return {name: (values.dtype, values.shape, values.tobytes()) for name, values in arrays.items()}
 
 
-def test_what_is_saved_is_loaded(tmp_path):
+def test_progress_saved_arrays_are_loaded(tmp_path):
     progress = Progress(tmp_path / "folder/artefact.h5", "key")
     progress.save_arrays(ARRAYS, "a.npz")
     assert contents(progress.load_arrays("a.npz")) == contents(ARRAYS)
     assert progress.load_arrays("b.npz") == {}
 
 
-def test_bits_flipped_outside_the_values_are_noticed_or_change_nothing(tmp_path, capsys):
+def test_progress_with_flipped_bit_is_discarded_or_unchanged(tmp_path, capsys):
     """The headers of the arrays and the directory of the zip file, where NumPy and zipfile raise what they like."""
     progress = Progress(tmp_path / "artefact.h5", "key")
     progress.save_arrays(ARRAYS, "a.npz")
@@ -43,7 +43,7 @@ def test_bits_flipped_outside_the_values_are_noticed_or_change_nothing(tmp_path,
     assert refused > 0.5 * len(places)
 
 
-def test_files_that_are_cut_short_or_hold_objects_are_not_read(tmp_path):
+def test_progress_truncated_or_with_objects_is_discarded(tmp_path):
     progress = Progress(tmp_path / "artefact.h5", "key")
     progress.save_arrays(ARRAYS, "a.npz")
     path = progress.path / "a.npz"
@@ -55,13 +55,13 @@ def test_files_that_are_cut_short_or_hold_objects_are_not_read(tmp_path):
     assert progress.load_arrays("a.npz") == {}
 
 
-def test_a_full_disk_is_told(tmp_path, capsys):
+def test_progress_on_full_disk_is_reported(tmp_path, capsys):
     (tmp_path / "folder").write_text("a file in the folder's place")
     Progress(tmp_path / "folder/artefact.h5", "key").save_arrays(ARRAYS, "a.npz")
     assert "could not be saved" in capsys.readouterr().out
 
 
-def test_a_saved_state_that_the_system_cannot_read_is_not_passed_over(tmp_path, monkeypatch):
+def test_progress_with_system_error_raises(tmp_path, monkeypatch):
     """It may be whole, and hours of work."""
     progress = Progress(tmp_path / "artefact.h5", "key")
     progress.save_arrays(ARRAYS, "a.npz")

@@ -33,7 +33,7 @@ def whole(found):
 
 @settings(max_examples=50, deadline=None)
 @given(ends=st.lists(st.integers(0, 8), max_size=4), count=st.integers(1, 500), seconds=st.sampled_from([0, 1000]))
-def test_however_often_it_is_stopped_nothing_is_lost_and_nothing_done_twice(tmp_path_factory, ends, count, seconds):
+def test_blocks_interrupted_repeatedly_are_each_attacked_once(tmp_path_factory, ends, count, seconds):
     folder = tmp_path_factory.mktemp("attack")
     undisturbed = whole(Attack()(blocks(count)))
     done = []
@@ -53,14 +53,14 @@ def test_however_often_it_is_stopped_nothing_is_lost_and_nothing_done_twice(tmp_
     assert done + attack.attacked == blocks(count)
 
 
-def test_a_full_disk_does_not_end_the_attack(tmp_path, monkeypatch, capsys):
+def test_blocks_on_full_disk_are_attacked(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(resume, "SECONDS_BETWEEN_SAVES", 0)
     progress_in(tmp_path).path.write_text("a file in the folder's place")
     assert whole(resume.resuming(Attack(), blocks(200), progress_in(tmp_path))) == whole(Attack()(blocks(200)))
     assert "could not be saved" in capsys.readouterr().out
 
 
-def test_little_stays_in_memory(tmp_path, monkeypatch):
+def test_blocks_above_size_limit_are_saved(tmp_path, monkeypatch):
     monkeypatch.setattr(resume, "UNSAVED_BYTES", 3000)  # three blocks of 64 images, 16 bytes each
     found = resume.resuming(Attack(), blocks(640), progress_in(tmp_path))
     for _ in range(7):
@@ -70,7 +70,7 @@ def test_little_stays_in_memory(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("spoil", [lambda content: content[:-100], lambda content: b""])
-def test_what_is_not_whole_is_attacked_again(tmp_path, monkeypatch, spoil):
+def test_blocks_in_damaged_file_are_attacked_again(tmp_path, monkeypatch, spoil):
     monkeypatch.setattr(resume, "SECONDS_BETWEEN_SAVES", 0)
     with pytest.raises(KeyboardInterrupt):
         whole(resume.resuming(Attack(3), blocks(200), progress_in(tmp_path)))

@@ -58,13 +58,7 @@ class Split:
 
 
 def write_splits(
-    path: Path,
-    parts: Parts,
-    class_names: list[str],
-    calibration: float,
-    seed: int,
-    origin: Origin,
-    provenance: str,
+    path: Path, parts: Parts, class_names: list[str], calibration: float, seed: int, origin: Origin, provenance: str
 ) -> dict[str, int]:
     """Split the calibration images off the training images, write all splits, and return their sizes.
 

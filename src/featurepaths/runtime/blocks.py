@@ -60,11 +60,24 @@ def split_rows(rows: slice, size: int) -> list[slice]:
 
 
 def to_tensor(images: np.ndarray, device: torch.device | str = "cpu") -> Tensor:
-    """Return images as float32 [N, C, H, W] in [0, 1], from uint8 [N, H, W, C] or from float32 [N, C, H, W]."""
+    """Return images as float32 [N, C, H, W] in [0, 1], from uint8 [N, H, W, C] or from float32 [N, C, H, W].
+
+    Other arrays keep their shape and type.
+    """
     tensor = torch.from_numpy(images).to(device)
     if tensor.dtype == torch.uint8:
         return tensor.permute(0, 3, 1, 2).contiguous().float() / 255
     return tensor
+
+
+def padded_tensor(rows: np.ndarray, device: torch.device | str = "cpu") -> Tensor:
+    """Return a block's rows, padded, as a tensor: images as `to_tensor` does, other values unchanged."""
+    return to_tensor(pad_block(rows), device)
+
+
+def unpadded_arrays(records: Mapping[str, Tensor], rows: slice) -> dict[str, np.ndarray]:
+    """Return the records of a block's `rows` as arrays [n, ...], without those of its padding."""
+    return {name: values[: rows.stop - rows.start].cpu().numpy() for name, values in records.items()}
 
 
 def finite_rows(values: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Training a network, standard or adversarial."""
+"""Standard and adversarial training of a network."""
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
