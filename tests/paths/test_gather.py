@@ -10,7 +10,7 @@ from featurepaths.paths.gather import gather
 from featurepaths.paths.stream import FeatureStream
 from featurepaths.store import resume
 from featurepaths.store.resume import Progress
-from tests.paths.test_stream import network_and_images
+from tests.models import network_and_images
 
 COUNT, CLASSES = 300, 3
 NAME = "saved.npz"
