@@ -12,7 +12,7 @@ from typing import Any, BinaryIO
 import h5py
 import numpy as np
 
-from featurepaths.store.atomic import FAILED_WRITES, atomic, unreadable
+from featurepaths.store.atomic import FAILED_WRITES, atomic, readable, unreadable
 from featurepaths.store.origin import Origin
 from featurepaths.store.seal import FORMAT, crc32, read_on, require_format
 
@@ -48,7 +48,7 @@ def open_hdf5(path: Path) -> Iterator[h5py.File]:
     FeaturePathsError
         If the file is missing, damaged, or not an artefact of this format.
     """
-    try:
+    with readable(path):
         with Path(path).open("rb") as raw:
             header = read_header(raw)
             raw.seek(header.starts)
@@ -56,8 +56,6 @@ def open_hdf5(path: Path) -> Iterator[h5py.File]:
         if (length, checksum) != (header.length, header.checksum):
             raise ValueError(f"it is damaged: its checksum is {checksum}, not {header.checksum}")
         file = h5py.File(path, "r", locking=False)  # files with their final name are never written to
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise unreadable(path, error) from error
     with file:
         try:
             yield file

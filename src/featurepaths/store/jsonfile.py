@@ -6,7 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from featurepaths.store.atomic import atomic, unreadable
+from featurepaths.store.atomic import atomic, readable
 from featurepaths.store.origin import Origin
 from featurepaths.store.seal import FORMAT, sealed, unsealed
 
@@ -31,7 +31,5 @@ def read_json(path: Path) -> dict[str, Any]:
 
 def read_sealed(path: Path) -> tuple[dict[str, Any], str]:
     """Read a JSON artefact and its checksum."""
-    try:
+    with readable(path):
         return unsealed(Path(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise unreadable(path, error) from error

@@ -5,7 +5,7 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
-from featurepaths.store.atomic import unreadable
+from featurepaths.store.atomic import readable
 from featurepaths.store.seal import unsealed
 
 
@@ -22,12 +22,10 @@ def read_description(path: Path) -> dict[str, Any]:
 
 def read_sealed_description(path: Path) -> tuple[dict[str, Any], str]:
     """Read the description in a safetensors file and its checksum, which covers the checksum of the tensors."""
-    try:
+    with readable(path, SafetensorError):
         Path(path).open("rb").close()  # safe_open reports every file that it cannot open as missing
         with safe_open(path, framework="numpy") as file:
             text = (file.metadata() or {}).get("featurepaths")
         if text is None:
-            raise ValueError("featurepaths did not write it")
+            raise ValueError("it was not written by featurepaths")
         return unsealed(text)
-    except (OSError, ValueError, RecursionError, SafetensorError) as error:
-        raise unreadable(path, error) from error

@@ -11,7 +11,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from featurepaths.store.atomic import atomic, unreadable
+from featurepaths.store.atomic import atomic, readable, unreadable
 from featurepaths.store.safetensors import read_description
 from featurepaths.store.seal import FORMAT, sealed
 
@@ -35,10 +35,8 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         If the file is missing, damaged, or of another format.
     """
     description = read_description(path)
-    try:
+    with readable(path, SafetensorError):
         tensors = load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise unreadable(path, error) from error
     if _checksum_of(tensors) != description["tensors_checksum"]:
         raise unreadable(path, "it is damaged: its tensors do not match their checksum")
     return tensors, description
