@@ -48,7 +48,7 @@ def everything(parts, part):
 
 @pytest.fixture(params=["npz", "h5"])
 def one(request, tmp_path):
-    """One file with everything."""
+    """One file with all four arrays."""
     labels = np.arange(12) % 3
     return write(tmp_path / f"one.{request.param}", train_images=pixels(), train_labels=labels,
                  test_images=pixels(6, seed=1), test_labels=labels[:6])  # fmt: skip
@@ -277,7 +277,7 @@ def refused_array(path, expected, name="images"):
 
 
 def test_array_of_objects_is_not_loaded(tmp_path):
-    """Whoever loads a pickle runs what is in it."""
+    """Loading a pickle runs the code in it."""
     np.savez(tmp_path / "one.npz", images=np.array([{"an": "object"}], dtype=object), labels=np.zeros(1, int))
     refused_array(tmp_path / "one.npz", r"'images' in .* cannot be read \(it holds pickled objects")
     refused_array(write(tmp_path / "text.npz", images=np.array(["a"])), "holds <U1; it should hold numbers")
@@ -301,7 +301,7 @@ def test_array_header_with_huge_shape_takes_no_memory(tmp_path):
 
 
 def test_array_in_another_hdf5_file_is_rejected(tmp_path):
-    """The digest of the one that is named would not notice that it changes."""
+    """A digest of the named file would not cover the other file."""
     other = write(tmp_path / "other.h5", images=pixels())
     layout = h5py.VirtualLayout((12, 8, 8, 3), np.uint8)
     layout[:] = h5py.VirtualSource(str(other), "images", (12, 8, 8, 3))

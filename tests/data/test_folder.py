@@ -19,7 +19,7 @@ from featurepaths.store.origin import Origin
 
 @pytest.fixture
 def folder(tmp_path):
-    """Four 8x8 PNG images of each of two classes to train, two to test."""
+    """Two classes of 8x8 PNG images, four each for training and two for testing."""
     generator = np.random.default_rng(0)
     for part, count in (("train", 4), ("test", 2)):
         for name in ("dog", "cat"):

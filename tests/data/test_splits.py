@@ -87,7 +87,7 @@ def test_split_with_limit_is_evenly_spaced(tmp_path):
 
 
 def test_splits_above_chunk_size_are_written_and_normalised(tmp_path, monkeypatch):
-    """Any chunk gives the same artefact and the same statistics."""
+    """Artefact and statistics do not depend on the chunk size."""
     parts, names = load_digits(32, 0.2, 0)
     write_splits(tmp_path / "one.h5", parts, names, 0.1, 0, ORIGIN, "here")
     monkeypatch.setattr("featurepaths.data.splits.CHUNK", 100)

@@ -16,7 +16,7 @@ def pixels(count=6, shape=(8, 8, 3), seed=0):
 
 
 class Items(Dataset):
-    """Whatever stands in a list; torch does not look at it."""
+    """A data set of the items in a list, without a base class of torch."""
 
     def __init__(self, items):
         self.items = items
@@ -148,7 +148,7 @@ def test_items_invalid_are_named(tmp_path, items, expected):
 
 @pytest.fixture
 def made(tmp_path, monkeypatch):
-    """What a function in a module of the working directory returns."""
+    """Return the result of a function in a module of the working directory."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
     (tmp_path / "own_data.py").write_text("made = None\ndef make(**arguments):\n    return made(**arguments)\n")

@@ -36,7 +36,7 @@ def test_pad_block_short_block_repeats_last_row(count, filled_to):
 
 
 def working(most, error, calls):
-    """Work that is out of memory for more than `most` images."""
+    """Return work that runs out of memory for more than `most` images."""
 
     def work(rows_of_blocks):
         for rows in rows_of_blocks:

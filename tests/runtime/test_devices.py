@@ -12,7 +12,7 @@ from featurepaths.runtime import devices
 
 
 def hold(names, log):
-    """Claim a GPU, note when it was had, and let go of it by ending."""
+    """Claim a GPU, log when, and release it by ending the process."""
     number = devices.claim(names)
     start = time.monotonic()
     time.sleep(0.2)

@@ -9,7 +9,7 @@ from featurepaths.runtime.entry_points import FACTORY, call_factory, factory_dig
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """An empty working directory, whose modules are forgotten afterwards."""
+    """An empty working directory; its modules are unloaded afterwards."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
     before = set(sys.modules)
@@ -87,7 +87,7 @@ def test_factory_digest_of_package_covers_all_modules(folder):
 
 
 def installed(place, package, *, version="1.0", record=True, files=None):
-    """Write a distribution as pip leaves it."""
+    """Write a distribution as pip installs it."""
     information = place / f"{package}-{version}.dist-info"
     information.mkdir(parents=True)
     (information / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: {version}\n")
@@ -112,7 +112,7 @@ def test_factory_digest_of_installed_package_is_its_version(folder, tmp_path_fac
 
 
 def test_factory_digest_of_checkout_follows_code(folder, tmp_path_factory, monkeypatch):
-    """One that is installed in editable mode lies elsewhere than its metadata; its version does not tell an edit."""
+    """An editable installation is in another folder than its metadata; its version does not change with an edit."""
     site = tmp_path_factory.mktemp("site")
     monkeypatch.syspath_prepend(str(site))
     installed(site, "own_library")

@@ -1,4 +1,4 @@
-"""Whoever works holds a lock; `make run` waits for them."""
+"""The lock that running stages hold and `make run` waits for."""
 
 import os
 import subprocess
@@ -18,7 +18,7 @@ time.sleep(60)
 
 
 def working(path):
-    """A process that works until it is killed."""
+    """Start a process that holds the lock until it is killed."""
     started = subprocess.Popen([sys.executable, "-c", WORKING, path], stdout=subprocess.PIPE, text=True)
     assert started.stdout.readline() == "working\n"
     return started

@@ -147,7 +147,7 @@ def test_ancestors_of_two_inputs_are_merged(tmp_path):
 
 
 def test_inputs_with_equal_recipes_and_other_contents_are_rejected(tmp_path):
-    """As of a checkpoint that was trained again on another processor."""
+    """For example a checkpoint that was trained again on another processor."""
     checkpoint = Origin("checkpoint", "k")
     paths = []
     for number in (1, 2):
@@ -161,7 +161,7 @@ def test_inputs_with_equal_recipes_and_other_contents_are_rejected(tmp_path):
 
 
 def test_origin_of_repeated_input_lists_it_twice(tmp_path):
-    """The images of streamed features are those of one file, for training and for calibration."""
+    """Streamed features use one file of images for training and calibration."""
     write_json(tmp_path / "data.json", {}, Origin("data", "d"))
     origin = descend("detectors/mean", "r", [tmp_path / "data.json"] * 2)
     assert origin.inputs == (read_version(tmp_path / "data.json").contents,) * 2
@@ -202,7 +202,7 @@ def no_locks(request, tmp_path):
 
 
 def ran(code, *words, env):
-    """Run Python code in a process of its own, and return what it printed."""
+    """Run Python code in a separate process and return its output."""
     done = subprocess.run([sys.executable, "-c", code, *map(str, words)], env=env, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
@@ -303,7 +303,7 @@ def test_artefact_with_system_error_is_not_to_be_deleted(tmp_path, monkeypatch, 
 
 @pytest.mark.parametrize("name", READERS)
 def test_artefact_with_too_many_open_files_is_not_reported_missing(tmp_path, name):
-    """By the system's own limit: safetensors says of such a file that it does not exist."""
+    """Under a real limit of the system; safetensors reports such a file as missing."""
     write_each(tmp_path)
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     warm = [read(tmp_path / name) for read in READERS[name]]  # what they import

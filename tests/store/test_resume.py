@@ -1,4 +1,4 @@
-"""What is saved on the way, whole and damaged."""
+"""Resume files, intact and damaged."""
 
 import errno
 
@@ -24,7 +24,7 @@ def test_progress_saved_arrays_are_loaded(tmp_path):
 
 
 def test_progress_with_flipped_bit_is_discarded_or_unchanged(tmp_path, capsys):
-    """The headers of the arrays and the directory of the zip file, where NumPy and zipfile raise what they like."""
+    """In array headers and the zip directory, NumPy and zipfile raise errors of many types."""
     progress = Progress(tmp_path / "artefact.h5", "key")
     progress.save_arrays(ARRAYS, "a.npz")
     path = progress.path / "a.npz"
@@ -62,7 +62,7 @@ def test_progress_on_full_disk_is_reported(tmp_path, capsys):
 
 
 def test_progress_with_system_error_raises(tmp_path, monkeypatch):
-    """It may be whole, and hours of work."""
+    """The file may be intact and hold hours of work."""
     progress = Progress(tmp_path / "artefact.h5", "key")
     progress.save_arrays(ARRAYS, "a.npz")
     path = progress.path / "a.npz"

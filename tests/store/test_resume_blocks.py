@@ -9,7 +9,7 @@ from featurepaths.store.resume import Progress
 
 
 class Attack:
-    """Counts what it attacks, and ends after some blocks with an error."""
+    """Records the blocks that it attacks, and raises after `ends_after` blocks."""
 
     def __init__(self, ends_after=None):
         self.ends_after, self.attacked = ends_after, []

@@ -57,7 +57,7 @@ def weights(net):
 
 
 def test_train_equals_plain_sgd():
-    """One epoch against torch's own optimiser, driven by hand."""
+    """One epoch, compared with a loop over torch's optimizer."""
     images, labels = problem()
     trained, by_hand = network(), network()
     (record,) = train(trained, images, labels, **OPTIONS | {"epochs": 1})
@@ -132,7 +132,7 @@ def test_train_on_brightness_classes_is_accurate():
 
 
 def fragile_problem(count, seed):
-    """Images with a strong feature that is right in 85 % of them, and many weak ones, right in all, below EPS.
+    """Return images with a strong feature that is right in 85 %, and many weak ones, below EPS, that are always right.
 
     After Tsipras et al., Robustness may be at odds with accuracy, ICLR 2019.
     """
@@ -150,7 +150,7 @@ EPS = 20 / 255
 
 @pytest.mark.parametrize("method", ["pgd", "single-step"])
 def test_adversarial_training_keeps_accuracy_under_attack(method):
-    """On unseen images, under a longer attack than that of the training; a standard network loses all of it."""
+    """On unseen images, under a longer attack than in training; a standard network loses its accuracy."""
     images, labels = fragile_problem(400, seed=0)
     unseen, truth = fragile_problem(300, seed=1)
     unseen = unseen.float() / 255
@@ -264,7 +264,7 @@ SINGLE_STEP = {"method": "single-step", "eps": 0.1, "step": None, "iterations": 
 )
 @pytest.mark.parametrize("after", [1, 4, 5, 7, 10, 11])
 def test_train_interrupted_is_bit_identical(tmp_path, monkeypatch, after, precision, schedule, adversary):
-    """Stop in the middle of an epoch and at its end (5 batches each), and go on with a network of other weights."""
+    """Stop within an epoch or at its end (5 batches each), and resume with a network of other weights."""
     images, labels = problem(70)
     options = OPTIONS | {"augment": "crop-flip", "adversary": adversary, "schedule": schedule, "milestones": [2, 3]}
     options |= {"precision": precision, "epochs": 3}
@@ -318,7 +318,7 @@ def test_train_with_state_of_other_arithmetic_restarts(tmp_path, capsys):
 
 
 def test_train_saves_state_every_minute(tmp_path, monkeypatch):
-    """By a clock on which every batch takes ten seconds."""
+    """With a clock on which every batch takes ten seconds."""
     images, labels = problem(200)
     clock, saved = [0.0], []
     monkeypatch.setattr(loop.time, "monotonic", lambda: clock[0])

@@ -45,18 +45,26 @@ def others_at_work(path: Path | str) -> list[str]:
 def wait(path: Path | str) -> None:
     """Wait until nobody holds a file's lock, and report who does."""
     reported = None
-    with suppress(OSError):  # no run has ever started here, or the file system does not support locks
-        while (file := lock(Path(path), exclusive=True)) is None:
-            if (others := others_at_work(path)) != reported:
-                reported = others
-                print(
-                    f"An earlier run is still at work: {', '.join(others) or 'on another machine'}. Waiting for it. "
-                    "(A stage ended by `kill <number>` saves its progress.)",
-                    file=sys.stderr,
-                    flush=True,
-                )
-            time.sleep(SECONDS_BETWEEN_LOOKS)
+    while _is_held(Path(path)):
+        if (others := others_at_work(path)) != reported:
+            reported = others
+            print(
+                f"An earlier run is still at work: {', '.join(others) or 'on another machine'}. Waiting for it. "
+                "(A stage ended by `kill <number>` saves its progress.)",
+                file=sys.stderr,
+                flush=True,
+            )
+        time.sleep(SECONDS_BETWEEN_LOOKS)
+
+
+def _is_held(path: Path) -> bool:
+    try:
+        file = lock(path, exclusive=True)
+    except OSError:  # no run has ever started here, or the file system does not support locks
+        return False
+    if file is not None:
         file.close()
+    return file is None
 
 
 def _command(process: str) -> str:
