@@ -80,12 +80,12 @@ def test_disk_space_estimate_bounds_real_dumps(tiny):
     experiment = read_experiment(TINY)
     size = preview.data_size(experiment, fingerprint_inputs(experiment))
     layers = preview.layers_of(experiment, size, "small")
-    said = preview.dump_bytes(experiment, size, "small", layers)
-    made = 0
+    estimated = preview.dump_bytes(experiment, size, "small", layers)
+    written = 0
     for path in tiny.results.glob("*/features/*/*.h5"):
         with h5py.File(path) as file:
-            made += sum(values.nbytes for name, values in file.items() if name.startswith("layer"))
-    assert made <= said < 4 * made  # the attacked images are known only after splitting
+            written += sum(values.nbytes for name, values in file.items() if name.startswith("layer"))
+    assert written <= estimated < 4 * written  # the attacked images are known only after splitting
 
 
 def test_check_valid_configuration_passes(folder, capsys):

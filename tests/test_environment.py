@@ -41,10 +41,10 @@ def locked_for(python):
     platform = {"python_version": python, "python_full_version": f"{python}.0", "sys_platform": "linux",
                 "platform_machine": "x86_64", "implementation_name": "cpython",
                 "platform_python_implementation": "CPython"}  # fmt: skip
-    found = [Requirement(line) for line in lines]
+    requirements = [Requirement(line) for line in lines]
     return {
         each.name: next(iter(each.specifier)).version
-        for each in found
+        for each in requirements
         if each.marker is None or each.marker.evaluate(platform)
     }
 
@@ -131,9 +131,9 @@ def test_stage_help_describes_every_stage(stage):
 
 def test_audit_separates_fixable_vulnerabilities():
     """In the form of pip-audit's report."""
-    found = [{"id": "A-1", "fix_versions": ["2.1"]}, {"id": "A-2", "fix_versions": []}]
+    reported = [{"id": "A-1", "fix_versions": ["2.1"]}, {"id": "A-2", "fix_versions": []}]
     skipped = {"name": "local", "skip_reason": "not found"}
-    report = {"dependencies": [{"name": "one", "version": "2.0", "vulns": found}, skipped]}
+    report = {"dependencies": [{"name": "one", "version": "2.0", "vulns": reported}, skipped]}
     assert vulnerabilities(report) == (["one 2.0: A-1, mended in 2.1"], ["one 2.0: A-2"])
 
 

@@ -79,12 +79,12 @@ def test_arrays_written_as_splits_are_equal(one, tmp_path):
     with parts_of(one, one) as (parts, names):
         write_splits(tmp_path / "data.h5", parts, names, 0.5, 0, Origin("data", "d"), "here")
         images, labels = everything(parts, "train")
-    found = {}
+    splits = {}
     for split in ("train", "calibration", "test"):
         with open_split(tmp_path / "data.h5", split) as part:
-            found[split] = {image.tobytes(): label for image, label in zip(part[:], part.labels, strict=True)}
-    assert [len(found[split]) for split in found] == [6, 6, 6]
-    assert found["train"] | found["calibration"] == {i.tobytes(): n for i, n in zip(images, labels, strict=True)}
+            splits[split] = {image.tobytes(): label for image, label in zip(part[:], part.labels, strict=True)}
+    assert [len(splits[split]) for split in splits] == [6, 6, 6]
+    assert splits["train"] | splits["calibration"] == {i.tobytes(): n for i, n in zip(images, labels, strict=True)}
 
 
 TYPES = {"uint8": 1, "int64": 1, "float16": 255, "float32": 255, "float64": 255}
@@ -107,9 +107,9 @@ def test_images_in_every_layout_and_type_are_equal(layout, kind, channels, shape
     images = images_of(stored, "made up")
     assert images.shape == expected.shape
     rows = np.sort(rows)
-    found = images[rows]
-    assert found.dtype == np.uint8
-    assert (found == expected[rows]).all()
+    levels = images[rows]
+    assert levels.dtype == np.uint8
+    assert (levels == expected[rows]).all()
 
 
 @pytest.mark.parametrize(
@@ -172,9 +172,9 @@ def test_images_with_rounded_floats_are_accepted():
 @pytest.mark.parametrize("channels", [1, 3])
 def test_images_resized_equal_those_of_folder(channels):
     images = pixels(3, (40, 80, channels))
-    found = images_of(images, "images", None, 32)
-    assert found.shape == (3, 32, 32, channels)
-    for image, original in zip(found[np.arange(3)], images, strict=True):
+    resized_images = images_of(images, "images", None, 32)
+    assert resized_images.shape == (3, 32, 32, channels)
+    for image, original in zip(resized_images[np.arange(3)], images, strict=True):
         picture = Image.fromarray(original.squeeze())
         expected = np.asarray(ImageOps.fit(picture, (32, 32), Image.Resampling.BILINEAR))
         assert (image.squeeze() == expected).all()
@@ -347,8 +347,8 @@ def test_array_files_unchanged_are_not_read_again(one, tmp_path, monkeypatch):
     now = time.time_ns
     monkeypatch.setattr(time, "time_ns", lambda: now() + 10**11)  # nothing was changed just now
     memory = tmp_path / "memory.json"
-    found = look(one, memory)
-    assert Contents(**last_look(memory)) == found
+    size = look(one, memory)
+    assert Contents(**last_look(memory)) == size
     assert list(json.loads(memory.read_text())["files"]) == [str(one)]
     monkeypatch.setattr(contents, "digest_of_file", lambda path: pytest.fail("is read"))
-    assert look(one, memory) == found
+    assert look(one, memory) == size

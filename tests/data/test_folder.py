@@ -214,9 +214,9 @@ def test_folder_written_as_splits_is_equal(folder, pool, tmp_path):
     parts, names = load_folder(folder, None, pool)
     write_splits(tmp_path / "data.h5", parts, names, 0.5, 0, Origin("data", "d"), "here")
     images, labels = everything(parts, "train")
-    found = {}
+    splits = {}
     for split in ("train", "calibration", "test"):
         with open_split(tmp_path / "data.h5", split) as part:
-            found[split] = {image.tobytes(): label for image, label in zip(part[:], part.labels, strict=True)}
-    assert [len(found[split]) for split in found] == [4, 4, 4]
-    assert found["train"] | found["calibration"] == {i.tobytes(): n for i, n in zip(images, labels, strict=True)}
+            splits[split] = {image.tobytes(): label for image, label in zip(part[:], part.labels, strict=True)}
+    assert [len(splits[split]) for split in splits] == [4, 4, 4]
+    assert splits["train"] | splits["calibration"] == {i.tobytes(): n for i, n in zip(images, labels, strict=True)}

@@ -77,11 +77,11 @@ def test_splits_without_calibration_omit_it(tmp_path):
 def test_split_with_limit_is_evenly_spaced(tmp_path):
     parts, names = load_digits(32, 0.2, 0)
     write_splits(tmp_path / "data.h5", parts, names, 0.1, 0, ORIGIN, "here")
-    with open_split(tmp_path / "data.h5", "test") as all_images, open_split(tmp_path / "data.h5", "test", 7) as some:
-        assert (some.indices - all_images.indices[0]).tolist() == [0, 51, 102, 154, 205, 257, 308]  # 360 n // 7
-        assert (some.labels == all_images.labels[some.indices - all_images.indices[0]]).all()
-        assert (some[:] == all_images[some.indices - all_images.indices[0]]).all()
-        assert some[2:4].shape == (2, 32, 32, 3)
+    with open_split(tmp_path / "data.h5", "test") as all_images, open_split(tmp_path / "data.h5", "test", 7) as limited:
+        assert (limited.indices - all_images.indices[0]).tolist() == [0, 51, 102, 154, 205, 257, 308]  # 360 n // 7
+        assert (limited.labels == all_images.labels[limited.indices - all_images.indices[0]]).all()
+        assert (limited[:] == all_images[limited.indices - all_images.indices[0]]).all()
+        assert limited[2:4].shape == (2, 32, 32, 3)
     with open_split(tmp_path / "data.h5", "test", 1000) as more:
         assert len(more) == 360
 
@@ -137,8 +137,8 @@ def test_cifar_files_are_read(tmp_path, monkeypatch, source, folder, batches, ke
     (folder / meta[0]).write_bytes(pickle.dumps({meta[1]: classes}))
     monkeypatch.setattr(CIFAR10, "_check_integrity", lambda self: True)
     monkeypatch.setattr("torchvision.datasets.cifar.check_integrity", lambda *_: True)
-    parts, found = load_cifar(source, str(tmp_path), download=False)
-    assert found == classes
+    parts, names = load_cifar(source, str(tmp_path), download=False)
+    assert names == classes
     assert parts["train"][0].shape == (20 * len(batches["train"]), 32, 32, 3)
     assert parts["test"][1].tolist() == list(range(10)) * 2
     stored = pickle.loads((folder / batches["test"][0]).read_bytes())["data"]

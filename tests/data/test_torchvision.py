@@ -29,10 +29,10 @@ class Items(Dataset):
 
 
 def fake(root=None, download=False, common=None, size=None, folder=None, **parts):
-    given = {"train": {"size": 6}, "test": {"size": 4, "random_offset": 6}} | parts
+    arguments = {"train": {"size": 6}, "test": {"size": 4, "random_offset": 6}} | parts
     common = {"image_size": [3, 8, 8], "num_classes": 3} if common is None else common
-    return load_torchvision("FakeData", root, download, {part: {**common, **given[part]} for part in given}, size,
-                            folder)  # fmt: skip
+    arguments = {part: {**common, **own} for part, own in arguments.items()}
+    return load_torchvision("FakeData", root, download, arguments, size, folder)
 
 
 def test_torchvision_images_and_labels_are_read(tmp_path):
@@ -90,9 +90,9 @@ def test_torchvision_table_names_exist():
     for name, parts in TORCHVISION.items():
         assert name in datasets.__all__
         accepted = inspect.signature(getattr(datasets, name)).parameters
-        for given in parts:
+        for arguments in parts:
             kinds = {parameter.kind for parameter in accepted.values()}
-            assert set(given) <= set(accepted) or inspect.Parameter.VAR_KEYWORD in kinds, name
+            assert set(arguments) <= set(accepted) or inspect.Parameter.VAR_KEYWORD in kinds, name
 
 
 GREY = pixels(2, (8, 8))
@@ -114,9 +114,9 @@ COLOUR = pixels(2)
     ],
 )  # fmt: skip
 def test_items_as_pictures_arrays_or_tensors_are_read(tmp_path, images, expected):
-    found, labels = read_dataset(Items([(image, 1) for image in images]), None, "mine", tmp_path)
-    assert found.dtype == np.uint8
-    assert (found[np.arange(len(images))] == expected).all()
+    levels, labels = read_dataset(Items([(image, 1) for image in images]), None, "mine", tmp_path)
+    assert levels.dtype == np.uint8
+    assert (levels[np.arange(len(images))] == expected).all()
     assert labels.tolist() == [1] * len(images)
 
 
@@ -147,16 +147,16 @@ def test_items_invalid_are_named(tmp_path, items, expected):
 
 
 @pytest.fixture
-def made(tmp_path, monkeypatch):
+def load(tmp_path, monkeypatch):
     """Return the result of a function in a module of the working directory."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
-    (tmp_path / "own_data.py").write_text("made = None\ndef make(**arguments):\n    return made(**arguments)\n")
+    (tmp_path / "own_data.py").write_text("load = None\ndef make(**arguments):\n    return load(**arguments)\n")
 
     def call(function, arguments=None, layout=None, size=None):
         import own_data
 
-        own_data.made = function
+        own_data.load = function
         return load_made("own_data:make", arguments or {}, layout, size, tmp_path)
 
     monkeypatch.syspath_prepend(str(tmp_path))
@@ -164,31 +164,31 @@ def made(tmp_path, monkeypatch):
     sys.modules.pop("own_data", None)
 
 
-def test_factory_arrays_are_read(made):
+def test_factory_arrays_are_read(load):
     def make(count):
         return (pixels(count), np.arange(count) % 2), (pixels(4, seed=1), [0, 1, 0, 1]), ["cat", "dog"]
 
-    parts, names = made(make, {"count": 8})
+    parts, names = load(make, {"count": 8})
     assert names == ["cat", "dog"]
     assert (parts["train"][0][np.arange(8)] == pixels(8)).all()
     assert parts["test"][1].tolist() == [0, 1, 0, 1]
 
 
-def test_factory_data_sets_are_read(made):
+def test_factory_data_sets_are_read(load):
     images = torch.from_numpy(pixels().transpose(0, 3, 1, 2).copy())
     labels = torch.arange(6) % 3
-    parts, names = made(lambda: (TensorDataset(images, labels), Items([(pixels(1)[0], 2)]), None))
+    parts, names = load(lambda: (TensorDataset(images, labels), Items([(pixels(1)[0], 2)]), None))
     assert names == ["0", "1", "2"]
     assert (parts["train"][0][np.arange(6)] == pixels()).all()
     assert parts["train"][1].tolist() == [0, 1, 2, 0, 1, 2]
     assert parts["test"][1].tolist() == [2]
 
 
-def test_factory_arrays_are_resized_and_laid_out(made):
+def test_factory_arrays_are_resized_and_laid_out(load):
     pair = pixels(2, (3, 32, 3)), np.arange(2)
     with pytest.raises(FeaturePathsError, match="both axis 1 and axis 3"):
-        made(lambda: (pair, pair, None))
-    parts, _ = made(lambda: (pair, pair, None), layout="NCHW", size=64)
+        load(lambda: (pair, pair, None))
+    parts, _ = load(lambda: (pair, pair, None), layout="NCHW", size=64)
     assert parts["train"][0].shape == (2, 64, 64, 3)
 
 
@@ -214,9 +214,9 @@ PAIR = pixels(2), np.arange(2)
         ((PAIR, PAIR, ["one"]), "class_names has only 1"),
     ],
 )
-def test_factory_invalid_result_is_reported(made, returned, expected):
+def test_factory_invalid_result_is_reported(load, returned, expected):
     def read():
-        parts, _ = made(lambda: returned)
+        parts, _ = load(lambda: returned)
         return parts["train"][0][np.arange(2)]
 
     with pytest.raises(FeaturePathsError, match=expected):

@@ -56,9 +56,9 @@ OUT_OF_MEMORY = [torch.OutOfMemoryError("CUDA out of memory."), RuntimeError("CU
 @given(count=st.integers(1, 200), most=st.sampled_from(SIZES))
 def test_oom_block_is_halved_and_every_row_computed_once(count, most, error):
     calls = []
-    found = list(joined(retry_smaller_on_oom(working(most, error, calls), blocks(count)), blocks(count)))
-    assert [rows for rows, _ in found] == blocks(count)
-    assert np.array_equal(np.concatenate([records["row"] for _, records in found]), np.arange(count))
+    results = list(joined(retry_smaller_on_oom(working(most, error, calls), blocks(count)), blocks(count)))
+    assert [rows for rows, _ in results] == blocks(count)
+    assert np.array_equal(np.concatenate([records["row"] for _, records in results]), np.arange(count))
     assert sum(size > most for size in calls) <= 6, "a size that did not fit is not tried again"
 
 

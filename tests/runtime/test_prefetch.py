@@ -20,12 +20,12 @@ def test_read_ahead_items_come_in_order_from_thread():
 
 
 def test_read_ahead_is_bounded_by_depth():
-    made = []
-    found = read_ahead((made.append(number) or number for number in range(10)), depth=3)
-    next(found)
+    computed = []
+    results = read_ahead((computed.append(number) or number for number in range(10)), depth=3)
+    next(results)
     time.sleep(0.1)
-    assert made == [0, 1, 2, 3]
-    found.close()
+    assert computed == [0, 1, 2, 3]
+    results.close()
 
 
 def test_read_ahead_error_arrives_in_order():
@@ -33,10 +33,10 @@ def test_read_ahead_error_arrives_in_order():
         yield 1
         raise KeyError("broken")
 
-    found = read_ahead(items())
-    assert next(found) == 1
+    results = read_ahead(items())
+    assert next(results) == 1
     with pytest.raises(KeyError, match="broken"):
-        next(found)
+        next(results)
 
 
 def test_write_behind_calls_finish_in_order():

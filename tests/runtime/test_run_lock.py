@@ -35,10 +35,10 @@ def test_wait_ends_when_last_process_is_killed(tmp_path):
         assert waiting.poll() is None
         worker.kill()
         worker.wait()
-    _, told = waiting.communicate(timeout=10)
+    _, log = waiting.communicate(timeout=10)
     assert waiting.returncode == 0
-    assert told.startswith("An earlier run is still at work: ")
-    assert all(f"{worker.pid} (" in told for worker in workers)
+    assert log.startswith("An earlier run is still at work: ")
+    assert all(f"{worker.pid} (" in log for worker in workers)
     assert others_at_work(path) == []
 
 

@@ -197,8 +197,8 @@ def no_locks(request, tmp_path):
         f"#include <errno.h>\nint flock(int fd, int operation) {{ errno = {request.param}; return -1; }}\n"
     )
     subprocess.run([compiler, "-shared", "-fPIC", "-o", tmp_path / "shim.so", tmp_path / "shim.c"], check=True)
-    given = {name: value for name, value in os.environ.items() if name != "HDF5_USE_FILE_LOCKING"}
-    return given | {"LD_PRELOAD": str(tmp_path / "shim.so")}
+    environment = {name: value for name, value in os.environ.items() if name != "HDF5_USE_FILE_LOCKING"}
+    return environment | {"LD_PRELOAD": str(tmp_path / "shim.so")}
 
 
 def ran(code, *words, env):
@@ -313,18 +313,18 @@ def test_artefact_with_too_many_open_files_is_not_reported_missing(tmp_path, nam
         with suppress(OSError):
             while True:
                 held.append(os.open(os.devnull, os.O_RDONLY))
-        told = []
+        messages = []
         for read in READERS[name]:
             try:
                 read(tmp_path / name)
             except FeaturePathsError as error:
-                told.append(str(error))
+                messages.append(str(error))
     finally:
         for number in held:
             os.close(number)
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    assert len(told) == len(warm)
-    assert all("Too many open files" in text and "elete" not in text for text in told)
+    assert len(messages) == len(warm)
+    assert all("Too many open files" in text and "elete" not in text for text in messages)
 
 
 def test_hdf5_read_error_of_disk_does_not_advise_deletion(tmp_path):
@@ -334,9 +334,9 @@ def test_hdf5_read_error_of_disk_does_not_advise_deletion(tmp_path):
     with h5py.File(tmp_path / "a.h5") as file, pytest.raises(OSError, match="intent") as raised:  # by h5py
         file.attrs["x"] = 1
     raised.value.args = (words,)
-    with pytest.raises(FeaturePathsError, match=r"a\.h5 cannot be read") as told, open_hdf5(tmp_path / "a.h5"):
+    with pytest.raises(FeaturePathsError, match=r"a\.h5 cannot be read") as refusal, open_hdf5(tmp_path / "a.h5"):
         raise raised.value
-    assert "elete" not in str(told.value)
+    assert "elete" not in str(refusal.value)
 
 
 @pytest.mark.parametrize("number", ["EIO", "ESTALE", "EMFILE", "ENOMEM", "ENOLCK"])

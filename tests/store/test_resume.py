@@ -36,10 +36,10 @@ def test_progress_with_flipped_bit_is_discarded_or_unchanged(tmp_path, capsys):
     for place in places:
         bit = random.integers(8)
         path.write_bytes(whole[:place] + bytes([whole[place] ^ (1 << bit)]) + whole[place + 1 :])
-        found = progress.load_arrays("a.npz")
-        told = capsys.readouterr().out
-        assert contents(found) == ({} if "cannot be read" in told else contents(ARRAYS)), f"bit {bit} of {place}"
-        refused += not found
+        arrays = progress.load_arrays("a.npz")
+        log = capsys.readouterr().out
+        assert contents(arrays) == ({} if "cannot be read" in log else contents(ARRAYS)), f"bit {bit} of {place}"
+        refused += not arrays
     assert refused > 0.5 * len(places)
 
 

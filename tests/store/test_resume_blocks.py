@@ -27,8 +27,8 @@ def progress_in(folder):
     return Progress(folder / "artefact.h5", "key")
 
 
-def whole(found):
-    return [(rows, {name: values.tolist() for name, values in records.items()}) for rows, records in found]
+def whole(blocks_of_records):
+    return [(rows, {name: values.tolist() for name, values in records.items()}) for rows, records in blocks_of_records]
 
 
 @settings(max_examples=50, deadline=None)
@@ -42,11 +42,11 @@ def test_blocks_interrupted_repeatedly_are_each_attacked_once(tmp_path_factory, 
         for ends_after in ends:
             attack = Attack(ends_after)
             try:
-                found = whole(resume.resuming(attack, blocks(count), progress_in(folder)))
+                results = whole(resume.resuming(attack, blocks(count), progress_in(folder)))
             except KeyboardInterrupt:
                 done += attack.attacked
             else:
-                assert found == undisturbed
+                assert results == undisturbed
                 done += attack.attacked if seconds == 0 else []
         attack = Attack()
         assert whole(resume.resuming(attack, blocks(count), progress_in(folder))) == undisturbed
@@ -62,9 +62,9 @@ def test_blocks_on_full_disk_are_attacked(tmp_path, monkeypatch, capsys):
 
 def test_blocks_above_size_limit_are_saved(tmp_path, monkeypatch):
     monkeypatch.setattr(resume, "UNSAVED_BYTES", 3000)  # three blocks of 64 images, 16 bytes each
-    found = resume.resuming(Attack(), blocks(640), progress_in(tmp_path))
+    results = resume.resuming(Attack(), blocks(640), progress_in(tmp_path))
     for _ in range(7):
-        next(found)
+        next(results)
     saved = sorted(int(path.stem) for path in progress_in(tmp_path).path.iterdir())
     assert saved == [0, 192]
 

@@ -112,11 +112,11 @@ def test_steps_schedule_divides_rate_at_milestones():
 
 
 def test_one_cycle_schedule_rises_and_falls():
-    found = rates(epochs=10, schedule="one-cycle")
-    assert max(found) <= 0.1
-    assert found[0] < max(found) / 2
-    assert found[-1] < 0.001
-    assert np.argmax(found) in (2, 3)
+    rates_of_epochs = rates(epochs=10, schedule="one-cycle")
+    assert max(rates_of_epochs) <= 0.1
+    assert rates_of_epochs[0] < max(rates_of_epochs) / 2
+    assert rates_of_epochs[-1] < 0.001
+    assert np.argmax(rates_of_epochs) in (2, 3)
 
 
 def test_train_diverging_raises():
@@ -190,22 +190,22 @@ def test_pgd_examples_stay_in_ball_and_raise_loss(iterations):
 def test_single_step_equals_computation_by_hand():
     images, labels = problem()
     images, net = images.float() / 255, network().eval()
-    found = single_step(net, images, labels, 0.1, torch.Generator().manual_seed(3))
+    examples = single_step(net, images, labels, 0.1, torch.Generator().manual_seed(3))
     noise = torch.rand(images.shape, generator=torch.Generator().manual_seed(3))
     start = (images + 0.1 * (2 * noise - 1)).clamp(0, 1).requires_grad_()
     (gradient,) = torch.autograd.grad(nn.functional.cross_entropy(net(start), labels), start)
     moved = start.detach() + 0.125 * gradient.sign()
     expected = torch.min(torch.max(moved, images - 0.1), images + 0.1).clamp(0, 1)
-    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(examples, expected)
 
 
 def test_crop_flip_result_is_crop_of_padded_image():
     images = torch.rand(60, 3, 10, 12)
-    found = crop_flip(images, torch.Generator().manual_seed(0))
-    assert found.shape == images.shape
+    augmented = crop_flip(images, torch.Generator().manual_seed(0))
+    assert augmented.shape == images.shape
     padded = nn.functional.pad(images, [PADDING] * 4)
-    seen = set()
-    for image, result in zip(padded, found, strict=True):
+    shifts = set()
+    for image, result in zip(padded, augmented, strict=True):
         crops = {
             (top, left, mirrored): (crop.flip(2) if mirrored else crop)
             for top in range(9)
@@ -215,9 +215,9 @@ def test_crop_flip_result_is_crop_of_padded_image():
         }
         matches = [key for key, crop in crops.items() if torch.equal(crop, result)]
         assert len(matches) == 1
-        seen |= set(matches)
-    assert {mirrored for _, _, mirrored in seen} == {False, True}
-    assert {top for top, _, _ in seen} == {left for _, left, _ in seen} == set(range(9))
+        shifts |= set(matches)
+    assert {mirrored for _, _, mirrored in shifts} == {False, True}
+    assert {top for top, _, _ in shifts} == {left for _, left, _ in shifts} == set(range(9))
 
 
 def split_of(path, images, labels):
@@ -296,24 +296,24 @@ def test_train_interrupted_is_bit_identical(tmp_path, monkeypatch, after, precis
 def test_train_with_damaged_state_restarts(tmp_path, content):
     images, labels = problem()
     progress_in(tmp_path).path.write_bytes(content)
-    found, expected = network(), network()
-    list(train(found, images, labels, **OPTIONS, resume=progress_in(tmp_path)))
+    trained, expected = network(), network()
+    list(train(trained, images, labels, **OPTIONS, resume=progress_in(tmp_path)))
     list(train(expected, images, labels, **OPTIONS))
-    assert torch.equal(weights(found), weights(expected))
+    assert torch.equal(weights(trained), weights(expected))
 
 
 def test_train_with_state_of_other_arithmetic_restarts(tmp_path, capsys):
     images, labels = problem()
-    found, expected = network(), network()
+    trained, expected = network(), network()
     search_model = network()
     state = {"resume": progress_in(tmp_path)}
     loop_saves = train(search_model, images, labels, **OPTIONS | {"precision": "bfloat16", "epochs": 2}, **state)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(resume, "SECONDS_BETWEEN_SAVES", 0.0)
         next(loop_saves)
-    list(train(found, images, labels, **OPTIONS, **state))
+    list(train(trained, images, labels, **OPTIONS, **state))
     list(train(expected, images, labels, **OPTIONS))
-    assert torch.equal(weights(found), weights(expected))
+    assert torch.equal(weights(trained), weights(expected))
     assert "bfloat16" in capsys.readouterr().out
 
 
