@@ -72,12 +72,11 @@ def open_arrays(path: Path | str) -> Iterator[zipfile.ZipFile | h5py.File]:
     path = Path(path)
     if not path.is_file():
         raise FeaturePathsError(f"There is no file {path}.")
-    with ExitStack() as stack:
-        try:
-            open_file = zipfile.ZipFile if zipfile.is_zipfile(path) else _open_hdf5
-            opened = stack.enter_context(open_file(path))
-        except UNREADABLE as error:
-            raise FeaturePathsError(f"{path} is neither an npz nor an HDF5 file that can be read ({error}).") from error
+    try:
+        opened = zipfile.ZipFile(path) if zipfile.is_zipfile(path) else _open_hdf5(path)
+    except UNREADABLE as error:
+        raise FeaturePathsError(f"{path} is neither an npz nor an HDF5 file that can be read ({error}).") from error
+    with opened:
         yield opened
 
 

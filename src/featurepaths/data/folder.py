@@ -142,7 +142,9 @@ def _classes(folder: Path) -> dict[str, list[Path]]:
             misplaced.append(f"{entry}: images belong in the folder of a class")
             continue
         classes[entry.name] = files = _visible(entry)
-        misplaced += [f"{file}: no PNG or JPEG file" for file in files if not _is_image(file)]
+        # a link may be broken
+        others = [file for file in files if file.suffix.lower() not in SUFFIXES or not file.is_file()]
+        misplaced += [f"{file}: no PNG or JPEG file" for file in others]
         if not files:
             misplaced.append(f"{entry}: has no image")
     if misplaced:
@@ -150,10 +152,6 @@ def _classes(folder: Path) -> dict[str, list[Path]]:
     if not classes:
         raise FeaturePathsError(f"{folder} has no class: it should hold one folder of images per class.")
     return classes
-
-
-def _is_image(file: Path) -> bool:
-    return file.suffix.lower() in SUFFIXES and file.is_file()  # a link may be broken
 
 
 def _visible(folder: Path) -> list[Path]:

@@ -83,11 +83,14 @@ def factory_digest(text: str) -> str:
         # an editable one lies elsewhere, and a checkout that was only built has no RECORD
         if places[0].is_relative_to(installed.locate_file("")) and installed.read_text("RECORD") is not None:
             return _hash([name, installed.version])
-    files = {}
+    digests = {}
     for place in places:
         for file in sorted(place.rglob("*.py")) if place.is_dir() else [place]:
-            files[file.relative_to(place.parent).as_posix()] = _digest_of(file)
-    return _hash(files)
+            try:
+                digests[file.relative_to(place.parent).as_posix()] = hashlib.sha256(file.read_bytes()).hexdigest()
+            except OSError as error:
+                raise FeaturePathsError(f"{file} cannot be read ({error.strerror}).") from error
+    return _hash(digests)
 
 
 def _find(text: str) -> ModuleSpec:
@@ -116,13 +119,6 @@ def error_text(error: Exception) -> str:
     """Return type and message of an error in a user's or a library's code, and the line that raised it."""
     *_, innermost = traceback.extract_tb(error.__traceback__)
     return f"{type(error).__name__}: {error} ({innermost.filename}, line {innermost.lineno})"
-
-
-def _digest_of(file: Path) -> str:
-    try:
-        return hashlib.sha256(file.read_bytes()).hexdigest()
-    except OSError as error:
-        raise FeaturePathsError(f"{file} cannot be read ({error.strerror}).") from error
 
 
 def _hash(content: Any) -> str:

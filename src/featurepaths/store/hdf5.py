@@ -17,7 +17,7 @@ from featurepaths.store.origin import Origin
 from featurepaths.store.seal import FORMAT, crc32, read_on, require_format
 
 SMALLEST_BLOCK = 512
-"""Bytes of the smallest user block in front of an HDF5 file; larger ones are a power of 2 times as large."""
+"""Bytes of the smallest user block in front of an HDF5 file; the sizes of larger ones are powers of 2."""
 GREATEST_BLOCK = 2**20
 
 
@@ -132,10 +132,7 @@ class _Header:
     @property
     def size(self) -> int:
         """Bytes to reserve, whatever the numbers will be."""
-        size = SMALLEST_BLOCK
-        while size < len(self.line) + 64:
-            size *= 2
-        return size
+        return max(SMALLEST_BLOCK, 1 << (len(self.line) + 63).bit_length())
 
 
 def read_header(file: BinaryIO) -> _Header:
