@@ -103,12 +103,12 @@ def test_schema_in_the_repository_is_the_models_schema():
         ("recognition.layers", [2, 9], "recognition.layers: there is no layer 9; models.resnet18 has 8 layers"),
         ("recognition.layers", [0], "recognition.layers"),
         ("recognition.top", 9, "recognition.top: there is no layer 9; models.resnet18 has 8 layers"),
-        ("recognition.combinations", [2], "recognition.combinations: name two layers or more, or none"),
+        ("recognition.combinations", [2], "recognition.combinations: should name two or more layers, or none"),
         ("seeds", [2**32], "seeds.0: input should be less than 4294967296"),
         (
             "detection.false_positive_rates",
             [0.05, "1/20"],
-            "detection.false_positive_rates: names something twice",
+            "detection.false_positive_rates: contains a value twice",
         ),
         ("detection.false_positive_rates", [1], "detection.false_positive_rates.0: input should be less than 1"),
         ("detection.false_positive_rates", [], "detection.false_positive_rates: list should have at least 1 item"),
@@ -125,7 +125,7 @@ def test_schema_in_the_repository_is_the_models_schema():
             ["0", "1"],
             "seeds.1: input should be a valid integer, not the text '1'; what stands in a list or map",
         ),
-        ("seeds", [0, 0], "seeds: names something twice"),
+        ("seeds", [0, 0], "seeds: contains a value twice"),
         ("data.source", "mnist", "data: input tag 'mnist'"),
         ("features.poolings", ["max"], "features.poolings.0: input should be 'flatten' or 'mean', not 'max'"),
     ],
@@ -274,7 +274,7 @@ PRETRAINED = {
         ({"mean": [0, 0, 0]}, "models.mine: mean and std: give both, for the same channels, or neither"),
         ({"mean": [0.5], "std": [0]}, "models.mine.std.0: should be greater than 0"),
         ({"layers": []}, "models.mine.layers: list should have at least 1 item"),
-        ({"layers": ["a", "a"]}, "models.mine.layers: names something twice"),
+        ({"layers": ["a", "a"]}, "models.mine.layers: contains a value twice"),
         ({"layers": 3}, "models.mine.layers: input should be a valid string, not 3"),
         ({"arguments": {1: 2}}, "models.mine.arguments.1: input should be a valid string, not 1"),
     ],
@@ -289,10 +289,10 @@ def test_what_is_wrong_with_a_network_that_is_given_is_named(changes, expected):
 def test_networks_that_are_given_need_no_training_and_others_do():
     config = {key: value for key, value in DEFAULT.items() if key != "training"} | {"models": {"mine": PRETRAINED}}
     assert read_experiment(config).pretrained("mine").layers == ["layer1", "layer2"]
-    assert "training: missing; say how models.resnet20 is trained" in message(
+    assert "training: missing; add a section that trains models.resnet20" in message(
         config | {"models": {"mine": PRETRAINED, **DEFAULT["models"]}}
     )
-    assert "all models are given" in message(config | {"training": DEFAULT["training"]})
+    assert "all models are pretrained" in message(config | {"training": DEFAULT["training"]})
     both = {"models": {"mine": PRETRAINED, **DEFAULT["models"]}, "training": {"pretrained": {}}}
     assert "training.pretrained: that is what the models that are given are called" in message(config | both)
 
@@ -361,7 +361,7 @@ def test_adversarial_images_made_elsewhere():
     assert read_experiment(config).calibrated == ["apgd", "x"]
     assert read_experiment(config).attacks["x"].files == {"test": "a.npz", "calibration": "b.npz"}
     config["adaptive"]["attack"] = "x"
-    assert "adaptive.attack: 'x' is no AutoPGD attack" in message(config)
+    assert "adaptive.attack: 'x' is not an AutoPGD attack" in message(config)
     config["attacks"]["x"] = {"method": "precomputed", "zzz": 3}
     told = message(config)
     assert "attacks.x.test: missing" in told
@@ -426,7 +426,7 @@ def test_without_calibration_images_only_the_papers_protocol_is_left():
         ),
         ("adaptive", {"attack": "apgd", "goals": []}, "adaptive.goals: unknown key"),
         ("detectors", ["confidance"], "detectors.0: input should be 'confidence'"),
-        ("detectors", ["energy", "energy"], "detectors: names something twice"),
+        ("detectors", ["energy", "energy"], "detectors: contains a value twice"),
     ],
 )
 def test_what_is_wrong_with_attackers_who_know_the_defence_is_named(section, value, problem):
@@ -441,7 +441,7 @@ def test_an_oblivious_attack_is_not_called_like_an_adaptive_one():
     config = changed("attacks", {"evade": {"eps": "1/10"}})
     config["calibration"] = {"attack": "evade", "stopping_rule": "max-loss"}
     config["adaptive"] = {"attack": "evade"}
-    with pytest.raises(FeaturePathsError, match="'evade' is what an adaptive attack is called"):
+    with pytest.raises(FeaturePathsError, match="'evade' is the name of an adaptive objective"):
         read_experiment(config)
 
 
