@@ -23,7 +23,7 @@ def locked():
     return dict(re.findall(r"^([a-z0-9.-]+)==([^ ;\\]+)", text, flags=re.MULTILINE)), text
 
 
-def test_the_lock_is_exact_and_names_no_index():
+def test_lock_file_is_exact_and_names_no_index():
     versions, text = locked()
     assert {"snakemake", "torch", "torchvision", "torchattacks", "numpy", "h5py", "pandas", "matplotlib"} <= set(
         versions
@@ -41,16 +41,16 @@ def locked_for(python):
     platform = {"python_version": python, "python_full_version": f"{python}.0", "sys_platform": "linux",
                 "platform_machine": "x86_64", "implementation_name": "cpython",
                 "platform_python_implementation": "CPython"}  # fmt: skip
-    found = [Requirement(line) for line in lines]
+    requirements = [Requirement(line) for line in lines]
     return {
         each.name: next(iter(each.specifier)).version
-        for each in found
+        for each in requirements
         if each.marker is None or each.marker.evaluate(platform)
     }
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "envs").glob("*.yaml")), ids=lambda path: path.name)
-def test_conda_environments_have_the_locked_versions(path):
+def test_conda_environments_have_locked_versions(path):
     *others, pip = yaml.safe_load(path.read_text())["dependencies"]
     (python,) = (entry.removeprefix("python=") for entry in others if entry.startswith("python="))
     pins = dict(entry.split("==") for entry in pip["pip"])
@@ -59,7 +59,7 @@ def test_conda_environments_have_the_locked_versions(path):
 
 
 @pytest.mark.parametrize("python", ["3.11", "3.12", "3.13"])
-def test_the_lock_has_all_that_the_package_asks_for(python):
+def test_lock_file_has_all_dependencies(python):
     extras = [name for names in PROJECT["optional-dependencies"].values() for name in names]
     versions = locked_for(python)
     for asked in map(Requirement, [*PROJECT["dependencies"], *extras]):
@@ -83,17 +83,16 @@ def wheel(tmp_path_factory):
         yield file
 
 
-def test_the_wheel_has_the_library_and_nothing_else(wheel):
+def test_wheel_contains_only_the_library(wheel):
     information = f"featurepaths-{PROJECT['version']}.dist-info/"
     library = {name for name in wheel.namelist() if not name.startswith(information)}
     sources = (ROOT / "src").rglob("featurepaths/**/*")
-    kinds = (".py", ".pyi", ".typed")
-    there = {str(path.relative_to(ROOT / "src")) for path in sources if path.suffix in kinds}
-    assert library == there
+    files = [path for path in sources if path.is_file() and "__pycache__" not in path.parts]
+    assert library == {str(path.relative_to(ROOT / "src")) for path in files}
     assert f"{information}licenses/LICENSE" in wheel.namelist()
 
 
-def test_the_wheel_asks_for_what_the_project_asks_for(wheel):
+def test_wheel_requirements_equal_those_of_project(wheel):
     (name,) = (name for name in wheel.namelist() if name.endswith(".dist-info/METADATA"))
     metadata = Parser().parsestr(wheel.read(name).decode())
     asked = [each for each in metadata.get_all("Requires-Dist") if "extra ==" not in each]
@@ -102,7 +101,7 @@ def test_the_wheel_asks_for_what_the_project_asks_for(wheel):
     assert metadata["License-Expression"] == "MIT"
 
 
-def test_the_citation_file_says_what_there_is_to_cite():
+def test_citation_file_is_complete():
     """The keys that the Citation File Format 1.2.0 asks for, and the package's own version and licence."""
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
     assert {"cff-version", "message", "title", "authors"} <= citation.keys()
@@ -120,7 +119,7 @@ def test_the_citation_file_says_what_there_is_to_cite():
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_every_stage_explains_itself(stage):
+def test_stage_help_describes_every_stage(stage):
     done = subprocess.run(
         [sys.executable, "-m", f"featurepaths.stages.{stage}", "--help"], capture_output=True, text=True, check=False
     )
@@ -129,11 +128,11 @@ def test_every_stage_explains_itself(stage):
     assert "JSON object" in done.stdout
 
 
-def test_an_audit_tells_what_can_be_mended_from_what_cannot():
+def test_audit_separates_fixable_vulnerabilities():
     """In the form of pip-audit's report."""
-    found = [{"id": "A-1", "fix_versions": ["2.1"]}, {"id": "A-2", "fix_versions": []}]
+    reported = [{"id": "A-1", "fix_versions": ["2.1"]}, {"id": "A-2", "fix_versions": []}]
     skipped = {"name": "local", "skip_reason": "not found"}
-    report = {"dependencies": [{"name": "one", "version": "2.0", "vulns": found}, skipped]}
+    report = {"dependencies": [{"name": "one", "version": "2.0", "vulns": reported}, skipped]}
     assert vulnerabilities(report) == (["one 2.0: A-1, mended in 2.1"], ["one 2.0: A-2"])
 
 

@@ -12,7 +12,7 @@ from featurepaths.networks.resnet import ResNet
 from featurepaths.paths.features import POOLINGS, extract_blocks
 from featurepaths.paths.stream import FeatureStream
 from featurepaths.runtime.blocks import blocks
-from featurepaths.store.resume import resuming
+from featurepaths.store.resume import Progress, resuming
 
 COUNT = 200
 
@@ -55,14 +55,14 @@ def test_attacks_and_features_go_on_with_parts_of_blocks(network, images, tmp_pa
         def attack(rows_of_blocks):
             return attack_blocks(misclassify(module, "ce"), images, labels, indices, rows_of_blocks, **options)
 
-        found = list(resuming(attack, blocks(COUNT), folder))
+        found = list(resuming(attack, blocks(COUNT), Progress(folder, "key")))
         assert [rows for rows, _ in found] == blocks(COUNT)
         return {name: np.concatenate([records[name] for _, records in found]) for name in found[0][1]}
 
     crowded = Crowded(network, most)
     whole, parts = attacked(network, tmp_path / "whole"), attacked(crowded, tmp_path / "parts")
     assert 1 <= crowded.refused <= 6
-    assert "The GPU's memory does not hold 64 images: going on with 32 at a time." in capsys.readouterr().out
+    assert "does not hold 64 images: continuing with 32" in capsys.readouterr().out
     assert whole.keys() == parts.keys()
     for name in ("clean_correct", "success"):
         assert (whole[name] == parts[name]).mean() >= 0.999

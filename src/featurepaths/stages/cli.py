@@ -63,7 +63,11 @@ def parser(name: str, description: str | None = None) -> argparse.ArgumentParser
     """Return the parser of a stage: an option per input and output of its declaration, and its further options."""
     stage = STAGES[name]
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
-    text = f"JSON object, from {', '.join(stage.keys)} of the configuration" if stage.keys else "JSON object; this stage has no settings"
+    text = (
+        f"JSON object, from {', '.join(stage.keys)} of the configuration"
+        if stage.keys
+        else "JSON object; this stage has no settings"
+    )
     parser.add_argument("--settings", type=_settings, default="{}", help=text)
     parser.add_argument("--digest", help="refuse to work if inputs, settings or code do not have this digest")
     if stage.network:
@@ -103,24 +107,6 @@ def shards_of(artefact: Path) -> Path:
 def remove_shards(artefact: Path) -> None:
     """Remove the shards of an artefact that is there, and what is saved of them."""
     rmtree(shards_of(artefact), ignore_errors=True)
-
-
-def resume_path(artefact: Path, origin: Origin, *key: str) -> Path:
-    """Return where what is under way is saved: beside its artefact, under a name that is no output's.
-
-    Its recipe, what its inputs contain, device and arithmetic are in the name: only the same work resumes from it.
-    """
-    return artefact.with_name(f".{artefact.stem}.{'.'.join((origin.key, *key)).replace(' ', '-')}.resume")
-
-
-def clear_resume_files(artefact: Path) -> None:
-    """Remove what was saved on the way, also with another configuration, once the artefact is there."""
-    for dots in (".", ".."):  # two: a single file, half-written (see `featurepaths.store.atomic.atomic`)
-        for path in artefact.parent.glob(f"{dots}{artefact.stem}.*.resume"):
-            if path.is_dir():
-                rmtree(path, ignore_errors=True)
-            else:
-                path.unlink(missing_ok=True)
 
 
 def inputs_of(arguments: argparse.Namespace) -> list[Path]:
