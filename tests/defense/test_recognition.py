@@ -95,7 +95,7 @@ def test_outcome_counts_by_hand():
     clean_flagged = np.array([False, True, False, True])
     adversarial_flagged = np.array([True, True, True, False])
     voted = tuple(
-        paths.of_each(lambda s: vote(s, [1], np.array([1.0]), "last-layer")) for paths in (clean, adversarial)
+        paths.map_rows(lambda s: vote(s, [1], np.array([1.0]), "last-layer")) for paths in (clean, adversarial)
     )
     found, attacked, outcome = recognise_pair(clean, adversarial, (clean_flagged, adversarial_flagged), voted)
     assert found.tolist() == [0, 0, 2, 0]

@@ -12,8 +12,9 @@ from torch import nn
 from featurepaths.errors import FeaturePathsError
 from featurepaths.networks.hooks import forward_intermediates
 from featurepaths.networks.resnet import ResNet
+from featurepaths.paths.chunks import ClassSums, class_means
 from featurepaths.paths.collapse import CollapseMeter, measure_collapse
-from featurepaths.paths.equations import ClassSums, centroids, centroids_of, class_means, similarities, similarity_of
+from featurepaths.paths.equations import centroids, centroids_of, cosine_similarity, similarities
 from featurepaths.paths.features import extract_blocks, run_blocks
 from featurepaths.paths.stream import FeatureStream, Key
 from featurepaths.runtime.blocks import blocks
@@ -51,7 +52,7 @@ def streamed(network, images, labels, most_values):
             similarity[key] = np.empty((len(images), stream.classes), np.float32)
 
     def compare(key, rows, features):
-        similarity[key][rows] = similarity_of(features, centres[key])
+        similarity[key][rows] = cosine_similarity(features, centres[key])
 
     read(centres, compare)
     return centres, collapse, similarity, logits

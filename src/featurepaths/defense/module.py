@@ -22,9 +22,10 @@ from featurepaths.detectors.thresholds import at_false_positive_rate, otsu
 from featurepaths.errors import FeaturePathsError
 from featurepaths.networks.checkpoint import load_checkpoint
 from featurepaths.networks.probabilities import warn_of_probabilities
+from featurepaths.paths.chunks import ClassSums
 from featurepaths.paths.collapse import CollapseMeter, layers_before_collapse
 from featurepaths.paths.encoder import Encoder
-from featurepaths.paths.equations import ClassSums, centroids_of, s_max, weights_of
+from featurepaths.paths.equations import centroids_of, s_max, weights_of
 from featurepaths.paths.outputs import ModelOutputs, model_outputs, read_centroids
 from featurepaths.runtime.blocks import finite_rows
 from featurepaths.store.jsonfile import read_json

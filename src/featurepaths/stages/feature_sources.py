@@ -41,7 +41,7 @@ class FeatureSource:
         from featurepaths.detectors.base import DetectorInputs
 
         with torch.no_grad():
-            parts = [[detector.evidence(seen) for detector in detectors.values()] for seen, _ in self]
+            parts = [[detector.inputs(seen) for detector in detectors.values()] for seen, _ in self]
         return {
             name: DetectorInputs(*map(torch.cat, zip(*of_one, strict=True)))
             for name, of_one in zip(detectors, zip(*parts, strict=True), strict=True)

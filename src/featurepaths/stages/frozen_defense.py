@@ -86,8 +86,7 @@ def load_target(arguments: Namespace, device: torch.device) -> tuple[Target, Map
         search_model = defense(copy_of(network), precision)
     with open_hdf5(arguments.detectors) as file:
         detectors = {
-            name: (read_detector(group).to(device).unchecked_score, float(group.attrs["scale"]))
-            for name, group in file.items()
+            name: (read_detector(group).to(device), float(group.attrs["scale"])) for name, group in file.items()
         }
     return Target(exact, search_model, detectors), description, precision
 

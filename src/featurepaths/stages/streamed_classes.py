@@ -62,8 +62,9 @@ def main(arguments):
 
 def measure(stream, keys, labels, files, saved):
     """Write the centroids of some layers, and return their collapse metrics; `saved` is a folder of these alone."""
+    from featurepaths.paths.chunks import ClassSums
     from featurepaths.paths.collapse import CollapseMeter
-    from featurepaths.paths.equations import ClassSums, centroids_of
+    from featurepaths.paths.equations import centroids_of
 
     sums = {key: ClassSums(stream.classes, stream.widths[key]) for key in keys}
     gather_or_end(stream, sums, labels, "class means", saved / "means.npz")

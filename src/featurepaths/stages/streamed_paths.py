@@ -13,7 +13,7 @@ from featurepaths.store.provenance import read_origin
 
 def main(arguments):
     from featurepaths.networks.checkpoint import load_checkpoint
-    from featurepaths.paths.equations import similarity_of
+    from featurepaths.paths.equations import cosine_similarity
     from featurepaths.paths.stream import FeatureStream
     from featurepaths.runtime.blocks import blocks, span
     from featurepaths.runtime.devices import device_name, use_device
@@ -48,7 +48,7 @@ def main(arguments):
 
             def see(key, rows, features, found=found):
                 part = slice(rows.start - first, rows.stop - first)
-                file["similarity"][part, key.layer - 1] = similarity_of(features, found[key])
+                file["similarity"][part, key.layer - 1] = cosine_similarity(features, found[key])
 
             read = stream.read(keys, see)
             for rows, logits in progress(read, f"paths of {whole.stem}", len(mine), "blocks of 64"):
