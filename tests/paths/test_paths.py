@@ -102,7 +102,7 @@ def test_a_feature_whose_square_float32_cannot_hold_is_no_zero_feature(scale):
 
 def test_layers_that_are_not_there_are_named():
     for layers, wrong in (([1, 4], 4), ([0, 1], 0), ([-1], -1)):
-        with pytest.raises(FeaturePathsError, match=f"no layer {wrong}:"):
+        with pytest.raises(FeaturePathsError, match=rf"layer {wrong}\b"):
             class_scores(np.zeros((2, 3, 4)), layers, weights_of("equal", len(layers)))
 
 
@@ -150,7 +150,7 @@ class Scaled(nn.Module):
 
 def test_features_too_large_for_float16_are_told_not_stored():
     images = np.full((3, 4, 4, 3), 255, np.uint8)
-    with pytest.raises(FeaturePathsError, match="Layer layer gives a feature of 7e\\+04, which float16 cannot hold"):
+    with pytest.raises(FeaturePathsError, match=r"layer layer .*7e\+04.*65504"):
         list(extract_blocks(Scaled(70000.0), ["layer"], images, ["flatten"]))
     (found,) = extract_blocks(Scaled(65000.0), ["layer"], images, ["flatten"])
     assert found[2]["flatten"][0].max() == 64992 or found[2]["flatten"][0].max() == 65000
@@ -158,5 +158,5 @@ def test_features_too_large_for_float16_are_told_not_stored():
 
 def test_nan_features_are_told():
     images = np.full((3, 4, 4, 3), 255, np.uint8)
-    with pytest.raises(FeaturePathsError, match="Layer layer"):
+    with pytest.raises(FeaturePathsError, match=r"layer layer .*not finite"):
         list(extract_blocks(Scaled(float("nan")), ["layer"], images, ["mean"]))

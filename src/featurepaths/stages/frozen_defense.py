@@ -64,7 +64,7 @@ def load_target(arguments: Namespace, device: torch.device) -> tuple[Target, Map
     from featurepaths.adaptive.run import Target
     from featurepaths.defense.module import FeaturePathDefense
     from featurepaths.detectors.registry import read_detector
-    from featurepaths.networks.checkpoint import load_checkpoint
+    from featurepaths.networks.checkpoint import layer_names, load_checkpoint
     from featurepaths.networks.copies import copy_of
     from featurepaths.networks.precision import resolve_precision
     from featurepaths.paths.outputs import read_centroids
@@ -74,7 +74,7 @@ def load_target(arguments: Namespace, device: torch.device) -> tuple[Target, Map
     precision = resolve_precision(settings["precision"], device)
     centroids = [each.to(device) for each in read_centroids(arguments.centroids)]
     pooling = read_origin(arguments.centroids).pooling
-    layers = [layer["name"] for layer in description["layers"]]
+    layers = layer_names(description)
     calibration = read_calibration(arguments.threshold, arguments.selection, settings["tie_break"])
 
     def defense(its_network: torch.nn.Module, its_precision: str) -> FeaturePathDefense:

@@ -18,7 +18,7 @@ from featurepaths.store.jsonfile import write_json
 
 
 def main(arguments):
-    from featurepaths.networks.checkpoint import load_checkpoint
+    from featurepaths.networks.checkpoint import layer_names, load_checkpoint
     from featurepaths.paths.features import POOLINGS
     from featurepaths.paths.stream import FeatureStream
     from featurepaths.runtime.devices import device_name, use_device
@@ -38,7 +38,7 @@ def main(arguments):
     }
     device = use_device(arguments.device, arguments.settings["torch_threads"])
     network, description = load_checkpoint(arguments.checkpoint, device)
-    layers = [layer["name"] for layer in description["layers"]]
+    layers = layer_names(description)
     first = poolings[0]
     saved = cli.resume_path(outputs["centroids"][first], origins["centroids", first], device_name(device))
     collapse = {}

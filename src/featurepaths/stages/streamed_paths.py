@@ -12,7 +12,7 @@ from featurepaths.store.provenance import read_origin
 
 
 def main(arguments):
-    from featurepaths.networks.checkpoint import load_checkpoint
+    from featurepaths.networks.checkpoint import layer_names, load_checkpoint
     from featurepaths.paths.equations import cosine_similarity
     from featurepaths.paths.stream import FeatureStream
     from featurepaths.runtime.blocks import blocks, span
@@ -29,7 +29,7 @@ def main(arguments):
     origin = cli.origin_of("streamed_paths", arguments, name, inputs)
     device = use_device(arguments.device, arguments.settings["torch_threads"])
     network, description = load_checkpoint(arguments.checkpoint, device)
-    layers = [layer["name"] for layer in description["layers"]]
+    layers = layer_names(description)
     with (
         open_images(arguments.images, parts[whole.stem]) as images,
         open_hdf5(arguments.centroids) as centroids,
