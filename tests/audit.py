@@ -12,7 +12,9 @@ import tempfile
 from importlib.util import find_spec
 from pathlib import Path
 
-LOCK = Path(__file__).parents[1] / "requirements.lock"
+from tests.experiments import ROOT
+
+LOCK = ROOT / "requirements.lock"
 DATABASE = "api.osv.dev"
 # in a folder of its own: some twenty packages that nobody needs to run or test featurepaths
 AUDITOR = "pip-audit==2.10.1"

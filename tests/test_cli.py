@@ -14,7 +14,7 @@ from featurepaths.experiment import preview
 from featurepaths.experiment.config.messages import read_experiment
 from featurepaths.experiment.external import fingerprint_inputs
 from featurepaths.networks.warnings import DOUBTS
-from tests.conftest import ROOT, TINY
+from tests.experiments import ROOT, TINY
 
 PRETRAINED = {
     "factory": "torchvision.models:VisionTransformer",

@@ -7,16 +7,14 @@ import sys
 import tomllib
 import zipfile
 from email.parser import Parser
-from pathlib import Path
 
 import pytest
 import yaml
 from packaging.requirements import Requirement
 
 from tests.audit import vulnerabilities
-from tests.store.test_code_digest import STAGES
+from tests.experiments import ROOT, STAGES
 
-ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
 
@@ -137,3 +135,11 @@ def test_an_audit_tells_what_can_be_mended_from_what_cannot():
     skipped = {"name": "local", "skip_reason": "not found"}
     report = {"dependencies": [{"name": "one", "version": "2.0", "vulns": found}, skipped]}
     assert vulnerabilities(report) == (["one 2.0: A-1, mended in 2.1"], ["one 2.0: A-2"])
+
+
+def test_no_test_module_imports_another():
+    """What tests share is in modules that hold no tests, such as tests/oracles.py."""
+    imports = re.compile(
+        r"^\s*from (?:tests\.[\w.]*)?\.?(?:test_\w+|conftest) import|^\s*import tests\.[\w.]*test_", re.M
+    )
+    assert [str(path) for path in (ROOT / "tests").rglob("*.py") if imports.search(path.read_text())] == []

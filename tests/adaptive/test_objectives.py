@@ -18,7 +18,7 @@ from featurepaths.attacks.apgd import apgd
 from featurepaths.attacks.losses import dlr
 from featurepaths.attacks.norms import random_start
 from featurepaths.errors import FeaturePathsError
-from tests.adaptive.planted import ANGLE, FLAGGED_TO, LENGTH, Plane, defense, distance, images
+from tests.planted import ANGLE, FLAGGED_TO, LENGTH, Plane, defense, distance, images
 
 LABELS = torch.zeros(3, dtype=torch.long)
 

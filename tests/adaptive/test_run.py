@@ -17,13 +17,8 @@ from featurepaths.defense.module import FeaturePathDefense
 from featurepaths.runtime.blocks import blocks
 from featurepaths.statistics.worst_case import count_evaded, count_left, summarise_attacks
 from featurepaths.store.hdf5 import write_rows
-from tests.adaptive.planted import ANGLE, FLAGGED_TO, LENGTH, halves, halves_defense
+from tests.planted import ANGLE, TO_EVADE, TO_FOOL, X, Y, halves, halves_defense
 
-X, Y = LENGTH * math.cos(ANGLE), LENGTH * math.sin(ANGLE)
-TO_EVADE = (math.tan(FLAGGED_TO) * X - Y) / (1 + math.tan(FLAGGED_TO))
-"""The L-infinity radius at which an image can lie beyond the flagged angles: (y + eps) / (x - eps) is their tangent."""
-TO_FOOL = (X - Y) / 2
-"""The radius at which the network alone is wrong."""
 COUNT = 70  # two blocks
 
 

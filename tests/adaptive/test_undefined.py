@@ -13,8 +13,7 @@ from featurepaths.defense.module import FeaturePathDefense
 from featurepaths.detectors.confidence import Confidence, Energy
 from featurepaths.errors import FeaturePathsError
 from featurepaths.statistics.worst_case import summarise_attacks
-from tests.adaptive.planted import CENTROIDS, FLAGGED_FROM, Halves, halves
-from tests.adaptive.test_run import TO_EVADE, X
+from tests.planted import CENTROIDS, FLAGGED_FROM, TO_EVADE, Halves, X, halves
 
 COUNT = 5
 

@@ -17,10 +17,11 @@ from featurepaths.attacks.torchattacks import runner as zoo
 from featurepaths.attacks.torchattacks.methods import METHODS, least_classes, misfit
 from featurepaths.attacks.torchattacks.runner import STOPPING_RULE, torchattacks_blocks
 from featurepaths.errors import FeaturePathsError
+from tests.experiments import ROOT
 
 torchattacks = pytest.importorskip("torchattacks")
 
-DOCS = Path(__file__).parents[2] / "docs/method.md"
+DOCS = ROOT / "docs/method.md"
 EPS = {"linf": 0.05, "l2": 0.6, "l1": 5, "l0": 2}
 FEW = {
     "deepfool": {"steps": 4},

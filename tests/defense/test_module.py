@@ -18,77 +18,8 @@ from featurepaths.defense.calibration import Calibration
 from featurepaths.detectors.thresholds import otsu
 from featurepaths.paths.collapse import layers_before_collapse, measure_collapse
 from featurepaths.paths.equations import centroids
-from tests.defense.test_recognition import plain_vote
-
-CLASSES = 3
-LAYERS = ["blurred", "pixels", "sharpened"]
-
-
-class Layered(nn.Module):
-    """Three classes of images of three pixels in two rows; layers tell them apart better and better."""
-
-    def __init__(self):
-        super().__init__()
-        self.mix = nn.ParameterList([torch.full((3, 3), 1.0) + a * torch.eye(3) for a in (1, 8, 50)])
-        self.blurred, self.pixels, self.sharpened = nn.Identity(), nn.Identity(), nn.Identity()
-        self.unused, self.pair = nn.Identity(), Pair()
-        self.dropout = nn.Dropout()
-        self.requires_grad_(False)
-
-    def forward(self, images):
-        outputs = [torch.einsum("nchw,wv->nchv", images, mix).relu() for mix in self.mix]
-        self.blurred(outputs[0])
-        self.pixels(outputs[1])
-        last = self.sharpened(outputs[2])
-        self.pair(last)
-        return self.dropout(last.mean(dim=(1, 2)))
-
-
-class Pair(nn.Module):
-    def forward(self, values):
-        return values, values
-
-
-def images(seed, count=90, spread=0.3):
-    """Images float32 [N, 1, 2, 3] whose brightest column is mostly that of their class, and labels."""
-    generator = torch.Generator().manual_seed(seed)
-    labels = torch.arange(count) % CLASSES
-    clean = 0.3 + 0.4 * nn.functional.one_hot(labels, CLASSES).float().view(-1, 1, 1, 3).expand(-1, 1, 2, 3)
-    return (clean + spread * torch.randn(count, 1, 2, 3, generator=generator)).clamp(0, 1), labels
-
-
-def loader(seed, size=20, **options):
-    some, labels = images(seed, **options)
-    return list(zip(some.split(size), labels.split(size), strict=True))
-
-
-def fitted(pooling="flatten", **options):
-    return FeaturePathDefense(Layered(), LAYERS, pooling).fit(loader(0), **options)
-
-
-def calibrated(pooling="flatten", **options):
-    return fitted(pooling).calibrate(loader(1), loader(2, spread=0.6), **options)
-
-
-def layer_features(some, pooling):
-    """Of each layer the features, written out: float64."""
-    outputs = [np.maximum(some.double().numpy() @ m.double().numpy(), 0) for m in Layered().mix]
-    return [out.reshape(len(some), -1) if pooling == "flatten" else out.mean(axis=(2, 3)) for out in outputs]
-
-
-def plain_similarity(some, pooling):
-    """Eq. (2) with centroids of the training images, written out: [N, L, C]."""
-    train, labels = images(0)
-    found = []
-    for of_train, features in zip(layer_features(train, pooling), layer_features(some, pooling), strict=True):
-        means = np.stack([of_train[labels.numpy() == c].mean(axis=0) for c in range(CLASSES)])
-        found.append(unit(features) @ unit(means).T)
-    return np.stack(found, axis=1)
-
-
-def unit(vectors):
-    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
-
+from tests.models import CLASSES, LAYERS, Layered, calibrated, fitted, images, layer_features, loader, plain_similarity
+from tests.oracles import plain_vote
 
 # Learning
 

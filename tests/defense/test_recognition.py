@@ -13,20 +13,7 @@ from featurepaths.paths.records import FeaturePaths
 from featurepaths.statistics.groups import groups_of
 from featurepaths.statistics.outcome import recognise_pair
 from featurepaths.statistics.paired import mcnemar
-
-
-def plain_vote(similarity, layers, weights, tie_break):
-    """Eqs. (6) and (7) for one image, similarity [L, C], written out."""
-    votes = [int(np.argmax(similarity[layer - 1])) for layer in layers]
-    score = {}
-    for choice, weight in zip(votes, weights, strict=True):
-        score[choice] = score.get(choice, 0) + weight
-    greatest = max(score.values())
-    tied = [choice for choice in score if abs(score[choice] - greatest) < 1e-9]
-    if tie_break == "last-layer":
-        return next(choice for choice in reversed(votes) if choice in tied)
-    sums = {c: sum(w * similarity[layer - 1][c] for layer, w in zip(layers, weights, strict=True)) for c in tied}
-    return max(sums, key=sums.get)
+from tests.oracles import plain_vote
 
 
 @pytest.mark.parametrize("tie_break", TIE_BREAKS)

@@ -12,8 +12,7 @@ from featurepaths.defense.module import FeaturePathDefense
 from featurepaths.defense.votes import TIE_BREAKS, vote
 from featurepaths.errors import FeaturePathsError
 from featurepaths.networks.resnet import ResNet
-from tests.adaptive.planted import FLAGGED_FROM, LENGTH, Plane, defense, halves, halves_defense
-from tests.adaptive.test_run import TO_EVADE, TO_FOOL
+from tests.planted import FLAGGED_FROM, LENGTH, TO_EVADE, TO_FOOL, Plane, defense, halves, halves_defense
 
 CLASSES = 4
 COUNT = 2

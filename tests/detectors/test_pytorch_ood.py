@@ -5,7 +5,8 @@ import torch
 from sklearn.metrics import roc_auc_score
 from torch.utils.data import ConcatDataset, DataLoader, TensorDataset
 
-from tests.defense.test_module import FeaturePathDefense, Layered, calibrated, fitted, images
+from featurepaths import FeaturePathDefense
+from tests.models import Layered, calibrated, fitted, images
 
 ood = pytest.importorskip("pytorch_ood.detector")
 from pytorch_ood.api import FeaturesDetector  # noqa: E402

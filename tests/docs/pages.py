@@ -1,8 +1,7 @@
 """The pages that people read."""
 
-from pathlib import Path
+from tests.experiments import ROOT
 
-ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 

@@ -11,7 +11,7 @@ import h5py
 import pytest
 from safetensors import safe_open
 
-from tests.docs.pages import ROOT
+from tests.experiments import ROOT
 
 PAGE = (ROOT / "docs/artefacts.md").read_text()
 CODE = re.compile("`([^`]+)`")

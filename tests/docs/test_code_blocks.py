@@ -21,7 +21,8 @@ from sybil.parsers.markdown import CodeBlockParser, PythonCodeBlockParser, SkipP
 from featurepaths import __main__ as cli
 from featurepaths.experiment.config.experiment import Experiment
 from featurepaths.experiment.config.messages import read_experiment
-from tests.docs.pages import PAGES, ROOT, name_of
+from tests.docs.pages import PAGES, name_of
+from tests.experiments import ROOT
 
 MAKEFILE = (ROOT / "Makefile").read_text()
 TARGETS = {*re.findall(r"^([a-z-]+):", MAKEFILE, re.M), ".venv/ready"}

@@ -11,7 +11,8 @@ import pytest
 import yaml
 from markdown_it import MarkdownIt
 
-from tests.docs.pages import PAGES, ROOT, name_of
+from tests.docs.pages import PAGES, name_of
+from tests.experiments import ROOT
 
 FILES = ("csv", "h5", "html", "json", "lock", "md", "png", "py", "svg", "tsv", "yaml")
 

@@ -1,7 +1,6 @@
 import copy
 import json
 from fractions import Fraction
-from pathlib import Path
 
 import pytest
 import yaml
@@ -11,8 +10,8 @@ from hypothesis import strategies as st
 from featurepaths.errors import FeaturePathsError
 from featurepaths.experiment.config.experiment import Experiment
 from featurepaths.experiment.config.messages import read_experiment
+from tests.experiments import ROOT
 
-ROOT = Path(__file__).parents[2]
 DEFAULT = yaml.safe_load((ROOT / "config.yaml").read_text())
 
 

@@ -10,21 +10,18 @@ from featurepaths.data.size import DataSize
 from featurepaths.errors import FeaturePathsError
 from featurepaths.experiment.config.messages import read_experiment
 from featurepaths.experiment.feasible import check_attacks
+from tests.experiments import small_experiment
 
-TINY = {
-    "name": "tiny",
-    "data": {"source": "arrays", "train": "data.npz", "test": "data.npz"},
-    "models": {"small": {"architecture": "resnet18", "width": 4}},
-    "training": {"standard": {"epochs": 1, "batch_size": 32, "learning_rate": 0.05}},
-    "attacks": {"apgd": {"eps": 0.02, "iterations": 3, "stopping_rule": ["max-loss"]}},
-    "calibration": {"attack": "apgd", "stopping_rule": "max-loss"},
-    "features": {"poolings": ["mean"]},
-}
+ARRAYS = small_experiment(
+    "tiny",
+    data={"source": "arrays", "train": "data.npz", "test": "data.npz"},
+    attacks={"apgd": {"eps": 0.02, "iterations": 3, "stopping_rule": ["max-loss"]}},
+)
 
 
 def checked(classes, *, pixels=32, channels=3, adaptive=None, **attack):
-    config = TINY | ({"adaptive": adaptive} if adaptive else {})
-    config |= {"attacks": TINY["attacks"] | ({"x": attack} if attack else {})}
+    config = ARRAYS | ({"adaptive": adaptive} if adaptive else {})
+    config |= {"attacks": ARRAYS["attacks"] | ({"x": attack} if attack else {})}
     return check_attacks(read_experiment(config), DataSize(100, classes, pixels, channels))
 
 
@@ -103,7 +100,7 @@ def test_check_says_what_few_classes_mean(classes, tmp_path, monkeypatch, capsys
     monkeypatch.chdir(tmp_path)
 
     def check(**settings):
-        (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(TINY | settings))
+        (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(ARRAYS | settings))
         cli.main(["check", "tiny.yaml"])
         return capsys.readouterr().out
 
@@ -118,9 +115,9 @@ def test_check_says_what_few_classes_mean(classes, tmp_path, monkeypatch, capsys
 
 @pytest.mark.parametrize(("norm", "eps"), [("l2", 100), ("l1", 3100)])
 def test_sides_that_are_known_leave_no_room_for_a_wider_image(norm, eps):
-    digits = TINY | {"data": {"source": "digits", "test": 0.1, "calibration": 0.1}}
+    digits = ARRAYS | {"data": {"source": "digits", "test": 0.1, "calibration": 0.1}}
     digits |= {
-        "attacks": TINY["attacks"] | {"x": {"method": "ead" if norm == "l1" else "pgd", "norm": norm, "eps": eps}}
+        "attacks": ARRAYS["attacks"] | {"x": {"method": "ead" if norm == "l1" else "pgd", "norm": norm, "eps": eps}}
     }
     with pytest.raises(FeaturePathsError, match=r"attacks\.x\.eps"):
         check_attacks(read_experiment(digits), DataSize(1797, 10, 32, 1 if norm == "l2" else 3))

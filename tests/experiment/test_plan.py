@@ -8,7 +8,7 @@ import yaml
 from featurepaths.experiment.config.messages import read_experiment
 from featurepaths.experiment.external import ExternalInputs
 from featurepaths.experiment.plan import Plan
-from tests.conftest import ROOT, TINY
+from tests.experiments import ROOT, TINY
 
 
 def plan_of(attacks, **changes):
@@ -139,9 +139,7 @@ def storing(storage, poolings=("flatten", "mean")):
 
 
 def test_a_stream_makes_the_same_artefacts_as_dumps_but_for_the_dumps():
-    kept, temporary, streamed = (
-        artefacts_of(storing(how).comparison()) for how in ("store", "temporary", "stream")
-    )
+    kept, temporary, streamed = (artefacts_of(storing(how).comparison()) for how in ("store", "temporary", "stream"))
     assert {name: one.digest for name, one in kept.items()} == {name: one.digest for name, one in temporary.items()}
     dumps = {name for name in kept if name.startswith("features/")}
     assert dumps

@@ -6,7 +6,7 @@ from featurepaths.attacks.torchattacks.methods import METHODS
 from featurepaths.data.size import DataSize
 from featurepaths.experiment.config.messages import read_experiment
 from featurepaths.experiment.resources import Estimator, Needs
-from tests.conftest import TINY
+from tests.experiments import TINY
 
 CIFAR = DataSize(60000, 10, 32)
 

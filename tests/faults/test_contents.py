@@ -13,19 +13,13 @@ import pytest
 
 from featurepaths.store.hdf5 import open_hdf5
 from featurepaths.store.provenance import read_version
-from tests.conftest import Workflow, jobs
+from tests.experiments import small_experiment
+from tests.processes import Workflow, jobs
 
 OTHER_PROCESSOR = {"ATEN_CPU_CAPABILITY": "default", "DNNL_MAX_CPU_ISA": "SSE41"}
-EXPERIMENT = {
-    "name": "small",
-    "data": {"source": "digits", "test": 0.1, "calibration": 0.1},
-    "models": {"small": {"architecture": "resnet18", "width": 4}},
-    "training": {"standard": {"epochs": 2, "learning_rate": 0.05}},
-    "attacks": {"apgd": {"eps": "1/10", "iterations": 3, "stopping_rule": ["max-loss"]}},
-    "calibration": {"attack": "apgd", "stopping_rule": "max-loss"},
-    "features": {"poolings": ["mean"]},
-    "detectors": ["confidence"],
-}
+EXPERIMENT = small_experiment(
+    "small", training={"standard": {"epochs": 2, "learning_rate": 0.05}}, detectors=["confidence"]
+)
 RUN = "small-standard-s0"
 FAULT = "file made again with other bytes by an equal recipe (forced, missing, damaged, replaced, moved, shards)"
 OUTCOME = "all that depends on it is made again, or refused by name; tables are those made afresh"

@@ -13,8 +13,8 @@ import pytest
 
 from featurepaths.experiment.config.messages import read_experiment
 from featurepaths.experiment.plan import Plan
-from tests.conftest import TINY
-from tests.stages.by_hand import command, finish, refused
+from tests.experiments import TINY
+from tests.processes import command, finish, refused
 
 RUN = "small-standard-s0"
 
@@ -121,7 +121,7 @@ def test_a_folder_that_goes_while_it_is_written_to(tiny, tmp_path, faults):
 
 def test_the_workflow_goes_on_when_there_is_room_again(tiny, tmp_path, small_disk, faults):
     """The results lie on the small disk; Snakemake's own books do not."""
-    from tests.conftest import Workflow
+    from tests.processes import Workflow
 
     config = TINY | {"name": "full", "attacks": TINY["attacks"]}
     workflow = Workflow(tmp_path / "work", config)

@@ -12,8 +12,8 @@ from featurepaths.errors import FeaturePathsError
 from featurepaths.experiment.config.messages import read_experiment
 from featurepaths.experiment.external import ExternalInputs
 from featurepaths.experiment.plan import Plan
-from tests.conftest import ROOT
-from tests.faults.test_damage import KINDS, read
+from tests.experiments import ROOT
+from tests.faults.artefacts import KINDS, read
 
 CASES = int(os.environ.get("CASES", "2000"))
 FUZZ = settings(max_examples=CASES, deadline=None, suppress_health_check=list(HealthCheck), print_blob=True)

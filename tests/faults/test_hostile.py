@@ -23,7 +23,8 @@ from featurepaths.experiment.config.messages import read_experiment
 from featurepaths.networks.external.weights import read_weights
 from featurepaths.store import resume
 from featurepaths.training.state import TrainingState
-from tests.conftest import TINY, Workflow
+from tests.experiments import TINY
+from tests.processes import Workflow
 
 
 class Harm:

@@ -2,81 +2,21 @@
 
 import os
 import random
-import re
 import shutil
 import signal
 import subprocess
-import sys
 from contextlib import suppress
-from pathlib import Path
 
 import pytest
 import yaml
 
-from tests.conftest import ROOT, TINY
+from tests.experiments import ROOT, TINY
+from tests.processes import Checkout, contents
 
 KILLS = int(os.environ.get("KILLS", "50"))
 KILLED = os.environ.get("KILLED", "")
-SEEN_BY_SNAKEMAKE = ("Snakefile", "Makefile", "rules", "src", "captions", "profiles", "envs", "requirements.lock")
 SOME_SECONDS = 45.0 if KILLED else 9.0
 """A run is killed after that many seconds at most: it takes some three until its first stage starts."""
-KEPT_BOOKS = re.compile(r"(^|/)(logs|benchmarks)/|(report|configuration)\.html$|/config\.json$|/\.[^/]*$")
-"""Files that say when, where or by which commit something was made, or belong to what is under way."""
-
-
-class Checkout:
-    """A copy of this checkout, in which `make run` works as for a user."""
-
-    def __init__(self, folder, config):
-        self.folder, self.results = folder, folder / "results" / config["name"]
-        folder.mkdir()
-        for name in SEEN_BY_SNAKEMAKE:
-            (folder / name).symlink_to(ROOT / name)
-        (folder / "config.yaml").write_text(yaml.safe_dump(config))
-        self.environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
-
-    def start(self, log):
-        """Start `make run`, in a session of its own."""
-        words = ["make", "run", f"ENV={sys.prefix}", "-o", f"{sys.prefix}/ready"]
-        return subprocess.Popen(
-            words, cwd=self.folder, stdout=log, stderr=subprocess.STDOUT, env=self.environment, start_new_session=True
-        )
-
-    def processes(self, what):
-        """The numbers of processes here whose commands hold a text."""
-        found = []
-        for entry in Path("/proc").iterdir():
-            with suppress(OSError):
-                if not entry.name.isdecimal() or Path(entry, "cwd").resolve() != self.folder.resolve():
-                    continue
-                words = Path(entry, "cmdline").read_bytes().split(b"\0")
-                if what in b" ".join(words).decode() and words[0].rpartition(b"/")[2].startswith(b"python"):
-                    found.append(int(entry.name))
-        return found
-
-    def outputs_of_jobs(self):
-        """The outputs of every job, as a dry run in an empty folder names them."""
-        words = [sys.executable, "-m", "snakemake", "--cores", "1", "--dry-run", "--forceall"]
-        text = subprocess.run(words, cwd=self.folder, capture_output=True, text=True, check=True).stdout
-        found = [line.split(": ", 1)[1].split(", ") for line in text.splitlines() if line.startswith("    output: ")]
-        return [outputs for outputs in found if outputs[0].startswith("results/")]
-
-    def there(self):
-        """When each file that is in its place was made."""
-        return {
-            str(path.relative_to(self.folder)): (path.stat().st_ino, path.stat().st_mtime_ns)
-            for path in self.results.rglob("*")
-            if path.is_file() and not KEPT_BOOKS.search(str(path.relative_to(self.folder)))
-        }
-
-
-def contents(results):
-    """What is in every file but those that say when something was made."""
-    return {
-        str(path.relative_to(results)): path.read_bytes()
-        for path in sorted(results.rglob("*"))
-        if path.is_file() and not KEPT_BOOKS.search(f"/{path.relative_to(results)}")
-    }
 
 
 def kill(checkout, chance):

@@ -19,8 +19,8 @@ from featurepaths.paths.features import extract_blocks
 from featurepaths.statistics.groups import groups_of
 from featurepaths.statistics.metrics import measure
 from featurepaths.store.tensors import read_tensors, write_tensors
-from tests.conftest import TINY, Workflow
-from tests.stages.by_hand import command, finish, refused
+from tests.experiments import TINY, array_experiment, save_arrays
+from tests.processes import Workflow, command, finish, refused
 
 RUN = "small-standard-s0"
 
@@ -99,29 +99,6 @@ def test_one_image_and_a_class_without_images():
     assert len(made.predict(torch.rand(1, 3, 32, 32)).label) == 1
 
 
-def arrays(folder, count, classes, test=None):
-    """Pictures of so many classes, the colour telling which."""
-    generator = np.random.default_rng(0)
-    labels = np.arange(count) % classes
-    images = (generator.integers(0, 60, (count, 32, 32, 3)) + (labels * 190 // classes)[:, None, None, None]).astype(
-        np.uint8
-    )
-    test = count if test is None else test
-    np.savez(folder / "data.npz", train_images=images, train_labels=labels, test_images=images[:test],
-             test_labels=labels[:test])  # fmt: skip
-
-
-SMALL = {
-    "name": "edge",
-    "models": {"small": {"architecture": "resnet18", "width": 2}},
-    "training": {"standard": {"epochs": 1, "batch_size": 32, "learning_rate": 0.01, "schedule": "constant"}},
-    "attacks": {"apgd": {"eps": "1/10", "iterations": 2, "stopping_rule": ["max-loss"]}},
-    "features": {"poolings": ["mean"]},
-    "detection": {"layers": [1, 2]},
-    "recognition": {"layers": [2, 3, 4]},
-}
-
-
 @pytest.mark.parametrize(
     ("what", "count", "classes", "test", "calibration", "batch", "expected"),
     [
@@ -133,13 +110,11 @@ SMALL = {
     ],
 )
 def test_experiments_at_the_edge(tmp_path, what, count, classes, test, calibration, batch, expected, faults):
-    config = copy.deepcopy(SMALL)
-    config["data"] = {"source": "arrays", "train": "data.npz", "test": "data.npz", "calibration": calibration}
+    config = array_experiment(calibration, batch, calibration=None)
     if expected:
         config["data"]["class_names"] = [str(number) for number in range(classes)]
-    config["training"]["standard"]["batch_size"] = batch
     workflow = Workflow(tmp_path, config)
-    arrays(tmp_path, count, classes, test)
+    save_arrays(tmp_path, count, classes, test)
     text = workflow(succeeds=expected is None)
     assert "Traceback" not in text
     if expected:

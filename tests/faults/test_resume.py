@@ -10,9 +10,8 @@ import pytest
 
 from featurepaths.experiment.config.messages import read_experiment
 from featurepaths.experiment.plan import Plan
-from tests.conftest import TINY
-from tests.faults.test_kills import contents
-from tests.stages.by_hand import options, stage
+from tests.experiments import TINY
+from tests.processes import contents, options, stage
 
 SAVE_OFTEN = """
 import runpy

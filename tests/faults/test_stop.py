@@ -12,8 +12,8 @@ import pytest
 
 from featurepaths.experiment.config.messages import read_experiment
 from featurepaths.experiment.plan import Plan
-from tests.conftest import TINY
-from tests.stages.by_hand import command
+from tests.experiments import TINY
+from tests.processes import command
 
 SECONDS = 10.0
 STOPS = 6

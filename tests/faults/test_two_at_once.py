@@ -12,11 +12,10 @@ import yaml
 from featurepaths.store.hdf5 import create_hdf5, open_hdf5
 from featurepaths.store.origin import Origin
 from featurepaths.store.provenance import read_origin
-from tests.faults.test_kills import Checkout, contents
-from tests.faults.test_numbers import SMALL, arrays
+from tests.experiments import array_experiment, save_arrays
+from tests.processes import Checkout, contents
 
-CONFIG = SMALL | {"data": {"source": "arrays", "train": "data.npz", "test": "data.npz", "calibration": 0.2}}
-CONFIG |= {"calibration": {"attack": "apgd", "stopping_rule": "max-loss"}}
+CONFIG = array_experiment(0.2)
 
 
 def start(checkout, *arguments):
@@ -33,7 +32,7 @@ def start(checkout, *arguments):
 
 def test_two_at_once_in_one_folder(tmp_path, faults):
     checkout = Checkout(tmp_path / "checkout", CONFIG)
-    arrays(checkout.folder, 80, 4)
+    save_arrays(checkout.folder, 80, 4)
     alone = start(checkout)
     text, _ = alone.communicate()
     assert alone.returncode == 0, text
@@ -65,7 +64,7 @@ def test_two_at_once_in_one_folder(tmp_path, faults):
 
 def test_two_experiments_that_share_data(tmp_path, faults):
     checkout = Checkout(tmp_path / "checkout", CONFIG)
-    arrays(checkout.folder, 80, 4)
+    save_arrays(checkout.folder, 80, 4)
     config = yaml.safe_load((checkout.folder / "config.yaml").read_text())
     for name in ("one", "two"):
         (checkout.folder / f"{name}.yaml").write_text(yaml.safe_dump(config | {"name": name}))

@@ -8,7 +8,7 @@ from featurepaths.paths.chunks import ClassSums
 from featurepaths.paths.collapse import CollapseMeter
 from featurepaths.paths.gather import gather
 from featurepaths.paths.stream import FeatureStream
-from tests.paths.test_stream import network_and_images
+from tests.models import network_and_images
 
 COUNT, CLASSES = 300, 3
 LABELS = np.arange(COUNT) % CLASSES

@@ -11,25 +11,15 @@ from torch import nn
 
 from featurepaths.errors import FeaturePathsError
 from featurepaths.networks.hooks import forward_intermediates
-from featurepaths.networks.resnet import ResNet
 from featurepaths.paths.chunks import ClassSums, class_means
 from featurepaths.paths.collapse import CollapseMeter, measure_collapse
 from featurepaths.paths.equations import centroids, centroids_of, cosine_similarity, similarities
 from featurepaths.paths.features import extract_blocks, run_blocks
 from featurepaths.paths.stream import FeatureStream, Key
 from featurepaths.runtime.blocks import blocks
+from tests.models import network_and_images
 
 POOLINGS = ["flatten", "mean"]
-
-
-def network_and_images(count, classes, seed=0):
-    torch.manual_seed(seed)
-    network = ResNet("resnet18", classes, width=4).eval()
-    generator = np.random.default_rng(seed)
-    # large squares of colour: classes are so far apart that rounding does not decide which one is near
-    of_classes = generator.integers(0, 192, (classes, 4, 4, 3)).repeat(8, axis=1).repeat(8, axis=2)
-    images = of_classes[np.arange(count) % classes] + generator.integers(0, 64, (count, 32, 32, 3))
-    return network, images.astype(np.uint8)
 
 
 def streamed(network, images, labels, most_values):

@@ -8,7 +8,7 @@ from scipy import stats
 from featurepaths.experiment.config.messages import read_experiment
 from featurepaths.experiment.plan import Plan
 from featurepaths.report import summary, tables
-from tests.conftest import TINY
+from tests.experiments import TINY
 
 GROUPS = {"apgd": "apgd", "again": "apgd", "other": "other"}
 RANKING = ("auroc", "aupr", "tpr_at_fpr_1", "tpr_at_fpr_5")

@@ -18,19 +18,17 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.conftest import ROOT, Workflow
+from tests.experiments import ROOT, small_experiment
+from tests.processes import Workflow
 from tests.slurm import cluster
 
 WITH_GPU = {"train", "shards", "extraction", "adaptive", "controls"}
 """Rules and groups of profiles/slurm whose jobs run networks."""
-SMALL = {
-    "name": "small",
-    "data": {"source": "digits", "test": 0.1, "calibration": 0.1},
-    "models": {"small": {"architecture": "resnet18", "width": 4}},
-    "training": {"standard": {"epochs": 100, "batch_size": 32, "learning_rate": 0.05, "schedule": "one-cycle"}},
-    "attacks": {"apgd": {"eps": "1/10", "iterations": 3, "stopping_rule": ["max-loss"]}},
-    "calibration": {"attack": "apgd", "stopping_rule": "max-loss"},
-}
+SMALL = small_experiment(
+    "small",
+    training={"standard": {"epochs": 100, "batch_size": 32, "learning_rate": 0.05, "schedule": "one-cycle"}},
+    features={},
+)
 TRAINING = "small-standard-s0/checkpoint.safetensors"
 
 

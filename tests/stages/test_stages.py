@@ -16,7 +16,7 @@ from featurepaths.stages.cli import clear_resume_files, resume_path
 from featurepaths.store.jsonfile import read_json
 from featurepaths.store.origin import Origin
 from featurepaths.store.provenance import read_origin
-from tests.stages.by_hand import refused, stage
+from tests.processes import refused, stage
 
 
 @pytest.fixture
@@ -113,7 +113,7 @@ def test_test_images_are_not_passed_off_as_calibration_images(tiny, run, tmp_pat
     """The digest that the workflow expects of a held-out threshold is that of calibration images."""
     from featurepaths.experiment.config.messages import read_experiment
     from featurepaths.experiment.plan import Plan
-    from tests.conftest import TINY
+    from tests.experiments import TINY
 
     params = Plan(read_experiment(TINY)).threshold("small-standard-s0", "mean", "held-out").params
     options = ["--settings", params["settings"], "--digest", params["digest"], "--collapse", run / "collapse/mean.json"]

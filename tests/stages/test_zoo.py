@@ -10,7 +10,7 @@ from featurepaths.data.splits import open_split
 from featurepaths.store.code_digest import digest_of
 from featurepaths.store.fingerprints import digest_of_file
 from featurepaths.store.provenance import read_origin
-from tests.stages.by_hand import refused, stage
+from tests.processes import refused, stage
 
 TRAINING = {
     "epochs": 1, "batch_size": 64, "learning_rate": "1/20", "momentum": "9/10", "weight_decay": "1/2000",

@@ -1,14 +1,11 @@
+import re
 import shutil
 from pathlib import Path
 
 import pytest
 
 from featurepaths.store import code_digest as digests
-
-STAGES = ["data", "train", "network", "attack", "features", "gather", "centroids", "paths", "collapse", "threshold",
-          "selection", "detection", "recognition", "tables", "run_figures", "summary_figures", "configuration",
-          "detectors", "rivals", "adaptive", "worst_case", "controls", "comparison", "comparison_figures",
-          "streamed_classes", "streamed_paths"]  # fmt: skip
+from tests.experiments import ROOT, STAGES
 
 STREAMED = {"streamed_classes", "streamed_paths"}
 ATTACKERS = {"attack", "adaptive", "controls"}
@@ -39,10 +36,9 @@ def affected(package, module, edit):
     return {stage for stage in STAGES if digests.code_digest(stage) != before[stage]}
 
 
-def test_every_stage_is_listed_here():
-    shared = {"__init__", "cli", "frozen_defense", "image_inputs", "feature_sources"}
-    found = {path.stem for path in (digests.SOURCE / "stages").glob("*.py")}
-    assert found - shared == set(STAGES)
+def test_stages_are_the_programs_that_the_rules_run():
+    rules = "".join(path.read_text() for path in (ROOT / "rules").glob("*.smk"))
+    assert set(re.findall(r"-m featurepaths\.stages\.(\w+)", rules)) == set(STAGES)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,8 @@ from math import ceil
 import pytest
 import yaml
 
-from tests.conftest import ROOT, TINY, Workflow, jobs
+from tests.experiments import ROOT, TINY
+from tests.processes import Workflow, jobs
 
 PROFILE = ROOT / "profiles/slurm"
 HERE = {"tables", "summary_figures", "configuration", "gather_attack"}  # GRID has no adaptive attacks

@@ -18,7 +18,8 @@ from featurepaths.data.array_files import contents_of_arrays
 from featurepaths.data.factory import load_made
 from featurepaths.data.torchvision import load_torchvision
 from featurepaths.experiment.config.messages import read_experiment
-from tests.conftest import ROOT, Workflow, jobs
+from tests.experiments import ROOT
+from tests.processes import Workflow, jobs
 
 BLOCKS = re.findall(r"```(python|yaml)\n(.*?)```", (ROOT / "docs/own-data.md").read_text(), re.S)
 PYTHON = [block for kind, block in BLOCKS if kind == "python"]

@@ -10,7 +10,7 @@ import torch
 import torchvision
 
 from featurepaths.networks.warnings import DOUBTS
-from tests.conftest import Workflow, jobs
+from tests.processes import Workflow, jobs
 
 NETS = """
 import torchvision

@@ -19,24 +19,22 @@ from pathlib import Path
 import pytest
 
 from featurepaths.store.tensors import read_tensors, write_tensors
-from tests.conftest import ROOT, Workflow, jobs
+from tests.experiments import ROOT, small_experiment
+from tests.processes import Workflow, jobs
 
-EXPERIMENT = {
-    "name": "two",
-    "data": {"source": "digits", "test": 0.1, "calibration": 0.1},
-    "models": {"small": {"architecture": "resnet18", "width": 4}},
-    "training": {
+EXPERIMENT = small_experiment(
+    "two",
+    training={
         "standard": {"epochs": 1, "learning_rate": 0.05},
         "adversarial": {"epochs": 1, "learning_rate": 0.05, "adversary": {"method": "single-step", "eps": "1/10"}},
     },
-    "attacks": {
+    attacks={
         "strong": {"eps": "1/10", "iterations": 3, "stopping_rule": ["max-loss"]},
         "weak": {"eps": "1/20", "iterations": 2, "stopping_rule": ["first-success"]},
     },
-    "calibration": {"attack": "strong", "stopping_rule": "max-loss"},
-    "features": {"poolings": ["mean"]},
-    "detectors": ["confidence"],
-    "adaptive": {
+    calibration={"attack": "strong", "stopping_rule": "max-loss"},
+    detectors=["confidence"],
+    adaptive={
         "attack": "strong",
         "max_images": 64,
         "iterations": 2,
@@ -44,7 +42,7 @@ EXPERIMENT = {
         "n_targets": 0,
         "controls": {"max_images": 10, "eps_multiples": [0, 8], "iterations": [2], "restarts": 0, "n_queries": 5},
     },
-}
+)
 RUN = {
     "train": 1,
     "attack": 4,  # both on calibration and test images

@@ -7,7 +7,8 @@ import sys
 
 import pytest
 
-from tests.conftest import TINY, Workflow, edit_hdf5, jobs
+from tests.experiments import TINY
+from tests.processes import Workflow, edit_hdf5, jobs
 
 RUN = "small-standard-s0"
 

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import yaml
 
-from tests.conftest import TINY, Workflow, jobs
+from tests.experiments import TINY
+from tests.processes import Workflow, jobs
 
 RUN = "small-standard-s0"
 POOLINGS = ["flatten", "mean"]

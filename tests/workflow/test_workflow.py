@@ -17,7 +17,8 @@ from featurepaths.data.builtin import load_digits
 from featurepaths.networks.checkpoint import load_checkpoint
 from featurepaths.networks.hooks import forward_intermediates
 from featurepaths.store.provenance import read_origin
-from tests.conftest import TINY, Workflow, edit_hdf5, jobs
+from tests.experiments import TINY
+from tests.processes import Workflow, edit_hdf5, jobs
 
 TABLES = ["architecture", "accuracy", "attacks", "combinations", "detection", "recognition", "summary", "collapse"]
 COMPARED = [

@@ -13,6 +13,11 @@ from featurepaths.defense.module import FeaturePathDefense
 LENGTH, ANGLE = 0.6, math.radians(10)
 FLAGGED_FROM, FLAGGED_TO = math.radians(20), math.radians(70)
 """Images at angles between these are flagged: the score is the cosine to the nearer axis."""
+X, Y = LENGTH * math.cos(ANGLE), LENGTH * math.sin(ANGLE)
+TO_EVADE = (math.tan(FLAGGED_TO) * X - Y) / (1 + math.tan(FLAGGED_TO))
+"""The L-infinity radius at which an image can lie beyond the flagged angles: (y + eps) / (x - eps) is their tangent."""
+TO_FOOL = (X - Y) / 2
+"""The radius at which the network alone is wrong."""
 CENTROIDS = torch.tensor(
     [[1.0, 0.0], [0.0, 1.0], [-math.sqrt(0.5), -math.sqrt(0.5)], [-math.sqrt(0.5), -math.sqrt(0.5)]]
 )
