@@ -43,15 +43,10 @@ def measure(
         "at_threshold": {
             method: {
                 "threshold": threshold,
-                **{
-                    f"flagged_{kind}": int((scores < threshold).sum())
-                    for kind, scores in (
-                        ("clean", clean),
-                        ("adversarial", adversarial),
-                        ("successful", adversarial[groups.successful]),
-                        ("unsuccessful", adversarial[groups.unsuccessful]),
-                    )
-                },
+                "flagged_clean": int((clean < threshold).sum()),
+                "flagged_adversarial": int((adversarial < threshold).sum()),
+                "flagged_successful": int((adversarial < threshold)[groups.successful].sum()),
+                "flagged_unsuccessful": int((adversarial < threshold)[groups.unsuccessful].sum()),
             }
             for method, threshold in thresholds.items()
         },
