@@ -4,12 +4,13 @@ import torch
 from torch import Tensor
 
 from benchmarks.measure import Result, speed_ratio
-from featurepaths.detectors.base import REFERENCES
+from featurepaths.detectors.moments import REFERENCES
 from featurepaths.detectors.registry import DETECTORS
 from featurepaths.networks.hooks import forward_intermediates
 from featurepaths.networks.resnet import ResNet
+from featurepaths.paths.equations import unit
 from featurepaths.paths.features import POOLINGS
-from featurepaths.paths.outputs import ModelOutputs, model_outputs, unit
+from featurepaths.paths.outputs import ModelOutputs, model_outputs
 
 CLASSES = 10
 BATCHES = {1: 16, 64: 1}

@@ -10,7 +10,8 @@ from threadpoolctl import threadpool_limits
 
 from benchmarks.measure import Result, speed_ratio
 from featurepaths.networks.resnet import ResNet
-from featurepaths.paths.equations import CHUNK_ROWS, centroids, similarities
+from featurepaths.paths.chunks import CHUNK_ROWS
+from featurepaths.paths.equations import centroids, similarities
 from featurepaths.paths.features import extract_blocks
 from featurepaths.runtime.blocks import blocks, to_tensor
 from featurepaths.stages.features import write

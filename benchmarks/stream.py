@@ -17,11 +17,12 @@ from threadpoolctl import threadpool_limits
 from torch import nn
 from torchvision.models import resnet50
 
-from featurepaths.detectors.base import learn
+from featurepaths.detectors.base import fit_detectors
 from featurepaths.detectors.mahalanobis import Mahalanobis
 from featurepaths.detectors.nearest_neighbours import NearestNeighbours
+from featurepaths.paths.chunks import ClassSums
 from featurepaths.paths.collapse import CollapseMeter
-from featurepaths.paths.equations import ClassSums, centroids_of, similarity_of
+from featurepaths.paths.equations import centroids_of, cosine_similarity
 from featurepaths.paths.stream import FeatureStream
 from featurepaths.runtime.blocks import blocks, pad_block, to_tensor
 from featurepaths.stages.feature_sources import Network, Stream
@@ -76,12 +77,12 @@ def measure(count: int, folder: Path) -> list[dict[str, object]]:
             meters.clear()
             compared = {key: _Similarity(centroids[key.name][:]) for key in keys}
             found.append(_measured("similarities", count, lambda: _read(stream, compared, labels)))  # noqa: B023
-        shown = Stream(
+        source = Stream(
             Network(network, layers, "flatten", "cpu"),
             Images(pixels, labels, np.arange(count)),
             [torch.from_numpy(centroids[f"layer{number}"][:]) for number in range(1, len(layers) + 1)],
         )
-        found.append(_measured("detectors that learn", count, lambda: _learn(shown)))
+        found.append(_measured("detectors fitted to training images", count, lambda: _fit_detectors(source)))
         centroids.close()
     sizes = {path.name: path.stat().st_size for path in folder.iterdir()}
     print(f"{len(layers)} layers, {values} values an image: {2 * values / 1e6:.1f} MB in float16; {count} images")
@@ -95,7 +96,7 @@ class _Similarity:
         self.centroids = centroids
 
     def add(self, features: np.ndarray, labels: np.ndarray) -> None:
-        similarity_of(features, self.centroids)
+        cosine_similarity(features, self.centroids)
 
 
 def _bare(network: nn.Module, pixels: h5py.Dataset) -> None:
@@ -109,9 +110,10 @@ def _read(stream: FeatureStream, gatherers: dict, labels: np.ndarray) -> None:
         pass
 
 
-def _learn(shown: Stream) -> None:
-    rivals = [Mahalanobis(), NearestNeighbours()]
-    learn(rivals, shown, [width for width, number in ((256, 3), (512, 4), (1024, 6), (2048, 3)) for _ in range(number)])
+def _fit_detectors(source: Stream) -> None:
+    detectors = [Mahalanobis(), NearestNeighbours()]
+    channels = [width for width, number in ((256, 3), (512, 4), (1024, 6), (2048, 3)) for _ in range(number)]
+    fit_detectors(detectors, source, channels)
 
 
 def _measured(what: str, count: int, call: Callable[[], object]) -> dict[str, object]:

@@ -114,7 +114,7 @@ def test_clean_image_without_logits_is_refused_by_name():
 def test_detector_without_logits_of_an_image_is_not_evaded(rival):
     planted = defense(low=0.9)
     images = torch.from_numpy(halves(1)).permute(0, 3, 1, 2) / 255
-    loss, fooled = DetectorObjective(planted.look, rival.unchecked_score, 1.0)(images, torch.ones(1, dtype=torch.long))
+    loss, fooled = DetectorObjective(planted.look, rival, 1.0)(images, torch.ones(1, dtype=torch.long))
     assert loss.isnan().all()
     assert not fooled.any()
 

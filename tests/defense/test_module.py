@@ -241,9 +241,9 @@ def test_what_is_wrong_with_a_loader_is_told(name, message):
     ("layers", "pooling", "message"),
     [
         (["blurred", "nowhere"], "flatten", "no module 'nowhere'"),
-        ([], "flatten", "names of one or more"),
-        ("blurred", "flatten", "names of one or more"),
-        (["blurred", "blurred"], "flatten", "different modules"),
+        ([], "flatten", "layers must be a list"),
+        ("blurred", "flatten", "layers must be a list"),
+        (["blurred", "blurred"], "flatten", "layers must be a list"),
         (["blurred"], "median", "no pooling 'median'"),
         ([""], "flatten", "no module ''"),
     ],
@@ -257,7 +257,7 @@ def test_layers_and_poolings_that_are_none_are_told(layers, pooling, message):
     ("layer", "pooling", "message"),
     [
         ("unused", "flatten", "unused does not run"),
-        ("pair", "flatten", "pair gives a tuple"),
+        ("pair", "flatten", "pair returns a tuple"),
     ],
 )
 def test_layers_that_give_something_odd_are_told(layer, pooling, message):

@@ -92,9 +92,9 @@ def test_a_truncated_file_is_told(tmp_path, suffix, share):
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        ([torch.zeros(3)], "holds a list"),
-        ({}, "holds a dict"),
-        ({"epoch": 3, "weights": {"a": torch.zeros(1)}}, "epoch, weights are no tensors"),
+        ([torch.zeros(3)], "list"),
+        ({}, "dict"),
+        ({"epoch": 3, "weights": {"a": torch.zeros(1)}}, "epoch, weights"),
     ],
 )
 def test_what_holds_no_state_dict_is_told(tmp_path, content, said):
@@ -103,7 +103,7 @@ def test_what_holds_no_state_dict_is_told(tmp_path, content, said):
 
 
 def test_a_missing_file_is_told(tmp_path):
-    with pytest.raises(FeaturePathsError, match="There is no checkpoint"):
+    with pytest.raises(FeaturePathsError, match=r"none.pt"):
         read_weights(tmp_path / "none.pt")
 
 

@@ -78,20 +78,20 @@ def test_named_layers_keep_their_order():
 @pytest.mark.parametrize(
     ("network", "wanted", "said"),
     [
-        (lambda: torchvision.models.resnet18(), ["layer1.7"], "no module 'layer1.7'.*'layer1.[01]'"),
+        (lambda: torchvision.models.resnet18(), ["layer1.7"], "'layer1.7'.*'layer1.[01]'"),
         (
             lambda: torchvision.models.resnet18(),
             "stage?",
-            "No module of the network matches 'stage\\?'. Its modules are",
+            "'stage\\?'.*conv1",
         ),
         (lambda: torchvision.models.resnet18(), ["layer1.0.relu"], "'layer1.0.relu' runs 2 times"),
-        (lambda: torchvision.models.resnet18(), ["layer1.0.bn1"], "'layer1.0.bn1' gives is changed in place"),
-        (lambda: torchvision.models.vgg11(), "auto", "No repeated blocks"),
-        (lambda: Net(lambda net, x: net.second(net.first(x))), ["third"], "no module 'third'.*first, second"),
+        (lambda: torchvision.models.resnet18(), ["layer1.0.bn1"], "'layer1.0.bn1' is changed in place"),
+        (lambda: torchvision.models.vgg11(), "auto", "no repeated blocks.*features.0"),
+        (lambda: Net(lambda net, x: net.second(net.first(x))), ["third"], "'third'.*first, second"),
         (lambda: Net(lambda net, x: net.first(x)), ["second"], "'second' runs 0 times"),
-        (lambda: Net(lambda net, x: net.second(x)), ["first"], "cannot take images of 3x32x32"),
-        (lambda: nn.Sequential(nn.LSTM(32, 4), nn.Identity()), ["0"], "cannot take|gives a tuple"),
-        (lambda: nn.Sequential(nn.Conv2d(3, 1, 1), nn.Flatten(0)), ["1"], r"gives \[2048\] for 2 images"),
+        (lambda: Net(lambda net, x: net.second(x)), ["first"], "3x32x32"),
+        (lambda: nn.Sequential(nn.LSTM(32, 4), nn.Identity()), ["0"], "3x32x32|tuple"),
+        (lambda: nn.Sequential(nn.Conv2d(3, 1, 1), nn.Flatten(0)), ["1"], r"Layer 1 .*\[2048\].* 2 images"),
     ],
 )
 def test_what_is_no_layer_is_told(network, wanted, said):

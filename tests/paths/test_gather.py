@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from featurepaths.paths import gather as gathering
+from featurepaths.paths.chunks import ClassSums
 from featurepaths.paths.collapse import CollapseMeter
-from featurepaths.paths.equations import ClassSums
 from featurepaths.paths.gather import gather
 from featurepaths.paths.stream import FeatureStream
 from featurepaths.store import resume

@@ -11,8 +11,9 @@ from torch import nn
 
 from featurepaths.errors import FeaturePathsError
 from featurepaths.networks.hooks import forward_intermediates
+from featurepaths.paths.chunks import ClassSums, class_means
 from featurepaths.paths.collapse import CollapseMeter, measure_collapse
-from featurepaths.paths.equations import ClassSums, centroids, centroids_of, class_means, similarities, similarity_of
+from featurepaths.paths.equations import centroids, centroids_of, cosine_similarity, similarities
 from featurepaths.paths.features import extract_blocks, run_blocks
 from featurepaths.paths.stream import FeatureStream, Key
 from featurepaths.runtime.blocks import blocks
@@ -41,7 +42,7 @@ def streamed(network, images, labels, most_values):
             similarity[key] = np.empty((len(images), stream.classes), np.float32)
 
     def compare(key, rows, features):
-        similarity[key][rows] = similarity_of(features, centres[key])
+        similarity[key][rows] = cosine_similarity(features, centres[key])
 
     read(centres, compare)
     return centres, collapse, similarity, logits
@@ -166,7 +167,7 @@ def test_a_layer_that_does_not_run_once_is_told(times, said):
 
 @pytest.mark.parametrize("factor", [float("nan"), float("inf"), -float("inf")])
 def test_a_feature_that_is_not_finite_is_told(factor):
-    with pytest.raises(FeaturePathsError, match="Layer layer gives a feature that is not finite"):
+    with pytest.raises(FeaturePathsError, match=r"layer layer .*3 images \(0, 1, 2\)"):
         read_all(Often(1, factor))
 
 

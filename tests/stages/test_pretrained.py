@@ -123,14 +123,14 @@ def test_the_weights_of_the_constructor_are_drawn_by_the_seed(folder, take):
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"name": "text"}, "makes a str, not a torch.nn.Module"),
+        ({"name": "text"}, "a str, not a torch.nn.Module"),
         ({"name": "broken"}, "ZeroDivisionError: division by zero"),
-        ({"name": "Noisy"}, "answers the same images differently"),
-        ({"arguments": {"num_classes": 4}}, "gives 4 logits, and the data have 3 classes"),
+        ({"name": "Noisy"}, "different logits for the same images"),
+        ({"arguments": {"num_classes": 4}}, "4 logits, but the data have 3 classes"),
         ({"arguments": {"classes": 3}}, "unexpected keyword argument"),
         ({"layers": ["encoder.ln", "nose"]}, "no module 'nose'"),
         ({"mean": ["0"], "std": ["1"]}, "the images have 3 channels, not 1"),
-        ({"size": 18}, "cannot take images of 3x18x18"),
+        ({"size": 18}, "images of 3x18x18"),
         ({"code": "0" * 20}, "changed meanwhile"),
         (
             {"needs": ["detection.layers=3", "recognition.combinations=4"]},

@@ -219,7 +219,7 @@ def test_paths_of_other_images_are_refused(run, tmp_path):
     settings = {"protocol": "paper", "layers": [1], "weights": "equal"}
     arguments = ["--clean", paths / "calibration.h5", "--adversarial", paths / "test.apgd.max-loss.h5"]
     done = stage("threshold", "--settings", json.dumps(settings), *arguments, "--threshold", tmp_path / "t.json")
-    refused(done, "are not of the same images")
+    refused(done, "do not hold the same images")
 
 
 def test_training_resists_a_data_set_that_is_none(tmp_path):

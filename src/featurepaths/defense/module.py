@@ -20,11 +20,12 @@ from featurepaths.defense.votes import TIE_BREAKS, nearest_classes, recognise, v
 from featurepaths.detectors.s_max import SMax
 from featurepaths.detectors.thresholds import at_false_positive_rate, otsu
 from featurepaths.errors import FeaturePathsError
-from featurepaths.networks.checkpoint import load_checkpoint
+from featurepaths.networks.checkpoint import layer_names, load_checkpoint
 from featurepaths.networks.probabilities import warn_of_probabilities
+from featurepaths.paths.chunks import ClassSums
 from featurepaths.paths.collapse import CollapseMeter, layers_before_collapse
 from featurepaths.paths.encoder import Encoder
-from featurepaths.paths.equations import ClassSums, centroids_of, s_max, weights_of
+from featurepaths.paths.equations import centroids_of, s_max, weights_of
 from featurepaths.paths.outputs import ModelOutputs, model_outputs, read_centroids
 from featurepaths.runtime.blocks import finite_rows
 from featurepaths.store.jsonfile import read_json
@@ -460,7 +461,7 @@ class FeaturePathDefense(nn.Module):
         tie_break = _read_tie(run.parent / "config.json")
         calibration = read_calibration(files["threshold"], files["selection"], tie_break, threshold_method)
         centroids = [each.to(device) for each in read_centroids(files["centroids"])]
-        layers = [layer["name"] for layer in description["layers"]]
+        layers = layer_names(description)
         return cls(network, layers, pooling).freeze(centroids, calibration)
 
     # Steps of the above

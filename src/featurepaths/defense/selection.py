@@ -16,7 +16,7 @@ def middle_layers(count: int) -> list[int]:
 
 def layer_accuracy(paths: FeaturePaths) -> np.ndarray:
     """Return the accuracy of each layer's nearest centroid alone: [L]."""
-    return accuracy_of_votes(paths.of_each(nearest_classes), paths.labels)
+    return accuracy_of_votes(paths.map_rows(nearest_classes), paths.labels)
 
 
 def accuracy_of_votes(votes: np.ndarray, labels: np.ndarray) -> np.ndarray:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from featurepaths.paths.equations import aggregate, chosen_layers
+from featurepaths.paths.equations import class_scores, select_layers
 
 TIE_BREAKS = ("last-layer", "summed-similarity")
 
@@ -29,13 +29,13 @@ def vote(similarity: np.ndarray, layers: Sequence[int], weights: np.ndarray, tie
         ``summed-similarity``: the one with the greatest weighted similarity, eq. (3), over the voting layers.
     """
     classes = similarity.shape[2]
-    votes = chosen_layers(nearest_classes(similarity), layers)
+    votes = select_layers(nearest_classes(similarity), layers)
     ballots = votes[:, :, None] == np.arange(classes)
     score = np.einsum("nlc,l->nc", ballots.astype(np.float64), weights)
     winners = score >= score.max(axis=1, keepdims=True) - 1e-9  # sums of the same weights may differ in the last bits
     match tie_break:
         case "summed-similarity":
-            preference = aggregate(similarity, layers, weights)
+            preference = class_scores(similarity, layers, weights)
         case "last-layer":  # the position of the last layer that voted for the class
             preference = (ballots * np.arange(1, len(layers) + 1)[:, None]).max(axis=1)
         case _:

@@ -1,35 +1,23 @@
-"""A Gaussian by class: how usual an image's statistics are among clean images of the class that the network names."""
+"""A Gaussian per class: how usual an image's statistics are among clean images of the class that is predicted."""
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
+from featurepaths.detectors.averaged import Standardise
+from featurepaths.detectors.base import DetectorInputs, LayerDetector
 from featurepaths.errors import FeaturePathsError
 
 MEAN_IMAGES = 5
-"""Images that a class needs for a mean of its own."""
+"""Number of images from which a class has its own mean."""
 COVARIANCE_IMAGES = 5
-"""Images that a class needs for a covariance of its own, for each statistic."""
+"""Number of images per statistic from which a class has its own covariance."""
 RIDGE = 1e-6
-"""Added to the variances of standardised statistics, so that one that never varies does no harm."""
-
-
-class Standard(nn.Module):
-    """Shift and scale of columns [N, S] to mean 0 and standard deviation 1, as measured on some rows."""
-
-    def fit(self, values: Tensor) -> None:
-        """Measure mean and standard deviation of values [N, S]; a column that does not vary is only shifted."""
-        values = values.detach().double()
-        std = values.std(dim=0, correction=0)
-        # what is left of a constant after its mean was rounded is not a deviation
-        varies = std > 1e-9 * values.abs().amax(dim=0)
-        self.register_buffer("mean", values.mean(dim=0))
-        self.register_buffer("std", torch.where(varies, std, 1))
-
-    def forward(self, values: Tensor) -> Tensor:
-        """Return values [N, S] standardised, in float64."""
-        return (values.double() - self.mean) / self.std
+"""Added to the variances of standardised statistics, so that a constant one does no harm."""
+SMALLEST_LENGTH = 1e-6
+"""Added, squared, to squared lengths before their logarithm is taken, so that a zero feature has a gradient."""
 
 
 class Density(nn.Module):
@@ -38,17 +26,16 @@ class Density(nn.Module):
     .. math:: \log p(z | c) = -\tfrac12 (z - \mu_c)^T \Sigma_c^{-1} (z - \mu_c) - \tfrac12 \log\det 2\pi\Sigma_c
 
     Covariances are shrunk as Ledoit and Wolf (2004) do, by scikit-learn. A class with at least `COVARIANCE_IMAGES`
-    images a statistic has its own; one with fewer has its own mean, and the covariance of all images about their
-    classes' means; one with fewer than `MEAN_IMAGES`, or none at all, has the mean and the covariance of all images
-    together.
+    images per statistic has its own; one with fewer has its own mean, and the covariance of all images about the means
+    of their classes; one with fewer than `MEAN_IMAGES` images, or none, has the mean and covariance of all images.
     """
 
     def __init__(self):
         super().__init__()
-        self.standard = Standard()
+        self.standard = Standardise()
 
     def fit(self, statistics: Tensor, labels: Tensor, classes: int) -> None:
-        """Learn from statistics [N, S] of images of classes `labels` [N].
+        """Fit the Gaussians to statistics [N, S] of images of classes `labels` [N].
 
         Raises
         ------
@@ -60,7 +47,9 @@ class Density(nn.Module):
                 "A density needs at least two clean calibration images: set data.calibration higher."
             )
         if not torch.isfinite(statistics).all():
-            raise FeaturePathsError("A statistic of the calibration images is not finite. Delete their features.")
+            raise FeaturePathsError(
+                "A statistic of a calibration image is not finite. Delete these images' features and run again."
+            )
         self.standard.fit(statistics)
         values = self.standard(statistics.detach())
         width = values.shape[1]
@@ -91,8 +80,30 @@ class Density(nn.Module):
         return self.constants[labels] - white.square().sum(dim=1) / 2
 
 
+class DensityDetector(LayerDetector):
+    """A detector whose score is the log density of statistics in the predicted class: see `Density`."""
+
+    def __init__(self, layers: Sequence[int] | None = None):
+        super().__init__(layers)
+        self.density = Density()
+
+    def calibrate(self, calibration: DetectorInputs) -> None:
+        """Fit the density."""
+        logits = self.check_finite(calibration.logits, "calibration image")
+        self.density.fit(calibration.statistics, logits.argmax(dim=1), logits.shape[1])
+
+    def score_samples(self, inputs: DetectorInputs) -> Tensor:
+        """Return the log density."""
+        return self.density(inputs.statistics, inputs.logits.argmax(dim=1))
+
+
+def log_length(vectors: Tensor) -> Tensor:
+    """Return the logarithm of the lengths of vectors [N, d], [N]; it and its gradient are finite at 0."""
+    return (vectors.square().sum(dim=1) + SMALLEST_LENGTH**2).log() / 2
+
+
 def _shrunk(residuals: Tensor) -> Tensor:
-    """Return Ledoit and Wolf's covariance of residuals [N, S] whose mean is known to be 0."""
+    """Return Ledoit and Wolf's covariance of residuals [N, S] whose mean is 0."""
     from sklearn.covariance import ledoit_wolf
 
     covariance, _ = ledoit_wolf(residuals.cpu().numpy(), assume_centered=True)

@@ -1,4 +1,4 @@
-"""A calibrated detector, as its artefact holds it."""
+"""The paper's calibrated detector, as its artefact holds it; without torch."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +12,7 @@ from featurepaths.store.jsonfile import read_json
 
 @dataclass(frozen=True)
 class FeaturePathDetector:
-    """Layers (from 1), their weights, and thresholds by the method that chose them: an image below is flagged."""
+    """Layers (from 1), their weights, and thresholds by the method that set them: an image below is flagged."""
 
     name: str
     protocol: str
@@ -22,11 +22,11 @@ class FeaturePathDetector:
 
     def score(self, paths: FeaturePaths) -> np.ndarray:
         """Return the score of each image, float64 [N], low when adversarial."""
-        return paths.of_each(lambda similarity: s_max(similarity, self.layers, self.weights))
+        return paths.map_rows(lambda similarity: s_max(similarity, self.layers, self.weights))
 
 
 def read_feature_path_detector(path: Path) -> FeaturePathDetector:
     """Read the artefact of a calibrated detector."""
-    found = read_json(path)
-    weights = np.array(found["weights"])
-    return FeaturePathDetector(found["detector"], found["protocol"], found["layers"], weights, found["thresholds"])
+    record = read_json(path)
+    weights = np.array(record["weights"])
+    return FeaturePathDetector(record["detector"], record["protocol"], record["layers"], weights, record["thresholds"])

@@ -1,45 +1,46 @@
 """The nearest-neighbours detector (Sun et al., 2022)."""
 
-from collections.abc import Sequence
-
 from torch import Tensor
 
-from featurepaths.detectors.base import NEIGHBOUR, AveragedDetector, EvenlySpaced, finite
+from featurepaths.detectors.averaged import TrainedDetector
+from featurepaths.detectors.moments import EvenlySpaced
 from featurepaths.errors import FeaturePathsError
-from featurepaths.paths.outputs import ModelOutputs, unit
+from featurepaths.paths.equations import unit
+from featurepaths.paths.outputs import ModelOutputs
+
+NEIGHBOUR = 10
+"""Which nearest neighbour counts."""
 
 
-class NearestNeighbours(AveragedDetector):
-    """The cosine similarity to the k-th nearest training image, by layer; k is `NEIGHBOUR`.
+class UnitRows(EvenlySpaced):
+    """Evenly spaced rows, scaled to length 1."""
 
-    Of the averages of each layer's channels, among at most `REFERENCES` evenly spaced training images: every 2^j-th.
-    Sources: Sun et al., ICML 2022, who take the last layer and the distance, which falls as the similarity rises; all
-    layers as Papernot and McDaniel, 2018, who count the labels of the neighbours instead.
+    def add(self, values: Tensor, labels: Tensor, classes: int) -> None:
+        """Add values [n, d]; labels are not used."""
+        super().add(unit(values))
+
+
+class NearestNeighbours(TrainedDetector):
+    """The cosine similarity to the k-th nearest training image, per layer; k is `NEIGHBOUR`.
+
+    Averages of each layer's channels are compared, with at most `featurepaths.detectors.moments.REFERENCES` evenly
+    spaced training images: every 2^j-th. Sources: Sun et al., ICML 2022, who take the last layer and the distance,
+    which falls as the similarity rises; all layers as Papernot and McDaniel, 2018, who count the labels of the
+    neighbours instead.
     """
 
     name = "nearest-neighbours"
-    learns = True
+    accumulator = UnitRows
 
-    def start(self, channels: Sequence[int]) -> None:
-        """Start with no image."""
-        super().start(channels)
-        self.kept = {layer: EvenlySpaced() for layer in self.layers}
+    def parameters_of(self, accumulator: UnitRows) -> dict[str, Tensor]:
+        """Return the training images of a layer among which neighbours are searched."""
+        if accumulator.rows is None or len(accumulator.rows) < NEIGHBOUR:
+            raise FeaturePathsError(
+                f"{self.name}: there are fewer than {NEIGHBOUR} training images. Use more training images."
+            )
+        return {"references": accumulator.rows.clone()}
 
-    def add(self, observed: ModelOutputs, labels: Tensor) -> None:
-        """Keep some of the images, and fewer of all where they have become too many."""
-        for layer, kept in self.kept.items():
-            values = self.channel_means(observed, layer).detach()
-            kept.add(unit(finite(values, f"training image in layer {layer}", self.name)))
-
-    def finish(self) -> None:
-        """Settle the training images that neighbours are sought among."""
-        for layer, kept in self.kept.items():
-            if kept.rows is None or len(kept.rows) < NEIGHBOUR:
-                raise FeaturePathsError(f"{self.name}: there are fewer than {NEIGHBOUR} training images.")
-            self.register_buffer(f"references_{layer}", kept.rows.clone())
-        del self.kept
-
-    def layer_score(self, observed: ModelOutputs, layer: int) -> Tensor:
+    def layer_score(self, outputs: ModelOutputs, layer: int) -> Tensor:
         """Return the similarity to the k-th nearest neighbour."""
-        similarity = unit(self.channel_means(observed, layer)) @ self.get_buffer(f"references_{layer}").T
+        similarity = unit(self.channel_means(outputs, layer)) @ self.get_buffer(f"references_{layer}").T
         return similarity.topk(NEIGHBOUR, dim=1).values[:, -1]

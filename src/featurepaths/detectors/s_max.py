@@ -1,4 +1,4 @@
-"""The paper's S_max as a detector."""
+"""The paper's S_max as a differentiable detector."""
 
 from collections.abc import Sequence
 
@@ -10,7 +10,7 @@ from featurepaths.paths.outputs import ModelOutputs
 
 
 class SMax(LayerDetector):
-    """The paper's own detector, eq. (5), to stand beside its rivals: there is nothing left for it to learn."""
+    """The paper's own detector, eq. (5), with the interface of the others; its layers and weights are given."""
 
     name = "feature-paths"
 
@@ -18,11 +18,10 @@ class SMax(LayerDetector):
         super().__init__(layers)
         self.register_buffer("weights", torch.tensor(weights, dtype=torch.float64))
 
-    def statistics(self, observed: ModelOutputs) -> Tensor:
+    def statistics(self, outputs: ModelOutputs) -> Tensor:
         """Return the greatest weighted similarity to a class, over the layers, [N, 1]."""
-        chosen = observed.similarity[:, torch.tensor(self.layers) - 1].double()
-        return torch.einsum("nlc,l->nc", chosen, self.weights).amax(dim=1, keepdim=True)
+        return outputs.s_max(self.layers, self.weights).unsqueeze(1)
 
-    def score_samples(self, evidence: DetectorInputs) -> Tensor:
+    def score_samples(self, inputs: DetectorInputs) -> Tensor:
         """Return that similarity."""
-        return evidence.statistics.squeeze(1)
+        return inputs.statistics.squeeze(1)

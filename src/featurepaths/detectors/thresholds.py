@@ -1,5 +1,6 @@
-"""Thresholds on the detection score: an image is called adversarial when its score lies below."""
+"""Thresholds on detection scores: an image is flagged as adversarial when its score lies below."""
 
+from collections.abc import Iterable
 from fractions import Fraction
 from math import floor
 
@@ -9,14 +10,30 @@ import numpy as np
 from featurepaths.errors import FeaturePathsError
 
 GREATEST_SCORE = 1e140
-"""Sums of scores are squared."""
+"""Bound on scores, because their sums are squared."""
+
+
+def calibrate(
+    clean: np.ndarray, adversarial: np.ndarray | None = None, rates: Iterable[Fraction] = ()
+) -> dict[str, float]:
+    """Return thresholds by the method that sets them: ``otsu``, and for every rate, such as 5/100, ``fpr-5``.
+
+    Parameters
+    ----------
+    clean, adversarial
+        Scores of clean images and of adversarial examples; Otsu's threshold needs both.
+    rates
+        False positive rates, in [0, 1).
+    """
+    thresholds = {} if adversarial is None else {"otsu": otsu(np.concatenate([clean, adversarial]))}
+    return thresholds | {rate_name(rate): at_false_positive_rate(clean, rate) for rate in rates}
 
 
 def otsu(scores: np.ndarray) -> float:
     """Return the threshold that maximises the variance between the scores below and above it.
 
-    Exact over all cut points between distinct scores, not over a histogram's bins; placed in the middle of the gap.
-    The first of several equal maxima counts. Source: Otsu, IEEE SMC 1979, on the paper's section 2.2.
+    It is exact over all cuts between distinct scores, not over a histogram's bins, and lies in the middle of the gap.
+    The first of several equal maxima counts. Source: Otsu, IEEE SMC 1979, applied as in the paper's section 2.2.
 
     Parameters
     ----------
@@ -31,10 +48,10 @@ def otsu(scores: np.ndarray) -> float:
     ordered = np.sort(np.asarray(scores, dtype=np.float64))
     if not (np.abs(ordered) < GREATEST_SCORE).all():
         raise FeaturePathsError(f"Otsu's threshold needs finite scores, below {GREATEST_SCORE:g}.")
-    cuts = np.flatnonzero(np.diff(ordered)) + 1  # how many scores lie below each cut
+    cuts = np.flatnonzero(np.diff(ordered)) + 1  # number of scores below each cut
     if len(cuts) == 0:
         raise FeaturePathsError(
-            "Otsu's threshold needs at least two different scores: these images all score the same."
+            "Otsu's threshold needs at least two different scores: all these images have the same score."
         )
     count = len(ordered)
     sums = np.cumsum(ordered - ordered.mean())
@@ -42,7 +59,7 @@ def otsu(scores: np.ndarray) -> float:
     between = sums[cuts - 1] ** 2 / (cuts * (count - cuts))
     best = cuts[np.argmax(between)]
     middle = (ordered[best - 1] + ordered[best]) / 2
-    # between neighbouring floats there is none, and scores that equal the threshold are not below it
+    # between adjacent floats there is no middle, and scores that equal the threshold are not below it
     return float(middle if middle > ordered[best - 1] else ordered[best])
 
 
@@ -56,17 +73,17 @@ def at_false_positive_rate(clean_scores: np.ndarray, rate: Fraction) -> float:
     """
     ordered = np.sort(np.asarray(clean_scores, dtype=np.float64))
     if len(ordered) == 0 or not np.isfinite(ordered).all():
-        raise FeaturePathsError("A threshold at a rate of false positives needs finite scores of clean images.")
+        raise FeaturePathsError("A threshold at a false positive rate needs finite scores of clean images.")
     # flagged means strictly below, so the score at position k leaves at most k images flagged
     return float(ordered[min(floor(rate * len(ordered)), len(ordered) - 1)])
 
 
 def rate_name(rate: Fraction) -> str:
-    """Return what the threshold for a share of false positives is called: ``fpr-5`` for 5/100."""
+    """Return the name of the threshold for a false positive rate: ``fpr-5`` for 5/100."""
     return f"fpr-{float(100 * rate):.12g}"
 
 
 def thresholds_in(group: h5py.Group) -> dict[str, float]:
-    """Return the thresholds of a detector by the method that chose them, from its group of the detectors' artefact."""
+    """Return a detector's thresholds by the method that set them, from its group of the detectors' artefact."""
     methods = [method.decode() if isinstance(method, bytes) else method for method in group.attrs["threshold_methods"]]
     return dict(zip(methods, group.attrs["thresholds"].tolist(), strict=True))

@@ -18,8 +18,8 @@ from featurepaths.experiment.feasible import check_attacks
 from featurepaths.experiment.plan import Plan
 from featurepaths.experiment.run import Run
 from featurepaths.networks.architectures import missing_layers
-from featurepaths.networks.external.build import take_network
-from featurepaths.networks.hooks import called, layer_shapes
+from featurepaths.networks.external.build import build_external
+from featurepaths.networks.hooks import layer_shapes, user_name
 from featurepaths.networks.resnet import ResNet
 from featurepaths.networks.warnings import DOUBTS
 from featurepaths.store.code_digest import library_version
@@ -82,7 +82,7 @@ def layers_of(experiment: Experiment, size: DataSize, model: str) -> list[Layer]
     Raises
     ------
     FeaturePathsError
-        As `take_network` does.
+        As `build_external` does.
     """
     return _look_at(experiment, size, model)[0]
 
@@ -93,7 +93,7 @@ def _look_at(experiment: Experiment, size: DataSize, model: str) -> tuple[list[L
     Raises
     ------
     FeaturePathsError
-        As `take_network` does.
+        As `build_external` does.
     """
     image_shape = size.channels, size.height, size.width
     given, described = experiment.pretrained(model), experiment.models[model]
@@ -108,11 +108,11 @@ def _look_at(experiment: Experiment, size: DataSize, model: str) -> tuple[list[L
             "std": [float(value) for value in given.std or std],
         }
         weights = given.checkpoint and Path(given.checkpoint)
-        network, names, doubts = take_network(
+        network, names, doubts = build_external(
             build, weights, given.layers, image_shape, size.classes, min(experiment.seeds)
         )
     shapes = layer_shapes(network, names, image_shape)
-    return [Layer(called(name), shape) for name, shape in zip(names, shapes, strict=True)], doubts
+    return [Layer(user_name(name), shape) for name, shape in zip(names, shapes, strict=True)], doubts
 
 
 def layer_table(model: str, layers: Sequence[Layer]) -> str:

@@ -1,4 +1,4 @@
-"""The paper's architectures as numbers (Table 1); this module needs no torch, so that the configuration can read it."""
+"""The paper's architectures as numbers (Table 1); without torch, so that the configuration can read them."""
 
 from collections.abc import Mapping
 
@@ -12,14 +12,14 @@ def layer_count(architecture: str) -> int:
 
 
 def missing_layers(named: Mapping[str, int], count: int, network: str) -> list[str]:
-    """Return what is wrong where the configuration needs more layers than a network has, `count`.
+    """Return a message for each configuration key that needs more layers than the `count` a network has.
 
     Parameters
     ----------
     named
-        How many are needed, by the key that says so.
+        Number of the last layer needed, by key.
     network
-        What the network is called.
+        Name of the network.
     """
     return [
         f"{key}: there is no layer {number}; {network} has {count} layer{'s' * (count > 1)}"

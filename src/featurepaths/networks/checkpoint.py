@@ -1,4 +1,4 @@
-"""Checkpoints: weights in safetensors, what is needed to build the network again in their metadata."""
+"""Checkpoints: weights in safetensors, and in their metadata what rebuilds the network."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from featurepaths.errors import FeaturePathsError
-from featurepaths.networks.external.model import Given
+from featurepaths.networks.external.model import ExternalNetwork
 from featurepaths.networks.hooks import layer_shapes
 from featurepaths.networks.resnet import ResNet
 from featurepaths.store.origin import Origin
@@ -17,8 +17,8 @@ from featurepaths.store.tensors import read_tensors, write_tensors
 
 
 def build_network(build: Mapping[str, Any]) -> nn.Module:
-    """Return the network that `build` describes: the arguments of `Given`, or else of `ResNet`."""
-    return Given(**build) if "factory" in build else ResNet(**build)
+    """Return the network that `build` describes: the arguments of `ExternalNetwork`, or else of `ResNet`."""
+    return ExternalNetwork(**build) if "factory" in build else ResNet(**build)
 
 
 def save_checkpoint(
@@ -30,18 +30,18 @@ def save_checkpoint(
     origin: Origin,
     **notes: Any,
 ) -> None:
-    """Write the network's weights, with its architecture, layers and size counted from the network itself.
+    """Write the network's weights, with its architecture, layers and size as measured on the network itself.
 
     Parameters
     ----------
     build
-        What it was built from: see `build_network`.
+        Its description: see `build_network`.
     layers
         Names of the modules that are its layers.
     image_shape
         Channels, height and width of an input image.
     notes
-        Anything else worth recording, such as the device.
+        Further entries of the description, such as the device.
     """
     shapes = layer_shapes(network, layers, image_shape)
     description = {
@@ -56,9 +56,9 @@ def save_checkpoint(
 
 
 def load_checkpoint(path: Path, device: torch.device | str = "cpu") -> tuple[nn.Module, dict[str, Any]]:
-    """Build the network of a checkpoint, in evaluation mode, and return it with the checkpoint's description.
+    """Return the network of a checkpoint, in evaluation mode, and the checkpoint's description.
 
-    Its weights want no gradients: an attack's backward pass then neither keeps nor computes what only they need.
+    Its weights do not require gradients, which saves time and memory in an attack's backward pass.
 
     Raises
     ------
@@ -73,6 +73,11 @@ def load_checkpoint(path: Path, device: torch.device | str = "cpu") -> tuple[nn.
         raise FeaturePathsError(f"{path} does not fit the network it describes: {error}") from error
     check_finite(network, f"{path} holds a weight that is not a finite number, in")
     return network.to(device).eval().requires_grad_(False), description
+
+
+def layer_names(description: Mapping[str, Any]) -> list[str]:
+    """Return the names of the modules that are the layers, from a checkpoint's description."""
+    return [layer["name"] for layer in description["layers"]]
 
 
 def check_finite(network: nn.Module, problem: str) -> None:

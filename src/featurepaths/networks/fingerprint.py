@@ -1,4 +1,4 @@
-"""Noticing in every pass, at no cost that counts, that a network's weights or statistics were changed."""
+"""Fingerprints of networks: changed weights or statistics are detected in every pass, at negligible cost."""
 
 import hashlib
 
@@ -8,20 +8,20 @@ from torch import Tensor, nn
 from featurepaths.errors import FeaturePathsError
 
 SAMPLED = 16
-"""How many values of each tensor, evenly spaced, are compared in every pass."""
+"""Number of evenly spaced values of each tensor that are compared in every pass."""
 
 
 class Fingerprint:
     """The weights and statistics of a network at one moment: its parameters and persistent buffers.
 
-    `check` and `check_values` cost a fraction of a millisecond. They compare each tensor's place in memory and its
-    counter of changes, and `SAMPLED` of its values. Only where place or counter differ are all values read: a network
-    that was moved to another device, or was given the same weights again, is still the same. So every change is noticed
-    that PyTorch counts (steps of optimisers, ``load_state_dict``, ``copy_``, other tensors, another type), and of those
-    that it does not count (by way of ``.data``, or of a NumPy array) what touches a compared value. Buffers that are
-    not persistent are not looked at.
+    `check` and `check_values` cost a fraction of a millisecond. They compare each tensor's address in memory and its
+    version counter, and `SAMPLED` of its values. All values are read only if address or counter differ: a network that
+    was moved to another device, or into which the same weights were loaded, is still the same. This detects every
+    change that PyTorch counts (steps of optimisers, ``load_state_dict``, ``copy_``, other tensors, another type), and
+    uncounted ones (through ``.data``, or a NumPy array) that change a compared value. Buffers that are not persistent
+    are ignored.
 
-    Copies and pickles keep the digests alone.
+    Copies and pickles keep only the digests.
     """
 
     def __init__(self, network: nn.Module):
@@ -33,12 +33,12 @@ class Fingerprint:
         return {"_digests": self._digests, "_places": None, "_samples": [], "_sampled": []}
 
     def check(self, network: nn.Module) -> None:
-        """Compare places and counters and, where they differ, all values; without waiting for a GPU.
+        """Compare addresses and counters and, if they differ, all values; without waiting for a GPU.
 
         Raises
         ------
         FeaturePathsError
-            If the network is not the same any more.
+            If the network has changed.
         """
         tensors = _tensors(network)
         if _places(tensors) != self._places:
@@ -47,13 +47,13 @@ class Fingerprint:
 
     def check_all(self, network: nn.Module) -> None:
         """Compare all values; errors are those of `check`."""
-        found = _digests(_tensors(network))
-        if found != self._digests:
-            names = [name for name in self._digests | found if found.get(name) != self._digests.get(name)]
+        digests = _digests(_tensors(network))
+        if digests != self._digests:
+            names = [name for name in self._digests | digests if digests.get(name) != self._digests.get(name)]
             raise _changed(f"{names[0]} and {len(names) - 1} others differ" if names[1:] else f"{names[0]} differs")
 
     def check_values(self) -> None:
-        """Compare the sampled values of the tensors that `check` found last; errors are those of `check`."""
+        """Compare the sampled values of the tensors of the last `check`; errors are those of `check`."""
         if not all(
             torch.equal(_joined(views), values) for views, values in zip(self._samples, self._sampled, strict=True)
         ):
@@ -69,26 +69,26 @@ class Fingerprint:
         self._sampled = [_joined(views) for views in self._samples]
 
 
-def _changed(what: str) -> FeaturePathsError:
+def _changed(difference: str) -> FeaturePathsError:
     return FeaturePathsError(
-        f"The network's weights or statistics are not those that the defence was fitted to ({what}): it was trained "
-        "further, was used in training mode, or other weights were loaded. Call fit again, or restore them."
+        f"The network's weights or statistics are not those that the defence was fitted to ({difference}). It was "
+        "trained further, was used in training mode, or other weights were loaded. Call fit again, or restore them."
     )
 
 
 def _tensors(network: nn.Module) -> dict[str, Tensor]:
-    """Return parameters and persistent buffers; what else modules keep in their state is left out."""
+    """Return parameters and persistent buffers; other entries of the modules' state are left out."""
     state = network.state_dict(keep_vars=True)
     return {name: values for name, values in state.items() if isinstance(values, Tensor)}
 
 
 def _places(tensors: dict[str, Tensor]) -> list[tuple[int, int]]:
-    """Return where tensors are and how often each was changed in place, as far as PyTorch counts it."""
+    """Return the address of each tensor and how often PyTorch counted a change in place."""
     return [(each.data_ptr(), 0 if each.is_inference() else each._version) for each in tensors.values()]
 
 
 def _sample(values: Tensor) -> Tensor:
-    """Return some values, as a view [n]: those of a tensor in any layout without gaps, else the first one alone."""
+    """Return evenly spaced values as a view [n], or only the first one if the tensor's layout has gaps."""
     values = values.detach()
     in_memory = values.permute(sorted(range(values.dim()), key=values.stride, reverse=True))
     if not in_memory.is_contiguous():
@@ -97,7 +97,7 @@ def _sample(values: Tensor) -> Tensor:
 
 
 def _joined(views: list[Tensor]) -> Tensor:
-    """Return the bytes of views of one type: NaN is to be the same as NaN."""
+    """Return the bytes of views of one type, so that NaN equals NaN."""
     return torch.cat(views).view(torch.uint8)
 
 

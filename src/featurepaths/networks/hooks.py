@@ -1,4 +1,4 @@
-"""Reading the output of any named layer of any network during a forward pass."""
+"""Forward hooks: the outputs of named layers of any network, read during a forward pass."""
 
 from collections.abc import Callable, Sequence
 
@@ -7,43 +7,43 @@ from torch import Tensor, nn
 
 from featurepaths.errors import FeaturePathsError
 
-WRAPPED = "network."
-"""What our wrappers put before a module's name."""
+WRAPPER = "network."
+"""Prefix that this package's wrappers add to a module's name."""
 
 
 def forward_intermediates(network: nn.Module, images: Tensor, layers: Sequence[str]) -> tuple[Tensor, list[Tensor]]:
     """Run `network` once and return its logits and the outputs of the modules named `layers`, in that order.
 
-    Outputs and errors are those of `forward_seeing`.
+    Outputs and errors are those of `forward_with_callback`.
     """
-    found: dict[str, Tensor] = {}
-    logits = forward_seeing(network, images, layers, found.__setitem__)
-    return logits, [found[name] for name in layers]
+    outputs: dict[str, Tensor] = {}
+    logits = forward_with_callback(network, images, layers, outputs.__setitem__)
+    return logits, [outputs[name] for name in layers]
 
 
-def forward_seeing(
-    network: nn.Module, images: Tensor, layers: Sequence[str], see: Callable[[str, Tensor], None]
+def forward_with_callback(
+    network: nn.Module, images: Tensor, layers: Sequence[str], callback: Callable[[str, Tensor], None]
 ) -> Tensor:
-    """Run `network` once and return its logits; call `see` with a layer's name and output whenever it has one.
+    """Run `network` once and return its logits; call `callback` with each layer's name and output when it has run.
 
-    What `see` does not keep is free for the layers that follow. Outputs are given features first: see `features_first`.
+    Outputs that `callback` does not keep are freed before later layers run. See `features_first` for their axes.
 
     Raises
     ------
     AttributeError
         If the network has no module of such a name.
     FeaturePathsError
-        If a module does not run just once, or does not give a tensor with a feature for each image.
+        If a module does not run exactly once, or does not return a tensor with a feature for each image.
     """
     is_square = images.shape[-2] == images.shape[-1]
-    left = set(layers)
+    pending = set(layers)
 
     def hook_of(name: str):
         def hook(module: nn.Module, inputs: tuple, output: object) -> None:
-            if name not in left:
-                raise FeaturePathsError(f"Layer {called(name)} runs more than once in a pass: name another.")
-            left.remove(name)
-            see(name, features_first(as_tensor(name, output, len(images)), is_square))
+            if name not in pending:
+                raise FeaturePathsError(f"Layer {user_name(name)} runs more than once in a pass. Choose another layer.")
+            pending.remove(name)
+            callback(name, features_first(as_tensor(name, output, len(images)), is_square))
 
         return hook
 
@@ -53,32 +53,36 @@ def forward_seeing(
     finally:
         for handle in handles:
             handle.remove()
-    if left:
-        raise FeaturePathsError(f"Layer {called(min(left))} does not run when the network does: name another.")
+    if pending:
+        raise FeaturePathsError(
+            f"Layer {user_name(min(pending))} does not run when the network does. Choose another layer."
+        )
     return logits
 
 
-def called(name: str) -> str:
-    """Return what users call a module that may stand in wrappers of ours."""
-    while name.startswith(WRAPPED):
-        name = name.removeprefix(WRAPPED)
+def user_name(name: str) -> str:
+    """Return a module's name without the prefixes of this package's wrappers."""
+    while name.startswith(WRAPPER):
+        name = name.removeprefix(WRAPPER)
     return name
 
 
 def as_tensor(name: str, output: object, count: int) -> Tensor:
-    """Return what the module `name` gave for `count` images, if that can be a layer's output.
+    """Return the output of the module `name` for `count` images, if it can be a layer's output.
 
     Raises
     ------
     FeaturePathsError
-        If it is no tensor, or not [N, d], tokens [N, T, d] or maps [N, d, H, W].
+        If it is not a tensor, or not [N, d], tokens [N, T, d] or maps [N, d, H, W].
     """
     if not isinstance(output, Tensor):
-        raise FeaturePathsError(f"Layer {called(name)} gives a {type(output).__name__}, not a tensor: name another.")
+        raise FeaturePathsError(
+            f"Layer {user_name(name)} returns a {type(output).__name__}, not a tensor. Choose another."
+        )
     if not 2 <= output.dim() <= 4 or len(output) != count:
         raise FeaturePathsError(
-            f"Layer {called(name)} gives {list(output.shape)} for {count} images, not [N, d], tokens [N, T, d] or maps "
-            "[N, d, H, W]: name another."
+            f"Layer {user_name(name)} returns {list(output.shape)} for {count} images, not [N, d], tokens [N, T, d] or "
+            "maps [N, d, H, W]. Choose another layer."
         )
     return output
 
@@ -86,8 +90,8 @@ def as_tensor(name: str, output: object, count: int) -> Tensor:
 def features_first(output: Tensor, of_square_images: bool) -> Tensor:
     """Return a layer's output as [N, d], [N, d, T] or [N, d, H, W].
 
-    Tokens are [N, T, d] in every network. Maps are [N, d, H, W] but in a few transformers: of square images a map is
-    square too, so that [N, H, H, d] can be told.
+    Tokens are [N, T, d] in every network. Maps are [N, d, H, W] except in a few transformers: maps of square images are
+    square too, which identifies [N, H, H, d].
     """
     if output.dim() == 3:
         return output.movedim(2, 1)
@@ -97,7 +101,7 @@ def features_first(output: Tensor, of_square_images: bool) -> Tensor:
 
 
 def layer_shapes(network: nn.Module, layers: Sequence[str], image_shape: Sequence[int]) -> list[tuple[int, ...]]:
-    """Return the shape of each layer's output for one image of `image_shape`, counted by running the network."""
+    """Return the shape of each layer's output for one image of `image_shape`, measured by running the network."""
     was_training = network.training
     device = next(network.parameters()).device
     with torch.no_grad():

@@ -1,7 +1,7 @@
-"""Which modules of a network are its layers: named, by a pattern, or its blocks, found."""
+"""Choosing the modules of a network that are its layers: by name, by pattern, or automatically its blocks."""
 
 import difflib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from fnmatch import fnmatchcase
 
 import torch
@@ -11,12 +11,12 @@ from featurepaths.errors import FeaturePathsError
 from featurepaths.networks.hooks import as_tensor
 
 CONTAINERS = (nn.Sequential, nn.ModuleList)
-"""What blocks are held in. A subclass does something of its own: it is a block."""
-NAMED = 12  # how many modules an error names
+"""Classes that only contain blocks. A subclass of them is a block itself."""
+NAMED = 12  # number of modules in an error
 REFUSALS = (RuntimeError, ValueError, TypeError, IndexError, AssertionError)
-"""What networks raise on images of a shape that they do not take."""
+"""Errors that networks raise on images of a shape that they do not accept."""
 SIZES = (16, 28, 32, 64, 96, 112, 128, 160, 192, 224, 240, 256, 288, 299, 320, 384, 448, 512)
-"""Heights and widths that networks are made for."""
+"""Common heights and widths of images."""
 
 
 def find_layers(network: nn.Module, wanted: str | Sequence[str], image_shape: Sequence[int]) -> list[str]:
@@ -27,52 +27,49 @@ def find_layers(network: nn.Module, wanted: str | Sequence[str], image_shape: Se
     network
         In evaluation mode.
     wanted
-        Names of modules, whose order stays; or one text. ``auto`` finds the network's blocks (residual blocks,
-        transformer blocks, ...): the outermost modules with modules in them, not counting plain containers, of a class
-        that is there more than once; of several classes the one that is there most often; of stages that hold
-        ``blocks`` these. Anything else is a pattern such as ``layer?.*``, matched part by part between the dots. Both
-        give them in the order they run in.
+        A list of module names, whose order is kept, or one string. ``auto`` selects the network's blocks (residual
+        blocks, transformer blocks, ...): the outermost modules that contain modules, plain containers not counted, of
+        the class that occurs most often, more than once; if these are stages with ``blocks``, their blocks. Any other
+        string is a pattern such as ``layer?.*``, matched part by part between the dots. Both return the modules in the
+        order in which they run.
     image_shape
-        Channels, height and width of what the network is given, to try it on.
+        Channels, height and width of the images that the network is tried on.
 
     Raises
     ------
     FeaturePathsError
-        If there is no such module, or one does not run exactly once in a pass, gives anything but a tensor with a
-        feature for each image, or is changed in place by what follows it.
+        If there is no such module, or one does not run exactly once in a pass, does not return a tensor with a feature
+        for each image, or has its output changed in place by a later module.
     """
     if isinstance(wanted, str):
-        found = _blocks(network) if wanted == "auto" else _matching(network, wanted)
-        order = _try_out(network, found, image_shape)
-        return sorted(found, key=order.index)
-    known = dict(network.named_modules())
+        return _run_order(network, _blocks(network) if wanted == "auto" else _matching(network, wanted), image_shape)
+    modules = dict(network.named_modules())
     for name in wanted:
-        if name not in known or not name:
-            close = difflib.get_close_matches(name, known, n=3)
-            meant = f"did you mean {' or '.join(map(repr, close))}?" if close else _known(known)
-            raise FeaturePathsError(f"The network has no module '{name}' to be a layer; {meant}")
-    _try_out(network, wanted, image_shape)
+        if name not in modules or not name:
+            close = difflib.get_close_matches(name, modules, n=3)
+            hint = f"Did you mean {' or '.join(map(repr, close))}?" if close else _module_names(network)
+            raise FeaturePathsError(f"The network has no module '{name}', named as a layer. {hint}")
+    _run_order(network, wanted, image_shape)
     return list(wanted)
 
 
 def _blocks(network: nn.Module) -> list[str]:
-    around = [("", network)]
-    while around:
-        inside = [pair for name, module in around for pair in _children(name, module)]
+    outer = [("", network)]
+    while outer:
+        inner = [pair for name, module in outer for pair in _children(name, module)]
         by_class: dict[type, list[tuple[str, nn.Module]]] = {}
-        for name, module in inside:
+        for name, module in inner:
             by_class.setdefault(type(module), []).append((name, module))
-        found = max(by_class.values(), key=len, default=[])
-        if len(found) > 1:
-            blocks = [pair for name, stage in found if hasattr(stage, "blocks") for pair in _children(name, stage)]
-            return [name for name, _ in blocks or found]
-        around = inside
-    known = dict(network.named_modules())
-    raise FeaturePathsError(f"No repeated blocks are found in the network; name its layers. {_known(known)}")
+        largest = max(by_class.values(), key=len, default=[])
+        if len(largest) > 1:
+            blocks = [pair for name, stage in largest if hasattr(stage, "blocks") for pair in _children(name, stage)]
+            return [name for name, _ in blocks or largest]
+        outer = inner
+    raise FeaturePathsError(f"The network has no repeated blocks. Name its layers. {_module_names(network)}")
 
 
 def _children(name: str, module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    """Yield the children of a module that have children themselves, by name; containers give theirs instead."""
+    """Yield the children of a module that have children, by name; containers are replaced by theirs."""
     for child_name, child in module.named_children():
         path = f"{name}.{child_name}".lstrip(".")
         if type(child) in CONTAINERS:
@@ -88,70 +85,66 @@ def _matching(network: nn.Module, pattern: str) -> list[str]:
         names = name.split(".")
         return len(names) == len(parts) and all(map(fnmatchcase, names, parts))
 
-    known = dict(network.named_modules())
-    found = [name for name in known if name and matches(name)]
-    if not found:
-        raise FeaturePathsError(f"No module of the network matches '{pattern}'. {_known(known)}")
-    return found
+    matching = [name for name, _ in network.named_modules() if name and matches(name)]
+    if not matching:
+        raise FeaturePathsError(f"No module of the network matches '{pattern}'. {_module_names(network)}")
+    return matching
 
 
-def _try_out(network: nn.Module, names: Sequence[str], image_shape: Sequence[int]) -> list[str]:
+def _run_order(network: nn.Module, names: Sequence[str], image_shape: Sequence[int]) -> list[str]:
     """Run the network on two blank images and return the names in the order in which they ran."""
     ran: list[tuple[str, object, int]] = []
 
-    def keep(name: str):
+    def recorder(name: str):
         def hook(module: nn.Module, inputs: tuple, output: object) -> None:
             ran.append((name, output, _version(output)))
 
         return hook
 
     device = next(network.parameters()).device
-    handles = [network.get_submodule(name).register_forward_hook(keep(name)) for name in names]
+    handles = [network.get_submodule(name).register_forward_hook(recorder(name)) for name in names]
     try:
         with torch.no_grad():
             network(torch.zeros(2, *image_shape, device=device))
     except REFUSALS as error:
         shape = "x".join(map(str, image_shape))
         hint = _other_size(network, image_shape[0], device)
-        raise FeaturePathsError(f"The network cannot take images of {shape} ({error}).{hint}") from error
+        raise FeaturePathsError(f"The network does not accept images of {shape} ({error}).{hint}") from error
     finally:
         for handle in handles:
             handle.remove()
     order = [name for name, _, _ in ran]
     for name in names:
         if order.count(name) != 1:
-            raise FeaturePathsError(f"Module '{name}' runs {order.count(name)} times in a pass; a layer runs once.")
+            raise FeaturePathsError(f"Module '{name}' runs {order.count(name)} times in a pass. A layer must run once.")
     for name, output, version in ran:
         output = as_tensor(name, output, 2)
         if _version(output) != version:
             raise FeaturePathsError(
-                f"What module '{name}' gives is changed in place by what follows. Take that as the layer instead."
+                f"The output of module '{name}' is changed in place by a later module. Choose that one as the layer."
             )
     return order
 
 
 def _version(output: object) -> int:
-    """Return how often a tensor was changed in place; what was made in inference mode does not know."""
+    """Return how often a tensor was changed in place: 0 for tensors of inference mode, which do not count it."""
     return output._version if isinstance(output, Tensor) and not output.is_inference() else 0
 
 
 def _other_size(network: nn.Module, channels: int, device: torch.device) -> str:
-    """Return in words which common size of images a network takes; nothing if it takes none."""
+    """Return a sentence with a common size of images that a network accepts, or nothing."""
     for size in SIZES:
         try:
             with torch.no_grad():
                 network(torch.zeros(2, channels, size, size, device=device))
         except REFUSALS:
             continue
-        return f" It takes {channels}x{size}x{size}: set the model's size to {size}, to which images are then resized."
+        return f" It accepts {channels}x{size}x{size}: set the model's size to {size}, and images are resized to it."
     return ""
 
 
-def _known(names: Iterable[str]) -> str:
-    found = [name for name in names if name]
-    more = f", ... and {len(found) - NAMED} more" if len(found) > NAMED else ""
-    return f"Its modules are {', '.join(_shallow(found))}{more}."
-
-
-def _shallow(names: Sequence[str]) -> Iterator[str]:
-    yield from sorted(names, key=lambda name: name.count("."))[:NAMED]
+def _module_names(network: nn.Module) -> str:
+    """Return a sentence with the names of the outermost modules of a network."""
+    names = sorted((name for name, _ in network.named_modules() if name), key=lambda name: name.count("."))
+    more = f", ... and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return f"Its modules are {', '.join(names[:NAMED])}{more}."

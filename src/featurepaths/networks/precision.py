@@ -1,23 +1,23 @@
-"""Computing a network in bfloat16 where that is fast; its weights, its inputs and its logits stay in float32."""
+"""bfloat16 passes of a network where these are fast; weights, inputs and logits stay in float32."""
 
 import torch
 from torch import Tensor, nn
 
 
 def resolve_precision(name: str, device: torch.device) -> str:
-    """Return ``float32`` or ``bfloat16``; ``auto`` takes bfloat16 where the device has instructions for it."""
+    """Return ``float32`` or ``bfloat16``; ``auto`` is bfloat16 if the device has instructions for it."""
     if name != "auto":
         return name
     if device.type == "cuda":
         return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
-    found = getattr(torch.cpu, "get_capabilities", dict)()
-    return "bfloat16" if found.get("avx512_bf16") or found.get("amx_bf16") else "float32"
+    capabilities = getattr(torch.cpu, "get_capabilities", dict)()
+    return "bfloat16" if capabilities.get("avx512_bf16") or capabilities.get("amx_bf16") else "float32"
 
 
 def memory_format(precision: str, device: torch.device) -> torch.memory_format:
-    """Return how images and weights are best laid out: channels-last where tensor cores compute in bfloat16.
+    """Return the fastest memory layout of images and weights: channels-last where tensor cores compute in bfloat16.
 
-    Not on a CPU: it gains less than a tenth there, and is not safe (see `featurepaths.networks.resnet`).
+    Not on a CPU, where it saves less than a tenth of the time and is not safe (see `featurepaths.networks.resnet`).
     """
     tensor_cores = device.type == "cuda" and precision == "bfloat16"
     return torch.channels_last if tensor_cores else torch.contiguous_format
@@ -29,7 +29,7 @@ class InPrecision(nn.Module):
     Parameters
     ----------
     network
-        It shares its weights, and is laid out anew for the precision.
+        Its weights are shared, and their memory layout is changed in place.
     precision
         ``float32`` or ``bfloat16``: see `resolve_precision`.
     """

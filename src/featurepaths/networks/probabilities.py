@@ -1,4 +1,4 @@
-"""Telling a network whose outputs are probabilities from one that gives logits."""
+"""Detecting networks whose outputs are probabilities instead of logits."""
 
 import warnings
 
@@ -7,7 +7,7 @@ from torch import Tensor
 from featurepaths.networks.warnings import DOUBTS
 
 TOLERANCE = 1e-3
-"""How far rounding may move the sum of probabilities from 1."""
+"""Tolerance on the sum of probabilities."""
 
 
 def are_probabilities(logits: Tensor) -> bool:
@@ -16,6 +16,6 @@ def are_probabilities(logits: Tensor) -> bool:
 
 
 def warn_of_probabilities(logits: Tensor) -> None:
-    """Warn by Python's warnings if logits [N, C] look like probabilities."""
+    """Issue a Python warning if logits [N, C] look like probabilities."""
     if are_probabilities(logits):
         warnings.warn(DOUBTS["probabilities"], UserWarning, stacklevel=2)

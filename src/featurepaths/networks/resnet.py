@@ -10,7 +10,7 @@ from featurepaths.networks.architectures import BLOCKS
 
 
 class Normalise(nn.Module):
-    """Subtract each channel's mean and divide by its standard deviation; the rest of the network sees the result."""
+    """Subtract each channel's mean and divide by its standard deviation; as the first layer of a network."""
 
     def __init__(self, mean: Sequence[float], std: Sequence[float]):
         super().__init__()
@@ -51,7 +51,7 @@ class ResNet(nn.Module):
     classes
         Number of logits.
     width
-        Channels of the first stage, 64 in the paper; every later stage has twice as many as the one before.
+        Channels of the first stage, 64 in the paper; every later stage has twice as many as its predecessor.
     stem
         How 32x32 images become 16x16 before the first block, which the paper leaves open: ``conv`` is a 3x3
         convolution of stride 2, ``pool`` one of stride 1 and a 3x3 max-pool of stride 2.

@@ -1,22 +1,22 @@
-"""Progressive feedforward collapse, by layer: PFC1, PFC2 and PFC3.
+"""Progressive feedforward collapse per layer: PFC1, PFC2 and PFC3.
 
-The paper takes the three metrics from Wang, Gai and Zhang (arXiv 2405.00985), whose text was not at hand; these are
-the standard neural-collapse forms (Papyan, Han and Donoho, PNAS 2020) applied to every layer.
+The paper takes the three metrics from Wang, Gai and Zhang (arXiv 2405.00985), whose text was not available; these are
+the standard neural-collapse forms (Papyan, Han and Donoho, PNAS 2020), applied to every layer.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
 
-from featurepaths.paths.equations import CHUNK_VALUES, Rows, chunks, class_means
+from featurepaths.paths.chunks import CHUNK_VALUES, Rows, chunks, class_means
 
 
 @dataclass(frozen=True)
 class Collapse:
     """The metrics of one layer.
 
-    `pfc1`: tr(S_W S_B^+) / C, the variability within classes against that between them; 0 when collapsed, None
-    where all class means are the same.
+    `pfc1`: tr(S_W S_B^+) / C, the variability within classes relative to that between them; 0 when collapsed,
+    None if all class means are the same.
     `pfc2`: distance of the centred class means' Gram matrix from that of a simplex ETF; 0 when they are one.
     `pfc3`: accuracy of the nearest class mean (Euclidean); 1 when collapsed.
     """
@@ -27,7 +27,7 @@ class Collapse:
 
 
 class CollapseMeter:
-    """Measures one layer, some rows at a time, once its class means are known; there is no d x d matrix.
+    """Measures one layer chunk by chunk, given its class means, without any d x d matrix.
 
     With class means m_c, global mean m and M the columns m_c - m: S_W is the mean over images of
     (h - m_c)(h - m_c)^T, S_B the mean over classes of (m_c - m)(m_c - m)^T. S_B^+ is taken on its C - 1 leading
@@ -38,11 +38,11 @@ class CollapseMeter:
     means
         Mean feature of each class, float64 [C, d].
     counts
-        How many images it is the mean of [C].
+        Number of images of each class [C].
     """
 
     GATHERED = "within", "nearest", "count"
-    """All that `add` changes: see `featurepaths.paths.gather`."""
+    """The attributes that `add` changes: see `featurepaths.paths.gather`."""
 
     def __init__(self, means: np.ndarray, counts: np.ndarray):
         classes = len(means)
@@ -58,18 +58,19 @@ class CollapseMeter:
         self.nearest = self.count = 0
 
     def add(self, features: np.ndarray, labels: np.ndarray) -> None:
-        """Take in features [n, d] of images of the classes `labels` [n]."""
+        """Add features [n, d] of images of the classes `labels` [n]."""
         self.count += len(labels)
         size = max(CHUNK_VALUES // features.shape[1], 1)  # copies in float64 are large
         for start in range(0, len(labels), size):
-            some, of = features[start : start + size].astype(np.float64), labels[start : start + size]
+            rows = slice(start, start + size)
+            values, classes = features[rows].astype(np.float64), labels[rows]
             # |h - m_c|^2 without |h|^2, which is the same for every class
-            self.nearest += int(((self.squared_means - 2 * (some @ self.means.T)).argmin(axis=1) == of).sum())
-            some -= self.means[of]
-            self.within += float(((some @ self.whitening.T) ** 2).sum())
+            self.nearest += int(((self.squared_means - 2 * (values @ self.means.T)).argmin(axis=1) == classes).sum())
+            values -= self.means[classes]
+            self.within += float(((values @ self.whitening.T) ** 2).sum())
 
     def result(self) -> Collapse:
-        """Return the metrics of the images taken in."""
+        """Return the metrics of the images added."""
         pfc1 = self.within / self.count / len(self.means) if len(self.whitening) > 0 else None
         return Collapse(pfc1, self.pfc2, self.nearest / self.count)
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from featurepaths.data.splits import Split
 from featurepaths.errors import FeaturePathsError, counted
-from featurepaths.networks.hooks import forward_seeing
+from featurepaths.networks.hooks import forward_with_callback
 from featurepaths.runtime.blocks import blocks, finite_rows, padded_tensor
 from featurepaths.runtime.oom import retry_smaller_on_oom
 
@@ -17,8 +17,8 @@ POOLINGS = {
     "flatten": lambda output: output.flatten(1),
     "mean": lambda output: output.mean(dim=tuple(range(2, output.dim()))) if output.dim() > 2 else output,
 }
-"""From a layer's output [N, d, ...] to its feature: every value (the paper's), or each channel's average over all
-places, or tokens."""
+"""Poolings of a layer's output [N, d, ...] to its feature: every value (the paper's), or each channel's average over
+all positions or tokens."""
 
 
 def extract_blocks(
@@ -29,58 +29,58 @@ def extract_blocks(
     device: torch.device | str = "cpu",
     rows_of_blocks: Iterable[slice] | None = None,
 ) -> Iterator[tuple[slice, np.ndarray, Mapping[str, list[np.ndarray]]]]:
-    """Run `network` over images, in blocks, and yield what its layers gave.
+    """Run `network` over images, in blocks, and yield the features of its layers.
 
     Parameters
     ----------
     layers
-        Names of the modules to tap, in order.
+        Names of the modules that are the layers, in order.
     images
         uint8 [N, H, W, C] or float32 [N, C, H, W], read by slices of rows.
     poolings
         Names of `POOLINGS`; one pass of the network serves them all.
     rows_of_blocks
-        Which blocks of the images to take; all by default.
+        The blocks of the images to run; all by default.
 
     Yields
     ------
-    The rows of a block, or of a part of one (see `featurepaths.runtime.oom.retry_smaller_on_oom`), its logits [n, classes] in float32,
-    and by pooling its features, one [n, d] in float16 a layer.
+    The rows of a block, or of a part of one (see `featurepaths.runtime.oom.retry_smaller_on_oom`), its logits
+    [n, classes] in float32, and by pooling its features, [n, d] in float16 per layer.
 
     Raises
     ------
     FeaturePathsError
         If a feature or a logit is not finite, or too large for float16.
     """
-    found: dict[tuple[str, str], np.ndarray] = {}
+    features: dict[tuple[str, str], np.ndarray] = {}
 
     def keep(name: str, rows: slice, output: Tensor) -> None:
         for pooling in poolings:
-            found[pooling, name] = _as_float16(POOLINGS[pooling](output)[: rows.stop - rows.start], name, rows)
+            features[pooling, name] = _as_float16(POOLINGS[pooling](output)[: rows.stop - rows.start], name, rows)
 
-    def run(chosen: Iterable[slice]) -> Iterator[tuple[slice, np.ndarray]]:
-        return run_blocks(network, layers, images, keep, device, chosen)
+    def run(some_blocks: Iterable[slice]) -> Iterator[tuple[slice, np.ndarray]]:
+        return run_blocks(network, layers, images, keep, device, some_blocks)
 
-    chosen = blocks(len(images)) if rows_of_blocks is None else rows_of_blocks
-    for rows, logits in retry_smaller_on_oom(run, chosen):
-        yield rows, logits, {pooling: [found.pop((pooling, name)) for name in layers] for pooling in poolings}
+    all_blocks = blocks(len(images)) if rows_of_blocks is None else rows_of_blocks
+    for rows, logits in retry_smaller_on_oom(run, all_blocks):
+        yield rows, logits, {pooling: [features.pop((pooling, name)) for name in layers] for pooling in poolings}
 
 
 def run_blocks(
     network: nn.Module,
     layers: Sequence[str],
     images: np.ndarray | Split | h5py.Dataset,
-    see: Callable[[str, slice, Tensor], None],
+    callback: Callable[[str, slice, Tensor], None],
     device: torch.device | str = "cpu",
     rows_of_blocks: Iterable[slice] | None = None,
 ) -> Iterator[tuple[slice, np.ndarray]]:
-    """Run `network` over images, in blocks; `see` the outputs of its layers one by one, and yield the logits.
+    """Run `network` over images, in blocks; pass each layer's output to `callback`, and yield the logits.
 
     Parameters
     ----------
-    see
-        It is called with a layer's name, the rows of the block and the layer's output for them, a block filled up to 64
-        images; what it does not keep is gone before the next layers have theirs.
+    callback
+        Called with a layer's name, the rows of the block and the layer's output for the padded block. Outputs that it
+        does not keep are freed before later layers run.
 
     Yields
     ------
@@ -89,35 +89,38 @@ def run_blocks(
     Raises
     ------
     FeaturePathsError
-        If a logit is not finite, naming images by their rows, or there is not a row of them for each image.
+        If a logit is not finite, naming images by their rows, or there is not one row of logits per image.
     """
     for rows in blocks(len(images)) if rows_of_blocks is None else rows_of_blocks:
         with torch.inference_mode():
             pixels = padded_tensor(images[rows], device)
-            logits = forward_seeing(network, pixels, layers, lambda name, output, rows=rows: see(name, rows, output))
+            logits = forward_with_callback(
+                network, pixels, layers, lambda name, output, rows=rows: callback(name, rows, output)
+            )
         if logits.dim() != 2 or len(logits) != len(pixels):
             raise FeaturePathsError(
-                f"The network gives logits of shape {tuple(logits.shape)} for {len(pixels)} images, not [N, classes]."
+                f"The network returns logits of shape {tuple(logits.shape)} for {len(pixels)} images, not [N, classes]."
             )
-        check_finite("The network gives logits that are", logits, rows)
+        check_finite("The network's logits are", logits, rows)
         yield rows, logits[: rows.stop - rows.start].cpu().numpy()
 
 
-def check_finite(what: str, values: Tensor, rows: slice) -> None:
-    """Raise FeaturePathsError if values [N, ...] of the images `rows`, filled up, are not finite: which images."""
+def check_finite(subject: str, values: Tensor, rows: slice) -> None:
+    """Raise FeaturePathsError, naming the images, if values [N, ...] of the padded block `rows` are not finite."""
     if not (finite := finite_rows(values[: rows.stop - rows.start])).all():
-        wrong = ~finite.cpu().numpy()
+        rejected = ~finite.cpu().numpy()
         raise FeaturePathsError(
-            f"{what} not finite for {counted(np.arange(rows.start, rows.stop)[wrong])}, from 0. "
-            "Leave these images out of the data, or correct the network."
+            f"{subject} not finite for {counted(np.arange(rows.start, rows.stop)[rejected])}, from 0. "
+            "Remove these images from the data, or correct the network."
         )
 
 
 def _as_float16(feature: Tensor, layer: str, rows: slice) -> np.ndarray:
     halved = feature.half()
     if not torch.isfinite(halved).all():
-        check_finite(f"Layer {layer} gives a feature that is", feature, rows)
+        check_finite(f"Features of layer {layer} are", feature, rows)
         raise FeaturePathsError(
-            f"Layer {layer} gives a feature of {feature.abs().max():.4g}, which float16 cannot hold (at most 65504)."
+            f"A feature of layer {layer} is {feature.abs().max():.4g}, which exceeds the range of float16 (65504). Set "
+            "features.storage: stream, or choose another layer."
         )
     return halved.cpu().numpy()

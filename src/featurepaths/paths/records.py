@@ -1,4 +1,4 @@
-"""Feature paths as an artefact holds them."""
+"""Feature paths on disk: an artefact's similarities, read in chunks; without torch."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,16 +12,16 @@ from featurepaths.errors import FeaturePathsError
 from featurepaths.store.hdf5 import as_slice, open_hdf5
 
 CHUNK = 1024
-"""Images whose similarities are in memory at a time."""
+"""Number of images whose similarities are in memory at a time."""
 
 
 @dataclass(frozen=True)
 class FeaturePaths:
-    """Feature paths of N images, whose similarities stay on the disk.
+    """Feature paths of N images, whose similarities stay on disk.
 
-    `similarity` [M, L, C] is the similarity to every class in every layer, `rows` [N] says, ascending, which of it
-    belongs to these images. `network_predictions` [N] are the undefended network's labels, `labels` [N] the true ones,
-    `index` [N] are the images' rows in the data set.
+    `similarity` [M, L, C] is the similarity to every class in every layer; `rows` [N], ascending, are the rows of it
+    that belong to these images. `network_predictions` [N] are the undefended network's, `labels` [N] the true classes,
+    `index` [N] the images' rows in the data set.
     """
 
     similarity: h5py.Dataset | np.ndarray
@@ -32,24 +32,26 @@ class FeaturePaths:
 
     @property
     def network_correct(self) -> np.ndarray:
-        """Whether the undefended network is right [N]."""
+        """Whether the undefended network is correct, bool [N]."""
         return self.network_predictions == self.labels
 
-    def of_each(self, function: Callable[..., np.ndarray], *values: np.ndarray) -> np.ndarray:
-        """Return what `function` makes of similarities, [n, L, C] to [n, ...], for all images [N, ...].
+    def map_rows(self, function: Callable[..., np.ndarray], *values: np.ndarray) -> np.ndarray:
+        """Return `function`, from similarities [n, L, C] to results [n, ...], of all images: [N, ...].
 
-        With `values` [N, ...] it is given those of the same images as well.
+        `function` receives the rows of further `values` [N, ...] after the similarities of the same images.
 
         Raises
         ------
         FeaturePathsError
             If a similarity is not finite.
         """
-        return np.concatenate([function(found, *(of[part] for of in values)) for part, found in self._chunks()])
+        return np.concatenate(
+            [function(similarity, *(each[part] for each in values)) for part, similarity in self._chunks()]
+        )
 
-    def take(self, chosen: np.ndarray) -> "FeaturePaths":
-        """Return the feature paths of some images, by an ascending array of their positions."""
-        fields = {name: getattr(self, name)[chosen] for name in ("rows", "network_predictions", "labels", "index")}
+    def take(self, positions: np.ndarray) -> "FeaturePaths":
+        """Return the feature paths of the images at ascending positions."""
+        fields = {name: getattr(self, name)[positions] for name in ("rows", "network_predictions", "labels", "index")}
         return replace(self, **fields)
 
     def _chunks(self) -> Iterator[tuple[slice, np.ndarray]]:
@@ -74,30 +76,32 @@ def open_paths(path: Path) -> Iterator[FeaturePaths]:
         labels, index, logits = file["labels"][:], file["index"][:], file["logits"]
         network_predictions = np.empty(len(labels), np.int64)
         for start in range(0, len(labels), CHUNK):
-            some = logits[start : start + CHUNK]
-            _check_finite(some, logits)
-            network_predictions[start : start + CHUNK] = some.argmax(axis=1)
+            chunk = logits[start : start + CHUNK]
+            _check_finite(chunk, logits)
+            network_predictions[start : start + CHUNK] = chunk.argmax(axis=1)
         yield FeaturePaths(file["similarity"], np.arange(len(labels)), network_predictions, labels, index)
 
 
 @contextmanager
 def open_pair(clean: Path, adversarial: Path) -> Iterator[tuple[FeaturePaths, FeaturePaths]]:
-    """Open the feature paths of adversarial examples, and of the clean images that they were made from, row for row.
+    """Open the feature paths of adversarial examples, and of their clean images, row for row.
 
     Raises
     ------
     FeaturePathsError
-        If the adversarial examples are not of some of the clean images.
+        If an adversarial example has no clean image.
     """
-    with open_paths(clean) as of_clean, open_paths(adversarial) as of_adversarial:
-        _, chosen, found = np.intersect1d(of_clean.index, of_adversarial.index, return_indices=True)
-        pair = of_clean.take(chosen), of_adversarial
-        if len(found) < len(of_adversarial.index) or not np.array_equal(pair[0].labels, pair[1].labels):
-            raise FeaturePathsError(f"{clean} and {adversarial} are not of the same images.")
-        yield pair
+    with open_paths(clean) as clean_paths, open_paths(adversarial) as adversarial_paths:
+        _, positions, _ = np.intersect1d(clean_paths.index, adversarial_paths.index, return_indices=True)
+        clean_paths = clean_paths.take(positions)
+        if not np.array_equal(clean_paths.labels, adversarial_paths.labels):  # of other length, if images are missing
+            raise FeaturePathsError(
+                f"{clean} and {adversarial} do not hold the same images. Delete them and run snakemake again."
+            )
+        yield clean_paths, adversarial_paths
 
 
 def _check_finite(values: np.ndarray, source: h5py.Dataset | np.ndarray) -> None:
     if not np.isfinite(values).all():
         path = source.file.filename if isinstance(source, h5py.Dataset) else "the feature paths"
-        raise FeaturePathsError(f"{path} holds a number that is not finite. Delete it and run snakemake again.")
+        raise FeaturePathsError(f"{path} contains NaN or infinity. Delete it and run snakemake again.")

@@ -1,4 +1,4 @@
-"""Layer features that are never stored: the network runs over the images again whenever they are read."""
+"""Layer features that are never stored: the network runs over the images whenever they are read."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
@@ -15,36 +15,36 @@ from featurepaths.runtime.blocks import blocks, size_of, split_rows
 from featurepaths.runtime.oom import is_out_of_memory, retry_smaller_on_oom
 
 MOST_VALUES = 2**28
-"""Values that one row a class may have in the layers that one pass reads: 2 GiB in float64."""
+"""Number of values, one row per class, in the layers that one pass reads: 2 GiB in float64."""
 
 
 class Key(NamedTuple):
-    """Which features: how they are pooled, and the number of their layer, from 1."""
+    """The pooling of features, and the number of their layer, from 1."""
 
     pooling: str
     layer: int
 
     @property
     def name(self) -> str:
-        """What artefacts call the layer."""
+        """The layer's name in artefacts."""
         return f"layer{self.layer}"
 
 
 class FeatureStream:
-    """The layer features of images, by a network that runs over them.
+    """The layer features of images, computed by running a network over them.
 
     Parameters
     ----------
     network
         In evaluation mode, on `device`.
     layers
-        Names of its modules, in order; each has to run once in a pass.
+        Names of its modules, in order; each runs once in a pass.
     images
         uint8 [N, H, W, C] or float32 [N, C, H, W], read by slices of rows.
     poolings
         Names of `featurepaths.paths.features.POOLINGS`; one pass of the network serves them all.
     rows_of_blocks
-        Which blocks of the images to take; all by default.
+        The blocks of the images to run; all by default.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class FeatureStream:
     ):
         self.network, self.layers, self.images, self.device = network, list(layers), images, device
         self.widths: dict[Key, int] = {}
-        """How many values each feature has."""
+        """Number of values of each feature."""
         poolings = list(poolings)
 
         def measure(name: str, rows: slice, output: Tensor) -> None:
@@ -66,20 +66,20 @@ class FeatureStream:
                 key = Key(pooling, self.layers.index(name) + 1)
                 self.widths[key] = POOLINGS[pooling](output).shape[1]
 
-        def run(chosen: Iterable[slice]) -> Iterator[tuple[slice, np.ndarray]]:
-            return run_blocks(network, self.layers, images, measure, device, chosen)
+        def run(trial: Iterable[slice]) -> Iterator[tuple[slice, np.ndarray]]:
+            return run_blocks(network, self.layers, images, measure, device, trial)
 
-        chosen = blocks(len(images)) if rows_of_blocks is None else list(rows_of_blocks)
-        # a trial, because whoever reads may sum features up, and could not be shown a block in parts once it has begun
-        rows, logits = next(retry_smaller_on_oom(run, chosen[:1] or [slice(0, 1)]))
+        whole = blocks(len(images)) if rows_of_blocks is None else list(rows_of_blocks)
+        # a trial run, because a block that a reader has begun to sum up cannot be split any more
+        rows, logits = next(retry_smaller_on_oom(run, whole[:1] or [slice(0, 1)]))
         self.classes = logits.shape[1]
-        self.blocks = [part for block in chosen for part in split_rows(block, size_of(rows.stop - rows.start))]
+        self.blocks = [part for block in whole for part in split_rows(block, size_of(rows.stop - rows.start))]
 
     def passes(self, most_values: int = MOST_VALUES) -> list[list[Key]]:
-        """Return which features to read together, in as few passes as memory allows.
+        """Return the features to read together, in as few passes as memory allows.
 
-        What is gathered of a feature of d values has a row a class: all rows of a pass together have at most
-        `most_values`, but for a feature that is larger alone.
+        Sums over a feature have one row per class. All rows of a pass together have at most `most_values` values,
+        unless a single feature has more.
         """
         groups: list[list[Key]] = []
         room = 0
@@ -96,15 +96,15 @@ class FeatureStream:
         return [rows for rows in self.blocks if rows.start >= start]
 
     def read(
-        self, keys: Iterable[Key], see: Callable[[Key, slice, np.ndarray], None], start: int = 0
+        self, keys: Iterable[Key], callback: Callable[[Key, slice, np.ndarray], None], start: int = 0
     ) -> Iterator[tuple[slice, np.ndarray]]:
-        """Run the network over the blocks from row `start` on; `see` each feature once its layer has run; yield logits.
+        """Run the network over the blocks from row `start` on; pass features to `callback`, and yield logits.
 
         Parameters
         ----------
-        see
-            It is called with the feature's key, the rows of the block and the features, float32 [n, d], which are gone
-            when the next layers run.
+        callback
+            Called with the feature's key, the rows of the block and the features, float32 [n, d], once the layer has
+            run. They are freed before later layers run.
 
         Yields
         ------
@@ -113,25 +113,25 @@ class FeatureStream:
         Raises
         ------
         FeaturePathsError
-            If a feature or a logit is not finite, or a GPU's memory is used up.
+            If a feature or a logit is not finite, or the GPU runs out of memory.
         """
-        wanted: dict[str, list[Key]] = {}
+        keys_of_layer: dict[str, list[Key]] = {}
         for key in keys:
-            wanted.setdefault(self.layers[key.layer - 1], []).append(key)
+            keys_of_layer.setdefault(self.layers[key.layer - 1], []).append(key)
 
-        def look(name: str, rows: slice, output: Tensor) -> None:
-            check_finite(f"Layer {name} gives a feature that is", output, rows)
-            for key in wanted[name]:
+        def pool(name: str, rows: slice, output: Tensor) -> None:
+            check_finite(f"Features of layer {name} are", output, rows)
+            for key in keys_of_layer[name]:
                 feature = POOLINGS[key.pooling](output)[: rows.stop - rows.start]
-                see(key, rows, feature.float().cpu().numpy())
+                callback(key, rows, feature.float().cpu().numpy())
 
         try:
-            chosen = self.blocks_from(start)
-            yield from run_blocks(self.network, list(wanted), self.images, look, self.device, chosen)
+            remaining = self.blocks_from(start)
+            yield from run_blocks(self.network, list(keys_of_layer), self.images, pool, self.device, remaining)
         except RuntimeError as error:
             if not is_out_of_memory(error):
                 raise
             raise FeaturePathsError(
-                "The GPU's memory was used up in the middle of a pass, although it held a block before: somebody else "
+                "The GPU ran out of memory in the middle of a pass, although it held a block before. Another process "
                 "may use the GPU. Run again, or set device: cpu."
             ) from error

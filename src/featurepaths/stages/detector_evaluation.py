@@ -5,7 +5,7 @@ The attacks here know the network and no detector (oblivious).
 
 import numpy as np
 
-from featurepaths.detectors.thresholds import otsu, thresholds_in
+from featurepaths.detectors.thresholds import calibrate, thresholds_in
 from featurepaths.stages import cli
 from featurepaths.stages.feature_sources import is_dump, open_feature_source, prepare
 from featurepaths.statistics.groups import groups_of
@@ -44,7 +44,7 @@ def main(arguments):
             for attack, of_attack in attacked.items():
                 file[f"{name}/{attack}/clean_score"] = clean_scores_of(name, test, of_attack)
                 file[f"{name}/{attack}/adversarial_score"] = of_attack.scores[name]
-            otsus = {of: otsu(np.concatenate([clean[name], its.scores[name]])) for of, its in calibration.items()}
+            otsus = {of: calibrate(clean[name], its.scores[name])["otsu"] for of, its in calibration.items()}
             evaluations = [
                 evaluate(name, attack, thresholds[name], test, of_attack) for attack, of_attack in attacked.items()
             ]

@@ -7,9 +7,7 @@ adversarial example, and that of calibration images; nothing sees a test image.
 from contextlib import ExitStack
 from fractions import Fraction
 
-import numpy as np
-
-from featurepaths.detectors.thresholds import at_false_positive_rate, otsu, rate_name
+from featurepaths.detectors.thresholds import calibrate
 from featurepaths.errors import FeaturePathsError
 from featurepaths.stages import cli
 from featurepaths.stages.feature_sources import open_feature_source, prepare
@@ -22,7 +20,7 @@ from featurepaths.store.safetensors import read_description
 def main(arguments):
     import torch
 
-    from featurepaths.detectors.base import learn
+    from featurepaths.detectors.base import fit_detectors
     from featurepaths.detectors.registry import cross_fitted_scores, save
     from featurepaths.paths.outputs import read_centroids
 
@@ -43,7 +41,7 @@ def main(arguments):
                 (arguments.adversarial, settings.get("stopping_rule")),
             )
         )
-        learn(list(detectors.values()), train, channels)
+        fit_detectors(list(detectors.values()), train, channels)
         evidence, labels = calibration.evidence(detectors), torch.from_numpy(calibration.labels).to(device)
         clean_scores = {}
         for name, detector in detectors.items():
@@ -54,10 +52,9 @@ def main(arguments):
         for name, detector in detectors.items():
             clean = clean_scores[name]
             try:
-                thresholds = {"otsu": otsu(np.concatenate([clean, adversarial_scores[name]]))}
+                thresholds = calibrate(clean, adversarial_scores[name], rates)
             except FeaturePathsError as error:
                 raise FeaturePathsError(f"Detector {name}: {error}") from error
-            thresholds |= {rate_name(rate): at_false_positive_rate(clean, rate) for rate in rates}
             group = file.create_group(name)
             learned = group.create_group("learned")
             for key, values in save(detector).items():

@@ -41,7 +41,7 @@ class FeatureSource:
         from featurepaths.detectors.base import DetectorInputs
 
         with torch.no_grad():
-            parts = [[detector.evidence(seen) for detector in detectors.values()] for seen, _ in self]
+            parts = [[detector.inputs(seen) for detector in detectors.values()] for seen, _ in self]
         return {
             name: DetectorInputs(*map(torch.cat, zip(*of_one, strict=True)))
             for name, of_one in zip(detectors, zip(*parts, strict=True), strict=True)
@@ -125,7 +125,7 @@ class Network(NamedTuple):
 
 def prepare(arguments, source, pooling):
     """Return the device to compute on, and the network that is to run there: None where `source` is a dump."""
-    from featurepaths.networks.checkpoint import load_checkpoint
+    from featurepaths.networks.checkpoint import layer_names, load_checkpoint
     from featurepaths.runtime.devices import use_device
 
     threads = arguments.settings["torch_threads"]
@@ -135,7 +135,7 @@ def prepare(arguments, source, pooling):
         raise FeaturePathsError(f"--checkpoint is needed, because {source} is no feature dump: the network has to run.")
     device = use_device(arguments.device, threads)
     module, description = load_checkpoint(arguments.checkpoint, device)
-    return device, Network(module, [layer["name"] for layer in description["layers"]], pooling, device)
+    return device, Network(module, layer_names(description), pooling, device)
 
 
 def is_dump(path):

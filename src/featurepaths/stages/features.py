@@ -9,7 +9,7 @@ from featurepaths.store.hdf5 import RowWriter, create_hdf5
 
 
 def main(arguments):
-    from featurepaths.networks.checkpoint import load_checkpoint
+    from featurepaths.networks.checkpoint import layer_names, load_checkpoint
     from featurepaths.paths.features import extract_blocks
     from featurepaths.runtime.blocks import blocks, span
     from featurepaths.runtime.devices import device_name, use_device
@@ -36,7 +36,7 @@ def main(arguments):
     }
     device = use_device(arguments.device, arguments.settings["torch_threads"])
     network, description = load_checkpoint(arguments.checkpoint, device)
-    layers = [layer["name"] for layer in description["layers"]]
+    layers = layer_names(description)
     for images, paths in outputs.items():
         with ExitStack() as stack:
             files = {

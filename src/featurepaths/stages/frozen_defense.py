@@ -44,7 +44,7 @@ def load_target(arguments: Namespace, device: torch.device) -> tuple[Target, Map
     from featurepaths.adaptive.run import Target
     from featurepaths.defense.module import FeaturePathDefense
     from featurepaths.detectors.registry import read_detector
-    from featurepaths.networks.checkpoint import load_checkpoint
+    from featurepaths.networks.checkpoint import layer_names, load_checkpoint
     from featurepaths.networks.copies import copy_of
     from featurepaths.networks.precision import resolve_precision
     from featurepaths.paths.outputs import read_centroids
@@ -54,7 +54,7 @@ def load_target(arguments: Namespace, device: torch.device) -> tuple[Target, Map
     precision = resolve_precision(settings["precision"], device)
     centroids = [each.to(device) for each in read_centroids(arguments.centroids)]
     pooling = read_origin(arguments.centroids).pooling
-    layers = [layer["name"] for layer in description["layers"]]
+    layers = layer_names(description)
     calibration = read_calibration(arguments.threshold, arguments.selection, settings["tie_break"])
 
     def defense(its_network: torch.nn.Module, its_precision: str) -> FeaturePathDefense:
@@ -66,8 +66,7 @@ def load_target(arguments: Namespace, device: torch.device) -> tuple[Target, Map
         search_model = defense(copy_of(network), precision)
     with open_hdf5(arguments.detectors) as file:
         detectors = {
-            name: (read_detector(group).to(device).unchecked_score, float(group.attrs["scale"]))
-            for name, group in file.items()
+            name: (read_detector(group).to(device), float(group.attrs["scale"])) for name, group in file.items()
         }
     return Target(exact, search_model, detectors), description, precision
 

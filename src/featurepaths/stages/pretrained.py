@@ -14,7 +14,7 @@ from featurepaths.store.fingerprints import digest_of_file
 
 def main(arguments):
     from featurepaths.networks.checkpoint import save_checkpoint
-    from featurepaths.networks.external.build import take_network
+    from featurepaths.networks.external.build import build_external
     from featurepaths.networks.warnings import DOUBTS
     from featurepaths.runtime.devices import use_device
 
@@ -33,7 +33,7 @@ def main(arguments):
         "std": settings.numbers("std") or [1.0] * channels,
     }
     image_shape = channels, height, width
-    network, layers, doubts = take_network(
+    network, layers, doubts = build_external(
         build, arguments.weights, settings["layers"], image_shape, classes, settings["seed"]
     )
     for problem in missing_layers(dict(arguments.needs), len(layers), settings["factory"]):

@@ -66,7 +66,7 @@ def name_of(path):
 
 def own_similarity(paths):
     """Return the similarity of each image to its true class in every layer, [N, L], and the images' classes [N]."""
-    own = paths.of_each(lambda all_classes, labels: all_classes[np.arange(len(labels)), :, labels], paths.labels)
+    own = paths.map_rows(lambda all_classes, labels: all_classes[np.arange(len(labels)), :, labels], paths.labels)
     return own, paths.labels
 
 

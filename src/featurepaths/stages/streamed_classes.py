@@ -17,7 +17,7 @@ from featurepaths.store.jsonfile import write_json
 
 
 def main(arguments):
-    from featurepaths.networks.checkpoint import load_checkpoint
+    from featurepaths.networks.checkpoint import layer_names, load_checkpoint
     from featurepaths.paths.features import POOLINGS
     from featurepaths.paths.stream import FeatureStream
     from featurepaths.runtime.devices import device_name, use_device
@@ -35,7 +35,7 @@ def main(arguments):
     }
     device = use_device(arguments.device, arguments.settings["torch_threads"])
     network, description = load_checkpoint(arguments.checkpoint, device)
-    layers = [layer["name"] for layer in description["layers"]]
+    layers = layer_names(description)
     first = poolings[0]
     saved = Progress(outputs["centroids"][first], origins["centroids", first].key, device_name(device))
     collapse = {}
@@ -59,8 +59,9 @@ def main(arguments):
 
 def measure(stream, keys, labels, files, saved, part):
     """Write the centroids of some layers, and return their collapse metrics; `part` names their resume files."""
+    from featurepaths.paths.chunks import ClassSums
     from featurepaths.paths.collapse import CollapseMeter
-    from featurepaths.paths.equations import ClassSums, centroids_of
+    from featurepaths.paths.equations import centroids_of
 
     sums = {key: ClassSums(stream.classes, stream.widths[key]) for key in keys}
     gather_or_end(stream, sums, labels, "class means", saved, f"{part}/means.npz")

@@ -10,8 +10,8 @@ from featurepaths.store.provenance import read_origin
 
 
 def main(arguments):
-    from featurepaths.networks.checkpoint import load_checkpoint
-    from featurepaths.paths.equations import similarity_of
+    from featurepaths.networks.checkpoint import layer_names, load_checkpoint
+    from featurepaths.paths.equations import cosine_similarity
     from featurepaths.paths.stream import FeatureStream
     from featurepaths.runtime.blocks import blocks, span
     from featurepaths.runtime.devices import device_name, use_device
@@ -26,7 +26,7 @@ def main(arguments):
     origin = cli.origin_of(arguments, name)
     device = use_device(arguments.device, arguments.settings["torch_threads"])
     network, description = load_checkpoint(arguments.checkpoint, device)
-    layers = [layer["name"] for layer in description["layers"]]
+    layers = layer_names(description)
     with (
         open_images(arguments.images, parts[whole.stem]) as images,
         open_hdf5(arguments.centroids) as centroids,
@@ -45,7 +45,7 @@ def main(arguments):
 
             def see(key, rows, features, found=found):
                 part = slice(rows.start - first, rows.stop - first)
-                file["similarity"][part, key.layer - 1] = similarity_of(features, found[key])
+                file["similarity"][part, key.layer - 1] = cosine_similarity(features, found[key])
 
             read = stream.read(keys, see)
             for rows, logits in progress(read, f"paths of {whole.stem}", len(mine), "blocks of 64"):

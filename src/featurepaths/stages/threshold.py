@@ -5,9 +5,7 @@ Under the `paper` protocol the images are the test images themselves; under `hel
 
 from fractions import Fraction
 
-import numpy as np
-
-from featurepaths.detectors.thresholds import at_false_positive_rate, otsu, rate_name
+from featurepaths.detectors.thresholds import calibrate
 from featurepaths.errors import FeaturePathsError
 from featurepaths.paths.collapse import layers_before_collapse
 from featurepaths.paths.equations import s_max, weights_of
@@ -30,11 +28,9 @@ def main(arguments):
     origin = cli.origin_of(arguments, name)
     weights = weights_of(cli.fractions(settings["weights"]), len(layers))
     with open_pair(arguments.clean, arguments.adversarial) as pair:
-        clean, adversarial = (paths.of_each(lambda similarity: s_max(similarity, layers, weights)) for paths in pair)
-    thresholds = {"otsu": otsu(np.concatenate([clean, adversarial]))}
-    if settings["protocol"] == "held-out":
-        for rate in map(Fraction, settings["false_positive_rates"]):
-            thresholds[rate_name(rate)] = at_false_positive_rate(clean, rate)
+        clean, adversarial = (paths.map_rows(lambda similarity: s_max(similarity, layers, weights)) for paths in pair)
+    rates = settings["false_positive_rates"] if settings["protocol"] == "held-out" else ()
+    thresholds = calibrate(clean, adversarial, map(Fraction, rates))
     content = {
         "detector": "feature-paths",
         "protocol": settings["protocol"],

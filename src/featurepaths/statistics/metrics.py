@@ -1,4 +1,4 @@
-"""How well a score tells adversarial from clean images, with intervals.
+"""Metrics of detection scores, with intervals.
 
 Adversarial is the positive class. Scores are low for adversarial images, so metrics rank by the negated score.
 """
@@ -12,7 +12,7 @@ from featurepaths.statistics.groups import Groups
 
 RESAMPLES = 1000
 DRAWN_AT_A_TIME = 500_000
-"""Images in the resamples that are in memory at a time: a thousand draws of 10,000 images would be gigabytes."""
+"""Number of drawn images in memory at a time: a thousand draws of 10,000 images would be gigabytes."""
 CONFIDENCE = 0.95
 RANKING_METRICS = ("auroc", "aupr", "tpr_at_fpr_1", "tpr_at_fpr_5")
 
@@ -20,21 +20,21 @@ RANKING_METRICS = ("auroc", "aupr", "tpr_at_fpr_1", "tpr_at_fpr_5")
 def measure(
     clean: np.ndarray, adversarial: np.ndarray, groups: Groups, thresholds: Mapping[str, float]
 ) -> dict[str, Any]:
-    """Return all that is measured of a detector's scores of clean images and of adversarial examples of them.
+    """Return all metrics of a detector's scores of clean images and their adversarial examples.
 
     Parameters
     ----------
     clean, adversarial
         Scores [N], row for row.
     groups
-        Where the attack succeeded.
+        Images on which the attack succeeded and failed.
     thresholds
-        By the method that chose them; an image that scores below is flagged.
+        By the method that set them; images with lower scores are flagged.
 
     Returns
     -------
     ``ranking`` and ``intervals``: see `ranking_metrics` and `bootstrap_intervals`; ``successful``: see
-    `successful_auroc`; and ``at_threshold``, by method: the threshold, and how many images of each kind are flagged.
+    `successful_auroc`; and ``at_threshold``, by method: the threshold, and the number of flagged images of each kind.
     """
     return {
         "ranking": ranking_metrics(clean, adversarial),
@@ -54,9 +54,9 @@ def measure(
 
 
 def successful_auroc(clean: np.ndarray, adversarial: np.ndarray) -> dict[str, Any]:
-    """Return the AUROC of successful adversarial examples and the clean images they were made from, with its interval.
+    """Return the AUROC of successful adversarial examples and their clean images, with its interval.
 
-    None where there is no such image.
+    Both are None if there is no such image.
     """
     if len(clean) == 0:
         return {"auroc": None, "interval": None}
@@ -100,20 +100,20 @@ def bootstrap_intervals(
     clean, adversarial
         Scores [N] of the same images.
     thresholds
-        Thresholds by name; their intervals come back as ``balanced_accuracy.<name>``.
+        Thresholds by name; their intervals are returned as ``balanced_accuracy.<name>``.
     """
     generator = np.random.default_rng(seed)
     count = len(clean)
     samples: dict[str, list[np.ndarray]] = {}
-    at_a_time = max(1, DRAWN_AT_A_TIME // count)  # which ones are drawn does not depend on it
+    at_a_time = max(1, DRAWN_AT_A_TIME // count)  # the drawn images do not depend on it
     for start in range(0, RESAMPLES, at_a_time):
         size = min(at_a_time, RESAMPLES - start)
         draws = generator.multinomial(count, np.full(count, 1 / count), size=size)
-        drawn = weighted_ranking_metrics(clean, adversarial, draws)
+        sample = weighted_ranking_metrics(clean, adversarial, draws)
         for name, threshold in thresholds.items():
-            right = (adversarial < threshold).astype(float) + (clean >= threshold)
-            drawn[f"balanced_accuracy.{name}"] = draws @ right / (2 * count)
-        for name, values in drawn.items():
+            correct = (adversarial < threshold).astype(float) + (clean >= threshold)
+            sample[f"balanced_accuracy.{name}"] = draws @ correct / (2 * count)
+        for name, values in sample.items():
             samples.setdefault(name, []).append(values)
     tails = (1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2
     return {name: tuple(np.quantile(np.concatenate(parts), tails).tolist()) for name, parts in samples.items()}
@@ -122,7 +122,7 @@ def bootstrap_intervals(
 def weighted_ranking_metrics(clean: np.ndarray, adversarial: np.ndarray, weights: np.ndarray) -> dict[str, np.ndarray]:
     """Return the ranking metrics of many weightings of the images at once.
 
-    What `ranking_metrics` computes, for integer weights [B, N] of the images: calling scikit-learn for each of the
+    The metrics of `ranking_metrics` for integer weights [B, N] of the images. Calling scikit-learn for each of the
     thousand resamples of every table row would take minutes.
 
     Returns
@@ -149,7 +149,7 @@ def weighted_ranking_metrics(clean: np.ndarray, adversarial: np.ndarray, weights
 
 
 def wilson(successes: int, count: int) -> tuple[float, float]:
-    """Return Wilson's 95 % interval of a rate, by SciPy; (0, 1) when nothing was counted."""
+    """Return Wilson's 95 % interval of a rate, by SciPy; (0, 1) if `count` is 0."""
     from scipy.stats import binomtest
 
     if count == 0:

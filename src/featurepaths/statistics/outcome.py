@@ -1,4 +1,4 @@
-"""What the whole method answers to clean images and to adversarial examples of them, counted."""
+"""Outcome of the whole method on clean images and their adversarial examples, as counts."""
 
 from dataclasses import dataclass
 
@@ -13,9 +13,9 @@ from featurepaths.statistics.groups import groups_of
 class Outcome:
     """Counts over images.
 
-    `flagged_correct` counts the flagged adversarial images that the vote gets right, `successful_correct` and
-    `unsuccessful_correct` the adversarial images of either group (see `featurepaths.statistics.groups`) that the method gets
-    right, flagged or not.
+    `flagged_correct` counts the flagged adversarial images whose vote is correct, `successful_correct` and
+    `unsuccessful_correct` the adversarial images of each group (see `featurepaths.statistics.groups`) on which the
+    method is correct, flagged or not.
     """
 
     clean_correct: int
@@ -31,22 +31,22 @@ def recognise_pair(
     clean: FeaturePaths,
     adversarial: FeaturePaths,
     flagged: tuple[np.ndarray, np.ndarray],
-    voted: tuple[np.ndarray, np.ndarray],
+    votes: tuple[np.ndarray, np.ndarray],
 ) -> tuple[np.ndarray, np.ndarray, Outcome]:
-    """Return the method's labels of the clean and of the adversarial images, int [N] each, and their counts.
+    """Return the method's predictions for the clean and the adversarial images, int [N] each, and their counts.
 
     Parameters
     ----------
-    flagged, voted
-        Of clean and of adversarial images: whether each is flagged [N], and the class that the vote gives it [N].
+    flagged, votes
+        Of clean and of adversarial images: whether each is flagged [N], and the class of its vote [N].
     """
     clean_flagged, adversarial_flagged = flagged
-    clean_labels = recognise(clean.network_predictions, clean_flagged, voted[0])
-    adversarial_labels = recognise(adversarial.network_predictions, adversarial_flagged, voted[1])
-    correct = adversarial_labels == adversarial.labels
+    clean_predictions = recognise(clean.network_predictions, clean_flagged, votes[0])
+    adversarial_predictions = recognise(adversarial.network_predictions, adversarial_flagged, votes[1])
+    correct = adversarial_predictions == adversarial.labels
     groups = groups_of(clean.network_correct, adversarial.network_correct)
     outcome = Outcome(
-        clean_correct=int((clean_labels == clean.labels).sum()),
+        clean_correct=int((clean_predictions == clean.labels).sum()),
         adversarial_correct=int(correct.sum()),
         flagged_clean=int(clean_flagged.sum()),
         flagged_adversarial=int(adversarial_flagged.sum()),
@@ -54,4 +54,4 @@ def recognise_pair(
         successful_correct=int((correct & groups.successful).sum()),
         unsuccessful_correct=int((correct & groups.unsuccessful).sum()),
     )
-    return clean_labels, adversarial_labels, outcome
+    return clean_predictions, adversarial_predictions, outcome

@@ -1,4 +1,4 @@
-"""Taking a network that is given: its weights are fitted, its layers found, and it is tried out."""
+"""Building an external network: its weights are loaded, its layers determined, and it is tried on images."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,10 +14,10 @@ from featurepaths.networks.layers import REFUSALS, find_layers
 from featurepaths.networks.probabilities import are_probabilities
 
 AGREEMENT = 1e-3
-"""By how much an image's logits may differ alone and in a batch, as a share of the greatest."""
+"""Tolerance on the difference of an image's logits alone and in a batch, as a share of the greatest logit."""
 
 
-def take_network(
+def build_external(
     build: Mapping[str, Any],
     weights: Path | None,
     layers: str | Sequence[str],
@@ -25,31 +25,31 @@ def take_network(
     classes: int,
     seed: int,
 ) -> tuple[nn.Module, list[str], list[str]]:
-    """Return a network that is given, in evaluation mode, the names of its layers, and what is doubtful about it.
+    """Return an external network in evaluation mode, the names of its layers, and warnings about it.
 
-    Doubts are names of `featurepaths.networks.warnings.DOUBTS`.
+    Warnings are names of `featurepaths.networks.warnings.DOUBTS`.
 
     Parameters
     ----------
     build
-        The arguments of `featurepaths.networks.external.model.Given`.
+        The arguments of `featurepaths.networks.external.model.ExternalNetwork`.
     weights
-        A file for `read_weights`; None leaves the weights that its function gives it.
+        A file for `read_weights`; None keeps the weights that the factory sets.
     layers
         See `find_layers`.
     image_shape
         Channels, height and width of the data's images.
     classes
-        How many classes they have.
+        Number of classes of the data.
     seed
-        Draws the weights that the function draws at random.
+        Seed of the weights that the factory draws at random.
 
     Raises
     ------
     FeaturePathsError
-        If it cannot be built, its weights do not fit or are not finite, it cannot take such images, a layer cannot be
-        one, it does not give every image a logit for each class, the same ones each time and in every batch, or the
-        logits have no gradient by the images.
+        If it cannot be built, its weights do not fit or are not finite, it does not accept such images, a module cannot
+        be a layer, its logits are not one per image and class, or change between passes or batches, or they have no
+        gradient with respect to the images.
     """
     channels, height, width = image_shape
     if len(build["mean"]) != channels:
@@ -64,60 +64,61 @@ def take_network(
         fit_weights(network.network, read_weights(weights), weights)
     check_finite(network, f"{weights or build['factory']}: a weight is not a finite number, in")
     names = find_layers(network.network, layers, (channels, size or height, size or width))
-    doubts = _try_out(network, image_shape, classes)
-    return network, [f"network.{name}" for name in names], doubts
+    warnings = _try_out(network, image_shape, classes)
+    return network, [f"network.{name}" for name in names], warnings
 
 
 def _try_out(network: nn.Module, image_shape: Sequence[int], classes: int) -> list[str]:
-    """Return what is doubtful about a network, once it has passed all trials."""
+    """Return the warnings about a network that passes all checks."""
     images = torch.rand(3, *image_shape, generator=torch.Generator().manual_seed(0))
-    images[1] = 0.45 + 0.1 * images[1]  # noise, and next to none
+    images[1] = 0.45 + 0.1 * images[1]  # strong and weak noise
     with torch.no_grad():
         logits, again = network(images), network(images)
     _check_shape(logits, len(images), "")
     if logits.shape[1] != classes:
         raise FeaturePathsError(
-            f"The network gives {logits.shape[1]} logits, and the data have {classes} classes: in their order, one "
-            "each. Most functions take num_classes among their arguments."
+            f"There are {logits.shape[1]} logits, but the data have {classes} classes. One logit per class is "
+            "needed, in the order of the classes. Most factories have an argument num_classes."
         )
     if not torch.equal(logits, again):
         raise FeaturePathsError(
-            "The network answers the same images differently each time: no figure could be trusted."
+            "The network returns different logits for the same images each time, so that no result could be trusted. "
+            "Remove the randomness in its evaluation mode."
         )
     _check_alone(network, images, logits)
-    found = {
+    warnings = {
         "probabilities": are_probabilities(logits),
         # NaN and infinity are no gradient to step along
         "gradient": not (_gradient(network, images).nan_to_num(0, 0, 0) != 0).any(),
     }
-    return [name for name, is_so in found.items() if is_so]
+    return [name for name, applies in warnings.items() if applies]
 
 
-def _check_shape(logits: Any, count: int, of: str) -> None:
-    """Raise FeaturePathsError unless these are logits of `count` images; `of` says which, in words."""
+def _check_shape(logits: Any, count: int, context: str) -> None:
+    """Raise FeaturePathsError, with `context` at its end, unless these are logits of `count` images."""
     if not isinstance(logits, Tensor) or logits.dim() != 2 or len(logits) != count:
-        given = f"shape {tuple(logits.shape)}" if isinstance(logits, Tensor) else type(logits).__name__
-        raise FeaturePathsError(f"The network should give logits [N, classes], not {given}{of}.")
+        output = f"shape {tuple(logits.shape)}" if isinstance(logits, Tensor) else type(logits).__name__
+        raise FeaturePathsError(f"The network must return logits [N, classes], not {output}{context}.")
 
 
 def _check_alone(network: nn.Module, images: Tensor, logits: Tensor) -> None:
-    """Raise FeaturePathsError unless an image alone is answered as in a batch [N, ...] with these logits."""
+    """Raise FeaturePathsError unless an image has the same logits alone as in the batch [N, ...]."""
     try:
         with torch.no_grad():
             alone = network(images[:1])
     except REFUSALS as error:
-        raise FeaturePathsError(f"The network takes {len(images)} images, but not one alone ({error}).") from error
-    _check_shape(alone, 1, ", of one image alone; does it squeeze() the axis of images away?")
+        raise FeaturePathsError(f"The network accepts {len(images)} images, but not one alone ({error}).") from error
+    _check_shape(alone, 1, " for one image alone. If it calls squeeze(), name the axis")
     difference, greatest = (alone - logits[:1]).abs().max(), logits.abs().max()
     if difference > AGREEMENT * greatest:
         raise FeaturePathsError(
-            "The network answers an image differently alone than together with others (logits differ by "
-            f"{difference:.3g}): normalisation by the batch's statistics does that, and no figure could be trusted."
+            "The network's logits of an image alone differ from those in a batch, by "
+            f"{difference:.3g}, so that no result could be trusted. Do not normalise by the batch's statistics."
         )
 
 
 def _gradient(network: nn.Module, images: Tensor) -> Tensor:
-    """Return the gradient of a network's logits, in random proportions, by images [N, ...].
+    """Return the gradient of a random combination of the logits with respect to images [N, ...].
 
     Raises
     ------
@@ -135,8 +136,8 @@ def _gradient(network: nn.Module, images: Tensor) -> Tensor:
         reason = f" ({error})"
     if gradient is None:
         raise FeaturePathsError(
-            "The network's logits have no gradient by the images, without which it cannot be attacked: something in it "
-            "leaves torch (NumPy, Pillow, JPEG), takes an argmax, or calls detach(), no_grad() or inference_mode()"
+            "The network's logits have no gradient with respect to the images, which attacks need. A part of it leaves "
+            "torch (NumPy, Pillow, JPEG), takes an argmax, or calls detach(), no_grad() or inference_mode()"
             f"{reason}."
         )
     return gradient

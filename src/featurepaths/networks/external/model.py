@@ -1,4 +1,4 @@
-"""Networks that users bring: any module that a function of theirs, or of a library, makes."""
+"""External networks: any module that a function of the user, or of a library, returns."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -11,25 +11,25 @@ from featurepaths.networks.resnet import Normalise
 from featurepaths.runtime.entry_points import call_factory
 
 
-class Given(nn.Module):
-    """A network of a user's over images in [0, 1]: resized and normalised, they are what it sees.
+class ExternalNetwork(nn.Module):
+    """An external network over images in [0, 1], which are resized and normalised for it.
 
     Parameters
     ----------
     factory
-        ``package.module:function``: what makes the network.
+        ``package.module:function``, which returns the network.
     arguments
-        What the function is given, by name.
+        Keyword arguments of the function.
     mean, std
         Normalisation of the input, by channel.
     size
         Height and width that images are resized to, bilinearly; None leaves them as they are. Attacks change the images
-        before that.
+        before they are resized.
 
     Raises
     ------
     FeaturePathsError
-        If there is no such function, it fails, or makes no module.
+        If there is no such function, it fails, or it returns no module.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class Given(nn.Module):
         self.normalise = Normalise(mean, std)
         self.network = call_factory(factory, arguments)
         if not isinstance(self.network, nn.Module):
-            raise FeaturePathsError(f"{factory} makes a {type(self.network).__name__}, not a torch.nn.Module.")
+            raise FeaturePathsError(f"{factory} returns a {type(self.network).__name__}, not a torch.nn.Module.")
 
     def forward(self, images: Tensor) -> Tensor:
         """Map images [N, C, H, W] in [0, 1] to logits [N, classes]."""

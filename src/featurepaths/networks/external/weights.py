@@ -1,4 +1,4 @@
-"""Weights that users bring, in safetensors or in a state dict that PyTorch saved; nothing in them is executed."""
+"""Weights of external networks, from safetensors or a state dict saved by PyTorch; nothing in them is executed."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,16 +14,16 @@ from featurepaths.errors import FeaturePathsError
 from featurepaths.store.seal import check_zip
 
 NESTED = ("state_dict", "model_state_dict", "model", "net", "network")
-"""Under which of its keys a checkpoint may hold the state dict."""
+"""Keys under which a checkpoint may hold the state dict."""
 PREFIXES = ("module.", "_orig_mod.", "model.", "net.", "network.")
-"""What wrappers (data parallelism, `torch.compile`, training frameworks) put before all names."""
-NAMED = 8  # how many names an error gives of each kind
+"""Prefixes that wrappers (data parallelism, `torch.compile`, training frameworks) add to all names."""
+NAMED = 8  # number of names of each kind in an error
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
     """Return the weights in a ``.safetensors``, ``.pt`` or ``.pth`` file, by name.
 
-    A state dict may stand under one of the keys `NESTED`.
+    A state dict may be nested under one of the keys `NESTED`.
 
     Raises
     ------
@@ -32,64 +32,59 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     """
     path = Path(path)
     if not path.is_file():
-        raise FeaturePathsError(f"There is no checkpoint {path}.")
+        raise FeaturePathsError(f"There is no checkpoint {path}. Correct the path of the weights.")
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
         if is_zipfile(path):
             check_zip(path)
-        found = torch.load(path, map_location="cpu", weights_only=True)
+        content = torch.load(path, map_location="cpu", weights_only=True)
     except SafetensorError as error:
-        raise FeaturePathsError(f"{path} is no whole safetensors file ({error}).") from error
-    except Exception as error:  # an unpickler that is given nonsense raises anything
-        # of torch's own words only what it would not run: they recommend to run it
+        raise FeaturePathsError(f"{path} is not a complete safetensors file ({error}). Copy it again.") from error
+    except Exception as error:  # an unpickler raises anything on damaged input
+        # of torch's message only what it refused to run: the rest recommends running it
         refused = [line.strip() for line in str(error).splitlines() if "GLOBAL" in line]
         reason = refused[0] if refused else type(error).__name__
         raise FeaturePathsError(
-            f"{path} is no state dict that can be read without executing what is in it, or is damaged ({reason}). Save "
-            "nothing but tensors: torch.save(network.state_dict(), path), or safetensors."
+            f"{path} is damaged, or cannot be read without executing code in it ({reason}). Save only tensors: "
+            "torch.save(network.state_dict(), path), or safetensors."
         ) from error
-    return _state_dict(found, path)
+    return _state_dict(content, path)
 
 
-def _state_dict(found: Any, path: Path) -> dict[str, Tensor]:
-    while isinstance(found, Mapping) and not all(isinstance(value, Tensor) for value in found.values()):
-        inner = next((found[key] for key in NESTED if isinstance(found.get(key), Mapping)), None)
-        if inner is None:
+def _state_dict(content: Any, path: Path) -> dict[str, Tensor]:
+    while isinstance(content, Mapping) and not all(isinstance(value, Tensor) for value in content.values()):
+        nested = [content[key] for key in NESTED if isinstance(content.get(key), Mapping)]
+        if not nested:
             break
-        found = inner
-    if not isinstance(found, Mapping) or not found:
-        raise FeaturePathsError(f"{path} holds a {type(found).__name__}, not a state dict.")
-    odd = [str(name) for name, value in found.items() if not isinstance(value, Tensor)]
-    if odd:
+        content = nested[0]
+    if not isinstance(content, Mapping) or not content:
         raise FeaturePathsError(
-            f"{path} holds no state dict, nor one under {', '.join(NESTED)}: {', '.join(odd[:NAMED])} "
-            f"{'is no tensor' if len(odd) == 1 else 'are no tensors'}."
+            f"{path} holds a {type(content).__name__}, not a state dict. Save network.state_dict()."
         )
-    return {str(name): value for name, value in found.items()}
+    if others := [str(name) for name, value in content.items() if not isinstance(value, Tensor)]:
+        raise FeaturePathsError(
+            f"{path} holds no state dict, nor one under {', '.join(NESTED)}. Entries that are not tensors: "
+            f"{', '.join(others[:NAMED])}. Save network.state_dict()."
+        )
+    return {str(name): value for name, value in content.items()}
 
 
 def fit_weights(network: nn.Module, weights: Mapping[str, Tensor], path: Path) -> None:
-    """Give a network its weights; what wrappers put before all names is taken off where the network has it not.
+    """Load weights into a network; prefixes of wrappers are removed unless the network's own names have them.
 
     Raises
     ------
     FeaturePathsError
-        Naming the weights that the network lacks, the file lacks, or that have another shape.
+        If weights are missing in the file, unknown to the network, or of another shape; it names them.
     """
     expected = network.state_dict()
     weights = dict(weights)
-    stripped = True
-    while stripped:
-        stripped = False
-        for prefix in PREFIXES:
-            if all(name.startswith(prefix) for name in weights) and not any(
-                name.startswith(prefix) for name in expected
-            ):
-                weights = {name.removeprefix(prefix): value for name, value in weights.items()}
-                stripped = True
+    removable = [prefix for prefix in PREFIXES if not any(name.startswith(prefix) for name in expected)]
+    while shared := [prefix for prefix in removable if all(name.startswith(prefix) for name in weights)]:
+        weights = {name.removeprefix(shared[0]): value for name, value in weights.items()}
     problems = {
-        # counters that old versions of PyTorch did not save may be missing
+        # old versions of PyTorch did not save these counters
         "missing in the file": [
             name for name in expected if name not in weights and not name.endswith("num_batches_tracked")
         ],
@@ -101,8 +96,8 @@ def fit_weights(network: nn.Module, weights: Mapping[str, Tensor], path: Path) -
         ],
     }
     lines = [
-        f"  {len(names)} {what}: {', '.join(names[:NAMED])}{', ...' * (len(names) > NAMED)}"
-        for what, names in problems.items()
+        f"  {len(names)} {problem}: {', '.join(names[:NAMED])}{', ...' * (len(names) > NAMED)}"
+        for problem, names in problems.items()
         if names
     ]
     if lines:
