@@ -7,6 +7,7 @@ or ``<split>.<attack>.<stopping_rule>``, ``{attacked}`` is ``<attack>.<stopping_
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 
@@ -106,7 +107,7 @@ STAGES = {
         inputs=DATA,
         keys=("models", "seeds", "torch_threads"),
         options={
-            "weights": {"help": "the network's weights; its factory's own if left out"},
+            "weights": {"type": Path, "help": "the network's weights; its factory's own if left out"},
             "needs": {
                 "type": _key_and_number,
                 "nargs": "*",
@@ -126,7 +127,7 @@ STAGES = {
                 "required": True,
                 "help": "the images to attack",
             },
-            "file": {"help": "npz or HDF5 file of adversarial images, for method: precomputed"},
+            "file": {"type": Path, "help": "npz or HDF5 file of adversarial images, for method: precomputed"},
         },
         network=True,
         sharded=True,
@@ -257,7 +258,9 @@ STAGES = {
         outputs={"record": "figures/summary.json"},
         inputs={**CHECKPOINTS, **COLLAPSE},
         keys=("collapse",),
-        options={"training": {"nargs": "*", "default": [], "help": "the table of epochs of every trained run"}},
+        options={
+            "training": {"type": Path, "nargs": "*", "default": [], "help": "the table of epochs of every trained run"}
+        },
     ),
     "tables": Stage(
         outputs={"record": "tables/tables.json"},
