@@ -1,5 +1,6 @@
 """What the rules share: the checked configuration, the plan of all jobs, names of files, and no rule."""
 
+import json
 import os
 import sys
 import time
@@ -24,6 +25,7 @@ from featurepaths.experiment.feasible import check_attacks, check_layers
 from featurepaths.experiment.resources import Estimator
 from featurepaths.experiment.external import READ_TO_KNOW, fingerprint_inputs
 from featurepaths.experiment.plan import Plan
+from featurepaths.experiment.stages import rules_of, steps_of
 from featurepaths.store.atomic import sweep
 
 
@@ -63,14 +65,6 @@ if workflow.is_main_process:
     sweep(f"results/{EXPERIMENT.name}")
 EXPORTED = f"{KEPT} FEATUREPATHS_AT_WORK={AT_WORK} PYTHONPATH={quote(SOURCE)}${{{{PYTHONPATH:+:$PYTHONPATH}}}}"
 shell.prefix(f"set -euo pipefail; export {EXPORTED}; ")
-
-# The rules that are not called like their stage.
-OTHER_RULES = {
-    "adaptive": {"gather_adaptive"},
-    "attack": {"gather_attack"},
-    "features": {"attacked_features", "gather_features", "gather_attacked_features"},
-    "streamed_paths": {"gather_paths"},
-}
 
 TABLES = ["architecture", "accuracy", "attacks", "combinations", "detection", "recognition", "summary", "collapse"]
 RUN_FIGURES = ["paths", "histogram", "layers", "roc"]
@@ -138,6 +132,11 @@ def memory(needs):
 def minutes(needs):
     """Return a resource function: how long a job of `needs` may take, longer in every attempt."""
     return lambda w, attempt: attempt * needs(w).minutes
+
+
+def all_poolings(needs):
+    """Return the needs of a job that does for every pooling, one after another, what has `needs` for one."""
+    return lambda w: needs(w)._replace(minutes=len(PLAN.poolings) * needs(w).minutes)
 
 
 def reading_needs(w):
@@ -243,7 +242,12 @@ def inputs(*made, shards=()):
     When `check` runs, Snakemake looks for nothing else that is to be done, apart from what rule `all` or a job that runs
     needs: so a file that was asked for by name and is missing depends on the mark as well.
     """
-    read = {"shards": [one.shard(item) for one in made for item in shards]} if shards else made[0].inputs
+    if shards:
+        read = {"shards": [one.shard(item) for one in made for item in shards]}
+    elif len({one.job_digest for one in made}) == 1:
+        read = made[0].inputs
+    else:  # several stages, which read each other's artefacts as well
+        read = {"files": dict.fromkeys(source for one in made for source in one.sources if source not in made)}
     files = {name: [ancient(str(one.path)) for one in artefacts] for name, artefacts in read.items()}
     if any(forced(artefact) or not artefact.up_to_date for artefact in made):
         touch_out_of_date()
@@ -273,11 +277,6 @@ def forced(artefact):
     return not names.isdisjoint(outputs | rules_of(artefact)) or any(map(forced, artefact.sources))
 
 
-def rules_of(artefact):
-    """Return the names of the rules that may make an artefact."""
-    return {artefact.stage} | OTHER_RULES.get(artefact.stage, set())
-
-
 def refuse_leftovers():
     """Raise WorkflowError if anything on the disk was made from other contents than its inputs have at the end of a run.
 
@@ -293,6 +292,11 @@ def refuse_leftovers():
             f"them {left[0].path}. So it is where a file that was missing or damaged turned out different when it was "
             "made again, as on another processor. Run snakemake again: it makes them again."
         )
+
+
+def steps(artefacts):
+    """Return the calls of stages that make the artefacts of a job, as JSON."""
+    return json.dumps(steps_of(artefacts))
 
 
 def part(w, shards, *made):

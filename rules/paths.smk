@@ -1,20 +1,23 @@
-"""Class centroids, feature paths and collapse metrics.
+"""Class centroids, collapse metrics and feature paths.
 
 Needs the feature dumps.
-Makes, for every run and pooling, the centroids and collapse metrics of the training images, and the cosine similarity
-of all other images to the centroids.
+Makes, for every run, the centroids and collapse metrics of the training images, and the cosine similarity of all other
+images to the centroids, of all poolings. The paths are made in jobs of their own and not by the evaluation, so that a
+temporary dump is not needed again when only a setting of the evaluation changes.
 """
 
 
-rule centroids:
+rule clean_paths:
     input:
-        unpack(lambda w: inputs(PLAN.centroids(w.run, w.pooling))),
+        unpack(lambda w: inputs(*PLAN.clean_paths(w.run))),
     output:
-        centroids="<run>/centroids/{pooling}.h5",
+        centroids=[f"<run>/centroids/{pooling}.h5" for pooling in PLAN.poolings],
+        collapse=[f"<run>/collapse/{pooling}.json" for pooling in PLAN.poolings],
+        paths=[f"<run>/paths/{pooling}/{split}.h5" for pooling in PLAN.poolings for split in PLAN.evaluated_splits],
     log:
-        "<run>/logs/centroids.{pooling}.log",
+        "<run>/logs/clean_paths.log",
     benchmark:
-        "<run>/benchmarks/centroids.{pooling}.tsv"
+        "<run>/benchmarks/clean_paths.tsv"
     conda:
         "../envs/featurepaths.yaml"
     threads: 1
@@ -22,21 +25,20 @@ rule centroids:
         mem_mb=memory(over_features_needs),
         runtime=minutes(over_features_needs),
     params:
-        job=lambda w: PLAN.centroids(w.run, w.pooling).params,
+        steps=lambda w: steps(PLAN.clean_paths(w.run)),
     shell:
-        "python -m featurepaths.stages.centroids --settings {params.job[settings]:q} --digest {params.job[digest]}"
-        " --features {input.features} --centroids {output.centroids} > {log} 2>&1"
+        "python -m featurepaths.stages.batch --steps {params.steps:q} > {log} 2>&1"
 
 
-rule collapse:
+rule attacked_paths:
     input:
-        unpack(lambda w: inputs(PLAN.collapse(w.run, w.pooling))),
+        unpack(lambda w: inputs(*PLAN.attacked_paths(w.run, f"{w.split}.{w.attack}.{w.stopping_rule}"))),
     output:
-        collapse="<run>/collapse/{pooling}.json",
+        [f"<run>/paths/{pooling}/{{split}}.{{attack}}.{{stopping_rule}}.h5" for pooling in PLAN.poolings],
     log:
-        "<run>/logs/collapse.{pooling}.log",
+        "<run>/logs/attacked_paths.{split}.{attack}.{stopping_rule}.log",
     benchmark:
-        "<run>/benchmarks/collapse.{pooling}.tsv"
+        "<run>/benchmarks/attacked_paths.{split}.{attack}.{stopping_rule}.tsv"
     conda:
         "../envs/featurepaths.yaml"
     threads: 1
@@ -44,30 +46,6 @@ rule collapse:
         mem_mb=memory(over_features_needs),
         runtime=minutes(over_features_needs),
     params:
-        job=lambda w: PLAN.collapse(w.run, w.pooling).params,
+        steps=lambda w: steps(PLAN.attacked_paths(w.run, f"{w.split}.{w.attack}.{w.stopping_rule}")),
     shell:
-        "python -m featurepaths.stages.collapse --settings {params.job[settings]:q} --digest {params.job[digest]}"
-        " --features {input.features} --collapse {output.collapse} > {log} 2>&1"
-
-
-rule paths:
-    input:
-        unpack(lambda w: inputs(PLAN.paths(w.run, w.pooling, w.images))),
-    output:
-        paths="<run>/paths/{pooling}/{images}.h5",
-    log:
-        "<run>/logs/paths.{pooling}.{images}.log",
-    benchmark:
-        "<run>/benchmarks/paths.{pooling}.{images}.tsv"
-    conda:
-        "../envs/featurepaths.yaml"
-    threads: 1
-    resources:
-        mem_mb=memory(over_features_needs),
-        runtime=minutes(over_features_needs),
-    params:
-        job=lambda w: PLAN.paths(w.run, w.pooling, w.images).params,
-    shell:
-        "python -m featurepaths.stages.paths --settings {params.job[settings]:q} --digest {params.job[digest]}"
-        " --features {input.features} --centroids {input.centroids} --paths {output.paths}"
-        " > {log} 2>&1"
+        "python -m featurepaths.stages.batch --steps {params.steps:q} > {log} 2>&1"

@@ -220,7 +220,7 @@ if EXPERIMENT.detectors_are_tested:
             job=lambda w: PLAN.comparison().params,
         shell:
             "python -m featurepaths.stages.comparison --settings {params.job[settings]:q} --digest {params.job[digest]}"
-            " --checkpoints {input.checkpoints} --rivals {input.rivals} --adaptive {input.adaptive}"
+            " --checkpoints {input.checkpoints} --detectors {input.detectors} --adaptive {input.adaptive}"
             " --records {input.records} --controls {input.controls} --record {output.record} > {log} 2>&1"
 
     rule comparison_figures:
@@ -257,7 +257,7 @@ if EXPERIMENT.detectors_are_tested:
             job=lambda w: PLAN.comparison_figures().params,
         shell:
             "python -m featurepaths.stages.comparison_figures --settings {params.job[settings]:q}"
-            " --digest {params.job[digest]} --rivals {input.rivals} --scores {input.scores}"
+            " --digest {params.job[digest]} --detectors {input.detectors} --scores {input.scores}"
             " --adaptive {input.adaptive} --records {input.records} --controls {input.controls}"
             " --record {output.record} > {log} 2>&1"
 

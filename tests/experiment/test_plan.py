@@ -89,8 +89,8 @@ def test_of_images_made_elsewhere_contents_count_and_not_their_place():
 
 def test_nothing_asks_for_calibration_examples_that_are_not_there():
     plan = plan_of({"x": FILES, "y": {**FILES, "calibration": "y.npz"}})
-    rivals, _ = plan.rivals("small-standard-s0", "mean")
-    calibration, adversarial = ([one.path.stem.partition(".")[2] for one in rivals.inputs[name]]
+    evaluation, _ = plan.detector_evaluation("small-standard-s0", "mean")
+    calibration, adversarial = ([one.path.stem.partition(".")[2] for one in evaluation.inputs[name]]
                                 for name in ("calibration", "adversarial"))  # fmt: skip
     own = [f"apgd.{stopping_rule}" for stopping_rule in sorted(TINY["attacks"]["apgd"]["stopping_rule"])]
     assert calibration == [*own, "y.returned"]
@@ -152,7 +152,7 @@ def test_a_stream_makes_the_same_artefacts_as_dumps_but_for_the_dumps():
 def test_another_pooling_leaves_what_is_streamed_of_the_first_as_it_is():
     run = "small-standard-s0"
     one, both = storing("stream", ["mean"]), storing("stream")
-    for make in (lambda plan: plan.collapse(run, "mean"), lambda plan: plan.rivals(run, "mean")[0]):
+    for make in (lambda plan: plan.collapse(run, "mean"), lambda plan: plan.detector_evaluation(run, "mean")[0]):
         assert make(one).digest == make(both).digest
     made = both.of_classes(run)
     assert len({artefact.job_digest for artefact in made}) == 1, "one call makes them"

@@ -197,7 +197,9 @@ def test_detectors_that_see_no_dump_need_the_network(tiny, run, tmp_path):
     attack, centroids = run / "attacks/test.apgd.h5", run / "centroids/mean.h5"
     arguments = ["--detectors", run / "detectors/mean.h5", "--centroids", centroids, "--test", tiny.results / "data.h5"]
     arguments += ["--calibration", attack, "--adversarial", attack, "--settings", json.dumps({"torch_threads": 1})]
-    done = stage("rivals", *arguments, "--metrics", tmp_path / "rivals.json", "--records", tmp_path / "rivals.h5")
+    done = stage(
+        "detector_evaluation", *arguments, "--metrics", tmp_path / "metrics.json", "--records", tmp_path / "metrics.h5"
+    )
     refused(done, "--checkpoint is needed", "data.h5 is no feature dump")
     assert list(tmp_path.iterdir()) == []
 

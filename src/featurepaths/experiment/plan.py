@@ -56,6 +56,11 @@ class Plan:
         """The runs whose networks are trained here."""
         return [run for run in self.runs if self.experiment.pretrained(self._parts(run)[0]) is None]
 
+    @property
+    def evaluated_splits(self) -> list[str]:
+        """The splits whose clean images have feature paths."""
+        return [split for split in self.splits if split != "train"]
+
     def calibration_images(self, calibration: str) -> tuple[str, str]:
         """Return the names of the clean and of the attacked images that a calibration sees."""
         if calibration == "held-out":
@@ -156,6 +161,54 @@ class Plan:
         return [make(run, pooling) for make in (self.centroids, self.collapse) for pooling in self.poolings]
 
     @once
+    def clean_paths(self, run: str) -> list[Artefact]:
+        """Return the artefacts of the job over a run's clean dumps: centroids, collapse metrics and feature paths."""
+        return [
+            artefact
+            for pooling in self.poolings
+            for artefact in (
+                self.centroids(run, pooling),
+                self.collapse(run, pooling),
+                *(self.paths(run, pooling, split) for split in self.evaluated_splits),
+            )
+        ]
+
+    @once
+    def attacked_paths(self, run: str, images: str) -> list[Artefact]:
+        """Return the artefacts of the job over the dumps of attacked images: their feature paths."""
+        return [self.paths(run, pooling, images) for pooling in self.poolings]
+
+    @once
+    def held_out(self, run: str) -> list[Artefact]:
+        """Return the artefacts of the job that calibrates a run's held-out defence."""
+        makers = self.threshold, self.selection
+        return [make(run, pooling, "held-out") for pooling in self.poolings for make in makers]
+
+    @once
+    def evaluation(self, run: str, attacked: str) -> list[Artefact]:
+        """Return the artefacts of the job that evaluates a run's defences against ``<attack>.<stopping_rule>``."""
+        return [
+            artefact
+            for pooling in self.poolings
+            for artefact in (
+                self.threshold(run, pooling, f"paper.{attacked}"),
+                self.selection(run, pooling, f"paper.{attacked}"),
+                *self.detection(run, pooling, attacked),
+                *self.recognition(run, pooling, attacked),
+            )
+        ]
+
+    @once
+    def all_detectors(self, run: str) -> list[Artefact]:
+        """Return the calibrated detectors of all poolings of a run, which one job makes."""
+        return [self.detectors(run, pooling) for pooling in self.poolings]
+
+    @once
+    def detector_evaluations(self, run: str) -> list[Artefact]:
+        """Return the metrics and scores of the detectors of all poolings of a run, which one job makes."""
+        return [artefact for pooling in self.poolings for artefact in self.detector_evaluation(run, pooling)]
+
+    @once
     def threshold(self, run: str, pooling: str, calibration: str) -> Artefact:
         """A detector's layers, weights and thresholds."""
         detection = self.config["detection"]
@@ -230,7 +283,7 @@ class Plan:
         return self._artefact("detectors", run, f"detectors/{pooling}.h5", settings, **inputs)
 
     @once
-    def rivals(self, run: str, pooling: str) -> tuple[Artefact, Artefact]:
+    def detector_evaluation(self, run: str, pooling: str) -> tuple[Artefact, Artefact]:
         """The metrics of all detectors on oblivious attacks, and their records: the scores."""
         inputs = {
             "detectors": [self.detectors(run, pooling)],
@@ -247,7 +300,7 @@ class Plan:
         settings = {"torch_threads": self.config["torch_threads"]}
         if self.streams:
             settings["attacked"] = self.attacked
-        return self._measured("rivals", run, f"detection/{pooling}/rivals", settings, inputs)
+        return self._measured("detector_evaluation", run, f"detection/{pooling}/detector_evaluation", settings, inputs)
 
     @once
     def adaptive(self, run: str, pooling: str) -> Artefact:
@@ -336,7 +389,10 @@ class Plan:
     @once
     def comparison(self) -> Artefact:
         """The record of the tables of attackers who know the defence, and of rival detectors."""
-        inputs = {"checkpoints": self._checkpoints(), "rivals": [metrics for metrics, _ in self._rivals()]}
+        inputs = {
+            "checkpoints": self._checkpoints(),
+            "detectors": [metrics for metrics, _ in self._detector_evaluations()],
+        }
         settings = {"groups": self._attack_groups()}
         inputs |= self._attacked_defenses()
         return self._artefact("comparison", "", "tables/comparison.json", settings, **inputs)
@@ -346,8 +402,8 @@ class Plan:
         """The record of the figures of the same."""
         chosen = self.experiment.calibration
         settings = {"calibrated_on": f"{chosen.attack}.{chosen.stopping_rule}"}
-        metrics, scores = zip(*self._rivals(), strict=True)
-        inputs = {"rivals": metrics, "scores": scores, **self._attacked_defenses()}
+        metrics, scores = zip(*self._detector_evaluations(), strict=True)
+        inputs = {"detectors": metrics, "scores": scores, **self._attacked_defenses()}
         return self._artefact("comparison_figures", "", "figures/comparison.json", settings, **inputs)
 
     @once
@@ -425,8 +481,8 @@ class Plan:
             "attack": [self.attack(run, "test", self.experiment.adaptive.attack)],
         }
 
-    def _rivals(self) -> list[tuple[Artefact, Artefact]]:
-        return [self.rivals(*one) for one in self._runs_and_poolings()]
+    def _detector_evaluations(self) -> list[tuple[Artefact, Artefact]]:
+        return [self.detector_evaluation(*one) for one in self._runs_and_poolings()]
 
     def _attacked_defenses(self) -> dict[str, list[Artefact]]:
         """Return what is known of every defence that is attacked, by the names that the rules give it."""

@@ -19,14 +19,14 @@ VERDICT = "verdict"
 def main(arguments):
     inputs = [
         *arguments.checkpoints,
-        *arguments.rivals,
+        *arguments.detectors,
         *arguments.adaptive,
         *arguments.records,
         *arguments.controls,
     ]
     origin = cli.origin_of_record("comparison", arguments, inputs)
     runs = {path.parent.name: read_run(path) for path in arguments.checkpoints}
-    rivals = [(runs[path.parts[-4]], path.parent.name, read_json(path)) for path in arguments.rivals]
+    detectors = [(runs[path.parts[-4]], path.parent.name, read_json(path)) for path in arguments.detectors]
     adaptive, controls = (
         [(runs[path.parts[-3]], path.stem, read_json(path)) for path in paths]
         for paths in (arguments.adaptive, arguments.controls)
@@ -35,8 +35,8 @@ def main(arguments):
     with ExitStack() as stack:
         records = {f"{path.parts[-3]}/{path.stem}": stack.enter_context(open_hdf5(path)) for path in arguments.records}
         tables = {
-            "detectors": make.detector_table(rivals, adaptive),
-            "calibration_matrix": make.calibration_matrix_table(rivals),
+            "detectors": make.detector_table(detectors, adaptive),
+            "calibration_matrix": make.calibration_matrix_table(detectors),
         }
         if adaptive:
             tables["adaptive"] = make.adaptive_table(adaptive)
@@ -66,7 +66,7 @@ def parser():
     made = cli.parser(__doc__, "groups: by attack, the first one that differs from it in its seed only")
     some, any_number = {"type": Path, "nargs": "+", "required": True}, {"type": Path, "nargs": "*", "default": []}
     made.add_argument("--checkpoints", **some, help="the checkpoint of every run")
-    made.add_argument("--rivals", **some, help="the metrics of all detectors, of every run and pooling")
+    made.add_argument("--detectors", **some, help="the metrics of all detectors, of every run and pooling")
     made.add_argument("--adaptive", **any_number, help="the worst case of every run and pooling that was attacked")
     made.add_argument("--records", **any_number, help="all attacks on them, in the same order")
     made.add_argument("--controls", **any_number, help="the controls of those attacks")

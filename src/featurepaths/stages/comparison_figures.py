@@ -12,11 +12,11 @@ def main(arguments):
     from featurepaths.report import comparison_figures as make
     from featurepaths.report.figures import KINDS, save
 
-    inputs = [*arguments.rivals, *arguments.scores, *arguments.adaptive, *arguments.records, *arguments.controls]
+    inputs = [*arguments.detectors, *arguments.scores, *arguments.adaptive, *arguments.records, *arguments.controls]
     origin = cli.origin_of_record("comparison_figures", arguments, inputs)
     figures = {}
     records = {(run_of(path), path.stem): path for path in arguments.records}
-    for metrics, scores in zip(arguments.rivals, arguments.scores, strict=True):
+    for metrics, scores in zip(arguments.detectors, arguments.scores, strict=True):
         run, pooling = metrics.parts[-4], metrics.parent.name
         matrices = {each["detector"]: each["matrix"] for each in read_json(metrics)["detectors"]}
         title = f"Calibrated on one attack, tested on another: {run}, {pooling} features"
@@ -64,7 +64,7 @@ def curve(clean, adversarial):
 def parser():
     made = cli.parser(__doc__, "calibrated_on: the oblivious attack to show, <attack>.<stopping_rule>")
     some, any_number = {"type": Path, "nargs": "+", "required": True}, {"type": Path, "nargs": "*", "default": []}
-    made.add_argument("--rivals", **some, help="the metrics of all detectors, of every run and pooling")
+    made.add_argument("--detectors", **some, help="the metrics of all detectors, of every run and pooling")
     made.add_argument("--scores", **some, help="their scores, in the same order")
     made.add_argument("--adaptive", **any_number, help="the worst case of every run and pooling that was attacked")
     made.add_argument("--records", **any_number, help="all attacks on them, in the same order")

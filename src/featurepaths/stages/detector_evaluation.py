@@ -1,4 +1,4 @@
-"""Rivals: calibrated detectors and features of test images -> how they fare side by side, by attack and calibration.
+"""Detector evaluation: calibrated detectors and features of test images -> how they fare side by side, by attack and calibration.
 
 The attacks here know the network and no detector (oblivious).
 """
@@ -26,7 +26,7 @@ def main(arguments):
     inputs = [arguments.detectors, arguments.centroids, *arguments.calibration, arguments.test, *arguments.adversarial]
     if arguments.checkpoint:
         inputs.append(arguments.checkpoint)
-    origin = cli.origin_of("rivals", arguments, f"detection/{pooling}/rivals", inputs)
+    origin = cli.origin_of("detector_evaluation", arguments, f"detection/{pooling}/detector_evaluation", inputs)
     device, network = prepare(arguments, arguments.test, pooling)
     centroids = [each.to(device) for each in read_centroids(arguments.centroids)]
     with open_hdf5(arguments.detectors) as calibrated:
