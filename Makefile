@@ -75,7 +75,7 @@ docs: $(ENV)/ready
 	@echo "Open site/index.html."
 
 readme: $(ENV)/ready
-	$(BIN)/python -m tests.workflow.test_reruns README.md
+	$(BIN)/python -m tests.workflow.test_reruns docs/reruns.md
 	$(BIN)/python -m tests.attacks.test_methods docs/method.md
 
 schema: $(ENV)/ready

@@ -1,7 +1,7 @@
 """What runs again after a change: all that depends on it, and nothing else.
 
 Each change is made to an experiment that is complete, and a dry run of Snakemake names the jobs. The changes and what
-they start are the table in the README, which `make readme` writes.
+they start are the table in docs/reruns.md, which `make readme` writes.
 """
 
 import base64
@@ -48,16 +48,13 @@ RUN = {
     "attack": 4,  # both on calibration and test images
     "features": 1,
     "attacked_features": 4,
-    "centroids": 1,
-    "collapse": 1,
-    "paths": 5,  # of calibration and test images, and of the attacked ones
-    "threshold": 3,  # held-out, and the paper's protocol for two attacks
-    "selection": 3,
-    "detection": 2,
-    "recognition": 2,
+    "clean_paths": 1,
+    "attacked_paths": 3,  # of attacked calibration images, and of test images under two attacks
+    "calibration": 1,
+    "evaluation": 2,
     "run_figures": 2,
     "detectors": 1,
-    "rivals": 1,
+    "detector_evaluation": 1,
     "adaptive": 1,
     "worst_case": 1,
     "controls": 1,
@@ -80,10 +77,13 @@ SHOWN = {"tables": 1, "configuration": 1}
 COMPARED = {"comparison": 1, "comparison_figures": 1, "configuration": 1}
 JUDGED = both(adaptive=1, worst_case=1, controls=1) | COMPARED
 """The jobs of those who know the defence."""
-EVALUATED = both(detection=2, recognition=2, run_figures=2) | SHOWN
-REDETECTED = both(detectors=1, rivals=1) | JUDGED
-OTHER_ATTACK = both(attack=2, attacked_features=2, paths=1, threshold=1, selection=1, detection=1, recognition=1,
-                    run_figures=1, rivals=1) | SHOWN | COMPARED  # fmt: skip
+EVALUATED = both(evaluation=2, run_figures=2) | SHOWN
+REDETECTED = both(detectors=1, detector_evaluation=1) | JUDGED
+OTHER_ATTACK = (
+    both(attack=2, attacked_features=2, attacked_paths=1, evaluation=1, run_figures=1, detector_evaluation=1)
+    | SHOWN
+    | COMPARED
+)
 
 
 @dataclass(frozen=True)
@@ -125,15 +125,19 @@ CHANGES = [
     Change("`torch_threads`", TRAINED, setting("", torch_threads=2)),
     Change(
         "`iterations` of the attack to calibrate on",
-        both(attack=2, attacked_features=2, paths=2, threshold=2, selection=2) | EVALUATED | REDETECTED,
+        both(attack=2, attacked_features=2, attacked_paths=2, calibration=1) | EVALUATED | REDETECTED,
         setting("attacks.strong", iterations=4),
     ),
     Change("`iterations` of another attack", OTHER_ATTACK, setting("attacks.weak", iterations=3)),
     Change("an attack added", OTHER_ATTACK, setting("attacks", third={"eps": "1/20", "stopping_rule": ["max-loss"]})),
-    Change("an attack removed", SHOWN | COMPARED | both(rivals=1), lambda config: config["attacks"].pop("weak")),
+    Change(
+        "an attack removed",
+        SHOWN | COMPARED | both(detector_evaluation=1),
+        lambda config: config["attacks"].pop("weak"),
+    ),
     Change(
         "`calibration.attack`",
-        both(paths=1, threshold=1, selection=1) | EVALUATED | REDETECTED,
+        both(attacked_paths=1, calibration=1) | EVALUATED | REDETECTED,
         setting("", calibration={"attack": "weak", "stopping_rule": "first-success"}),
     ),
     Change(
@@ -144,61 +148,55 @@ CHANGES = [
     Change("`features.storage: temporary`", {"configuration": 1}, setting("features", storage="temporary")),
     Change(
         "`features.storage: stream`",
-        both(streamed_classes=1, streamed_paths=5, threshold=3, selection=3)
-        | EVALUATED
-        | REDETECTED
-        | {"summary_figures": 1},
+        both(streamed_classes=1, streamed_paths=5, calibration=1) | EVALUATED | REDETECTED | {"summary_figures": 1},
         setting("features", storage="stream"),
     ),
-    Change("`detection.layers`", both(threshold=3) | EVALUATED | REDETECTED, setting("detection", layers=[1, 2])),
+    Change("`detection.layers`", both(calibration=1) | EVALUATED | REDETECTED, setting("detection", layers=[1, 2])),
     Change(
         "`false_positive_rates`",
-        both(threshold=1) | EVALUATED | REDETECTED,
+        both(calibration=1) | EVALUATED | REDETECTED,
         setting("detection", false_positive_rates=[0.1]),
     ),
     Change(
         "`collapse.pfc3_threshold`",
-        both(threshold=3) | EVALUATED | REDETECTED | {"summary_figures": 1},
-        setting("collapse", pfc3=0.9),
+        both(calibration=1) | EVALUATED | REDETECTED | {"summary_figures": 1},
+        setting("collapse", pfc3_threshold=0.9),
     ),
     Change(
         "`recognition.layers`",
-        both(selection=3, recognition=2, run_figures=2) | SHOWN | JUDGED,
+        both(calibration=1, evaluation=2, run_figures=2) | SHOWN | JUDGED,
         setting("recognition", layers=[1, 2]),
     ),
     Change(
         "`recognition.tie_break`",
-        both(recognition=2, run_figures=2) | SHOWN | JUDGED,
+        both(evaluation=2, run_figures=2) | SHOWN | JUDGED,
         setting("recognition", tie_break="summed-similarity"),
     ),
     Change("a rival detector added", REDETECTED, setting("", detectors=["confidence", "energy"])),
     Change("`iterations` of `adaptive`", JUDGED, setting("adaptive", iterations=3)),
-    Change("`controls.n_queries`", both(controls=1) | COMPARED, setting("adaptive.controls", queries=6)),
+    Change("`controls.n_queries`", both(controls=1) | COMPARED, setting("adaptive.controls", n_queries=6)),
     Change("`device`, `in_memory_mb`", {"configuration": 1}, setting("", device="cpu", in_memory_mb=1)),
     Change("a comment", {}, module="attacks/apgd.py", edit=lambda text: text + "\n# changed\n"),
     Change("a docstring", {}, module="attacks/apgd.py", edit=lambda text: text.replace('"""', '"""Changed. ', 1)),
-    Change("code of config.py or plan.py", {}, module="plan.py", edit=code),
-    Change("code of storage.py", EVERYTHING, module="storage.py", edit=code),
+    Change("code of the configuration or the plan", {}, module="experiment/plan.py", edit=code),
+    Change("code of store/provenance.py", EVERYTHING, module="store/provenance.py", edit=code),
     Change("code of attacks/norms.py, which training imports", TRAINED, module="attacks/norms.py", edit=code),
     Change(
         "code of attacks/apgd.py",
-        both(attack=4, attacked_features=4, paths=3, threshold=3, selection=3) | EVALUATED | REDETECTED,
+        both(attack=4, attacked_features=4, attacked_paths=3, calibration=1) | EVALUATED | REDETECTED,
         module="attacks/apgd.py",
         edit=code,
     ),
     Change(
-        "code of paths/similarity.py",
-        both(centroids=1, collapse=1, paths=5, threshold=3, selection=3)
-        | EVALUATED
-        | REDETECTED
-        | {"summary_figures": 1},
-        module="paths/similarity.py",
+        "code of paths/equations.py",
+        both(clean_paths=1, attacked_paths=3, calibration=1) | EVALUATED | REDETECTED | {"summary_figures": 1},
+        module="paths/equations.py",
         edit=code,
     ),
     Change(
-        "code of detection/metrics.py",
-        both(detection=2, run_figures=2, rivals=1, worst_case=1) | SHOWN | COMPARED,
-        module="detection/metrics.py",
+        "code of statistics/metrics.py",
+        both(evaluation=2, run_figures=2, detector_evaluation=1, worst_case=1) | SHOWN | COMPARED,
+        module="statistics/metrics.py",
         edit=code,
     ),
     Change(
@@ -265,8 +263,8 @@ def table():
 PLACE = re.compile(r"(?<=<!-- reruns -->\n).*?(?=\n<!-- end of reruns -->)", re.S)
 
 
-def test_the_readme_says_so():
-    assert PLACE.search((ROOT / "README.md").read_text())[0] == table(), "make readme"
+def test_the_documentation_has_the_table():
+    assert PLACE.search((ROOT / "docs/reruns.md").read_text())[0] == table(), "make readme"
 
 
 def copied(complete, folder):
@@ -300,9 +298,9 @@ def test_what_is_damaged_or_missing_is_made_again_and_nothing_else(complete, tmp
     (workflow.results / "tables/accuracy.md").unlink()
     # and, at the same time, a change below all of that: Snakemake would pass over it
     Workflow(tmp_path, EXPERIMENT | {"recognition": {"tie_break": "summed-similarity"}})
-    changed = both(recognition=2, run_figures=2) | SHOWN | JUDGED
+    changed = both(evaluation=2, run_figures=2) | SHOWN | JUDGED
     # what reads a dump that is made again runs again: the comparison of detectors, which needs the other one as well
-    read_again = {"paths": 2, "rivals": 1, "attacked_features": 1}
+    read_again = {"clean_paths": 1, "attacked_paths": 1, "detector_evaluation": 1, "attacked_features": 1}
     assert jobs(workflow("--dry-run")) == changed | read_again | {"data": 1, "train": 1, "features": 1}
     workflow()
     assert (workflow.results / "data.h5").read_bytes() == images
@@ -342,7 +340,7 @@ def test_what_was_never_made_is_made_although_something_is_out_of_date(complete,
     features = "results/two/small-standard-s0/features/mean/test.h5"
     assert jobs(workflow("--dry-run", features)) == {"train": 1, "features": 1}
     assert jobs(workflow("--dry-run", "--until", "attack")) == {"train": 1, "attack": 8}
-    assert jobs(workflow("--dry-run", "--until", "centroids")) == {"train": 1, "features": 2, "centroids": 2}
+    assert jobs(workflow("--dry-run", "--until", "clean_paths")) == {"train": 1, "features": 2, "clean_paths": 2}
     csv = "results/two/tables/accuracy.csv"
     assert jobs(workflow("--dry-run", csv))["tables"] == 1
 
@@ -354,7 +352,7 @@ def test_what_was_whole_when_snakemake_was_killed_is_kept_and_the_rest_is_made(c
     marks = tmp_path / ".snakemake/incomplete"
     marks.mkdir(parents=True)
     for end in ("json", "h5"):
-        name = f"results/two/small-standard-s0/detection/mean/rivals.{end}"
+        name = f"results/two/small-standard-s0/detection/mean/detector_evaluation.{end}"
         (marks / base64.b64encode(name.encode()).decode()).write_text('{"external_jobid": null}')
     assert jobs(workflow("--dry-run")) == {"tables": 1, "comparison": 1, "configuration": 1}
     by_name = ["results/two/tables/tables.json", "results/two/tables/comparison.json"]
@@ -385,7 +383,7 @@ def test_temporary_dumps_are_not_missed(complete, tmp_path):
         path.unlink()
     temporary = {"poolings": ["mean"], "storage": "temporary"}
     Workflow(tmp_path, EXPERIMENT | {"features": temporary, "recognition": {"layers": [1]}})
-    assert jobs(workflow("--dry-run")) == both(selection=3, recognition=2, run_figures=2) | SHOWN | JUDGED
+    assert jobs(workflow("--dry-run")) == both(calibration=1, evaluation=2, run_figures=2) | SHOWN | JUDGED
 
 
 def test_a_change_taken_back_before_it_was_used_up_leaves_nothing_stale(complete, tmp_path):
@@ -396,7 +394,7 @@ def test_a_change_taken_back_before_it_was_used_up_leaves_nothing_stale(complete
     workflow("--until", "train")
     # back, and something else that is far below
     Workflow(tmp_path, EXPERIMENT | {"detection": {"false_positive_rates": [0.1]}})
-    assert jobs(workflow("--dry-run")) == both(threshold=1) | EVALUATED | REDETECTED | {"train": 1}
+    assert jobs(workflow("--dry-run")) == both(calibration=1) | EVALUATED | REDETECTED | {"train": 1}
     workflow()
     assert "Nothing to be done" in workflow()
 
@@ -413,7 +411,9 @@ def test_every_job_names_its_settings_and_digest_among_its_params(complete):
     detailed = complete("--dry-run", "--forceall", "--printshellcmds")
     for rule in EVERYTHING:
         assert re.search(rf"rule {rule}:", detailed)
-    assert len(re.findall(r"--digest [0-9a-f]{20} ", detailed)) == TOTAL
+    named = [job for job in re.split(r"\n(?:local)?rule ", detailed)[1:] if not re.match("(all|check):", job)]
+    assert len(named) == TOTAL
+    assert all(re.search(r"--digest\W+[0-9a-f]{20}\b", job) for job in named)
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ def streaming(tiny, folder, **changes):
 def streamed(tiny, tmp_path_factory):
     """What is made of streamed features, and of dumps."""
     workflow = streaming(tiny, tmp_path_factory.mktemp("streamed"))
-    ends = ["paths/{}/test.h5", "paths/{}/test.apgd.max-loss.h5", "detection/{}/rivals.json"]
+    ends = ["paths/{}/test.h5", "paths/{}/test.apgd.max-loss.h5", "detection/{}/detector_evaluation.json"]
     workflow(*(f"results/tiny/{RUN}/{end.format(pooling)}" for end in ends for pooling in POOLINGS))
     return workflow.results / RUN, tiny.results / RUN
 
@@ -82,7 +82,9 @@ def test_detectors_are_those_of_dumps(streamed, pooling):
     for name in expected:
         if name.endswith("calibration_score"):
             assert np.corrcoef(found[name], expected[name])[0, 1] > 0.999
-    found, expected = (json.loads((run / f"detection/{pooling}/rivals.json").read_text()) for run in streamed)
+    found, expected = (
+        json.loads((run / f"detection/{pooling}/detector_evaluation.json").read_text()) for run in streamed
+    )
     assert [one["detector"] for one in found["detectors"]] == [one["detector"] for one in expected["detectors"]]
     for one, other in zip(found["detectors"], expected["detectors"], strict=True):
         for mine, theirs in zip(one["evaluations"], other["evaluations"], strict=True):
@@ -96,7 +98,7 @@ def test_nothing_runs_again(streamed):
     """The plan knows that the images of training and calibration come from one file."""
     folder = streamed[0].parents[2]
     workflow = Workflow(folder, yaml.safe_load((folder / "config.yaml").read_text()))
-    targets = [f"results/tiny/{RUN}/detection/{pooling}/rivals.json" for pooling in POOLINGS]
+    targets = [f"results/tiny/{RUN}/detection/{pooling}/detector_evaluation.json" for pooling in POOLINGS]
     assert jobs(workflow("--dry-run", *targets)) == {}
 
 
