@@ -6,7 +6,7 @@ and the controls.
 """
 
 
-rule adaptive:
+use rule network_job as adaptive with:
     input:
         files("adaptive"),
     output:
@@ -15,25 +15,18 @@ rule adaptive:
         f"<run>/logs/adaptive.{{pooling}}{dot_shard(ATTACK_SHARDS)}.log",
     benchmark:
         f"<run>/benchmarks/adaptive.{{pooling}}{dot_shard(ATTACK_SHARDS)}.tsv"
-    conda:
-        "../envs/featurepaths.yaml"
-    threads: THREADS
     resources:
-        gpu=gpu,
-        device=EXPERIMENT.device,
-        mem_mb=memory("adaptive"),
-        runtime=minutes("adaptive"),
+        **on_device("adaptive"),
     params:
         job=job("adaptive", keys=["adaptive", "attacks", "recognition", "seeds", "torch_threads"]),
-    shell:
-        call("adaptive")
+        stage="adaptive",
 
 
 localrules:
     worst_case,
 
 
-rule worst_case:
+use rule small_job as worst_case with:
     input:
         files("worst_case"),
     output:
@@ -42,19 +35,12 @@ rule worst_case:
         "<run>/logs/worst_case.{pooling}.log",
     benchmark:
         "<run>/benchmarks/worst_case.{pooling}.tsv"
-    conda:
-        "../envs/featurepaths.yaml"
-    threads: 1
-    resources:
-        mem_mb=memory("over_paths"),
-        runtime=minutes("over_paths"),
     params:
         job=job("worst_case", keys=["adaptive", "attacks"]),
-    shell:
-        call("worst_case")
+        stage="worst_case",
 
 
-rule controls:
+use rule network_job as controls with:
     input:
         files("controls"),
     output:
@@ -63,15 +49,8 @@ rule controls:
         "<run>/logs/controls.{pooling}.log",
     benchmark:
         "<run>/benchmarks/controls.{pooling}.tsv"
-    conda:
-        "../envs/featurepaths.yaml"
-    threads: THREADS
     resources:
-        gpu=gpu,
-        device=EXPERIMENT.device,
-        mem_mb=memory("controls"),
-        runtime=minutes("controls"),
+        **on_device("controls"),
     params:
         job=job("controls", keys=["adaptive", "attacks", "recognition", "seeds", "torch_threads"]),
-    shell:
-        call("controls")
+        stage="controls",

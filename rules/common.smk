@@ -33,13 +33,14 @@ try:
 except FeaturePathsError as error:
     raise WorkflowError(error) from None
 
-workflow.register_pathvars(results=f"results/{EXPERIMENT.name}", run="<results>/{run}")
+RESULTS = f"results/{EXPERIMENT.name}"
+workflow.register_pathvars(results=RESULTS, run="<results>/{run}")
 
 # Every stage reports that it runs, and so does this Snakemake: `make run` waits for stages that a killed run left.
 AT_WORK = f".snakemake/featurepaths/{EXPERIMENT.name}.at-work"
 if workflow.is_main_process:
     REPORTED = join(AT_WORK)
-    sweep(f"results/{EXPERIMENT.name}")
+    sweep(RESULTS)
 # The user's own PYTHONPATH comes after the checkout. And glibc is to keep what it has freed: giving tensors back to the
 # system and asking for them again takes an attack an eighth of its time.
 MALLOC = "MALLOC_MMAP_THRESHOLD_=1073741824 MALLOC_TRIM_THRESHOLD_=2147483648"
@@ -70,7 +71,7 @@ def files(name):
     return lambda w: inputs(artefacts(name, w))
 
 
-def job(stage, *, of=None, keys=()):
+def job(stage, *, of=None, keys=(), options=()):
     """Return the param function for a stage's arguments: its settings, digest, inputs and outputs.
 
     Parameters
@@ -82,28 +83,20 @@ def job(stage, *, of=None, keys=()):
     keys
         The configuration keys that the stage depends on. They are those of its declaration, and repeated in the rule
         for its readers.
+    options
+        Further arguments of the stage that change no result, or a function that returns them for the wildcards.
     """
     stages = [stage] if isinstance(stage, str) else stage
     if set(keys) != {key for each in stages for key in STAGES[each].keys}:
         raise WorkflowError(f"The rule of {stages} does not name the keys that the stages declare: {keys}.")
-    if stage is not stages:
-        shard = lambda w: ["--shard", w.shard] if hasattr(w, "shard") else []
-        return lambda w: arguments_of(artefacts(of or stage, w)) + shard(w)
-    return lambda w: steps_of(artefacts(of, w))
+    if stage is stages:
+        return lambda w: [EXPERIMENT.device, *steps_of(artefacts(of, w))]
 
+    def words(w):
+        more = options(w) if callable(options) else options
+        return [*arguments_of(artefacts(of or stage, w)), *(["--shard", w.shard] if hasattr(w, "shard") else []), *more]
 
-def call(stage, options=""):
-    """Return the shell command that calls a stage with the arguments of `job`; `batch` calls several."""
-    if stage == "batch":
-        return f"python -m featurepaths.stages.batch {EXPERIMENT.device} {{params.job:q}} > {{log}} 2>&1"
-    device = " --device {resources.device}" if STAGES[stage].network else ""
-    return f"python -m featurepaths.stages.{stage} {{params.job:q}}{device}{options} > {{log}} 2>&1"
-
-
-def path_of(stage, output=None):
-    """Return the path of a stage's output, by default the first, as its declaration has it."""
-    outputs = STAGES[stage].outputs
-    return f"<run>/{outputs[output or next(iter(outputs))]}"
+    return words
 
 
 # How attacks and extractions are split makes nothing out of date.

@@ -5,7 +5,7 @@ Makes `data.h5`: images, labels and splits.
 """
 
 
-rule data:
+use rule small_job as data with:
     input:
         files("data"),
     output:
@@ -14,14 +14,9 @@ rule data:
         "<results>/logs/data.log",
     benchmark:
         "<results>/benchmarks/data.tsv"
-    conda:
-        "../envs/featurepaths.yaml"
     threads: 4
     resources:
-        source=DATA_FROM,
-        mem_mb=memory("reading"),
-        runtime=minutes("reading"),
+        **resources_of("reading"),
     params:
-        job=job("data", keys=["data"]),
-    shell:
-        call("data", " {resources.source} --threads {threads}")
+        job=job("data", keys=["data"], options=DATA_OPTIONS),
+        stage="data",

@@ -13,7 +13,7 @@ def of_poolings(*stages):
     return [f"<run>/{path.replace('{pooling}', pooling)}" for pooling in PLAN.poolings for path in outputs]
 
 
-rule calibration:
+use rule small_job as calibration with:
     input:
         files("calibration"),
     output:
@@ -22,19 +22,13 @@ rule calibration:
         "<run>/logs/calibration.log",
     benchmark:
         "<run>/benchmarks/calibration.tsv"
-    conda:
-        "../envs/featurepaths.yaml"
-    threads: 1
     resources:
-        mem_mb=memory("over_paths"),
-        runtime=minutes("over_paths", len(PLAN.poolings)),
+        **resources_of("over_paths", len(PLAN.poolings)),
     params:
         job=job(["threshold", "selection"], of="calibration", keys=["collapse", "detection", "recognition"]),
-    shell:
-        call("batch")
 
 
-rule evaluation:
+use rule small_job as evaluation with:
     input:
         files("evaluation"),
     output:
@@ -44,23 +38,17 @@ rule evaluation:
         "<run>/logs/evaluation.{attacked}.log",
     benchmark:
         "<run>/benchmarks/evaluation.{attacked}.tsv"
-    conda:
-        "../envs/featurepaths.yaml"
-    threads: 1
     resources:
-        mem_mb=memory("over_paths"),
-        runtime=minutes("over_paths", len(PLAN.poolings)),
+        **resources_of("over_paths", len(PLAN.poolings)),
     params:
         job=job(
             ["threshold", "selection", "detection", "recognition"],
             of="evaluation",
             keys=["collapse", "detection", "recognition"],
         ),
-    shell:
-        call("batch")
 
 
-rule detectors:
+use rule small_job as detectors with:
     input:
         files("all_detectors"),
     output:
@@ -69,20 +57,15 @@ rule detectors:
         "<run>/logs/detectors.log",
     benchmark:
         "<run>/benchmarks/detectors.tsv"
-    conda:
-        "../envs/featurepaths.yaml"
     threads: THREADS
     resources:
+        **resources_of("detectors", len(PLAN.poolings)),
         gpu=gpu_to_stream,
-        mem_mb=memory("detectors"),
-        runtime=minutes("detectors", len(PLAN.poolings)),
     params:
         job=job(["detectors"], of="all_detectors", keys=["calibration", "detection", "detectors", "torch_threads"]),
-    shell:
-        call("batch")
 
 
-rule detector_evaluation:
+use rule small_job as detector_evaluation with:
     input:
         files("detector_evaluations"),
     output:
@@ -91,14 +74,9 @@ rule detector_evaluation:
         "<run>/logs/detector_evaluation.log",
     benchmark:
         "<run>/benchmarks/detector_evaluation.tsv"
-    conda:
-        "../envs/featurepaths.yaml"
     threads: THREADS
     resources:
+        **resources_of("detectors", len(PLAN.poolings)),
         gpu=gpu_to_stream,
-        mem_mb=memory("detectors"),
-        runtime=minutes("detectors", len(PLAN.poolings)),
     params:
         job=job(["detector_evaluation"], of="detector_evaluations", keys=["torch_threads"]),
-    shell:
-        call("batch")

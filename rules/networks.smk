@@ -6,7 +6,7 @@ every attack, and the feature dumps of clean and attacked images. Without a GPU 
 """
 
 
-rule train:
+use rule network_job as train with:
     input:
         files("checkpoint"),
     output:
@@ -18,22 +18,16 @@ rule train:
         "<run>/benchmarks/train.tsv"
     wildcard_constraints:
         run="|".join(PLAN.trained) or "none",
-    conda:
-        "../envs/featurepaths.yaml"
-    threads: THREADS
     resources:
-        gpu=gpu,
-        device=EXPERIMENT.device,
-        in_memory_mb=EXPERIMENT.in_memory_mb,
-        mem_mb=memory("training"),
-        runtime=minutes("training"),
+        **on_device("training"),
     params:
-        job=job("train", of="checkpoint", keys=["models", "training", "seeds", "torch_threads"]),
-    shell:
-        call("train", " --training {output.training} --in-memory-mb {resources.in_memory_mb}")
+        job=job(
+            "train", of="checkpoint", keys=["models", "training", "seeds", "torch_threads"], options=training_options
+        ),
+        stage="train",
 
 
-rule pretrained:
+use rule small_job as pretrained with:
     input:
         files("checkpoint"),
     output:
@@ -44,21 +38,14 @@ rule pretrained:
         "<run>/benchmarks/pretrained.tsv"
     wildcard_constraints:
         run="|".join(run for run in PLAN.runs if run not in PLAN.trained) or "none",
-    conda:
-        "../envs/featurepaths.yaml"
     threads: THREADS
     resources:
-        weights=weights_from,
-        needs=layers_needed,
-        mem_mb=memory("network"),
-        runtime=minutes("network"),
+        **resources_of("network"),
     params:
-        job=job("pretrained", of="checkpoint", keys=["models", "seeds", "torch_threads"]),
-    shell:
-        call("pretrained", " {resources.weights} {resources.needs}")
+        job=job("pretrained", of="checkpoint", keys=["models", "seeds", "torch_threads"], options=pretrained_options),
 
 
-rule attack:
+use rule network_job as attack with:
     input:
         files("attack"),
     output:
@@ -67,22 +54,14 @@ rule attack:
         f"<run>/logs/attack.{{split}}.{{attack}}{dot_shard(ATTACK_SHARDS)}.log",
     benchmark:
         f"<run>/benchmarks/attack.{{split}}.{{attack}}{dot_shard(ATTACK_SHARDS)}.tsv"
-    conda:
-        "../envs/featurepaths.yaml"
-    threads: THREADS
     resources:
-        gpu=gpu,
-        device=EXPERIMENT.device,
-        source=adversarial_from,
-        mem_mb=memory("attack"),
-        runtime=minutes("attack"),
+        **on_device("attack"),
     params:
-        job=job("attack", keys=["attacks", "seeds", "torch_threads"]),
-    shell:
-        call("attack", " --split {wildcards.split} {resources.source}")
+        job=job("attack", keys=["attacks", "seeds", "torch_threads"], options=attack_options),
+        stage="attack",
 
 
-rule features:
+use rule network_job as features with:
     input:
         files("clean_features"),
     output:
@@ -91,21 +70,14 @@ rule features:
         f"<run>/logs/features{dot_shard(FEATURE_SHARDS)}.log",
     benchmark:
         f"<run>/benchmarks/features{dot_shard(FEATURE_SHARDS)}.tsv"
-    conda:
-        "../envs/featurepaths.yaml"
-    threads: THREADS
     resources:
-        gpu=gpu,
-        device=EXPERIMENT.device,
-        mem_mb=memory("features"),
-        runtime=minutes("features"),
+        **on_device("features"),
     params:
         job=job("features", of="clean_features", keys=["torch_threads"]),
-    shell:
-        call("features")
+        stage="features",
 
 
-rule attacked_features:
+use rule network_job as attacked_features with:
     input:
         files("attacked_features"),
     output:
@@ -114,15 +86,8 @@ rule attacked_features:
         f"<run>/logs/features.{{split}}.{{attacked}}{dot_shard(FEATURE_SHARDS)}.log",
     benchmark:
         f"<run>/benchmarks/features.{{split}}.{{attacked}}{dot_shard(FEATURE_SHARDS)}.tsv"
-    conda:
-        "../envs/featurepaths.yaml"
-    threads: THREADS
     resources:
-        gpu=gpu,
-        device=EXPERIMENT.device,
-        mem_mb=memory("features"),
-        runtime=minutes("features"),
+        **on_device("features"),
     params:
         job=job("features", of="attacked_features", keys=["torch_threads"]),
-    shell:
-        call("features")
+        stage="features",

@@ -5,7 +5,7 @@ similarity of all other images to the centroids. One job makes many small files,
 """
 
 
-rule clean_paths:
+use rule small_job as clean_paths with:
     input:
         files("clean_paths"),
     output:
@@ -16,19 +16,13 @@ rule clean_paths:
         "<run>/logs/clean_paths.log",
     benchmark:
         "<run>/benchmarks/clean_paths.tsv"
-    conda:
-        "../envs/featurepaths.yaml"
-    threads: 1
     resources:
-        mem_mb=memory("over_features"),
-        runtime=minutes("over_features", 4 * len(PLAN.poolings)),
+        **resources_of("over_features", 4 * len(PLAN.poolings)),
     params:
         job=job(["centroids", "collapse", "paths"], of="clean_paths"),
-    shell:
-        call("batch")
 
 
-rule attacked_paths:
+use rule small_job as attacked_paths with:
     input:
         files("attacked_paths"),
     output:
@@ -37,13 +31,7 @@ rule attacked_paths:
         "<run>/logs/paths.{split}.{attacked}.log",
     benchmark:
         "<run>/benchmarks/paths.{split}.{attacked}.tsv"
-    conda:
-        "../envs/featurepaths.yaml"
-    threads: 1
     resources:
-        mem_mb=memory("over_features"),
-        runtime=minutes("over_features", len(PLAN.poolings)),
+        **resources_of("over_features", len(PLAN.poolings)),
     params:
         job=job(["paths"], of="attacked_paths"),
-    shell:
-        call("batch")

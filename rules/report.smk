@@ -4,16 +4,10 @@ Needs the metrics and records of all attacks.
 Makes `tables/`, `figures/` and `config.json`.
 """
 
-TABLES = {
-    "architecture": "Table 1: networks",
-    "accuracy": "Tables 2 and 4: accuracy",
-    "attacks": "Attacks on the undefended networks",
-    "combinations": "Table 3: votes of middle layers",
-    "detection": "Detection, all metrics",
-    "recognition": "Recognition, all thresholds",
-    "summary": "Summary over seeds",
-    "collapse": "Collapse by layer",
-}
+import tomllib
+
+TITLES = tomllib.loads(Path(SOURCE, "featurepaths/report/tables/captions.toml").read_text(encoding="utf-8"))
+TABLES = ["architecture", "accuracy", "attacks", "combinations", "detection", "recognition", "summary", "collapse"]
 RUN_FIGURES = {
     "paths": "Figure 1: mean feature paths",
     "histogram": "Figures 2 and 4: detection scores",
@@ -21,21 +15,16 @@ RUN_FIGURES = {
     "roc": "ROC curves",
 }
 # Tables and figures of the detectors, and of adaptive attacks where there are any.
-COMPARED = {"detectors": "Detectors", "calibration_matrix": "Calibrated on one attack, tested on another"}
+COMPARED = ["detectors", "calibration_matrix"]
 COMPARISON_FIGURES = {
     kind: [f"{kind}.{run}.{pooling}" for run, pooling in product(PLAN.runs, PLAN.poolings)]
     for kind in ("detectors", "matrix")
 } | {"verdict": [], "curves": []}
 if EXPERIMENT.adaptive:
-    COMPARED |= {
-        "comparison": "The fair comparison",
-        "adaptive": "Every attack on the defences",
-        "evasion": "Detection alone",
-        "adaptive_summary": "Over seeds",
-    }
+    COMPARED += ["comparison", "adaptive", "evasion", "adaptive_summary"]
     COMPARISON_FIGURES["verdict"] = [f"verdict.{pooling}" for pooling in EXPERIMENT.adaptive_poolings]
     if EXPERIMENT.adaptive.controls:
-        COMPARED |= {"controls": "Controls for masked gradients", "checks": "Results of the controls"}
+        COMPARED += ["controls", "checks"]
         COMPARISON_FIGURES["curves"] = [f"curves.{pooling}" for pooling in EXPERIMENT.adaptive_poolings]
 CATEGORIES = {"detectors": "Detectors", "matrix": "Detectors", "verdict": "The verdict", "curves": "Adaptive attacks"}
 
@@ -45,36 +34,34 @@ def shown(path, caption, category, **labels):
     return report(path, caption=f"../captions/{caption}.rst", category=category, labels=labels)
 
 
+def shown_table(name, category):
+    """Return the page of a table, which Snakemake's report shows."""
+    return shown(f"<results>/tables/{name}.html", name, category, table=TITLES[name]["title"])
+
+
 localrules:
     tables,
     summary_figures,
     configuration,
 
 
-rule tables:
+use rule small_job as tables with:
     input:
         files("tables"),
     output:
-        [shown(f"<results>/tables/{table}.html", table, "Tables", table=title) for table, title in TABLES.items()],
+        [shown_table(table, "Tables") for table in TABLES],
         expand("<results>/tables/{table}.{kind}", table=TABLES, kind=["csv", "md"]),
         "<results>/tables/tables.json",
     log:
         "<results>/logs/tables.log",
     benchmark:
         "<results>/benchmarks/tables.tsv"
-    conda:
-        "../envs/featurepaths.yaml"
-    threads: 1
-    resources:
-        mem_mb=memory("over_paths"),
-        runtime=minutes("over_paths"),
     params:
         job=job("tables", keys=["attacks", "data"]),
-    shell:
-        call("tables")
+        stage="tables",
 
 
-rule run_figures:
+use rule small_job as run_figures with:
     input:
         files("run_figures"),
     output:
@@ -95,28 +82,22 @@ rule run_figures:
         "<run>/logs/figures.{pooling}.{attack}.log",
     benchmark:
         "<run>/benchmarks/figures.{pooling}.{attack}.tsv"
-    conda:
-        "../envs/featurepaths.yaml"
-    threads: 1
-    resources:
-        mem_mb=memory("over_paths"),
-        runtime=minutes("over_paths"),
     params:
         job=job("run_figures"),
-    shell:
-        call("run_figures")
+        stage="run_figures",
 
 
 SUMMARY_FIGURES = {f"collapse.{pooling}": f"Collapse by layer, {pooling} features" for pooling in PLAN.poolings}
 if PLAN.trained:
     SUMMARY_FIGURES["training"] = "Training curves"
+TRAINING = [f"{RESULTS}/{run}/training.csv" for run in PLAN.trained]
 SUMMARY_CAPTIONS = {"training": "training", "collapse": "collapse_figure"}
 
 
-rule summary_figures:
+use rule small_job as summary_figures with:
     input:
         files("summary_figures"),
-        training=ancient(expand("<results>/{run}/training.csv", run=PLAN.trained)),
+        training=ancient(TRAINING),
     output:
         [
             shown(
@@ -133,16 +114,9 @@ rule summary_figures:
         "<results>/logs/summary_figures.log",
     benchmark:
         "<results>/benchmarks/summary_figures.tsv"
-    conda:
-        "../envs/featurepaths.yaml"
-    threads: 1
-    resources:
-        mem_mb=memory("over_paths"),
-        runtime=minutes("over_paths"),
     params:
-        job=job("summary_figures", keys=["collapse"]),
-    shell:
-        call("summary_figures", " --training {input.training}")
+        job=job("summary_figures", keys=["collapse"], options=["--training", *TRAINING]),
+        stage="summary_figures",
 
 
 if EXPERIMENT.detectors_are_tested:
@@ -151,7 +125,7 @@ if EXPERIMENT.detectors_are_tested:
         comparison,
         comparison_figures,
 
-    rule comparison:
+    use rule small_job as comparison with:
         input:
             files("comparison"),
         output:
@@ -159,33 +133,18 @@ if EXPERIMENT.detectors_are_tested:
                 shown("<results>/tables/verdict.html", "verdict", "The verdict", verdict="In words"),
                 "<results>/tables/verdict.md",
             ][: 2 * bool(EXPERIMENT.adaptive)],
-            [
-                shown(
-                    f"<results>/tables/{table}.html",
-                    table,
-                    "Adaptive attacks" if table != "detectors" else "Detectors",
-                    table=title,
-                )
-                for table, title in COMPARED.items()
-            ],
+            [shown_table(table, "Adaptive attacks" if table != "detectors" else "Detectors") for table in COMPARED],
             expand("<results>/tables/{table}.{kind}", table=COMPARED, kind=["csv", "md"]),
             "<results>/tables/comparison.json",
         log:
             "<results>/logs/comparison.log",
         benchmark:
             "<results>/benchmarks/comparison.tsv"
-        conda:
-            "../envs/featurepaths.yaml"
-        threads: 1
-        resources:
-            mem_mb=memory("over_paths"),
-            runtime=minutes("over_paths"),
         params:
             job=job("comparison", keys=["attacks"]),
-        shell:
-            call("comparison")
+            stage="comparison",
 
-    rule comparison_figures:
+    use rule small_job as comparison_figures with:
         input:
             files("comparison_figures"),
         output:
@@ -200,19 +159,12 @@ if EXPERIMENT.detectors_are_tested:
             "<results>/logs/comparison_figures.log",
         benchmark:
             "<results>/benchmarks/comparison_figures.tsv"
-        conda:
-            "../envs/featurepaths.yaml"
-        threads: 1
-        resources:
-            mem_mb=memory("over_paths"),
-            runtime=minutes("over_paths"),
         params:
             job=job("comparison_figures", keys=["calibration"]),
-        shell:
-            call("comparison_figures")
+            stage="comparison_figures",
 
 
-rule configuration:
+use rule small_job as configuration with:
     input:
         files("configuration"),
     output:
@@ -224,13 +176,6 @@ rule configuration:
         "<results>/logs/configuration.log",
     benchmark:
         "<results>/benchmarks/configuration.tsv"
-    conda:
-        "../envs/featurepaths.yaml"
-    threads: 1
-    resources:
-        mem_mb=memory("over_paths"),
-        runtime=minutes("over_paths"),
     params:
-        job=job("configuration", keys=["all"]),
-    shell:
-        call("configuration", " --page {output.page}")
+        job=job("configuration", keys=["all"], options=["--page", f"{RESULTS}/tables/configuration.html"]),
+        stage="configuration",

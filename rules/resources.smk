@@ -1,4 +1,7 @@
-"""What jobs ask for: memory, time, GPUs, and where files are read from. None of it makes anything out of date. No rule."""
+"""What jobs ask for: memory, time, GPUs, and where files are read from. None of it makes anything out of date.
+
+The rules `small_job` and `network_job` are never run: other rules inherit from them.
+"""
 
 from shutil import which
 
@@ -37,27 +40,66 @@ def minutes(name, times=1):
     return lambda w, attempt: attempt * times * needs(name, w).minutes
 
 
+def resources_of(name, times=1):
+    """Return the memory and time of a job, as the estimator's method `name` has them."""
+    return {"mem_mb": memory(name), "runtime": minutes(name, times)}
+
+
+def on_device(name):
+    """Return the same of a job that runs a network, with the device to run on, and a GPU if there is one."""
+    return {"gpu": gpu, "device": EXPERIMENT.device, **resources_of(name)}
+
+
 PLACES = ("train", "test", "title") if EXPERIMENT.data.source == "arrays" else ("root", "title")
-DATA_FROM = " ".join(
-    f"--{place}={quote(value)}" for place in PLACES if (value := getattr(EXPERIMENT.data, place, None)) is not None
-)
+DATA_OPTIONS = ["--threads", "4"] + [
+    f"--{place}={value}" for place in PLACES if (value := getattr(EXPERIMENT.data, place, None)) is not None
+]
 if getattr(EXPERIMENT.data, "download", False):
-    DATA_FROM += " --download"
+    DATA_OPTIONS.append("--download")
 
 
-def adversarial_from(w):
-    """Return the option for the file of precomputed adversarial images."""
+def training_options(w):
+    """Return the options for the table of epochs, and for how many images are held in memory."""
+    return ["--training", f"{RESULTS}/{w.run}/training.csv", "--in-memory-mb", str(EXPERIMENT.in_memory_mb)]
+
+
+def attack_options(w):
+    """Return the options for the split, and for the file of precomputed adversarial images."""
     attack = EXPERIMENT.attacks[w.attack]
     file = attack.files.get(w.split) if attack.method == "precomputed" else None
-    return f"--file={quote(file)}" if file else ""
+    return [f"--split={w.split}", *([f"--file={file}"] if file else [])]
 
 
-def weights_from(w):
-    """Return the option for the weights of a pretrained network."""
+def pretrained_options(w):
+    """Return the options for the weights, and for the number of layers that the configuration needs."""
     model = EXPERIMENT.pretrained(Run.parse(w.run).model)
-    return f"--weights={quote(model.checkpoint)}" if model.checkpoint else ""
+    weights = [f"--weights={model.checkpoint}"] if model.checkpoint else []
+    return [*weights, "--needs", *(f"{key}={number}" for key, number in EXPERIMENT.named_layers.items())]
 
 
-def layers_needed(w):
-    """Return the option for the number of layers that the configuration needs: no result depends on it."""
-    return " ".join(["--needs", *(f"{key}={number}" for key, number in EXPERIMENT.named_layers.items())])
+rule small_job:
+    # What jobs that only read feature paths and counts have in common.
+    log:
+        "<results>/logs/small_job.log",
+    conda:
+        "../envs/featurepaths.yaml"
+    resources:
+        **resources_of("over_paths"),
+    params:
+        stage="batch",
+    shell:
+        "python -m featurepaths.stages.{params.stage} {params.job:q} > {log} 2>&1"
+
+
+rule network_job:
+    # What jobs that run a network have in common.
+    log:
+        "<results>/logs/network_job.log",
+    conda:
+        "../envs/featurepaths.yaml"
+    threads: THREADS
+    resources:
+        gpu=gpu,
+        device=EXPERIMENT.device,
+    shell:
+        "python -m featurepaths.stages.{params.stage} {params.job:q} --device {resources.device} > {log} 2>&1"

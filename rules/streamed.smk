@@ -5,7 +5,7 @@ Makes what rules/paths.smk makes, by running the network again. Without a GPU th
 """
 
 
-rule streamed_classes:
+use rule network_job as streamed_classes with:
     input:
         files("of_classes"),
     output:
@@ -15,21 +15,14 @@ rule streamed_classes:
         "<run>/logs/streamed_classes.log",
     benchmark:
         "<run>/benchmarks/streamed_classes.tsv"
-    conda:
-        "../envs/featurepaths.yaml"
-    threads: THREADS
     resources:
-        gpu=gpu,
-        device=EXPERIMENT.device,
-        mem_mb=memory("streamed_classes"),
-        runtime=minutes("streamed_classes"),
+        **on_device("streamed_classes"),
     params:
         job=job("streamed_classes", of="of_classes", keys=["torch_threads"]),
-    shell:
-        call("streamed_classes")
+        stage="streamed_classes",
 
 
-rule streamed_paths:
+use rule network_job as streamed_paths with:
     input:
         files("paths"),
     output:
@@ -38,15 +31,8 @@ rule streamed_paths:
         f"<run>/logs/streamed_paths.{{pooling}}.{{images}}{dot_shard(FEATURE_SHARDS)}.log",
     benchmark:
         f"<run>/benchmarks/streamed_paths.{{pooling}}.{{images}}{dot_shard(FEATURE_SHARDS)}.tsv"
-    conda:
-        "../envs/featurepaths.yaml"
-    threads: THREADS
     resources:
-        gpu=gpu,
-        device=EXPERIMENT.device,
-        mem_mb=memory("streamed_paths"),
-        runtime=minutes("streamed_paths"),
+        **on_device("streamed_paths"),
     params:
         job=job("streamed_paths", of="paths", keys=["torch_threads"]),
-    shell:
-        call("streamed_paths")
+        stage="streamed_paths",
