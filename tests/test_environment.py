@@ -1,6 +1,7 @@
-"""The lock, the environments and the public commands fit together."""
+"""The lock, the environments, the wheel and the public commands agree with one another."""
 
 import re
+import runpy
 import shutil
 import subprocess
 import sys
@@ -23,7 +24,7 @@ def locked():
     return dict(re.findall(r"^([a-z0-9.-]+)==([^ ;\\]+)", text, flags=re.MULTILINE)), text
 
 
-def test_the_lock_is_exact_and_names_no_index():
+def test_lock_exact_with_hashes_and_without_index():
     versions, text = locked()
     assert {"snakemake", "torch", "torchvision", "torchattacks", "numpy", "h5py", "pandas", "matplotlib"} <= set(
         versions
@@ -41,16 +42,16 @@ def locked_for(python):
     platform = {"python_version": python, "python_full_version": f"{python}.0", "sys_platform": "linux",
                 "platform_machine": "x86_64", "implementation_name": "cpython",
                 "platform_python_implementation": "CPython"}  # fmt: skip
-    found = [Requirement(line) for line in lines]
+    requirements = [Requirement(line) for line in lines]
     return {
         each.name: next(iter(each.specifier)).version
-        for each in found
+        for each in requirements
         if each.marker is None or each.marker.evaluate(platform)
     }
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "envs").glob("*.yaml")), ids=lambda path: path.name)
-def test_conda_environments_have_the_locked_versions(path):
+def test_conda_environment_has_locked_versions(path):
     *others, pip = yaml.safe_load(path.read_text())["dependencies"]
     (python,) = (entry.removeprefix("python=") for entry in others if entry.startswith("python="))
     pins = dict(entry.split("==") for entry in pip["pip"])
@@ -59,7 +60,7 @@ def test_conda_environments_have_the_locked_versions(path):
 
 
 @pytest.mark.parametrize("python", ["3.11", "3.12", "3.13"])
-def test_the_lock_has_all_that_the_package_asks_for(python):
+def test_lock_has_all_requirements_of_package(python):
     extras = [name for names in PROJECT["optional-dependencies"].values() for name in names]
     versions = locked_for(python)
     for asked in map(Requirement, [*PROJECT["dependencies"], *extras]):
@@ -68,7 +69,7 @@ def test_the_lock_has_all_that_the_package_asks_for(python):
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory):
-    """The wheel that `pip install .` makes of the files that git knows or would know."""
+    """The wheel that `pip install .` builds."""
     folder = tmp_path_factory.mktemp("wheel")
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, folder)
@@ -83,7 +84,7 @@ def wheel(tmp_path_factory):
         yield file
 
 
-def test_the_wheel_has_the_library_and_nothing_else(wheel):
+def test_wheel_has_package_files_only(wheel):
     information = f"featurepaths-{PROJECT['version']}.dist-info/"
     library = {name for name in wheel.namelist() if not name.startswith(information)}
     sources = (ROOT / "src").rglob("featurepaths/**/*")
@@ -93,7 +94,7 @@ def test_the_wheel_has_the_library_and_nothing_else(wheel):
     assert f"{information}licenses/LICENSE" in wheel.namelist()
 
 
-def test_the_wheel_asks_for_what_the_project_asks_for(wheel):
+def test_wheel_metadata_has_requirements_of_project(wheel):
     (name,) = (name for name in wheel.namelist() if name.endswith(".dist-info/METADATA"))
     metadata = Parser().parsestr(wheel.read(name).decode())
     asked = [each for each in metadata.get_all("Requires-Dist") if "extra ==" not in each]
@@ -102,7 +103,7 @@ def test_the_wheel_asks_for_what_the_project_asks_for(wheel):
     assert metadata["License-Expression"] == "MIT"
 
 
-def test_the_citation_file_says_what_there_is_to_cite():
+def test_citation_file_complete_and_consistent():
     """The keys that the Citation File Format 1.2.0 asks for, and the package's own version and licence."""
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
     assert {"cff-version", "message", "title", "authors"} <= citation.keys()
@@ -120,24 +121,26 @@ def test_the_citation_file_says_what_there_is_to_cite():
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_every_stage_explains_itself(stage):
-    done = subprocess.run(
-        [sys.executable, "-m", f"featurepaths.stages.{stage}", "--help"], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0
-    assert "--settings" in done.stdout
-    assert "JSON object" in done.stdout
+def test_stage_help_describes_its_settings(stage, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", [stage, "--help"])
+    monkeypatch.delitem(sys.modules, f"featurepaths.stages.{stage}", raising=False)
+    with pytest.raises(SystemExit) as exited:
+        runpy.run_module(f"featurepaths.stages.{stage}", run_name="__main__")
+    assert exited.value.code == 0
+    text = capsys.readouterr().out
+    assert "--settings" in text
+    assert "JSON object" in text
 
 
-def test_an_audit_tells_what_can_be_mended_from_what_cannot():
+def test_audit_report_fixable_vulnerabilities_separated():
     """In the form of pip-audit's report."""
-    found = [{"id": "A-1", "fix_versions": ["2.1"]}, {"id": "A-2", "fix_versions": []}]
+    entries = [{"id": "A-1", "fix_versions": ["2.1"]}, {"id": "A-2", "fix_versions": []}]
     skipped = {"name": "local", "skip_reason": "not found"}
-    report = {"dependencies": [{"name": "one", "version": "2.0", "vulns": found}, skipped]}
-    assert vulnerabilities(report) == (["one 2.0: A-1, mended in 2.1"], ["one 2.0: A-2"])
+    report = {"dependencies": [{"name": "one", "version": "2.0", "vulns": entries}, skipped]}
+    assert vulnerabilities(report) == (["one 2.0: A-1, fixed in 2.1"], ["one 2.0: A-2"])
 
 
-def test_no_test_module_imports_another():
+def test_test_modules_import_no_other():
     """What tests share is in modules that hold no tests, such as tests/oracles.py."""
     imports = re.compile(
         r"^\s*from (?:tests\.[\w.]*)?\.?(?:test_\w+|conftest) import|^\s*import tests\.[\w.]*test_", re.M
