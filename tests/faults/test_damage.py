@@ -133,7 +133,7 @@ def test_artefacts_of_another_run_refused_by_stages(tiny, tmp_path, faults):
                 threshold = thresholds / f"thresholds/{pooling}/feature-paths.held-out.json"
                 adversarial = attacked / f"paths/{pooling}/test.apgd.max-loss.h5"
                 inputs = ["--thresholds", threshold, "--clean", clean, "--adversarial", adversarial]
-                refused(stage("detection", *inputs, *outputs), str(clean), str(theirs))
+                refused(stage("detection", *inputs, *outputs), f"{ours}/", f"{theirs}/")
             exchanged += 3
     assert list(tmp_path.iterdir()) == []
     faults("artefact of another run in its place", exchanged, "refused with the names of both files")

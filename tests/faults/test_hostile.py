@@ -51,7 +51,7 @@ def test_pickle_with_command_not_run(tmp_path, protocol, faults):
         np.lib.format.write_array(member, np.array([harm], dtype=object), allow_pickle=True)
     with (
         open_arrays(tmp_path / "d.npz") as opened,
-        pytest.raises(FeaturePathsError, match=r"d\.npz.*images|images.*d\.npz"),
+        pytest.raises(FeaturePathsError, match=r"(?=.*d\.npz)(?=.*images)"),
     ):
         array_in(opened, ("images",))
     # what is saved of a training or an attack that was stopped
@@ -89,7 +89,7 @@ def test_hdf5_unpacking_to_gigabytes_refused_unread(tmp_path, faults):
     with open_arrays(tmp_path / "twice.h5") as opened:
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         for name in opened:
-            with pytest.raises(FeaturePathsError, match=rf"twice\.h5.*\b{name}\b"):
+            with pytest.raises(FeaturePathsError, match=rf"(?=.*twice\.h5)(?=.*\b{name}\b)"):
                 array_in(opened, (name,))
         assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000, "KiB: each holds gigabytes"
         count = len(opened)
