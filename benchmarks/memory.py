@@ -1,4 +1,4 @@
-"""Peak memory of whole stages: how much each further image takes, as a share of the bytes it reads or writes."""
+"""Peak memory of whole stages: the memory per additional image, as a share of the bytes that it reads or writes."""
 
 import json
 import subprocess
@@ -15,8 +15,8 @@ from featurepaths.networks.resnet import ResNet
 from featurepaths.store.origin import Origin
 
 COUNTS = 2_000, 8_000
-# The kernel's own record of the process; getrusage would count the parent's memory at the fork as well.
-RUN_AND_TELL = """
+# The kernel's record of the process; getrusage would also count the parent's memory at the fork.
+RUN_AND_REPORT = """
 import atexit, pathlib, runpy, sys
 atexit.register(lambda: print(pathlib.Path("/proc/self/status").read_text()))
 sys.argv = sys.argv[1:]
@@ -26,7 +26,7 @@ SHARE = 0.05
 
 
 def measure(folder: Path) -> list[Result]:
-    """Return the slope of each stage's peak memory between `COUNTS` images, in bytes of a byte."""
+    """Return the slope of each stage's peak memory between `COUNTS` images, in bytes per byte read or written."""
     with tempfile.TemporaryDirectory(dir=folder) as temporary:
         peaks: dict[str, list[list[int]]] = {}
         sizes: dict[str, int] = {}
@@ -36,15 +36,15 @@ def measure(folder: Path) -> list[Result]:
                 sizes[stage] = size
     results = []
     for stage, (few, many) in peaks.items():
-        # the least of several: what a process takes by chance comes on top of what it needs
-        grown = min(many) - min(few), min(many) - max(few), max(many) - min(few)
-        ratios = (found / (COUNTS[1] - COUNTS[0]) / sizes[stage] for found in grown)
+        # the minimum of several: random overhead adds to the memory that a process needs
+        growths = min(many) - min(few), min(many) - max(few), max(many) - min(few)
+        ratios = (growth / (COUNTS[1] - COUNTS[0]) / sizes[stage] for growth in growths)
         results.append(Result(f"peak memory of {stage}, slope", *ratios, SHARE, at_most=True))
     return results
 
 
 def _stages(folder: Path, count: int) -> dict[str, tuple[list[int], int]]:
-    """Run every stage on `count` images; return its peak memory, some times over, and the bytes of an image."""
+    """Run every stage on `count` images; return its peak memory in each repetition, and the bytes per image."""
     folder.mkdir()
     pixels = np.random.default_rng(0).integers(0, 256, (count, 32, 32, 3), np.uint8)
     part = pixels, np.arange(count) % 10
@@ -60,10 +60,10 @@ def _stages(folder: Path, count: int) -> dict[str, tuple[list[int], int]]:
         "noise",
     )
     common = ["--settings", json.dumps({"torch_threads": 1}), "--device", "cpu"]
-    found = {}
+    peaks = {}
     checkpoints = {}
     for name, width in (("narrow", 4), ("middle", 16), ("wide", 64)):
-        # the attack writes many bytes an image whatever the network, so a narrow one will do
+        # the attack writes many bytes per image with any network, so a narrow one is enough
         checkpoints[name] = folder / name / "checkpoint.safetensors"
         network = ResNet("resnet18", 10, width)
         build = {"architecture": "resnet18", "classes": 10, "width": width, "mean": [0.0] * 3, "std": [1.0] * 3}
@@ -76,28 +76,28 @@ def _stages(folder: Path, count: int) -> dict[str, tuple[list[int], int]]:
             Origin("checkpoint", name, {"data": f"data {count}"}),
         )
     attack = {"method": "apgd", "norm": "linf", "eps": "8/255", "eps_space": "pixel", "step": None, "iterations": 1,
-              "loss": "ce", "stopping_rule": ["first-success", "last-success", "max-loss"], "images": None,
+              "loss": "ce", "stopping_rule": ["first-success", "last-success", "max-loss"], "max_images": None,
               "precision": "float32", "seed": 0, "torch_threads": 1}  # fmt: skip
     adversarial = folder / "attacks/train.apgd.h5"
     peak = _peak("attack", "--settings", json.dumps(attack), "--device", "cpu", "--data", data, "--split", "train",
                  "--checkpoint", checkpoints["narrow"], "--adversarial", adversarial)  # fmt: skip
     image = pixels[0].nbytes
-    found["attack"] = peak, image + adversarial.stat().st_size // count
+    peaks["attack"] = peak, image + adversarial.stat().st_size // count
     streamed = [*common, "--checkpoint", checkpoints["middle"]]
     centres, paths, collapse = (folder / "streamed" / name for name in ("flatten.h5", "train.h5", "flatten.json"))
     for name, stage, *arguments in (
         ("classes", "streamed_classes", "--data", data, "--centroids", centres, "--collapse", collapse),
         ("similarities", "streamed_paths", "--images", data, "--centroids", centres, "--paths", paths),
     ):
-        size = image + 2 * 15_360  # what a dump of this network's flattened features would hold
-        found[f"{name}, streamed"] = _peak(stage, *streamed, *arguments), size
+        size = image + 2 * 15_360  # bytes of a dump of this network's flattened features
+        peaks[f"{name}, streamed"] = _peak(stage, *streamed, *arguments), size
     for pooling in ("mean", "flatten"):
         dump = folder / "features" / pooling / "train.h5"
         peak = _peak("features", *common, "--checkpoint", checkpoints["wide"], "--data", data, "--features", dump,
                      repeats=3 if pooling == "mean" else 1)  # fmt: skip
         size = dump.stat().st_size // count
-        found[f"extraction, {pooling}"] = peak, image + size
-        # a few images more or less of averaged features are little beside what a process takes by chance
+        peaks[f"extraction, {pooling}"] = peak, image + size
+        # averaged features are small compared with the random overhead of a process
         repeats = 5 if pooling == "mean" else 1
         centres, paths = (folder / kind / f"{pooling}.h5" for kind in ("centroids", "paths"))
         collapse = folder / f"{pooling}.json"
@@ -106,13 +106,13 @@ def _stages(folder: Path, count: int) -> dict[str, tuple[list[int], int]]:
             ("similarities", "paths", "--features", dump, "--centroids", centres, "--paths", paths),
             ("collapse metrics", "collapse", "--features", dump, "--collapse", collapse),
         ):
-            found[f"{name}, {pooling}"] = _peak(stage, *arguments, repeats=repeats), size
-    return found
+            peaks[f"{name}, {pooling}"] = _peak(stage, *arguments, repeats=repeats), size
+    return peaks
 
 
 def _peak(stage: str, *arguments: object, repeats: int = 1) -> list[int]:
-    """Run a stage as a process of its own, some times, and return the most memory that it took each time, in bytes."""
-    command = [sys.executable, "-c", RUN_AND_TELL, f"featurepaths.stages.{stage}", *map(str, arguments)]
+    """Run a stage as a separate process `repeats` times, and return its peak memory each time, in bytes."""
+    command = [sys.executable, "-c", RUN_AND_REPORT, f"featurepaths.stages.{stage}", *map(str, arguments)]
     peaks = []
     for _ in range(repeats):
         done = subprocess.run(command, capture_output=True, text=True, check=False)

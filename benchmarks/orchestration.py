@@ -1,4 +1,4 @@
-"""What Snakemake costs: one job, and dry runs of a hundred to some thousands."""
+"""Overhead of Snakemake: per job, and of dry runs of a hundred to several thousand jobs."""
 
 import os
 import re
@@ -43,7 +43,7 @@ GRID = {
 
 
 def measure() -> list[Result]:
-    """Return seconds: of Snakemake's own work for one job, and of dry runs of experiments of several sizes."""
+    """Return the seconds that Snakemake adds to a job, and those of dry runs of experiments of several sizes."""
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         (folder / "Snakefile").write_text(JOBS)
@@ -64,19 +64,21 @@ def measure() -> list[Result]:
             _plan(folder, {**default, "seeds": list(range(29))}, 1),
             _plan(folder, GRID, 3),
         ]
-    found = [Result("seconds that Snakemake adds to a job", sorted(each)[1], min(each), max(each))]
+    results = [Result("seconds that Snakemake adds to a job", sorted(each)[1], min(each), max(each))]
     for number, (jobs, took) in enumerate(plans):
         middle = sorted(took)[len(took) // 2]
         target = 6.0 if number == 3 else None
-        found.append(Result(f"seconds of a dry run, {jobs:,} jobs", middle, min(took), max(took), target, at_most=True))
-    (few, first), (some, second), (most, third), _ = [(jobs, min(took)) for jobs, took in plans]
-    growth = (third - first) / (most - few) / ((second - first) / (some - few))
-    found.append(Result("a job planned among 5,000 / among 1,000", growth, growth, growth, 1.3, at_most=True))
-    return found
+        results.append(
+            Result(f"seconds of a dry run, {jobs:,} jobs", middle, min(took), max(took), target, at_most=True)
+        )
+    (few, first), (some_jobs, second), (most, third), _ = [(jobs, min(took)) for jobs, took in plans]
+    growth = (third - first) / (most - few) / ((second - first) / (some_jobs - few))
+    results.append(Result("a job planned among 5,000 / among 1,000", growth, growth, growth, 1.3, at_most=True))
+    return results
 
 
 def _plan(folder: Path, config: dict, times: int) -> tuple[int, list[float]]:
-    """Return how many jobs an experiment has, and the seconds of some dry runs of it."""
+    """Return the number of jobs of an experiment, and the seconds of `times` dry runs."""
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
     arguments = ["--snakefile", ROOT / "Snakefile", "--configfile", folder / "config.yaml", "--dry-run"]
     arguments += ["--directory", folder / "dry", "--quiet", "rules"]

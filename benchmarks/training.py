@@ -1,4 +1,4 @@
-"""Training: against a loop as most people write it, and against bare forward and backward passes."""
+"""Training speed, relative to a plain PyTorch loop and to bare forward and backward passes."""
 
 import os
 from collections.abc import Iterator
@@ -23,7 +23,7 @@ STATISTICS = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
 
 
 class InMemoryCifar(CIFAR10):
-    """torchvision's CIFAR-10, but for where the images come from."""
+    """torchvision's CIFAR-10 with images from memory."""
 
     def __init__(self, images: np.ndarray, labels: np.ndarray, transform):
         VisionDataset.__init__(self, root="", transform=transform)
@@ -31,7 +31,7 @@ class InMemoryCifar(CIFAR10):
 
 
 def plain_loop(images: np.ndarray, labels: np.ndarray, device: torch.device) -> Iterator[float]:
-    """Train as in any tutorial and yield the loss of each batch."""
+    """Train as in the PyTorch tutorials and yield the loss of each batch."""
     augment = [transforms.RandomCrop(32, padding=4), transforms.RandomHorizontalFlip()]
     transform = transforms.Compose([*augment, transforms.ToTensor(), transforms.Normalize(*STATISTICS)])
     dataset = InMemoryCifar(images, labels, transform)
@@ -49,9 +49,9 @@ def plain_loop(images: np.ndarray, labels: np.ndarray, device: torch.device) -> 
 
 
 def measure(device: torch.device) -> list[Result]:
-    """Return the ratios of images a second."""
+    """Return the ratios of images per second."""
     precision = resolve_precision("auto", device)
-    # many more than the four that the plain loop's workers prepare while the other side is measured
+    # many more than the batches that the plain loop's workers prefetch while the other side is measured
     batches = 10 if device.type == "cpu" else 100
     generator = np.random.default_rng(0)
     images = generator.integers(0, 256, (100 * BATCH, 32, 32, 3), np.uint8)
@@ -64,7 +64,7 @@ def measure(device: torch.device) -> list[Result]:
     options = {"schedule": "one-cycle", "milestones": [], "augment": "crop-flip", "adversary": None, "compile": False}
 
     def ours() -> None:
-        with torch.backends.cudnn.flags(deterministic=True, allow_tf32=False):  # as the stage sets them
+        with torch.backends.cudnn.flags(deterministic=True, allow_tf32=False):  # as in the stage
             for _ in train(network, resident, epochs=1, batch_size=BATCH, learning_rate=0.1, momentum=0.9,
                        weight_decay=5e-4, precision=precision, seed=0, **options):  # fmt: skip
                 pass

@@ -28,27 +28,27 @@ html_show_sourcelink = False
 
 
 SOURCES = Path(__file__).parents[1] / "src"
-NOT_FOR_CALLERS = ("config", "stages")
-"""Below the package: the configuration has a schema, and stages are commands that explain themselves."""
+NOT_FOR_CALLERS = {"config", "stages"}
+"""Folders without a reference: the configuration has a schema, and stages are commands with their own help."""
 
 
 def list_modules(app, page, source) -> None:
-    """Let the page of functions have all modules, each with its functions and classes."""
+    """Add all modules, with their functions and classes, to the page of functions."""
     if page != "api":
         return
     for path in sorted(SOURCES.glob("featurepaths/**/*.py")):
         parts = path.relative_to(SOURCES).with_suffix("").parts
-        if parts[1] not in NOT_FOR_CALLERS and not parts[-1].startswith("__"):
+        if not NOT_FOR_CALLERS.intersection(parts) and not parts[-1].startswith("__"):
             source[0] += f"\n## {'.'.join(parts[1:])}\n\n```{{eval-rst}}\n.. automodule:: {'.'.join(parts)}\n```\n"
 
 
 class LinkFunctions(SphinxTransform):
-    """Let code that names an object of the library, such as `paths.similarity.centroids`, lead to its reference."""
+    """Make code that names an object of the library, such as `paths.equations.centroids`, link to its reference."""
 
     default_priority = 400
 
     def apply(self, **_) -> None:
-        """Wrap each dotted literal in a reference that stays plain text where there is no such object."""
+        """Wrap each dotted literal in a reference, which remains plain text if no such object exists."""
         for literal in list(self.document.findall(nodes.literal)):
             name = literal.astext()
             linked = isinstance(literal.parent, nodes.reference | addnodes.pending_xref)
@@ -60,6 +60,6 @@ class LinkFunctions(SphinxTransform):
 
 
 def setup(app) -> None:
-    """Tell Sphinx of both."""
+    """Register both with Sphinx."""
     app.connect("source-read", list_modules)
     app.add_transform(LinkFunctions)

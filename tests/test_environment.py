@@ -24,7 +24,7 @@ def locked():
     return dict(re.findall(r"^([a-z0-9.-]+)==([^ ;\\]+)", text, flags=re.MULTILINE)), text
 
 
-def test_lock_exact_with_hashes_and_without_index():
+def test_lock_file_is_exact_and_names_no_index():
     versions, text = locked()
     assert {"snakemake", "torch", "torchvision", "torchattacks", "numpy", "h5py", "pandas", "matplotlib"} <= set(
         versions
@@ -51,7 +51,7 @@ def locked_for(python):
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "envs").glob("*.yaml")), ids=lambda path: path.name)
-def test_conda_environment_has_locked_versions(path):
+def test_conda_environments_have_locked_versions(path):
     *others, pip = yaml.safe_load(path.read_text())["dependencies"]
     (python,) = (entry.removeprefix("python=") for entry in others if entry.startswith("python="))
     pins = dict(entry.split("==") for entry in pip["pip"])
@@ -60,7 +60,7 @@ def test_conda_environment_has_locked_versions(path):
 
 
 @pytest.mark.parametrize("python", ["3.11", "3.12", "3.13"])
-def test_lock_has_all_requirements_of_package(python):
+def test_lock_file_has_all_dependencies(python):
     extras = [name for names in PROJECT["optional-dependencies"].values() for name in names]
     versions = locked_for(python)
     for asked in map(Requirement, [*PROJECT["dependencies"], *extras]):
@@ -84,17 +84,16 @@ def wheel(tmp_path_factory):
         yield file
 
 
-def test_wheel_has_package_files_only(wheel):
+def test_wheel_contains_only_the_library(wheel):
     information = f"featurepaths-{PROJECT['version']}.dist-info/"
     library = {name for name in wheel.namelist() if not name.startswith(information)}
     sources = (ROOT / "src").rglob("featurepaths/**/*")
-    kinds = (".py", ".pyi", ".typed")
-    there = {str(path.relative_to(ROOT / "src")) for path in sources if path.suffix in kinds}
-    assert library == there
+    files = [path for path in sources if path.is_file() and "__pycache__" not in path.parts]
+    assert library == {str(path.relative_to(ROOT / "src")) for path in files}
     assert f"{information}licenses/LICENSE" in wheel.namelist()
 
 
-def test_wheel_metadata_has_requirements_of_project(wheel):
+def test_wheel_requirements_equal_those_of_project(wheel):
     (name,) = (name for name in wheel.namelist() if name.endswith(".dist-info/METADATA"))
     metadata = Parser().parsestr(wheel.read(name).decode())
     asked = [each for each in metadata.get_all("Requires-Dist") if "extra ==" not in each]
@@ -103,7 +102,7 @@ def test_wheel_metadata_has_requirements_of_project(wheel):
     assert metadata["License-Expression"] == "MIT"
 
 
-def test_citation_file_complete_and_consistent():
+def test_citation_file_is_complete():
     """The keys that the Citation File Format 1.2.0 asks for, and the package's own version and licence."""
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
     assert {"cff-version", "message", "title", "authors"} <= citation.keys()
@@ -121,7 +120,7 @@ def test_citation_file_complete_and_consistent():
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_stage_help_describes_its_settings(stage, monkeypatch, capsys):
+def test_stage_help_describes_every_stage(stage, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", [stage, "--help"])
     monkeypatch.delitem(sys.modules, f"featurepaths.stages.{stage}", raising=False)
     with pytest.raises(SystemExit) as exited:
@@ -132,7 +131,7 @@ def test_stage_help_describes_its_settings(stage, monkeypatch, capsys):
     assert "JSON object" in text
 
 
-def test_audit_report_fixable_vulnerabilities_separated():
+def test_audit_separates_fixable_vulnerabilities():
     """In the form of pip-audit's report."""
     entries = [{"id": "A-1", "fix_versions": ["2.1"]}, {"id": "A-2", "fix_versions": []}]
     skipped = {"name": "local", "skip_reason": "not found"}

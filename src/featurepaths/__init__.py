@@ -1,4 +1,4 @@
-"""Do the features inside an image classifier give adversarial examples away? A workflow and a library."""
+"""Feature paths: detection of adversarial examples from the features inside an image classifier."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any

@@ -1,6 +1,6 @@
-"""featurepaths: what a configuration would do, and what its results say.
+"""featurepaths: check a configuration before a run, and print its results.
 
-The experiment itself is run by Snakemake: see the README.
+Snakemake runs the experiment itself: see the README.
 """
 
 import argparse
@@ -11,59 +11,58 @@ from pathlib import Path
 from featurepaths.errors import FeaturePathsError
 
 MAIN_TABLES = ("verdict", "comparison", "accuracy", "checks")
-"""What `show` prints, of those that there are."""
+"""Tables that `show` prints by default, if they exist."""
 
 
 def show(arguments: argparse.Namespace) -> None:
     """Print tables of an experiment's results."""
     folder = arguments.results / "tables"
-    known = sorted(path.stem for path in folder.glob("*.md"))
-    if not known:
+    existing = sorted(path.stem for path in folder.glob("*.md"))
+    if not existing:
         raise FeaturePathsError(f"{folder} has no tables. Name the folder of an experiment, such as results/digits.")
-    wanted = arguments.tables or [name for name in MAIN_TABLES if name in known]
-    for name in wanted:
-        if name not in known:
-            raise FeaturePathsError(f"There is no table '{name}' in {folder}; there are {', '.join(known)}.")
-    for name in wanted:
+    names = arguments.tables or [name for name in MAIN_TABLES if name in existing]
+    if missing := [name for name in names if name not in existing]:
+        raise FeaturePathsError(f"There is no table '{missing[0]}' in {folder}; there are {', '.join(existing)}.")
+    for name in names:
         print((folder / f"{name}.md").read_text(encoding="utf-8"))
-    if left := [name for name in known if name not in wanted]:
-        print(f"Also: {', '.join(left)} (featurepaths show {arguments.results} <table> ...)")
+    if others := [name for name in existing if name not in names]:
+        print(f"Also: {', '.join(others)} (featurepaths show {arguments.results} <table> ...)")
 
 
 def layers(arguments: argparse.Namespace) -> None:
-    """List the layers of every network, and what their features take on the disk."""
+    """List the layers of every network, and the disk space of their features."""
     from featurepaths.experiment import preview
 
-    experiment, outside = preview.read(arguments.config)
-    size = preview.data_size(experiment, outside)
-    found = {model: preview.layers_of(experiment, size, model) for model in experiment.models}
-    for model, its_layers in found.items():
-        print(preview.layer_table(model, its_layers), end="\n\n")
-    print(preview.disk_space(experiment, size, found))
+    experiment, external = preview.read(arguments.config)
+    size = preview.data_size(experiment, external)
+    layers_by_model = {model: preview.layers_of(experiment, size, model) for model in experiment.models}
+    for model, layers_of_model in layers_by_model.items():
+        print(preview.layer_table(model, layers_of_model), end="\n\n")
+    print(preview.disk_space(experiment, size, layers_by_model))
 
 
 def check(arguments: argparse.Namespace) -> None:
-    """Say what would go wrong before anything runs."""
+    """Report what would fail before anything runs."""
     from featurepaths.experiment import preview
 
-    experiment, outside = preview.read(arguments.config)
+    experiment, external = preview.read(arguments.config)
     problems = []
-    for said, test in preview.checks(experiment, outside):
+    for subject, test in preview.checks(experiment, external):
         try:
-            print(f"ok       {said}: {test()}", flush=True)
+            print(f"ok       {subject}: {test()}", flush=True)
         except FeaturePathsError as error:
-            problems.append(said)
-            print(f"WRONG    {said}: {error}", flush=True)
+            problems.append(subject)
+            print(f"WRONG    {subject}: {error}", flush=True)
     if problems:
-        raise FeaturePathsError(f"{arguments.config}: mend {', '.join(problems)}.")
+        raise FeaturePathsError(f"{arguments.config}: correct {', '.join(problems)}.")
 
 
 def parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
-    made = argparse.ArgumentParser(
+    top = argparse.ArgumentParser(
         prog="featurepaths", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    commands = made.add_subparsers(required=True, metavar="command")
+    commands = top.add_subparsers(required=True, metavar="command")
 
     def add(function: Callable[[argparse.Namespace], None]) -> argparse.ArgumentParser:
         text = function.__doc__ or ""
@@ -76,17 +75,17 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("tables", nargs="*", help=f"which tables; {', '.join(MAIN_TABLES)} if none is named")
     for function in (layers, check):
         add(function).add_argument("config", type=Path, help="a configuration file")
-    return made
+    return top
 
 
 def main(words: Sequence[str] | None = None) -> None:
-    """Run a command; what the user can put right ends it with one message and exit code 1."""
+    """Run a command; a FeaturePathsError ends it with one message and exit code 1."""
     arguments = parser().parse_args(words)
     try:
         arguments.run(arguments)
     except FeaturePathsError as error:
         sys.exit(f"Error: {error}")
-    except BrokenPipeError:  # the reader, such as `head`, has seen enough
+    except BrokenPipeError:  # the reader, such as `head`, has stopped reading
         sys.stderr.close()
     except KeyboardInterrupt:
         sys.exit(130)

@@ -12,11 +12,12 @@ from PIL import Image, ImageOps
 
 from featurepaths.data.array_files import array_in, contents_of_arrays, open_arrays, open_parts
 from featurepaths.data.images import as_levels, images_of, layout_of
-from featurepaths.data.labels import labels_of, names_of
+from featurepaths.data.labels import checked_names, labels_of
+from featurepaths.data.size import Contents
 from featurepaths.data.splits import open_split, write_splits
 from featurepaths.errors import FeaturePathsError
 from featurepaths.store import fingerprints as contents
-from featurepaths.store.fingerprints import Contents, last_look
+from featurepaths.store.fingerprints import last_look
 from featurepaths.store.origin import Origin
 
 
@@ -47,13 +48,13 @@ def everything(parts, part):
 
 @pytest.fixture(params=["npz", "h5"])
 def one(request, tmp_path):
-    """One file with everything."""
+    """One file with all four arrays."""
     labels = np.arange(12) % 3
     return write(tmp_path / f"one.{request.param}", train_images=pixels(), train_labels=labels,
                  test_images=pixels(6, seed=1), test_labels=labels[:6])  # fmt: skip
 
 
-def test_one_file_with_everything(one):
+def test_arrays_in_one_file_are_opened(one):
     with parts_of(one, one) as (parts, names):
         assert names == ["0", "1", "2"]
         for part, count, seed in (("train", 12, 0), ("test", 6, 1)):
@@ -65,7 +66,7 @@ def test_one_file_with_everything(one):
 
 
 @pytest.mark.parametrize("suffix", ["npz", "h5"])
-def test_two_files_and_other_names(tmp_path, suffix):
+def test_arrays_in_two_files_under_other_names_are_opened(tmp_path, suffix):
     train = write(tmp_path / f"train.{suffix}", images=pixels(), labels=np.arange(12) % 2)
     test = write(tmp_path / f"test.{suffix}", x=pixels(4, seed=1), y=np.arange(4)[:, None] % 2)
     with parts_of(train, test, {"test_images": "x", "test_labels": "y"}, class_names=["cat", "dog"]) as (parts, names):
@@ -74,16 +75,16 @@ def test_two_files_and_other_names(tmp_path, suffix):
         assert parts["test"][1].tolist() == [0, 1, 0, 1]
 
 
-def test_arrays_become_an_artefact(one, tmp_path):
+def test_arrays_written_as_splits_are_equal(one, tmp_path):
     with parts_of(one, one) as (parts, names):
         write_splits(tmp_path / "data.h5", parts, names, 0.5, 0, Origin("data", "d"), "here")
         images, labels = everything(parts, "train")
-    found = {}
+    splits = {}
     for split in ("train", "calibration", "test"):
         with open_split(tmp_path / "data.h5", split) as part:
-            found[split] = {image.tobytes(): label for image, label in zip(part[:], part.labels, strict=True)}
-    assert [len(found[split]) for split in found] == [6, 6, 6]
-    assert found["train"] | found["calibration"] == {i.tobytes(): n for i, n in zip(images, labels, strict=True)}
+            splits[split] = {image.tobytes(): label for image, label in zip(part[:], part.labels, strict=True)}
+    assert [len(splits[split]) for split in splits] == [6, 6, 6]
+    assert splits["train"] | splits["calibration"] == {i.tobytes(): n for i, n in zip(images, labels, strict=True)}
 
 
 TYPES = {"uint8": 1, "int64": 1, "float16": 255, "float32": 255, "float64": 255}
@@ -98,7 +99,7 @@ TYPES = {"uint8": 1, "int64": 1, "float16": 255, "float32": 255, "float64": 255}
     st.lists(st.integers(0, 9), min_size=1, max_size=10, unique=True),
     st.integers(0, 99),
 )
-def test_every_layout_and_type_holds_the_same_images(layout, kind, channels, shape, rows, seed):
+def test_images_in_every_layout_and_type_are_equal(layout, kind, channels, shape, rows, seed):
     channels = 1 if layout == "NHW" else channels
     expected = pixels(10, (*shape, channels), seed)
     stored = {"NHWC": expected, "NCHW": expected.transpose(0, 3, 1, 2), "NHW": expected[..., 0]}[layout]
@@ -106,9 +107,9 @@ def test_every_layout_and_type_holds_the_same_images(layout, kind, channels, sha
     images = images_of(stored, "made up")
     assert images.shape == expected.shape
     rows = np.sort(rows)
-    found = images[rows]
-    assert found.dtype == np.uint8
-    assert (found == expected[rows]).all()
+    levels = images[rows]
+    assert levels.dtype == np.uint8
+    assert (levels == expected[rows]).all()
 
 
 @pytest.mark.parametrize(
@@ -126,7 +127,7 @@ def test_every_layout_and_type_holds_the_same_images(layout, kind, channels, sha
         ((9,), "NCHW", "images are"),
     ],
 )
-def test_layouts_are_found_or_asked_for(shape, layout, expected):
+def test_layout_is_inferred_or_required(shape, layout, expected):
     if expected.isupper():
         assert layout_of(shape, layout, "images") == expected
     else:
@@ -143,7 +144,7 @@ def with_one(value, kind):
 @pytest.mark.parametrize(
     ("images", "expected"),
     [
-        (with_one(np.nan, float), "holds nan in image 13: it should be finite"),
+        (with_one(np.nan, float), "holds nan in image 13: "),
         (with_one(np.inf, "float32"), "holds inf in image 13"),
         (with_one(1e308, float), "holds 1e.308 in image 13"),
         (with_one(-0.1, float), r"holds -0\.1 in image 13: floats should lie in \[0, 1\]"),
@@ -155,12 +156,12 @@ def with_one(value, kind):
         (with_one(1, complex), "holds complex128"),
     ],
 )
-def test_values_that_uint8_would_change_are_refused(images, expected):
+def test_images_not_representable_as_uint8_are_rejected(images, expected):
     with pytest.raises(FeaturePathsError, match=expected):
         as_levels(images, "train_images", np.arange(10, 15))
 
 
-def test_rounding_of_floats_is_no_change():
+def test_images_with_rounded_floats_are_accepted():
     levels = np.arange(256, dtype=np.uint8).reshape(1, 16, 16)
     for kind in ("float16", "float32", "float64"):
         assert (as_levels((levels / 255).astype(kind), "images", np.arange(1)) == levels).all()
@@ -169,22 +170,22 @@ def test_rounding_of_floats_is_no_change():
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_images_are_resized_as_those_of_a_folder(channels):
+def test_images_resized_equal_those_of_folder(channels):
     images = pixels(3, (40, 80, channels))
-    found = images_of(images, "images", None, 32)
-    assert found.shape == (3, 32, 32, channels)
-    for image, original in zip(found[np.arange(3)], images, strict=True):
+    resized_images = images_of(images, "images", None, 32)
+    assert resized_images.shape == (3, 32, 32, channels)
+    for image, original in zip(resized_images[np.arange(3)], images, strict=True):
         picture = Image.fromarray(original.squeeze())
         expected = np.asarray(ImageOps.fit(picture, (32, 32), Image.Resampling.BILINEAR))
         assert (image.squeeze() == expected).all()
 
 
-def test_images_of_that_size_are_not_touched():
+def test_images_of_target_size_are_unchanged():
     images = pixels(3, (32, 32, 3))
     assert (images_of(images, "images", None, 32)[np.arange(3)] == images).all()
 
 
-def test_images_with_more_channels_cannot_be_resized():
+def test_images_with_other_channels_are_not_resized():
     with pytest.raises(FeaturePathsError, match="has 4 channels; only images of 1 or 3"):
         images_of(pixels(2, (8, 8, 4)), "images", "NHWC", 32)
 
@@ -201,24 +202,27 @@ def test_images_with_more_channels_cannot_be_resized():
         (np.array([0, 1, 2**63, 0, 1], np.uint64), "holds 9223372036854775808; number the classes"),
     ],
 )
-def test_labels_that_are_none_are_refused(labels, expected):
+def test_labels_invalid_are_rejected(labels, expected):
     images = images_of(pixels(5), "images")
     with pytest.raises(FeaturePathsError, match=expected):
         labels_of(labels, images, "train_labels")
 
 
-def test_class_names_have_to_be_enough():
-    labels = {"train": np.array([0, 3]), "test": np.array([1, 2, 4])}
-    assert names_of(labels, None) == ["0", "1", "2", "3", "4"]
-    assert names_of(labels, list("abcdef")) == list("abcdef"), "the writer of splits misses the images of f"
+def test_class_names_fewer_than_labels_are_rejected():
+    def parts(train, test):
+        return {part: (pixels(len(labels)), np.array(labels)) for part, labels in (("train", train), ("test", test))}
+
+    labels = parts([0, 3], [1, 2, 4])
+    assert checked_names(labels, None) == ["0", "1", "2", "3", "4"]
+    assert checked_names(labels, list("abcdef")) == list("abcdef"), "the writer of splits misses the images of f"
     with pytest.raises(FeaturePathsError, match=r"A label is 4, but class_names has only 4 \(from 0\)"):
-        names_of(labels, list("abcd"))
+        checked_names(labels, list("abcd"))
     with pytest.raises(FeaturePathsError, match="A label is 1000, and there are fewer images"):
-        names_of({"train": np.array([0, 1000]), "test": np.array([0])}, None)
+        checked_names(parts([0, 1000], [0]), None)
 
 
 @pytest.mark.parametrize("suffix", ["npz", "h5"])
-def test_what_a_file_lacks_is_named(tmp_path, suffix):
+def test_array_missing_error_names_it(tmp_path, suffix):
     labels = np.arange(12) % 2
     whole = write(tmp_path / f"whole.{suffix}", images=pixels(), labels=labels)
     lacking = write(tmp_path / f"lacking.{suffix}", x=pixels(), labels=labels)
@@ -233,7 +237,7 @@ def test_what_a_file_lacks_is_named(tmp_path, suffix):
             pass
 
 
-def test_other_shapes_of_test_images_are_refused(tmp_path):
+def test_images_of_test_part_with_other_shape_are_rejected(tmp_path):
     train = write(tmp_path / "train.npz", images=pixels(), labels=np.arange(12) % 2)
     test = write(tmp_path / "test.npz", images=pixels(12, (9, 8, 3)), labels=np.arange(12) % 2)
     expected = r"Training images are 8x8x3, test images 9x8x3; set data\.size"
@@ -244,7 +248,7 @@ def test_other_shapes_of_test_images_are_refused(tmp_path):
 
 
 @pytest.mark.parametrize("suffix", ["npz", "h5"])
-def test_a_file_that_is_not_whole_is_refused(tmp_path, suffix):
+def test_array_file_truncated_is_rejected(tmp_path, suffix):
     path = write(tmp_path / f"one.{suffix}", train_images=pixels(200), train_labels=np.arange(200) % 2,
                  test_images=pixels(20, seed=1), test_labels=np.arange(20) % 2)  # fmt: skip
     content = path.read_bytes()
@@ -256,7 +260,7 @@ def test_a_file_that_is_not_whole_is_refused(tmp_path, suffix):
         pass
 
 
-def test_damaged_values_are_noticed(tmp_path):
+def test_array_with_damaged_values_is_rejected(tmp_path):
     path = write(tmp_path / "one.npz", images=pixels(500))
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 0xFF
@@ -272,19 +276,19 @@ def refused_array(path, expected, name="images"):
         array_in(opened, (name,))
 
 
-def test_pickles_are_not_loaded(tmp_path):
-    """Whoever loads a pickle runs what is in it."""
+def test_array_of_objects_is_not_loaded(tmp_path):
+    """Loading a pickle runs the code in it."""
     np.savez(tmp_path / "one.npz", images=np.array([{"an": "object"}], dtype=object), labels=np.zeros(1, int))
     refused_array(tmp_path / "one.npz", r"'images' in .* cannot be read \(it holds pickled objects")
     refused_array(write(tmp_path / "text.npz", images=np.array(["a"])), "holds <U1; it should hold numbers")
 
 
-def test_arrays_stored_by_columns_are_refused(tmp_path):
+def test_array_in_column_order_is_rejected(tmp_path):
     np.savez(tmp_path / "one.npz", images=np.asfortranarray(pixels()))
     refused_array(tmp_path / "one.npz", r"stored by columns; store np\.ascontiguousarray")
 
 
-def test_a_header_that_promises_too_much_takes_no_memory(tmp_path):
+def test_array_header_with_huge_shape_takes_no_memory(tmp_path):
     """The shape says petabytes; the file holds a few bytes."""
     with zipfile.ZipFile(tmp_path / "one.npz", "w") as file, file.open("images.npy", "w") as member:
         header = {"descr": "|u1", "fortran_order": False, "shape": (10**12, 32, 32, 3)}
@@ -296,8 +300,8 @@ def test_a_header_that_promises_too_much_takes_no_memory(tmp_path):
         refused_array(tmp_path / name, r"its shape \(1000000000000, 32, 32, 3\) is more than the file holds")
 
 
-def test_what_lies_in_another_hdf5_file_does_not_count(tmp_path):
-    """The digest of the one that is named would not notice that it changes."""
+def test_array_in_another_hdf5_file_is_rejected(tmp_path):
+    """A digest of the named file would not cover the other file."""
     other = write(tmp_path / "other.h5", images=pixels())
     layout = h5py.VirtualLayout((12, 8, 8, 3), np.uint8)
     layout[:] = h5py.VirtualSource(str(other), "images", (12, 8, 8, 3))
@@ -319,7 +323,7 @@ def test_what_lies_in_another_hdf5_file_does_not_count(tmp_path):
         assert (array_in(opened, ("group/images",))[np.arange(12)] == pixels()).all()
 
 
-def test_many_images_are_read_in_pieces(one, monkeypatch):
+def test_images_above_piece_size_are_read_in_pieces(one, monkeypatch):
     monkeypatch.setattr("featurepaths.data.images.BYTES_AT_A_TIME", 8 * 192 * 5)
     with parts_of(one, one) as (parts, _):
         assert (everything(parts, "train")[0] == pixels()).all()
@@ -329,9 +333,9 @@ def look(path, memory=None, **options):
     return contents_of_arrays({"train": path, "test": path}, {}, None, None, None, memory, **options)
 
 
-def test_the_digest_knows_contents_and_not_the_place(one, tmp_path):
+def test_array_digest_depends_on_contents_not_path(one, tmp_path):
     before = look(one)
-    assert (before.images, before.classes, before.pixels) == (18, 3, 8)
+    assert (before.images, before.classes, before.height, before.width) == (18, 3, 8, 8)
     moved = one.rename(tmp_path / f"moved{one.suffix}")
     assert look(moved) == before
     write(moved, train_images=pixels(seed=5), train_labels=np.arange(12) % 3, test_images=pixels(6, seed=1),
@@ -339,12 +343,12 @@ def test_the_digest_knows_contents_and_not_the_place(one, tmp_path):
     assert look(moved) != before
 
 
-def test_files_that_did_not_change_are_not_read_again(one, tmp_path, monkeypatch):
+def test_array_files_unchanged_are_not_read_again(one, tmp_path, monkeypatch):
     now = time.time_ns
     monkeypatch.setattr(time, "time_ns", lambda: now() + 10**11)  # nothing was changed just now
     memory = tmp_path / "memory.json"
-    found = look(one, memory)
-    assert Contents(**last_look(memory)) == found
+    size = look(one, memory)
+    assert Contents(**last_look(memory)) == size
     assert list(json.loads(memory.read_text())["files"]) == [str(one)]
     monkeypatch.setattr(contents, "digest_of_file", lambda path: pytest.fail("is read"))
-    assert look(one, memory) == found
+    assert look(one, memory) == size

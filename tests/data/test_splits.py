@@ -22,7 +22,7 @@ def digits(tmp_path_factory):
         yield {name: stack.enter_context(open_split(path, name)) for name in ("train", "calibration", "test")}
 
 
-def test_splits_are_disjoint_and_complete(digits):
+def test_splits_of_data_set_are_disjoint_and_complete(digits):
     rows = np.concatenate([part.indices for part in digits.values()])
     assert len(np.unique(rows)) == len(rows) == 1797
     # an image that stood in two splits would show up in two of these sets; the digits hold no two equal images
@@ -30,13 +30,13 @@ def test_splits_are_disjoint_and_complete(digits):
     assert sum(map(len, contents)) == len(set.union(*contents)) == 1797
 
 
-def test_splits_are_stratified(digits):
+def test_splits_of_classes_are_stratified(digits):
     total = np.bincount(scikit_digits().target)
     for part, share in (("test", 0.2), ("calibration", 0.08), ("train", 0.72)):
         assert np.abs(np.bincount(digits[part].labels) - share * total).max() <= 1.5, part
 
 
-def test_images_are_the_digits_enlarged(digits):
+def test_digits_images_are_enlarged(digits):
     image = digits["test"][:]
     assert image.shape == (360, 32, 32, 3)
     assert image.dtype == np.uint8
@@ -48,7 +48,7 @@ def test_images_are_the_digits_enlarged(digits):
     assert (scikit_digits().target[distance.argmin(axis=1)] == digits["test"].labels).all()
 
 
-def test_the_seed_decides_the_splits():
+def test_splits_depend_on_seed():
     first, _ = load_digits(32, 0.2, 0)
     again, _ = load_digits(32, 0.2, 0)
     other, _ = load_digits(32, 0.2, 1)
@@ -56,7 +56,7 @@ def test_the_seed_decides_the_splits():
     assert not (first["test"][0] == other["test"][0]).all()
 
 
-def test_normalisation_is_mean_and_deviation_by_channel():
+def test_normalisation_equals_mean_and_deviation_per_channel():
     images = np.random.default_rng(0).integers(0, 256, (50, 8, 8, 3), np.uint8)
     images[..., 2] = 7
     means, deviations = normalisation(images)
@@ -65,7 +65,7 @@ def test_normalisation_is_mean_and_deviation_by_channel():
     assert deviations[2] == 1, "nothing is divided by zero"
 
 
-def test_no_calibration_split(tmp_path):
+def test_splits_without_calibration_omit_it(tmp_path):
     parts, names = load_digits(32, 0.2, 0)
     sizes = write_splits(tmp_path / "data.h5", parts, names, 0, 0, ORIGIN, "here")
     assert sizes == {"train": 1437, "calibration": 0, "test": 360}
@@ -74,20 +74,20 @@ def test_no_calibration_split(tmp_path):
         pass
 
 
-def test_some_images_of_a_split_are_spaced_evenly(tmp_path):
+def test_split_with_limit_is_evenly_spaced(tmp_path):
     parts, names = load_digits(32, 0.2, 0)
     write_splits(tmp_path / "data.h5", parts, names, 0.1, 0, ORIGIN, "here")
-    with open_split(tmp_path / "data.h5", "test") as all_images, open_split(tmp_path / "data.h5", "test", 7) as some:
-        assert (some.indices - all_images.indices[0]).tolist() == [0, 51, 102, 154, 205, 257, 308]  # 360 n // 7
-        assert (some.labels == all_images.labels[some.indices - all_images.indices[0]]).all()
-        assert (some[:] == all_images[some.indices - all_images.indices[0]]).all()
-        assert some[2:4].shape == (2, 32, 32, 3)
+    with open_split(tmp_path / "data.h5", "test") as all_images, open_split(tmp_path / "data.h5", "test", 7) as limited:
+        assert (limited.indices - all_images.indices[0]).tolist() == [0, 51, 102, 154, 205, 257, 308]  # 360 n // 7
+        assert (limited.labels == all_images.labels[limited.indices - all_images.indices[0]]).all()
+        assert (limited[:] == all_images[limited.indices - all_images.indices[0]]).all()
+        assert limited[2:4].shape == (2, 32, 32, 3)
     with open_split(tmp_path / "data.h5", "test", 1000) as more:
         assert len(more) == 360
 
 
-def test_splits_are_written_and_normalised_by_chunks(tmp_path, monkeypatch):
-    """Any chunk gives the same artefact and the same statistics."""
+def test_splits_above_chunk_size_are_written_and_normalised(tmp_path, monkeypatch):
+    """Artefact and statistics do not depend on the chunk size."""
     parts, names = load_digits(32, 0.2, 0)
     write_splits(tmp_path / "one.h5", parts, names, 0.1, 0, ORIGIN, "here")
     monkeypatch.setattr("featurepaths.data.splits.CHUNK", 100)
@@ -97,7 +97,7 @@ def test_splits_are_written_and_normalised_by_chunks(tmp_path, monkeypatch):
         assert normalisation(two) == normalisation(one[:])
 
 
-def test_a_class_without_test_images_is_named(tmp_path):
+def test_splits_with_empty_class_name_it(tmp_path):
     images = np.zeros((20, 4, 4, 3), np.uint8)
     parts = {"train": (images, np.arange(20) % 2), "test": (images[:4], np.zeros(4, int))}
     with pytest.raises(FeaturePathsError, match="test split has no image of class dog"):
@@ -124,7 +124,7 @@ def test_a_class_without_test_images_is_named(tmp_path):
         ),
     ],
 )
-def test_cifar_as_torchvision_stores_it(tmp_path, monkeypatch, source, folder, batches, key, meta):
+def test_cifar_files_are_read(tmp_path, monkeypatch, source, folder, batches, key, meta):
     from torchvision.datasets import CIFAR10
 
     folder = tmp_path / folder
@@ -137,8 +137,8 @@ def test_cifar_as_torchvision_stores_it(tmp_path, monkeypatch, source, folder, b
     (folder / meta[0]).write_bytes(pickle.dumps({meta[1]: classes}))
     monkeypatch.setattr(CIFAR10, "_check_integrity", lambda self: True)
     monkeypatch.setattr("torchvision.datasets.cifar.check_integrity", lambda *_: True)
-    parts, found = load_cifar(source, str(tmp_path), download=False)
-    assert found == classes
+    parts, names = load_cifar(source, str(tmp_path), download=False)
+    assert names == classes
     assert parts["train"][0].shape == (20 * len(batches["train"]), 32, 32, 3)
     assert parts["test"][1].tolist() == list(range(10)) * 2
     stored = pickle.loads((folder / batches["test"][0]).read_bytes())["data"]
@@ -146,12 +146,12 @@ def test_cifar_as_torchvision_stores_it(tmp_path, monkeypatch, source, folder, b
 
 
 @pytest.mark.parametrize("source", ["cifar10", "cifar100"])
-def test_a_missing_data_set_is_told(tmp_path, source):
+def test_cifar_missing_files_are_reported(tmp_path, source):
     with pytest.raises(FeaturePathsError, match=r"data\.root.*download: true"):
         load_cifar(source, str(tmp_path), download=False)
 
 
-def test_a_download_that_fails_is_told(tmp_path, monkeypatch):
+def test_cifar_failed_download_is_reported(tmp_path, monkeypatch):
     def fail(*_, **__):
         raise OSError("no network")
 

@@ -16,7 +16,7 @@ def pixels(count=6, shape=(8, 8, 3), seed=0):
 
 
 class Items(Dataset):
-    """Whatever stands in a list; torch does not look at it."""
+    """A data set of the items in a list, without a base class of torch."""
 
     def __init__(self, items):
         self.items = items
@@ -29,13 +29,13 @@ class Items(Dataset):
 
 
 def fake(root=None, download=False, common=None, size=None, folder=None, **parts):
-    given = {"train": {"size": 6}, "test": {"size": 4, "random_offset": 6}} | parts
+    arguments = {"train": {"size": 6}, "test": {"size": 4, "random_offset": 6}} | parts
     common = {"image_size": [3, 8, 8], "num_classes": 3} if common is None else common
-    return load_torchvision("FakeData", root, download, {part: {**common, **given[part]} for part in given}, size,
-                            folder)  # fmt: skip
+    arguments = {part: {**common, **own} for part, own in arguments.items()}
+    return load_torchvision("FakeData", root, download, arguments, size, folder)
 
 
-def test_torchvisions_images_and_labels_are_read(tmp_path):
+def test_torchvision_images_and_labels_are_read(tmp_path):
     from torchvision.datasets import FakeData
 
     parts, names = fake(folder=tmp_path)
@@ -50,7 +50,7 @@ def test_torchvisions_images_and_labels_are_read(tmp_path):
     assert list(tmp_path.iterdir()) == [], "the images lie in a file without a name"
 
 
-def test_torchvisions_images_are_resized(tmp_path):
+def test_torchvision_images_are_resized(tmp_path):
     from torchvision.datasets import FakeData
 
     parts, _ = fake(common={"image_size": [3, 40, 60]}, size=32, folder=tmp_path)
@@ -59,7 +59,7 @@ def test_torchvisions_images_are_resized(tmp_path):
     assert (parts["train"][0][np.array([2])][0] == expected).all()
 
 
-def test_a_data_set_with_a_root_and_class_names(tmp_path, monkeypatch):
+def test_torchvision_data_set_with_root_has_class_names(tmp_path, monkeypatch):
     import torchvision
 
     class Owls(Items):
@@ -75,14 +75,14 @@ def test_a_data_set_with_a_root_and_class_names(tmp_path, monkeypatch):
     assert [len(labels) for _, labels in parts.values()] == [len("train"), len("other")]
 
 
-def test_torchvisions_refusals_are_passed_on(tmp_path):
+def test_torchvision_errors_are_reported(tmp_path):
     with pytest.raises(FeaturePathsError, match="unexpected keyword argument 'image_sise'"):
         fake(common={"image_sise": [3, 8, 8]}, folder=tmp_path)
     with pytest.raises(FeaturePathsError, match=r"SVHN cannot be opened with .*'split': 'train'.*data\.download: true"):
         load_torchvision("SVHN", str(tmp_path), False, {"train": {}, "test": {}}, None, tmp_path)
 
 
-def test_names_of_data_sets_are_torchvisions():
+def test_torchvision_table_names_exist():
     import inspect
 
     from torchvision import datasets
@@ -90,9 +90,9 @@ def test_names_of_data_sets_are_torchvisions():
     for name, parts in TORCHVISION.items():
         assert name in datasets.__all__
         accepted = inspect.signature(getattr(datasets, name)).parameters
-        for given in parts:
+        for arguments in parts:
             kinds = {parameter.kind for parameter in accepted.values()}
-            assert set(given) <= set(accepted) or inspect.Parameter.VAR_KEYWORD in kinds, name
+            assert set(arguments) <= set(accepted) or inspect.Parameter.VAR_KEYWORD in kinds, name
 
 
 GREY = pixels(2, (8, 8))
@@ -113,14 +113,14 @@ COLOUR = pixels(2)
         ([Image.fromarray(COLOUR[0]).convert("RGBA")], COLOUR[:1]),
     ],
 )  # fmt: skip
-def test_items_are_pictures_arrays_or_tensors(tmp_path, images, expected):
-    found, labels = read_dataset(Items([(image, 1) for image in images]), None, "mine", tmp_path)
-    assert found.dtype == np.uint8
-    assert (found[np.arange(len(images))] == expected).all()
+def test_items_as_pictures_arrays_or_tensors_are_read(tmp_path, images, expected):
+    levels, labels = read_dataset(Items([(image, 1) for image in images]), None, "mine", tmp_path)
+    assert levels.dtype == np.uint8
+    assert (levels[np.arange(len(images))] == expected).all()
     assert labels.tolist() == [1] * len(images)
 
 
-def test_labels_may_be_any_whole_number(tmp_path):
+def test_items_with_any_integer_label_are_read(tmp_path):
     items = Items([(GREY[0], 1), (GREY[0], np.int32(2)), (GREY[0], torch.tensor(3))])
     assert read_dataset(items, None, "mine", tmp_path)[1].tolist() == [1, 2, 3]
 
@@ -128,7 +128,7 @@ def test_labels_may_be_any_whole_number(tmp_path):
 @pytest.mark.parametrize(
     ("items", "expected"),
     [
-        ([(COLOUR[0], 0), (pixels(1, (9, 8, 3))[0], 0)], "item 1 of mine is 9x8x3, the first one 8x8x3; data.size"),
+        ([(COLOUR[0], 0), (pixels(1, (9, 8, 3))[0], 0)], "item 1 of mine is 9x8x3, the first one 8x8x3; set data.size"),
         ([(GREY[0], 0), (COLOUR[0], 0)], "item 1 of mine is 8x8x3, the first one 8x8x1"),
         ([(GREY[0], 0.5)], "item 0 of mine has label 0.5; number the classes from 0"),
         ([(GREY[0], -1)], "item 0 of mine has label -1"),
@@ -138,25 +138,25 @@ def test_labels_may_be_any_whole_number(tmp_path):
         ([(torch.zeros(3, 8, 8) - 1, 0)], r"item 0 of mine holds -1\.0 in image 0: floats should lie in"),
         ([(Image.fromarray(np.zeros((8, 8), np.uint16)), 0)], "item 0 of mine has more than 8 bits"),
         ([(torch.zeros(3, 8, 8, requires_grad=True), 0)], "item 0 of mine holds torch.Tensor that is no array"),
-        ([], "There is nothing in mine"),
+        ([], "mine is empty"),
     ],
 )
-def test_items_that_are_something_else_are_named(tmp_path, items, expected):
+def test_items_invalid_are_named(tmp_path, items, expected):
     with pytest.raises(FeaturePathsError, match=expected):
         read_dataset(Items(items), None, "mine", tmp_path)
 
 
 @pytest.fixture
-def made(tmp_path, monkeypatch):
-    """What a function in a module of the working directory returns."""
+def load(tmp_path, monkeypatch):
+    """Return the result of a function in a module of the working directory."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
-    (tmp_path / "own_data.py").write_text("made = None\ndef make(**arguments):\n    return made(**arguments)\n")
+    (tmp_path / "own_data.py").write_text("load = None\ndef make(**arguments):\n    return load(**arguments)\n")
 
     def call(function, arguments=None, layout=None, size=None):
         import own_data
 
-        own_data.made = function
+        own_data.load = function
         return load_made("own_data:make", arguments or {}, layout, size, tmp_path)
 
     monkeypatch.syspath_prepend(str(tmp_path))
@@ -164,31 +164,31 @@ def made(tmp_path, monkeypatch):
     sys.modules.pop("own_data", None)
 
 
-def test_a_factory_returns_arrays(made):
+def test_factory_arrays_are_read(load):
     def make(count):
         return (pixels(count), np.arange(count) % 2), (pixels(4, seed=1), [0, 1, 0, 1]), ["cat", "dog"]
 
-    parts, names = made(make, {"count": 8})
+    parts, names = load(make, {"count": 8})
     assert names == ["cat", "dog"]
     assert (parts["train"][0][np.arange(8)] == pixels(8)).all()
     assert parts["test"][1].tolist() == [0, 1, 0, 1]
 
 
-def test_a_factory_returns_data_sets(made):
+def test_factory_data_sets_are_read(load):
     images = torch.from_numpy(pixels().transpose(0, 3, 1, 2).copy())
     labels = torch.arange(6) % 3
-    parts, names = made(lambda: (TensorDataset(images, labels), Items([(pixels(1)[0], 2)]), None))
+    parts, names = load(lambda: (TensorDataset(images, labels), Items([(pixels(1)[0], 2)]), None))
     assert names == ["0", "1", "2"]
     assert (parts["train"][0][np.arange(6)] == pixels()).all()
     assert parts["train"][1].tolist() == [0, 1, 2, 0, 1, 2]
     assert parts["test"][1].tolist() == [2]
 
 
-def test_what_a_factory_makes_is_resized_and_laid_out(made):
+def test_factory_arrays_are_resized_and_laid_out(load):
     pair = pixels(2, (3, 32, 3)), np.arange(2)
     with pytest.raises(FeaturePathsError, match="both axis 1 and axis 3"):
-        made(lambda: (pair, pair, None))
-    parts, _ = made(lambda: (pair, pair, None), layout="NCHW", size=64)
+        load(lambda: (pair, pair, None))
+    parts, _ = load(lambda: (pair, pair, None), layout="NCHW", size=64)
     assert parts["train"][0].shape == (2, 64, 64, 3)
 
 
@@ -214,9 +214,9 @@ PAIR = pixels(2), np.arange(2)
         ((PAIR, PAIR, ["one"]), "class_names has only 1"),
     ],
 )
-def test_what_else_a_factory_returns_is_told(made, returned, expected):
+def test_factory_invalid_result_is_reported(load, returned, expected):
     def read():
-        parts, _ = made(lambda: returned)
+        parts, _ = load(lambda: returned)
         return parts["train"][0][np.arange(2)]
 
     with pytest.raises(FeaturePathsError, match=expected):

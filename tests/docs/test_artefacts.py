@@ -30,8 +30,8 @@ def sections():
 
 
 SECTIONS = dict(sections())
-SHARED = SECTIONS["What every artefact says of itself"][2] | SECTIONS["Measures of a detector"][2]
-REST = SECTIONS["The rest"][1]
+SHARED = SECTIONS["Metadata of every artefact"][2] | SECTIONS["Measures of a detector"][2]
+REST = SECTIONS["Other files"][1]
 
 
 def pattern(name):

@@ -102,12 +102,12 @@ def test_schema_in_the_repository_is_the_models_schema():
         ("recognition.layers", [2, 9], "recognition.layers: there is no layer 9; models.resnet18 has 8 layers"),
         ("recognition.layers", [0], "recognition.layers"),
         ("recognition.top", 9, "recognition.top: there is no layer 9; models.resnet18 has 8 layers"),
-        ("recognition.combinations", [2], "recognition.combinations: name two layers or more, or none"),
+        ("recognition.combinations", [2], "recognition.combinations: should name two or more layers, or none"),
         ("seeds", [2**32], "seeds.0: input should be less than 4294967296"),
         (
             "detection.false_positive_rates",
             [0.05, "1/20"],
-            "detection.false_positive_rates: names something twice",
+            "detection.false_positive_rates: contains a value twice",
         ),
         ("detection.false_positive_rates", [1], "detection.false_positive_rates.0: input should be less than 1"),
         ("detection.false_positive_rates", [], "detection.false_positive_rates: list should have at least 1 item"),
@@ -117,14 +117,14 @@ def test_schema_in_the_repository_is_the_models_schema():
         (
             "seeds",
             "[0,1]",
-            "seeds: input should be a valid list, not the text '[0,1]'; what stands in a list or map of --config",
+            "seeds: input should be a valid list, not the text '[0,1]'; --config",
         ),
         (
             "seeds",
             ["0", "1"],
-            "seeds.1: input should be a valid integer, not the text '1'; what stands in a list or map",
+            "seeds.1: input should be a valid integer, not the text '1'; --config",
         ),
-        ("seeds", [0, 0], "seeds: names something twice"),
+        ("seeds", [0, 0], "seeds: contains a value twice"),
         ("data.source", "mnist", "data: input tag 'mnist'"),
         ("features.poolings", ["max"], "features.poolings.0: input should be 'flatten' or 'mean', not 'max'"),
     ],
@@ -273,7 +273,7 @@ PRETRAINED = {
         ({"mean": [0, 0, 0]}, "models.mine: mean and std: give both, for the same channels, or neither"),
         ({"mean": [0.5], "std": [0]}, "models.mine.std.0: should be greater than 0"),
         ({"layers": []}, "models.mine.layers: list should have at least 1 item"),
-        ({"layers": ["a", "a"]}, "models.mine.layers: names something twice"),
+        ({"layers": ["a", "a"]}, "models.mine.layers: contains a value twice"),
         ({"layers": 3}, "models.mine.layers: input should be a valid string, not 3"),
         ({"arguments": {1: 2}}, "models.mine.arguments.1: input should be a valid string, not 1"),
     ],
@@ -288,12 +288,12 @@ def test_what_is_wrong_with_a_network_that_is_given_is_named(changes, expected):
 def test_networks_that_are_given_need_no_training_and_others_do():
     config = {key: value for key, value in DEFAULT.items() if key != "training"} | {"models": {"mine": PRETRAINED}}
     assert read_experiment(config).pretrained("mine").layers == ["layer1", "layer2"]
-    assert "training: missing; say how models.resnet20 is trained" in message(
+    assert "training: missing; add a section that trains models.resnet20" in message(
         config | {"models": {"mine": PRETRAINED, **DEFAULT["models"]}}
     )
-    assert "all models are given" in message(config | {"training": DEFAULT["training"]})
+    assert "all models are pretrained" in message(config | {"training": DEFAULT["training"]})
     both = {"models": {"mine": PRETRAINED, **DEFAULT["models"]}, "training": {"pretrained": {}}}
-    assert "training.pretrained: that is what the models that are given are called" in message(config | both)
+    assert "training.pretrained: this name is reserved" in message(config | both)
 
 
 @pytest.mark.parametrize(
@@ -321,7 +321,7 @@ def test_networks_that_are_given_need_no_training_and_others_do():
         ({"source": "torchvision", "dataset": "FakeData"}, "data: the training and the test images would be the same"),
         (
             {"source": "torchvision", "dataset": "SVHN", "root": ".", "arguments": {"split": "extra"}},
-            "would be the same, those of {'split': 'extra'}; say in train and test what tells them apart",
+            "would be the same, those of {'split': 'extra'}",
         ),
         ({"source": "factory", "factory": "module.make"}, "data.factory: should be package.module:function"),
         (
@@ -355,12 +355,12 @@ def test_adversarial_images_made_elsewhere():
     )
     assert read_experiment(config).calibrated == ["apgd"]
     config["calibration"] = {"attack": "x", "stopping_rule": "returned"}
-    assert "calibration.attack: attacks.x has no calibration file, which would hold" in message(config)
+    assert "calibration.attack: attacks.x has no calibration file" in message(config)
     config["attacks"]["x"]["calibration"] = "b.npz"
     assert read_experiment(config).calibrated == ["apgd", "x"]
     assert read_experiment(config).attacks["x"].files == {"test": "a.npz", "calibration": "b.npz"}
     config["adaptive"]["attack"] = "x"
-    assert "adaptive.attack: 'x' is no AutoPGD attack" in message(config)
+    assert "adaptive.attack: 'x' is not an AutoPGD attack" in message(config)
     config["attacks"]["x"] = {"method": "precomputed", "zzz": 3}
     told = message(config)
     assert "attacks.x.test: missing" in told
@@ -425,7 +425,7 @@ def test_without_calibration_images_only_the_papers_protocol_is_left():
         ),
         ("adaptive", {"attack": "apgd", "goals": []}, "adaptive.goals: unknown key"),
         ("detectors", ["confidance"], "detectors.0: input should be 'confidence'"),
-        ("detectors", ["energy", "energy"], "detectors: names something twice"),
+        ("detectors", ["energy", "energy"], "detectors: contains a value twice"),
     ],
 )
 def test_what_is_wrong_with_attackers_who_know_the_defence_is_named(section, value, problem):
@@ -440,7 +440,7 @@ def test_an_oblivious_attack_is_not_called_like_an_adaptive_one():
     config = changed("attacks", {"evade": {"eps": "1/10"}})
     config["calibration"] = {"attack": "evade", "stopping_rule": "max-loss"}
     config["adaptive"] = {"attack": "evade"}
-    with pytest.raises(FeaturePathsError, match="'evade' is what an adaptive attack is called"):
+    with pytest.raises(FeaturePathsError, match="'evade' is the name of an adaptive objective"):
         read_experiment(config)
 
 

@@ -22,7 +22,7 @@ ARRAYS = small_experiment(
 def checked(classes, *, pixels=32, channels=3, adaptive=None, **attack):
     config = ARRAYS | ({"adaptive": adaptive} if adaptive else {})
     config |= {"attacks": ARRAYS["attacks"] | ({"x": attack} if attack else {})}
-    return check_attacks(read_experiment(config), DataSize(100, classes, pixels, channels))
+    return check_attacks(read_experiment(config), DataSize(100, classes, pixels, pixels, channels))
 
 
 @pytest.mark.parametrize(
@@ -120,4 +120,4 @@ def test_sides_that_are_known_leave_no_room_for_a_wider_image(norm, eps):
         "attacks": ARRAYS["attacks"] | {"x": {"method": "ead" if norm == "l1" else "pgd", "norm": norm, "eps": eps}}
     }
     with pytest.raises(FeaturePathsError, match=r"attacks\.x\.eps"):
-        check_attacks(read_experiment(digits), DataSize(1797, 10, 32, 1 if norm == "l2" else 3))
+        check_attacks(read_experiment(digits), DataSize(1797, 10, 32, 32, 1 if norm == "l2" else 3))

@@ -39,7 +39,7 @@ def test_time_grows_with_epochs_steps_images_width_and_pixels(gpu):
     assert minutes("resnet18-longer-s0") == pytest.approx(10 * base, abs=10)
     assert minutes("resnet18-pgd-s0") == pytest.approx(11 * base, abs=10)
     assert minutes(data=DataSize(600000, 10, 32)) == pytest.approx(10 * base, abs=10)
-    assert minutes(data=DataSize(60000, 10, 224)) == pytest.approx(49 * base, abs=49)
+    assert minutes(data=DataSize(60000, 10, 224, 224)) == pytest.approx(49 * base, abs=49)
 
 
 def test_a_gpu_is_given_less_time():
@@ -98,7 +98,7 @@ def test_memory_grows_with_classes_and_pixels():
     run = "resnet20-standard-s0"
     few, many = (estimator(DataSize(60000, classes, 32)).over_features(run).mb for classes in (10, 1000))
     assert many - few == pytest.approx(990 * 16384 * 32 / 1e6, abs=2)
-    assert estimator(DataSize(60000, 10, 224)).attack(run, "apgd", True).mb > 10000
+    assert estimator(DataSize(60000, 10, 224, 224)).attack(run, "apgd", True).mb > 10000
 
 
 def test_everything_is_whole_numbers():
@@ -116,7 +116,7 @@ def test_everything_is_whole_numbers():
 @pytest.mark.parametrize("job", ["streamed_classes", "streamed_paths", "detectors"])
 def test_streams_need_more_time_for_more_images_and_no_more_memory(job, gpu):
     few, many = (
-        getattr(estimator(DataSize(count, 10, 224), features={"storage": "stream"}), job)("resnet18-standard-s0", gpu)
+        getattr(estimator(DataSize(count, 10, 224, 224), features={"storage": "stream"}), job)("resnet18-standard-s0", gpu)
         for count in (20_000, 200_000)
     )
     assert many.mb == few.mb
@@ -125,7 +125,7 @@ def test_streams_need_more_time_for_more_images_and_no_more_memory(job, gpu):
 
 def test_streams_read_many_classes_in_several_passes():
     """2^28 sums, or as many as a layer has alone: 64 x 112 x 112 for each of 1,000 classes."""
-    needs = estimator(DataSize(100_000, 1000, 224), features={"storage": "stream"})
+    needs = estimator(DataSize(100_000, 1000, 224, 224), features={"storage": "stream"})
     assert 2 * 8 * 1000 * 64 * 112**2 / 1e6 < needs.streamed_classes("resnet18-standard-s0", True).mb < 60_000
 
 

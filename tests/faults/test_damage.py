@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 from featurepaths.errors import FeaturePathsError
 from featurepaths.store.jsonfile import read_json
 from featurepaths.store.provenance import check_files, read_origin
+from featurepaths.store.resume import Progress
 from featurepaths.store.safetensors import read_description
 from featurepaths.training.state import TrainingState
 from tests.experiments import TINY
@@ -80,15 +81,16 @@ def training_state():
 
 def test_saved_state_bit_flipped_passed_over_or_unchanged(tmp_path, faults):
     """torch does not check the checksums of its zip files."""
-    saved, path = training_state(), tmp_path / "state"
-    saved.save(path)
+    saved, progress = training_state(), Progress(tmp_path / "checkpoint", "key")
+    path = progress.path
+    saved.save(progress)
     whole, random = path.read_bytes(), np.random.default_rng(2)
     weights = saved.network.weight.detach().numpy().tobytes()
     places, passed_over = random.integers(0, len(whole), 200), 0
     for place in places:
         path.write_bytes(whole[:place] + bytes([whole[place] ^ (1 << random.integers(8))]) + whole[place + 1 :])
         taken = training_state()
-        if taken.load(path):
+        if taken.load(progress):
             assert taken.network.weight.detach().numpy().tobytes() == weights
             assert torch.equal(taken.generator.get_state(), saved.generator.get_state())
         else:

@@ -58,12 +58,14 @@ def test_pickle_with_command_not_run(tmp_path, protocol, faults):
     network = torch.nn.Linear(1, 1)
     optimizer = torch.optim.SGD(network.parameters(), 0.1)
     state = TrainingState(network, optimizer, None, torch.Generator(), "float32")
+    training = resume.Progress(tmp_path / "checkpoint", "key")
     for name in pickles:
-        assert state.load(tmp_path / name) is False
-    folder = tmp_path / ".attack.resume"
-    folder.mkdir()
-    np.savez(folder / "0.npz", **{"0/success": np.array([harm], dtype=object)})
-    found = list(resume.resuming(lambda rows: iter([(rows[0], {"row": np.zeros(1)})]), [slice(0, 1)], folder))
+        training.path.write_bytes((tmp_path / name).read_bytes())
+        assert state.load(training) is False
+    attack = resume.Progress(tmp_path / "attack", "key")
+    attack.path.mkdir()
+    np.savez(attack.path / "0.npz", **{"0/success": np.array([harm], dtype=object)})
+    found = list(resume.resuming(lambda rows: iter([(rows[0], {"row": np.zeros(1)})]), [slice(0, 1)], attack))
     assert [records.keys() for _, records in found] == [{"row"}], "attacked, and not resumed"
     assert not mark.exists()
     pickle.loads((tmp_path / "b.pth").read_bytes())

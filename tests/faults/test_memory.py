@@ -14,7 +14,7 @@ from featurepaths.networks.resnet import ResNet
 from featurepaths.paths.features import POOLINGS, extract_blocks
 from featurepaths.paths.stream import FeatureStream
 from featurepaths.runtime.blocks import blocks
-from featurepaths.store.resume import resuming
+from featurepaths.store.resume import Progress, resuming
 
 COUNT = 200
 
@@ -57,7 +57,7 @@ def test_attacks_and_features_block_too_large_continue_with_parts(network, image
         def attack(rows_of_blocks):
             return attack_blocks(misclassify(module, "ce"), images, labels, indices, rows_of_blocks, **options)
 
-        found = list(resuming(attack, blocks(COUNT), folder))
+        found = list(resuming(attack, blocks(COUNT), Progress(folder, "key")))
         assert [rows for rows, _ in found] == blocks(COUNT)
         return {name: np.concatenate([records[name] for _, records in found]) for name in found[0][1]}
 

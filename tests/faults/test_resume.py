@@ -16,20 +16,21 @@ from tests.processes import contents, options, stage, wait_for
 
 SAVE_OFTEN = """
 import runpy
-import featurepaths.training.loop as loop
-loop.SECONDS_BETWEEN_SAVES = 0.2
+import featurepaths.store.resume as resume
+resume.SECONDS_BETWEEN_SAVES = 0.2
 runpy.run_module("featurepaths.stages.train", run_name="__main__")
 """
 SIGNAL_AFTER_SAVES = """
 import os, runpy, signal
-import {module} as module
-save, left = module.{save}, [{saves}]
+from featurepaths.paths import gather
+from featurepaths.store import resume
+save, left = resume.Progress.save, [{saves}]
 def save_and_signal(*arguments):
     save(*arguments)
     left[0] -= 1
     if left[0] == 0:
         os.kill(os.getpid(), signal.{signal})
-module.{save}, module.SECONDS_BETWEEN_SAVES, module.SHARE_OF_SAVES = save_and_signal, 0, float("inf")
+resume.Progress.save, resume.SECONDS_BETWEEN_SAVES, gather.SHARE_OF_SAVES = save_and_signal, 0, float("inf")
 runpy.run_module("featurepaths.stages.{stage}", run_name="__main__")
 """
 """A stage that sends itself a signal when it has saved what it does some times, which it does after every block."""
@@ -105,8 +106,7 @@ def test_attack_stopped_resumes_same_bytes(tiny, tmp_path, end):
     run = tiny.results / "small-standard-s0"
     files = {"data": tiny.results / "data.h5", "checkpoint": run / "checkpoint.safetensors"}
     arguments = options(params, device="cpu", split="test", adversarial=tmp_path / "test.apgd.h5", **files)
-    names = {"module": "featurepaths.store.resume", "save": "_write", "stage": "attack"}
-    stopped = process(SIGNAL_AFTER_SAVES.format(saves=1, signal=end, **names), arguments)
+    stopped = process(SIGNAL_AFTER_SAVES.format(saves=1, signal=end, stage="attack"), arguments)
     text, _ = stopped.communicate()
     assert "Traceback" not in text
     assert not (tmp_path / "test.apgd.h5").exists()
@@ -133,8 +133,8 @@ def test_streamed_classes_stopped_resume_same_bytes(tiny, tmp_path, end, saves, 
     whole = stage("streamed_classes", *words(tmp_path / "undisturbed"))
     assert whole.returncode == 0, whole.stderr
     assert "resumed" not in whole.stdout
-    names = {"module": "featurepaths.paths.gather", "save": "_save", "stage": "streamed_classes"}
-    stopped = process(SIGNAL_AFTER_SAVES.format(saves=saves, signal=end, **names), words(tmp_path / "stopped"))
+    code = SIGNAL_AFTER_SAVES.format(saves=saves, signal=end, stage="streamed_classes")
+    stopped = process(code, words(tmp_path / "stopped"))
     text, _ = stopped.communicate()
     assert stopped.returncode == {"SIGKILL": -signal.SIGKILL, "SIGTERM": 128 + signal.SIGTERM}[end], text
     assert ("signal 15" in text) == (end == "SIGTERM")

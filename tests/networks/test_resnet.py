@@ -90,7 +90,7 @@ def test_a_foreign_safetensors_file_is_named(tmp_path):
     from safetensors.torch import save_file
 
     save_file({"x": torch.zeros(1)}, tmp_path / "foreign.safetensors")
-    with pytest.raises(FeaturePathsError, match="featurepaths did not write it"):
+    with pytest.raises(FeaturePathsError, match="not written by featurepaths"):
         read_description(tmp_path / "foreign.safetensors")
 
 

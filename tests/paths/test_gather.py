@@ -8,9 +8,12 @@ from featurepaths.paths.collapse import CollapseMeter
 from featurepaths.paths.equations import ClassSums
 from featurepaths.paths.gather import gather
 from featurepaths.paths.stream import FeatureStream
+from featurepaths.store import resume
+from featurepaths.store.resume import Progress
 from tests.models import network_and_images
 
 COUNT, CLASSES = 300, 3
+NAME = "saved.npz"
 LABELS = np.arange(COUNT) % CLASSES
 
 
@@ -47,27 +50,27 @@ def stop_after(blocks):
 def undisturbed(request, stream, tmp_path_factory):
     """What makes gatherers, and what they hold in the end."""
     whole = request.param(stream)
-    gather(stream, whole, LABELS, "test", tmp_path_factory.mktemp("whole") / "saved.npz")
+    gather(stream, whole, LABELS, "test", Progress(tmp_path_factory.mktemp("whole") / "a.h5", "key"), NAME)
     return request.param, gathered(whole)
 
 
 @pytest.mark.parametrize("blocks", [1, 3, 5])
 def test_a_pass_goes_on_where_it_was_stopped(stream, undisturbed, tmp_path, blocks, capsys):
     make, expected = undisturbed
-    saved = tmp_path / "folder/saved.npz"
+    saved = Progress(tmp_path / "folder/a.h5", "key")
     stopped = make(stream)
-    gather(stream, stopped, LABELS, "test", saved, stop_after(blocks))
+    gather(stream, stopped, LABELS, "test", saved, NAME, stop_after(blocks))
     assert (gathered(stopped) == expected) == (blocks == 5), "what is left after 5 of 5 blocks is nothing"
     resumed = make(stream)
-    gather(stream, resumed, LABELS, "test", saved)
+    gather(stream, resumed, LABELS, "test", saved, NAME)
     assert f"resumed after {min(blocks * 64, COUNT)} of {COUNT} images" in capsys.readouterr().out
     assert gathered(resumed) == expected
 
 
 def test_a_killed_pass_goes_on_from_what_it_saved_on_the_way(stream, undisturbed, tmp_path, monkeypatch, capsys):
     make, expected = undisturbed
-    saved, rest = tmp_path / "saved.npz", []
-    monkeypatch.setattr(gathering, "SECONDS_BETWEEN_SAVES", 0)
+    saved, rest = Progress(tmp_path / "a.h5", "key"), []
+    monkeypatch.setattr(resume, "SECONDS_BETWEEN_SAVES", 0)
     monkeypatch.setattr(gathering, "SHARE_OF_SAVES", np.inf)
 
     def killed():
@@ -76,21 +79,22 @@ def test_a_killed_pass_goes_on_from_what_it_saved_on_the_way(stream, undisturbed
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        gather(stream, make(stream), LABELS, "test", saved, killed)
+        gather(stream, make(stream), LABELS, "test", saved, NAME, killed)
     resumed = make(stream)
-    gather(stream, resumed, LABELS, "test", saved)
+    gather(stream, resumed, LABELS, "test", saved, NAME)
     assert f"resumed after {3 * 64} of" in capsys.readouterr().out
     assert gathered(resumed) == expected
 
 
 def test_what_is_damaged_is_not_taken_up(stream, undisturbed, tmp_path, capsys):
     make, expected = undisturbed
-    saved = tmp_path / "saved.npz"
-    gather(stream, make(stream), LABELS, "test", saved, stop_after(2))
-    whole = saved.read_bytes()
-    saved.write_bytes(whole[: len(whole) // 2])
+    saved = Progress(tmp_path / "a.h5", "key")
+    gather(stream, make(stream), LABELS, "test", saved, NAME, stop_after(2))
+    file = saved.path / NAME
+    whole = file.read_bytes()
+    file.write_bytes(whole[: len(whole) // 2])
     resumed = make(stream)
-    gather(stream, resumed, LABELS, "test", saved)
+    gather(stream, resumed, LABELS, "test", saved, NAME)
     told = capsys.readouterr().out
     assert "saved.npz cannot be read" in told
     assert "resumed" not in told
@@ -98,15 +102,15 @@ def test_what_is_damaged_is_not_taken_up(stream, undisturbed, tmp_path, capsys):
 
 
 def test_what_is_of_other_features_or_blocks_is_not_taken_up(stream, tmp_path, capsys):
-    saved = tmp_path / "saved.npz"
+    saved = Progress(tmp_path / "a.h5", "key")
     some = dict(list(sums_of(stream).items())[:2])
-    gather(stream, some, LABELS, "test", saved, stop_after(2))
+    gather(stream, some, LABELS, "test", saved, NAME, stop_after(2))
     whole = sums_of(stream)
-    gather(stream, whole, LABELS, "test", saved)
+    gather(stream, whole, LABELS, "test", saved, NAME)
     assert "resumed" not in capsys.readouterr().out
 
     fewer = FeatureStream(stream.network, stream.layers, stream.images[:100], ["mean"])
-    gather(fewer, sums_of(fewer), LABELS[:100], "test", saved)
+    gather(fewer, sums_of(fewer), LABELS[:100], "test", saved, NAME)
     assert "resumed" not in capsys.readouterr().out
 
 
@@ -114,6 +118,6 @@ def test_a_full_disk_does_not_end_the_pass(stream, undisturbed, tmp_path, capsys
     make, expected = undisturbed
     (tmp_path / "folder").write_text("a file in the folder's place")
     whole = make(stream)
-    gather(stream, whole, LABELS, "test", tmp_path / "folder/saved.npz")
+    gather(stream, whole, LABELS, "test", Progress(tmp_path / "folder/a.h5", "key"), NAME)
     assert gathered(whole) == expected
     assert "could not be saved" in capsys.readouterr().out

@@ -7,7 +7,11 @@ from scipy import stats
 
 from featurepaths.experiment.config.messages import read_experiment
 from featurepaths.experiment.plan import Plan
-from featurepaths.report import summary, tables
+from featurepaths.report.results import Evaluation, Run
+from featurepaths.report.tables import summary
+from featurepaths.report.tables.detection import detection_table
+from featurepaths.report.tables.recognition import recognition_table
+from featurepaths.report.tables.render import to_markdown
 from tests.experiments import TINY
 
 GROUPS = {"apgd": "apgd", "again": "apgd", "other": "other"}
@@ -26,17 +30,17 @@ def summarised(correct, groups=GROUPS, flagged=50):
 
     The AUROC is a hundredth of that count.
     """
-    found, detected = [], []
+    recognised_by, detected_by = [], []
     counts = {"n": 100, "n_clean": 100, "n_adversarial": 100, "n_successful": 85, "n_unsuccessful": 5}
     for (seed, attack), right in correct.items():
-        where = tables.Run("small", "standard", seed, {}), "mean", "feature-paths", attack, "max-loss"
+        where = Run("small", "standard", seed, {}), "mean", "feature-paths", attack, "max-loss"
         network = {"clean_correct": 95, "adversarial_correct": right // 2}
         defended = {
             protocol: {"layers": [1], "tie_break": "last-layer", "combinations": [],
                        "outcomes": [{"threshold_method": name, **recognised(right, flagged)} for name in methods]}
             for protocol, methods in THRESHOLDS.items()
         }  # fmt: skip
-        found.append(tables.Evaluation(*where, counts | {"network": network, "protocols": defended}))
+        recognised_by.append(Evaluation(*where, counts | {"network": network, "protocols": defended}))
         measured = {
             protocol: {
                 "layers": [1],
@@ -51,64 +55,66 @@ def summarised(correct, groups=GROUPS, flagged=50):
             }
             for protocol, methods in THRESHOLDS.items()
         }  # fmt: skip
-        detected.append(tables.Evaluation(*where, counts | {"protocols": measured}))
-    return summary.summary_table(tables.recognition_table(found), tables.detection_table(detected), groups)
+        detected_by.append(Evaluation(*where, counts | {"protocols": measured}))
+    return summary.summary_table(recognition_table(recognised_by), detection_table(detected_by), groups)
 
 
 def rows(table, metric, **where):
-    chosen = table[table["metric"] == metric]
+    matching = table[table["metric"] == metric]
     for column, value in where.items():
-        chosen = chosen[chosen[column].isna() if value is None else chosen[column] == value]
-    return chosen
+        matching = matching[matching[column].isna() if value is None else matching[column] == value]
+    return matching
 
 
 def row(table, metric, **where):
-    chosen = rows(table, metric, **where)
-    assert len(chosen) == 1
-    return chosen.iloc[0]
+    matching = rows(table, metric, **where)
+    assert len(matching) == 1
+    return matching.iloc[0]
 
 
 DEFENDED = {"method": "feature paths", "protocol": "held-out", "threshold_method": "otsu"}
 
 
-def test_attack_seeds_are_averaged_within_training_seeds():
+def test_summary_attack_seeds_are_averaged_within_training_seeds():
     correct = {(0, "apgd"): 40, (0, "again"): 50, (1, "apgd"): 60, (1, "again"): 62, (2, "apgd"): 10, (2, "again"): 20}
-    found = row(summarised(correct), "adversarial_accuracy", **DEFENDED)
+    summarised_row = row(summarised(correct), "adversarial_accuracy", **DEFENDED)
     of_training = [0.45, 0.61, 0.15]
-    assert found["mean"] == pytest.approx(np.mean(of_training))
-    assert found["sd"] == pytest.approx(np.std(of_training, ddof=1))
+    assert summarised_row["mean"] == pytest.approx(np.mean(of_training))
+    assert summarised_row["sd"] == pytest.approx(np.std(of_training, ddof=1))
     expected = stats.ttest_1samp(of_training, 0).confidence_interval(0.95)
-    assert found["mean_low"] == pytest.approx(max(expected.low, 0))
-    assert found["mean_high"] == pytest.approx(expected.high)
-    assert found[["n_training_seeds", "n_attack_seeds", "interval"]].tolist() == [3, 2, "training seeds"]
-    assert found["attack"] == "apgd", "the group's name"
+    assert summarised_row["mean_low"] == pytest.approx(max(expected.low, 0))
+    assert summarised_row["mean_high"] == pytest.approx(expected.high)
+    assert summarised_row[["n_training_seeds", "n_attack_seeds", "interval"]].tolist() == [3, 2, "training seeds"]
+    assert summarised_row["attack"] == "apgd", "the group's name"
 
 
-def test_one_run_has_its_own_interval():
+def test_summary_one_run_keeps_its_interval():
     table = summarised({(7, "apgd"): 40})
-    found = row(table, "adversarial_accuracy", **DEFENDED)
+    summarised_row = row(table, "adversarial_accuracy", **DEFENDED)
     expected = stats.binomtest(40, 100).proportion_ci(method="wilson")
-    assert found[["mean", "mean_low", "mean_high"]].tolist() == pytest.approx([0.4, expected.low, expected.high])
-    assert found[["n_training_seeds", "n_attack_seeds", "interval"]].tolist() == [1, 1, "images"]
-    assert pd.isna(found["sd"])
+    assert summarised_row[["mean", "mean_low", "mean_high"]].tolist() == pytest.approx(
+        [0.4, expected.low, expected.high]
+    )
+    assert summarised_row[["n_training_seeds", "n_attack_seeds", "interval"]].tolist() == [1, 1, "images"]
+    assert pd.isna(summarised_row["sd"])
     ranked = row(table, "auroc", protocol="paper")
     assert ranked[["mean", "mean_low", "mean_high"]].tolist() == [0.4, 0.1, 0.9]
 
 
-def test_several_attacks_on_one_network_have_no_interval():
-    found = row(summarised({(0, "apgd"): 40, (0, "again"): 50}), "adversarial_accuracy", **DEFENDED)
-    assert found["mean"] == pytest.approx(0.45)
-    assert found[["mean_low", "mean_high", "sd"]].isna().all()
-    assert found[["n_training_seeds", "n_attack_seeds", "interval"]].tolist() == [1, 2, "none"]
+def test_summary_several_attacks_on_one_network_have_no_interval():
+    summarised_row = row(summarised({(0, "apgd"): 40, (0, "again"): 50}), "adversarial_accuracy", **DEFENDED)
+    assert summarised_row["mean"] == pytest.approx(0.45)
+    assert summarised_row[["mean_low", "mean_high", "sd"]].isna().all()
+    assert summarised_row[["n_training_seeds", "n_attack_seeds", "interval"]].tolist() == [1, 2, "none"]
 
 
-def test_attacks_that_differ_in_more_stay_apart():
+def test_summary_attacks_of_different_groups_have_separate_rows():
     table = summarised({(seed, attack): 40 for seed in (0, 1) for attack in ("apgd", "again", "other")})
     assert rows(table, "adversarial_accuracy", **DEFENDED)["attack"].tolist() == ["apgd", "other"]
     assert rows(table, "adversarial_accuracy", **DEFENDED)["n_attack_seeds"].tolist() == [2, 1]
 
 
-def test_every_metric_stands_by_what_it_depends_on():
+def test_summary_metrics_have_a_row_per_key_they_depend_on():
     table = summarised({(seed, "apgd"): 40 for seed in (0, 1)})
     for metric in ("clean_accuracy", "adversarial_accuracy"):
         assert len(rows(table, metric, method="undefended", protocol=None, threshold_method=None)) == 1
@@ -120,30 +126,30 @@ def test_every_metric_stands_by_what_it_depends_on():
         "tpr_at_fpr_1", "tpr_at_fpr_5", "detection_rate", "false_positive_rate", "balanced_accuracy"}  # fmt: skip
 
 
-def test_what_no_run_has_is_missing():
-    found = row(summarised({(0, "apgd"): 40, (1, "apgd"): 41}, flagged=0), "flagged_accuracy", **DEFENDED)
-    assert found[["mean", "mean_low", "mean_high", "sd"]].isna().all()
-    assert (found["n_training_seeds"], found["interval"]) == (0, "none")
+def test_summary_metric_of_no_run_is_missing():
+    summarised_row = row(summarised({(0, "apgd"): 40, (1, "apgd"): 41}, flagged=0), "flagged_accuracy", **DEFENDED)
+    assert summarised_row[["mean", "mean_low", "mean_high", "sd"]].isna().all()
+    assert (summarised_row["n_training_seeds"], summarised_row["interval"]) == (0, "none")
 
 
 @given(st.lists(st.integers(0, 100), min_size=2, max_size=8).filter(lambda correct: len(set(correct)) > 1))
-def test_students_interval_is_scipys_cut_to_rates(correct):
+def test_student_t_matches_scipy_clipped_to_rates(correct):
     rates = np.array(correct) / 100
     low, high = stats.ttest_1samp(rates, 0).confidence_interval(0.95)
-    found = summary.student_t(rates.mean(), rates.std(ddof=1), len(rates))
-    assert found == pytest.approx((max(low, 0), min(high, 1)))
+    summarised_row = summary.student_t(rates.mean(), rates.std(ddof=1), len(rates))
+    assert summarised_row == pytest.approx((max(low, 0), min(high, 1)))
 
 
-def test_three_rates_by_hand():
+def test_student_t_three_rates_matches_table():
     # t with two degrees of freedom leaves 2.5 % above 4.303
     assert summary.student_t(0.5, 0.1, 3) == pytest.approx((0.5 - 0.2484, 0.5 + 0.2484), abs=1e-4)
 
 
-def test_people_read_per_cent():
-    text = tables.to_markdown(summarised({(0, "apgd"): 40, (1, "apgd"): 60}), "Title", "Note.")
+def test_summary_markdown_is_per_cent():
+    text = to_markdown(summarised({(0, "apgd"): 40, (1, "apgd"): 60}), "Title", "Note.")
     assert "| 50.0 [0.0, 100.0] | 14.1 |" in text
     assert "nan" not in text.lower()
-    assert "| 45.0  " in tables.to_markdown(summarised({(0, "apgd"): 40, (0, "again"): 50}), "Title", "Note.")
+    assert "| 45.0  " in to_markdown(summarised({(0, "apgd"): 40, (0, "again"): 50}), "Title", "Note.")
 
 
 def groups_of(attacks):
@@ -154,7 +160,7 @@ def groups_of(attacks):
     return plan._attack_groups()
 
 
-def test_the_plan_groups_attacks_that_differ_in_their_seed_only():
+def test_attack_groups_differ_only_in_seed():
     attacks = {"b": {"seed": 3}, "a": {"seed": 0}, "c": {"seed": 0, "eps": "1/5"}, "d": {"stopping_rule": ["max-loss"]}}
     assert groups_of(attacks) == {"b": "b", "a": "b", "c": "c", "d": "d"}
     assert groups_of(
@@ -166,7 +172,7 @@ def test_the_plan_groups_attacks_that_differ_in_their_seed_only():
     assert Plan(read_experiment(TINY)).tables().settings["groups"] == {"apgd": "apgd"}
 
 
-def test_the_adaptive_summary_has_the_means_of_its_tables():
+def test_adaptive_summary_two_seeds_has_their_mean():
     """Two seeds by hand: 0.1 and 0.3 have mean 0.2, and Student's interval is cut to [0, 1]."""
     where = {"model": "m", "training": "standard", "pooling": "mean", "protocol": "held-out", "attack": "worst case"}
     rates = {"clean_accuracy": 0.9, "clean_accuracy_low": 0.8, "clean_accuracy_high": 1.0}
@@ -176,10 +182,10 @@ def test_the_adaptive_summary_has_the_means_of_its_tables():
         for seed, value in ((0, 0.1), (1, 0.3))
     )  # fmt: skip
     empty = pd.DataFrame(columns=["attack", "seed"])
-    found = summary.adaptive_summary_table(comparison, empty, empty, {"apgd": "apgd"}).set_index("metric")
-    row = found.loc["adversarial_accuracy"]
+    summarised_row = summary.adaptive_summary_table(comparison, empty, empty, {"apgd": "apgd"}).set_index("metric")
+    row = summarised_row.loc["adversarial_accuracy"]
     assert (row["n_training_seeds"], row["threat"], row["attack"]) == (2, "adaptive", "worst case")
     assert row["mean"] == pytest.approx(0.2)
     assert row["sd"] == pytest.approx(np.sqrt(0.02))
     assert (row["mean_low"], row["mean_high"]) == (0, 1)
-    assert found.loc["clean_accuracy", "sd"] == 0
+    assert summarised_row.loc["clean_accuracy", "sd"] == 0

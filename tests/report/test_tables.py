@@ -2,7 +2,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from featurepaths.report import tables
+from featurepaths.report.results import Evaluation, Run
+from featurepaths.report.tables.detection import detection_table
+from featurepaths.report.tables.networks import architecture_table, attack_table
+from featurepaths.report.tables.paper_numbers import add_paper_numbers
+from featurepaths.report.tables.recognition import accuracy_table, combinations_table, recognition_table
+from featurepaths.report.tables.render import CAPTIONS, render, to_html, to_markdown
 
 
 def run(model="resnet20", training="standard", seed=0, adversarial=False):
@@ -13,7 +18,7 @@ def run(model="resnet20", training="standard", seed=0, adversarial=False):
         "parameters": 123,
         "adversarial": adversarial,
     }
-    return tables.Run(model, training, seed, checkpoint)
+    return Run(model, training, seed, checkpoint)
 
 
 def outcome(method="otsu", clean=90, adversarial=40, flagged=50, right=25):
@@ -37,7 +42,7 @@ def recognition(which, pooling="flatten", combinations=([2, 3],)):
         "network": {"clean_correct": 95, "adversarial_correct": 5},
         "protocols": {"paper": defended, "held-out": defended},
     }
-    return tables.Evaluation(which, pooling, "feature-paths", "apgd", "max-loss", content)
+    return Evaluation(which, pooling, "feature-paths", "apgd", "max-loss", content)
 
 
 def detection(which, successful=None):
@@ -52,11 +57,11 @@ def detection(which, successful=None):
     }  # fmt: skip
     counts = {"n_clean": 100, "n_adversarial": 100, "n_successful": 90, "n_unsuccessful": 5}
     content = counts | {"protocols": {"paper": measured}}
-    return tables.Evaluation(which, "flatten", "feature-paths", "apgd", "max-loss", content)
+    return Evaluation(which, "flatten", "feature-paths", "apgd", "max-loss", content)
 
 
-def test_table_1_counts_shapes():
-    table = tables.architecture_table([run(), run(training="adversarial")])
+def test_architecture_table_counts_blocks_per_shape():
+    table = architecture_table([run(), run(training="adversarial")])
     assert table[["K", "intermediate_dim", "blocks"]].to_numpy().tolist() == [
         [3, "64×16×16", 2],
         [3, "128×8×8", 3],
@@ -64,13 +69,13 @@ def test_table_1_counts_shapes():
     ]
 
 
-def test_recognition_has_one_undefended_row_and_the_documented_columns():
+def test_recognition_table_two_poolings_has_one_undefended_row():
     which = run()
-    table = tables.recognition_table([recognition(which), recognition(which, "mean")])
+    table = recognition_table([recognition(which), recognition(which, "mean")])
     assert (table["method"] == "undefended").sum() == 1
     assert len(table) == 1 + 2 * 2 * 2
-    for column in ("model", "training", "method", "pooling", "layers", "attack", "stopping_rule", "threat", "protocol", "seed",
-                   "clean_accuracy", "adversarial_accuracy", "flagged_accuracy", "n"):  # fmt: skip
+    for column in ("model", "training", "method", "pooling", "layers", "attack", "stopping_rule", "threat", "protocol",
+                   "seed", "clean_accuracy", "adversarial_accuracy", "flagged_accuracy", "n"):  # fmt: skip
         assert column in table
     row = table[table["protocol"] == "held-out"].iloc[0]
     assert row[["clean_accuracy", "adversarial_accuracy", "flagged_accuracy"]].tolist() == [0.9, 0.4, 0.5]
@@ -84,38 +89,40 @@ def test_recognition_has_one_undefended_row_and_the_documented_columns():
     assert undefended[["successful_accuracy", "unsuccessful_accuracy", "mcnemar_p"]].isna().all(), "by definition"
 
 
-def test_rows_of_both_protocols_stand_side_by_side():
-    combinations = tables.combinations_table([recognition(run(), combinations=([2, 3], [2, 4]))])
+def test_tables_two_protocols_are_adjacent_rows():
+    combinations = combinations_table([recognition(run(), combinations=([2, 3], [2, 4]))])
     assert combinations[["layers", "protocol"]].to_numpy().tolist() == [
         ["2+3", "paper"], ["2+3", "held-out"], ["2+4", "paper"], ["2+4", "held-out"]
     ]  # fmt: skip
-    accuracy = tables.accuracy_table(tables.recognition_table([recognition(run())]))
+    accuracy = accuracy_table(recognition_table([recognition(run())]))
     assert accuracy["protocol"].tolist()[1:] == ["paper", "held-out"]
 
 
-def test_defended_rows_always_say_their_protocol():
-    table = tables.recognition_table([recognition(run())])
+def test_recognition_table_defended_rows_have_protocol():
+    table = recognition_table([recognition(run())])
     assert table.loc[table["method"] == "feature paths", "protocol"].isin(["paper", "held-out"]).all()
 
 
-def test_detection_rates_by_hand():
-    row = tables.detection_table([detection(run())]).iloc[0]
+def test_detection_table_rates_match_counts():
+    row = detection_table([detection(run())]).iloc[0]
     assert (row["detection_rate"], row["false_positive_rate"]) == (0.8, 0.2)
     assert row["balanced_accuracy"] == pytest.approx(0.8)
     assert (row["n_successful"], row["n_unsuccessful"]) == (90, 5)
     assert (row["successful_detection_rate"], row["unsuccessful_detection_rate"]) == (0.8, 0.8)
     assert row[["successful_auroc", "successful_auroc_low", "successful_auroc_high"]].tolist() == [0.75, 0.7, 0.8]
-    assert row["unsuccessful_detection_rate_low"] < row["successful_detection_rate_low"], "of five images less is known"
+    assert row["unsuccessful_detection_rate_low"] < row["successful_detection_rate_low"], (
+        "five images give a wider interval"
+    )
 
 
-def test_without_a_successful_image_their_auroc_is_missing():
-    table = tables.detection_table([detection(run(), {"auroc": None, "interval": None})])
+def test_detection_table_no_successful_image_has_no_auroc():
+    table = detection_table([detection(run(), {"auroc": None, "interval": None})])
     assert table["successful_auroc"].isna().all()
     assert table["successful_auroc"].dtype == float
-    assert "nan" not in tables.to_markdown(table, "Title", "Note.").lower()
+    assert "nan" not in to_markdown(table, "Title", "Note.").lower()
 
 
-def test_attacks_by_hand():
+def test_attack_table_rates_match_records():
     records = {
         "clean_correct": np.array([True, True, True, False]),
         "success": np.array([True, True, False, False]),
@@ -125,17 +132,17 @@ def test_attacks_by_hand():
         "max-loss": {"loss": np.array([1.0, 2.0, 3.0, 4.0]), "norm": np.full(4, 0.1)},
         "stopping_rules": ["max-loss"],
     }
-    row = tables.attack_table([(run(), "apgd", records)]).iloc[0]
+    row = attack_table([(run(), "apgd", records)]).iloc[0]
     assert row["clean_accuracy"] == 0.75
     assert row["success_rate"] == pytest.approx(2 / 3)
     assert row["gradient_vanished"] == 0.25
     assert row["mean_first_fooled_step"] == 2.5
     assert (row["mean_loss"], row["mean_norm"], row["n_queries"]) == (2.5, pytest.approx(0.1), 21)
     none = {**records, "success": np.zeros(4, bool)}
-    assert pd.isna(tables.attack_table([(run(), "apgd", none)]).iloc[0]["mean_first_fooled_step"])
+    assert pd.isna(attack_table([(run(), "apgd", none)]).iloc[0]["mean_first_fooled_step"])
 
 
-def test_what_the_attack_library_does_not_tell_is_left_open():
+def test_attack_table_library_attack_has_no_steps_nor_gradients():
     records = {
         "clean_correct": np.array([True, True]),
         "success": np.array([True, False]),
@@ -145,44 +152,44 @@ def test_what_the_attack_library_does_not_tell_is_left_open():
         "returned": {"loss": np.array([1.0, 2.0]), "norm": np.array([0.1, 0.3])},
         "stopping_rules": ["returned"],
     }
-    row = tables.attack_table([(run(), "cw", records)]).iloc[0]
+    row = attack_table([(run(), "cw", records)]).iloc[0]
     assert (row["success_rate"], row["mean_norm"]) == (0.5, pytest.approx(0.2))
     assert pd.isna(row["gradient_vanished"])
     assert pd.isna(row["mean_first_fooled_step"])
 
 
-def made(*runs):
-    found = {
-        "recognition": tables.recognition_table([recognition(one) for one in runs]),
-        "combinations": tables.combinations_table([recognition(one) for one in runs]),
-        "detection": tables.detection_table([detection(one) for one in runs]),
+def tables_of(*runs):
+    tables = {
+        "recognition": recognition_table([recognition(one) for one in runs]),
+        "combinations": combinations_table([recognition(one) for one in runs]),
+        "detection": detection_table([detection(one) for one in runs]),
     }
-    found["accuracy"] = tables.accuracy_table(found["recognition"])
-    tables.add_paper_numbers(found, runs, ["apgd"])
-    return found
+    tables["accuracy"] = accuracy_table(tables["recognition"])
+    add_paper_numbers(tables, runs, ["apgd"])
+    return tables
 
 
-def test_the_papers_numbers_stand_beside_like_ones_only():
-    found = made(run(), run(training="pgd", adversarial=True))
-    accuracy = found["accuracy"]
+def test_paper_numbers_only_in_comparable_rows():
+    tables = tables_of(run(), run(training="pgd", adversarial=True))
+    accuracy = tables["accuracy"]
     undefended = accuracy[accuracy["method"] == "undefended"].set_index("training")
     assert undefended.loc["standard", "paper_clean_accuracy"] == 0.9203
-    assert undefended.loc["pgd", "paper_adversarial_accuracy"] == 0.5294, "adversarial training by whatever name"
+    assert undefended.loc["pgd", "paper_adversarial_accuracy"] == 0.5294, "any name of adversarial training"
     defended = accuracy[(accuracy["method"] == "feature paths") & accuracy["paper_clean_accuracy"].notna()]
     assert defended[["training", "pooling", "protocol"]].drop_duplicates().to_numpy().tolist() == [
         ["standard", "flatten", "paper"]
     ]
     assert defended["paper_adversarial_accuracy"].tolist() == [0.4417]
-    combinations = found["combinations"].dropna(subset="paper_flagged_accuracy")
+    combinations = tables["combinations"].dropna(subset="paper_flagged_accuracy")
     assert combinations["paper_flagged_accuracy"].tolist() == [0.3716]
     assert set(combinations["protocol"]) == {"paper"}
-    detected = found["detection"].set_index("training")
+    detected = tables["detection"].set_index("training")
     assert detected.loc["standard", "paper_detection_rate"] == 0.8028
     assert pd.isna(detected.loc["pgd", "paper_threshold"])
 
 
-def test_tables_2_and_4_begin_with_the_standard_network():
-    accuracy = made(run(), run(training="adversarial", adversarial=True))["accuracy"]
+def test_accuracy_table_standard_training_comes_first():
+    accuracy = tables_of(run(), run(training="adversarial", adversarial=True))["accuracy"]
     assert accuracy[["training", "method"]].drop_duplicates().to_numpy().tolist() == [
         ["standard", "undefended"],
         ["standard", "feature paths"],
@@ -190,40 +197,52 @@ def test_tables_2_and_4_begin_with_the_standard_network():
         ["adversarial", "feature paths"],
     ]
     assert set(accuracy["threshold_method"].dropna()) == {"otsu"}
-    assert not [column for column in accuracy if "successful" in column or "mcnemar" in column], "they stay readable"
+    assert not [column for column in accuracy if "successful" in column or "mcnemar" in column], (
+        "the table stays narrow"
+    )
 
 
-def test_markdown_shows_per_cent_with_intervals_and_no_empty_words():
-    text = tables.to_markdown(tables.recognition_table([recognition(run())]), "Title", "Note.")
-    assert text.startswith("# Title\n\nNote.\n\nThe same wherever it applies: ")
+def test_markdown_rates_are_per_cent_and_missing_values_are_empty():
+    text = to_markdown(recognition_table([recognition(run())]), "Title", "Note.")
+    assert text.startswith("# Title\n\nNote.\n\n")
     assert "| 90.0 [82.6, 94.5] |" in text
     assert "| <0.0001 " in text
     assert "nan" not in text.lower()
-    assert "threat `oblivious`, " in text, "what all rows share is said once"
+    assert "threat `oblivious`, " in text, "values shared by all rows stand above the table"
     assert "| threat" not in text
     assert "| protocol" in text
     assert "seed `0`" in text
 
 
-def test_html_is_escaped_and_alone():
-    page = tables.to_html(pd.DataFrame({"name": ["<b>"]}), "A & B", "see `x`")
+def test_html_is_escaped_and_needs_no_other_file():
+    page = to_html(pd.DataFrame({"name": ["<b>"]}), "A & B", "see `x`")
     assert "<title>A &amp; B</title>" in page
     assert "&lt;b&gt;" in page
     assert "<code>x</code>" in page
     assert "http" not in page
 
 
-def test_no_combinations_are_an_empty_table():
-    found = {
-        "recognition": tables.recognition_table([recognition(run())]),
-        "combinations": tables.combinations_table([recognition(run(), combinations=())]),
-        "detection": tables.detection_table([detection(run())]),
+def test_combinations_table_no_combination_has_all_columns():
+    tables = {
+        "recognition": recognition_table([recognition(run())]),
+        "combinations": combinations_table([recognition(run(), combinations=())]),
+        "detection": detection_table([detection(run())]),
     }
-    found["accuracy"] = tables.accuracy_table(found["recognition"])
-    columns = list(found["combinations"])
-    assert columns == list(tables.combinations_table([recognition(run())]))
-    tables.add_paper_numbers(found, [run()], ["apgd"])
-    assert list(found["combinations"]) == [*columns, "paper_flagged_accuracy"]
-    assert len(found["combinations"]) == 0
-    assert "adversarial accuracy" in tables.to_markdown(found["combinations"], "Title", "Note.")
-    assert "adversarial accuracy" in tables.to_html(found["combinations"], "Title", "Note.")
+    tables["accuracy"] = accuracy_table(tables["recognition"])
+    columns = list(tables["combinations"])
+    assert columns == list(combinations_table([recognition(run())]))
+    add_paper_numbers(tables, [run()], ["apgd"])
+    assert list(tables["combinations"]) == [*columns, "paper_flagged_accuracy"]
+    assert len(tables["combinations"]) == 0
+    assert "adversarial accuracy" in to_markdown(tables["combinations"], "Title", "Note.")
+    assert "adversarial accuracy" in to_html(tables["combinations"], "Title", "Note.")
+
+
+def test_render_files_have_caption_and_remark():
+    texts = render("accuracy", accuracy_table(recognition_table([recognition(run())])), " Remark 17.")
+    assert list(texts) == ["accuracy.csv", "accuracy.md", "accuracy.html"]
+    for text in (texts["accuracy.md"], texts["accuracy.html"]):
+        assert CAPTIONS["accuracy"]["title"] in text
+        assert " Remark 17." in text
+    assert "0.9," in texts["accuracy.csv"]
+    assert "Remark" not in texts["accuracy.csv"]

@@ -9,7 +9,7 @@ from featurepaths.runtime.blocks import BLOCK, SIZES, blocks, joined, pad_block,
 from featurepaths.runtime.oom import retry_smaller_on_oom
 
 
-def test_blocks_cover_every_row_once_at_multiples_of_64():
+def test_blocks_cover_every_row_once():
     for count in (1, 63, 64, 65, 200):
         rows = blocks(count)
         assert len(rows) == -(-count // BLOCK)
@@ -17,7 +17,7 @@ def test_blocks_cover_every_row_once_at_multiples_of_64():
         assert all(part.start % BLOCK == 0 for part in rows)
 
 
-def test_shards_are_whole_blocks_and_together_all_of_them():
+def test_shards_consist_of_whole_blocks_and_cover_all():
     for count in (1, 64, 200, 1000):
         for shards in (1, 2, 5, 30):
             parts = [blocks(count, (number, shards)) for number in range(1, shards + 1)]
@@ -27,7 +27,7 @@ def test_shards_are_whole_blocks_and_together_all_of_them():
 
 
 @pytest.mark.parametrize(("count", "filled_to"), [(1, 1), (3, 4), (33, 64), (64, 64)])
-def test_fill_repeats_the_last_row(count, filled_to):
+def test_pad_block_short_block_repeats_last_row(count, filled_to):
     rows = np.arange(2 * count).reshape(count, 2)
     filled = pad_block(rows)
     assert filled.shape == (filled_to, 2)
@@ -36,7 +36,7 @@ def test_fill_repeats_the_last_row(count, filled_to):
 
 
 def working(most, error, calls):
-    """Work that is out of memory for more than `most` images."""
+    """Return work that runs out of memory for more than `most` images."""
 
     def work(rows_of_blocks):
         for rows in rows_of_blocks:
@@ -54,22 +54,22 @@ OUT_OF_MEMORY = [torch.OutOfMemoryError("CUDA out of memory."), RuntimeError("CU
 
 @pytest.mark.parametrize("error", OUT_OF_MEMORY, ids=["torch", "cublas"])
 @given(count=st.integers(1, 200), most=st.sampled_from(SIZES))
-def test_what_does_not_fit_is_halved_and_every_row_is_found_once(count, most, error):
+def test_oom_block_is_halved_and_every_row_computed_once(count, most, error):
     calls = []
-    found = list(joined(retry_smaller_on_oom(working(most, error, calls), blocks(count)), blocks(count)))
-    assert [rows for rows, _ in found] == blocks(count)
-    assert np.array_equal(np.concatenate([records["row"] for _, records in found]), np.arange(count))
+    results = list(joined(retry_smaller_on_oom(working(most, error, calls), blocks(count)), blocks(count)))
+    assert [rows for rows, _ in results] == blocks(count)
+    assert np.array_equal(np.concatenate([records["row"] for _, records in results]), np.arange(count))
     assert sum(size > most for size in calls) <= 6, "a size that did not fit is not tried again"
 
 
-def test_what_does_not_fit_at_all_and_other_errors_are_told():
+def test_oom_of_single_image_and_other_errors_raise():
     with pytest.raises(FeaturePathsError, match="does not hold the network and one image"):
         list(retry_smaller_on_oom(working(0, OUT_OF_MEMORY[0], []), blocks(5)))
     with pytest.raises(RuntimeError, match="another"):
         list(retry_smaller_on_oom(working(0, RuntimeError("another"), []), blocks(5)))
 
 
-def test_uint8_images_become_channels_first_fractions():
+def test_to_tensor_uint8_images_become_channels_first_fractions():
     images = np.random.default_rng(0).integers(0, 256, (2, 4, 5, 3), np.uint8)
     tensor = to_tensor(images)
     assert tensor.shape == (2, 3, 4, 5)

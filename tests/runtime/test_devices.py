@@ -1,4 +1,5 @@
 import errno
+import fcntl
 import itertools
 import multiprocessing
 import time
@@ -11,7 +12,7 @@ from featurepaths.runtime import devices
 
 
 def hold(names, log):
-    """Claim a GPU, note when it was had, and let go of it by ending."""
+    """Claim a GPU, log when, and release it by ending the process."""
     number = devices.claim(names)
     start = time.monotonic()
     time.sleep(0.2)
@@ -24,7 +25,7 @@ def locks(tmp_path, monkeypatch):
     monkeypatch.setattr(devices, "_held", {})
 
 
-def test_no_two_processes_hold_the_same_gpu(locks):
+def test_claim_by_several_processes_is_exclusive(locks):
     fork = multiprocessing.get_context("fork")
     log = fork.Queue()
     processes = [fork.Process(target=hold, args=(["a", "b"], log)) for _ in range(5)]
@@ -39,7 +40,7 @@ def test_no_two_processes_hold_the_same_gpu(locks):
         assert all(end <= start for (_, end), (start, _) in itertools.pairwise(times))
 
 
-def test_a_killed_process_lets_go(locks):
+def test_claim_of_killed_process_is_released(locks):
     fork = multiprocessing.get_context("fork")
     ready = fork.Event()
 
@@ -58,7 +59,7 @@ def test_a_killed_process_lets_go(locks):
     assert devices.claim(["a"]) == 0
 
 
-def test_the_cpu_needs_no_lock_and_what_a_scheduler_assigned_is_logged(locks, tmp_path, monkeypatch, capsys):
+def test_use_device_cpu_takes_no_lock_and_logs_assignment(locks, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3")
     threads = torch.get_num_threads()
     assert devices.use_device("cpu", 1) == torch.device("cpu")
@@ -68,16 +69,16 @@ def test_the_cpu_needs_no_lock_and_what_a_scheduler_assigned_is_logged(locks, tm
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
-def test_a_gpu_that_is_not_there_is_not_replaced():
-    with pytest.raises(FeaturePathsError, match="offers no GPU"):
+def test_use_device_missing_gpu_raises():
+    with pytest.raises(FeaturePathsError, match="device: cuda"):
         devices.use_device("cuda", 1)
 
 
-def test_where_there_are_no_locks_the_first_gpu_is_taken_and_said(locks, tmp_path, monkeypatch, capsys):
+def test_claim_without_file_locks_takes_first_gpu_and_logs(locks, tmp_path, monkeypatch, capsys):
     def flock(*_):
         raise OSError(errno.ENOLCK, "No locks available")
 
-    monkeypatch.setattr(devices.fcntl, "flock", flock)
+    monkeypatch.setattr(fcntl, "flock", flock)
     assert devices.claim(["a", "b"]) == 0
     assert "No locks available" in capsys.readouterr().out
     monkeypatch.setattr(devices, "LOCKS", tmp_path / "none")

@@ -9,7 +9,7 @@ from featurepaths.runtime.entry_points import FACTORY, call_factory, factory_dig
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """An empty working directory, whose modules are forgotten afterwards."""
+    """An empty working directory; its modules are unloaded afterwards."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
     before = set(sys.modules)
@@ -18,13 +18,13 @@ def folder(tmp_path, monkeypatch):
         del sys.modules[name]
 
 
-def test_a_function_in_the_working_directory_is_found(folder):
+def test_factory_in_working_directory_is_loaded(folder):
     (folder / "own_module.py").write_text("def double(value):\n    return 2 * value\n")
     assert load_factory("own_module:double")(3) == 6
     assert call_factory("own_module:double", {"value": 4}) == 8
 
 
-def test_a_module_of_a_package_is_found(folder):
+def test_factory_in_nested_module_is_loaded(folder):
     (folder / "own_package/deep").mkdir(parents=True)
     (folder / "own_package/deep/module.py").write_text("def one():\n    return 1\n")
     assert load_factory("own_package.deep.module:one")() == 1
@@ -33,7 +33,7 @@ def test_a_module_of_a_package_is_found(folder):
 @pytest.mark.parametrize(
     ("text", "code", "expected"),
     [
-        ("own_nothing:make", "", "there is no module 'own_nothing', neither in the working directory"),
+        ("own_nothing:make", "", "there is no module 'own_nothing'"),
         ("own_module.deeper:make", "", "there is no module 'own_module.deeper'"),
         ("sys:exit", "", "there is no module 'sys'"),
         ("own_module:make", "def maker(): ...", r"own_module\.py has no 'make'\. Did you mean 'maker'\?"),
@@ -47,13 +47,13 @@ def test_a_module_of_a_package_is_found(folder):
         ("own_module:make", "def make(", "cannot be imported: SyntaxError"),
     ],
 )
-def test_what_is_wrong_with_a_factory_is_told(folder, text, code, expected):
+def test_factory_invalid_error_names_cause(folder, text, code, expected):
     (folder / "own_module.py").write_text(code)
     with pytest.raises(FeaturePathsError, match=expected):
         load_factory(text)
 
 
-def test_a_factory_that_fails_is_told_with_the_line(folder):
+def test_factory_raising_error_names_line(folder):
     (folder / "own_module.py").write_text("def make(size):\n    raise KeyError(size)\n")
     with pytest.raises(FeaturePathsError, match=r"own_module:make failed: KeyError: 3 \(.*own_module\.py, line 2\)"):
         call_factory("own_module:make", {"size": 3})
@@ -61,7 +61,7 @@ def test_a_factory_that_fails_is_told_with_the_line(folder):
         call_factory("own_module:make", {"sise": 3})
 
 
-def test_the_digest_is_that_of_the_code_and_imports_nothing(folder):
+def test_factory_digest_follows_code_without_import(folder):
     (folder / "own_module.py").write_text("raise SystemExit")
     first = factory_digest("own_module:make")
     assert first == factory_digest("own_module:other")
@@ -70,7 +70,7 @@ def test_the_digest_is_that_of_the_code_and_imports_nothing(folder):
     assert "own_module" not in sys.modules
 
 
-def test_the_digest_of_a_package_is_that_of_all_its_modules(folder):
+def test_factory_digest_of_package_covers_all_modules(folder):
     package = folder / "own_package"
     package.mkdir()
     for name in ("__init__.py", "data.py", "helper.py"):
@@ -87,7 +87,7 @@ def test_the_digest_of_a_package_is_that_of_all_its_modules(folder):
 
 
 def installed(place, package, *, version="1.0", record=True, files=None):
-    """Write a distribution as pip leaves it."""
+    """Write a distribution as pip installs it."""
     information = place / f"{package}-{version}.dist-info"
     information.mkdir(parents=True)
     (information / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: {version}\n")
@@ -96,7 +96,7 @@ def installed(place, package, *, version="1.0", record=True, files=None):
         (information / "RECORD").write_text(files or f"{package}/__init__.py,,\n")
 
 
-def test_the_digest_of_an_installed_package_is_its_version(folder, tmp_path_factory, monkeypatch):
+def test_factory_digest_of_installed_package_is_its_version(folder, tmp_path_factory, monkeypatch):
     site = tmp_path_factory.mktemp("site")
     (site / "own_library").mkdir()
     (site / "own_library/__init__.py").write_text("")
@@ -111,8 +111,8 @@ def test_the_digest_of_an_installed_package_is_its_version(folder, tmp_path_fact
     assert factory_digest("own_library:make") not in (first, by_contents)
 
 
-def test_a_checkout_is_no_installed_package(folder, tmp_path_factory, monkeypatch):
-    """One that is installed in editable mode lies elsewhere than its metadata; its version does not tell an edit."""
+def test_factory_digest_of_checkout_follows_code(folder, tmp_path_factory, monkeypatch):
+    """An editable installation is in another folder than its metadata; its version does not change with an edit."""
     site = tmp_path_factory.mktemp("site")
     monkeypatch.syspath_prepend(str(site))
     installed(site, "own_library")
@@ -138,5 +138,5 @@ def test_a_checkout_is_no_installed_package(folder, tmp_path_factory, monkeypatc
         ("a:make()", False),
     ],
 )
-def test_how_factories_are_named(text, right):
+def test_factory_pattern_accepts_only_valid_names(text, right):
     assert bool(re.search(FACTORY, text)) == right

@@ -6,7 +6,7 @@ import pytest
 from featurepaths.runtime.prefetch import read_ahead, write_behind
 
 
-def test_items_come_in_order_from_another_thread():
+def test_read_ahead_items_come_in_order_from_thread():
     threads = set()
 
     def items():
@@ -19,27 +19,27 @@ def test_items_come_in_order_from_another_thread():
     assert list(read_ahead([])) == []
 
 
-def test_reading_is_ahead_by_no_more_than_the_depth():
-    made = []
-    found = read_ahead((made.append(number) or number for number in range(10)), depth=3)
-    next(found)
+def test_read_ahead_is_bounded_by_depth():
+    computed = []
+    results = read_ahead((computed.append(number) or number for number in range(10)), depth=3)
+    next(results)
     time.sleep(0.1)
-    assert made == [0, 1, 2, 3]
-    found.close()
+    assert computed == [0, 1, 2, 3]
+    results.close()
 
 
-def test_an_error_arrives_after_the_items_before_it():
+def test_read_ahead_error_arrives_in_order():
     def items():
         yield 1
         raise KeyError("broken")
 
-    found = read_ahead(items())
-    assert next(found) == 1
+    results = read_ahead(items())
+    assert next(results) == 1
     with pytest.raises(KeyError, match="broken"):
-        next(found)
+        next(results)
 
 
-def test_calls_are_made_in_order_and_are_done_at_the_end():
+def test_write_behind_calls_finish_in_order():
     done = []
     with write_behind() as call:
         for number in range(20):
@@ -47,7 +47,7 @@ def test_calls_are_made_in_order_and_are_done_at_the_end():
     assert done == list(range(20))
 
 
-def test_no_more_calls_wait_than_the_depth():
+def test_write_behind_is_bounded_by_depth():
     release, started = threading.Event(), []
 
     def work(number):
@@ -66,7 +66,7 @@ def test_no_more_calls_wait_than_the_depth():
     assert started == [0, 1, 2]
 
 
-def test_the_error_of_a_call_is_raised():
+def test_write_behind_error_is_raised():
     def fail():
         raise OSError("disk full")
 

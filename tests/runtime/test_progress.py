@@ -8,7 +8,7 @@ class Terminal(io.StringIO):
         return True
 
 
-def test_plain_lines_without_a_terminal(monkeypatch):
+def test_progress_in_log_file_prints_lines(monkeypatch):
     stream = io.StringIO()
     monkeypatch.setattr("sys.stderr", stream)
     monkeypatch.setattr(progress, "SECONDS_BETWEEN_LINES", 0)
@@ -17,7 +17,7 @@ def test_plain_lines_without_a_terminal(monkeypatch):
     assert [line.rpartition(",")[0] for line in lines] == [f"work: {n} of 3 letters" for n in (1, 2, 3)]
 
 
-def test_a_bar_on_a_terminal(monkeypatch):
+def test_progress_on_terminal_shows_bar(monkeypatch):
     stream = Terminal()
     monkeypatch.setattr("sys.stderr", stream)
     assert list(progress.progress(range(3), "work", 3)) == [0, 1, 2]

@@ -1,4 +1,4 @@
-"""Whoever works holds a lock; `make run` waits for them."""
+"""The lock that running stages hold and `make run` waits for."""
 
 import os
 import subprocess
@@ -18,13 +18,13 @@ time.sleep(60)
 
 
 def working(path):
-    """A process that works until it is killed."""
+    """Start a process that holds the lock until it is killed."""
     started = subprocess.Popen([sys.executable, "-c", WORKING, path], stdout=subprocess.PIPE, text=True)
     assert started.stdout.readline() == "working\n"
     return started
 
 
-def test_waiting_ends_when_the_last_one_is_killed(tmp_path):
+def test_wait_ends_when_last_process_is_killed(tmp_path):
     path = tmp_path / "at-work"
     workers = [working(path), working(path)]
     assert {line.split()[0] for line in others_at_work(path)} == {str(worker.pid) for worker in workers}
@@ -35,14 +35,14 @@ def test_waiting_ends_when_the_last_one_is_killed(tmp_path):
         assert waiting.poll() is None
         worker.kill()
         worker.wait()
-    _, told = waiting.communicate(timeout=10)
+    _, log = waiting.communicate(timeout=10)
     assert waiting.returncode == 0
-    assert told.startswith("An earlier run is still at work: ")
-    assert all(f"{worker.pid} (" in told for worker in workers)
+    assert log.startswith("An earlier run is still at work: ")
+    assert all(f"{worker.pid} (" in log for worker in workers)
     assert others_at_work(path) == []
 
 
-def test_where_nobody_works_nobody_waits(tmp_path):
+def test_wait_on_free_lock_returns(tmp_path):
     assert join(tmp_path / "none/at-work") is None
     assert join("") is None
     with join(tmp_path / "at-work"):
@@ -53,7 +53,7 @@ def test_where_nobody_works_nobody_waits(tmp_path):
     assert done.returncode == 0
 
 
-def test_only_what_the_dead_left_is_swept(tmp_path):
+def test_sweep_removes_only_files_of_ended_processes(tmp_path):
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()
     host = os.uname().nodename

@@ -212,7 +212,7 @@ def save_often(tmp_path, monkeypatch):
     wrapper = tmp_path / "bin/python"
     wrapper.parent.mkdir()
     code = (
-        "import runpy, featurepaths.training.loop as loop; loop.SECONDS_BETWEEN_SAVES = 0.5;"
+        "import runpy, featurepaths.store.resume as resume; resume.SECONDS_BETWEEN_SAVES = 0.5;"
         "runpy.run_module('featurepaths.stages.train', run_name='__main__')"
     )
     train = 'if [ "$2" = featurepaths.stages.train ]; then shift 2; set -- -c "$code" "$@"; fi'

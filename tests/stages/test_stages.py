@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from featurepaths.stages.cli import clear_resume_files, resume_path
 from featurepaths.store.jsonfile import read_json
 from featurepaths.store.origin import Origin
 from featurepaths.store.provenance import read_origin
+from featurepaths.store.resume import Progress
 from tests.processes import refused, stage
 
 
@@ -237,7 +237,7 @@ def test_a_device_that_is_not_there_is_told(run, tmp_path, tiny):
     settings = json.dumps({"torch_threads": 1})
     arguments = ["--checkpoint", run / "checkpoint.safetensors", "--data", tiny.results / "data.h5", "--device", "cuda"]
     done = stage("features", "--settings", settings, *arguments, "--features", tmp_path / "mean/test.h5")
-    refused(done, "offers no GPU to torch")
+    refused(done, "device: cuda")
 
 
 def test_progress_is_plain_lines_in_a_log(run):
@@ -278,10 +278,11 @@ def test_what_was_saved_on_the_way_is_removed_once_it_is_not_needed(tmp_path):
     ):
         (tmp_path / name).touch()
     origin = Origin("attacks/test.apgd", "one")
-    assert resume_path(artefact, origin, "NVIDIA H100") == tmp_path / f".test.apgd.{origin.key}.NVIDIA-H100.resume"
+    progress = Progress(artefact, origin.key, "NVIDIA H100")
+    assert progress.path == tmp_path / f".test.apgd.{origin.key}.NVIDIA-H100.resume"
     with_other_inputs = replace(origin, inputs=("0badcafe",))
-    assert resume_path(artefact, with_other_inputs, "NVIDIA H100") != resume_path(artefact, origin, "NVIDIA H100")
-    clear_resume_files(artefact)
+    assert Progress(artefact, with_other_inputs.key, "NVIDIA H100").path != progress.path
+    progress.clear()
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "..test.apgd2.host-1.partial.resume",
         ".test.apgd2.one.resume",

@@ -28,7 +28,7 @@ from featurepaths.store.tensors import read_tensors, write_tensors
 ORIGIN = Origin("paths/mean/test", "abc", {"data": "123"})
 
 
-def test_origin_survives_hdf5_and_json(tmp_path):
+def test_origin_read_from_hdf5_and_json_is_equal(tmp_path):
     with create_hdf5(tmp_path / "a.h5", ORIGIN) as file:
         file["x"] = np.arange(3)
     write_json(tmp_path / "a.json", {"x": 1}, ORIGIN)
@@ -36,7 +36,7 @@ def test_origin_survives_hdf5_and_json(tmp_path):
     assert read_origin(tmp_path / "a.json") == ORIGIN
 
 
-def test_a_failed_write_leaves_nothing_and_keeps_what_was_there(tmp_path):
+def test_artefact_after_failed_write_is_unchanged(tmp_path):
     path = tmp_path / "a.h5"
     with create_hdf5(path, ORIGIN) as file:
         file["x"] = 1
@@ -47,7 +47,7 @@ def test_a_failed_write_leaves_nothing_and_keeps_what_was_there(tmp_path):
         assert file["x"][()] == 1
 
 
-def test_atomic_makes_folders_and_keeps_the_suffix(tmp_path):
+def test_atomic_new_folder_is_created_and_suffix_kept(tmp_path):
     with atomic(tmp_path / "new/figure.png") as temporary:
         assert temporary.suffix == ".png"
         temporary.write_text("x")
@@ -55,7 +55,7 @@ def test_atomic_makes_folders_and_keeps_the_suffix(tmp_path):
 
 
 @pytest.mark.parametrize("kept", [0, 1, 100, 0.5, 0.9])
-def test_a_truncated_hdf5_file_is_named(tmp_path, kept):
+def test_hdf5_truncated_error_names_file(tmp_path, kept):
     path = tmp_path / "a.h5"
     with create_hdf5(path, ORIGIN) as file:
         file["x"] = np.random.default_rng(0).normal(size=10_000)
@@ -65,7 +65,7 @@ def test_a_truncated_hdf5_file_is_named(tmp_path, kept):
         file["x"][:]
 
 
-def test_a_full_disk_is_blamed_on_the_output_not_on_the_input(tmp_path):
+def test_disk_full_error_names_output(tmp_path):
     with create_hdf5(tmp_path / "in.h5", ORIGIN) as file:
         file["x"] = 1
     full = OSError(errno.ENOSPC, "No space left on device")
@@ -79,7 +79,7 @@ def test_a_full_disk_is_blamed_on_the_output_not_on_the_input(tmp_path):
 
 
 @pytest.mark.parametrize("error", [OSError(errno.ENOENT, "No such file"), OSError("can't retrieve stat info for file")])
-def test_a_folder_that_is_gone_is_named_however_the_error_says_so(tmp_path, error):
+def test_folder_removed_during_write_error_names_output(tmp_path, error):
     path = tmp_path / "out/a.h5"
 
     def write():
@@ -93,13 +93,13 @@ def test_a_folder_that_is_gone_is_named_however_the_error_says_so(tmp_path, erro
         raise error
 
 
-def test_a_folder_that_cannot_be_made_is_named(tmp_path):
+def test_folder_not_creatable_error_names_output(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(FeaturePathsError, match=r"file/a\.json cannot be written"):
         write_json(tmp_path / "file/a.json", {}, ORIGIN)
 
 
-def test_two_poolings_are_refused(tmp_path):
+def test_inputs_of_two_poolings_are_rejected(tmp_path):
     for pooling in ("mean", "flatten"):
         ancestors = {f"centroids/{pooling}": "c", "checkpoint": "k"}
         write_json(tmp_path / f"{pooling}.json", {}, Origin(f"paths/{pooling}/test", "p", ancestors))
@@ -107,7 +107,7 @@ def test_two_poolings_are_refused(tmp_path):
         descend("thresholds/mean/x", "t", [tmp_path / "mean.json", tmp_path / "flatten.json"])
 
 
-def test_a_missing_file_and_a_missing_data_set_are_named(tmp_path):
+def test_hdf5_missing_file_or_data_set_is_named(tmp_path):
     with pytest.raises(FeaturePathsError, match=r"none\.h5 does not exist"), open_hdf5(tmp_path / "none.h5"):
         pass
     with create_hdf5(tmp_path / "a.h5", ORIGIN):
@@ -117,27 +117,27 @@ def test_a_missing_file_and_a_missing_data_set_are_named(tmp_path):
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"format": 0, "origin": {}}', "\x00"])
-def test_damaged_json_is_named(tmp_path, text):
+def test_json_damaged_error_names_file(tmp_path, text):
     path = tmp_path / "a.json"
     path.write_text(text)
     with pytest.raises(FeaturePathsError, match=r"a\.json"):
         read_json(path)
 
 
-def test_nan_is_not_written_as_json(tmp_path):
+def test_json_with_nan_is_not_written(tmp_path):
     with pytest.raises(ValueError, match="JSON"):
         write_json(tmp_path / "a.json", {"x": float("nan")}, ORIGIN)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_inputs_of_different_ancestors_are_refused(tmp_path):
+def test_inputs_of_different_ancestors_are_rejected(tmp_path):
     write_json(tmp_path / "a.json", {}, Origin("centroids/mean", "c1", {"checkpoint": "k1", "data": "d"}))
     write_json(tmp_path / "b.json", {}, Origin("features/mean/test", "f1", {"checkpoint": "k2", "data": "d"}))
     with pytest.raises(FeaturePathsError, match=r"a\.json and .*b\.json do not belong together.*'checkpoint'"):
         descend("paths/mean/test", "p", [tmp_path / "a.json", tmp_path / "b.json"])
 
 
-def test_ancestors_add_up(tmp_path):
+def test_ancestors_of_two_inputs_are_merged(tmp_path):
     write_json(tmp_path / "a.json", {}, Origin("centroids/mean", "c1", {"checkpoint": "k"}))
     write_json(tmp_path / "b.json", {}, Origin("features/mean/test", "f1", {"checkpoint": "k", "data": "d"}))
     origin = descend("paths/mean/test", "p", [tmp_path / "a.json", tmp_path / "b.json"])
@@ -146,8 +146,8 @@ def test_ancestors_add_up(tmp_path):
     assert origin == Origin("paths/mean/test", "p", ancestors, (a, b))
 
 
-def test_equal_recipes_with_other_contents_do_not_belong_together(tmp_path):
-    """As of a checkpoint that was trained again on another processor."""
+def test_inputs_with_equal_recipes_and_other_contents_are_rejected(tmp_path):
+    """For example a checkpoint that was trained again on another processor."""
     checkpoint = Origin("checkpoint", "k")
     paths = []
     for number in (1, 2):
@@ -160,21 +160,21 @@ def test_equal_recipes_with_other_contents_do_not_belong_together(tmp_path):
     descend("paths/mean/test", "p", [paths[0], tmp_path / "checkpoint1.h5"])
 
 
-def test_an_input_that_comes_twice_counts_twice(tmp_path):
-    """The images of streamed features are those of one file, for training and for calibration."""
+def test_origin_of_repeated_input_lists_it_twice(tmp_path):
+    """Streamed features use one file of images for training and calibration."""
     write_json(tmp_path / "data.json", {}, Origin("data", "d"))
     origin = descend("detectors/mean", "r", [tmp_path / "data.json"] * 2)
     assert origin.inputs == (read_version(tmp_path / "data.json").contents,) * 2
 
 
-def test_the_same_contents_are_the_same_version(tmp_path):
+def test_version_of_equal_contents_is_equal(tmp_path):
     for name in ("a", "b"):
         with create_hdf5(tmp_path / f"{name}.h5", ORIGIN) as file:
             file["weights"] = 1
     assert read_version(tmp_path / "a.h5") == read_version(tmp_path / "b.h5")
 
 
-def test_layers_are_in_the_networks_order(tmp_path):
+def test_layers_beyond_nine_are_in_numeric_order(tmp_path):
     with create_hdf5(tmp_path / "a.h5", ORIGIN) as file:
         for number in (10, 2, 1):
             file[f"layer{number}"] = 0
@@ -182,7 +182,7 @@ def test_layers_are_in_the_networks_order(tmp_path):
         assert layers_in(file) == ["layer1", "layer2", "layer10"]
 
 
-def test_json_holds_what_was_written(tmp_path):
+def test_json_written_values_are_read_back(tmp_path):
     write_json(tmp_path / "a.json", {"threshold": 0.1 + 0.2}, ORIGIN)
     assert read_json(tmp_path / "a.json")["threshold"] == 0.1 + 0.2
     assert json.loads((tmp_path / "a.json").read_text())["format"] == FORMAT
@@ -197,12 +197,12 @@ def no_locks(request, tmp_path):
         f"#include <errno.h>\nint flock(int fd, int operation) {{ errno = {request.param}; return -1; }}\n"
     )
     subprocess.run([compiler, "-shared", "-fPIC", "-o", tmp_path / "shim.so", tmp_path / "shim.c"], check=True)
-    given = {name: value for name, value in os.environ.items() if name != "HDF5_USE_FILE_LOCKING"}
-    return given | {"LD_PRELOAD": str(tmp_path / "shim.so")}
+    environment = {name: value for name, value in os.environ.items() if name != "HDF5_USE_FILE_LOCKING"}
+    return environment | {"LD_PRELOAD": str(tmp_path / "shim.so")}
 
 
 def ran(code, *words, env):
-    """Run Python code in a process of its own, and return what it printed."""
+    """Run Python code in a separate process and return its output."""
     done = subprocess.run([sys.executable, "-c", code, *map(str, words)], env=env, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
@@ -223,7 +223,7 @@ with open_hdf5(sys.argv[1]) as file:
 """
 
 
-def test_artefacts_need_no_file_locks(tmp_path, no_locks):
+def test_artefacts_without_file_locks_are_written_and_read(tmp_path, no_locks):
     with create_hdf5(tmp_path / "good.h5", ORIGIN) as file:
         file["x"] = np.arange(3)
     assert ran(READ, tmp_path / "good.h5", env=no_locks) == "[0, 1, 2]"
@@ -231,7 +231,7 @@ def test_artefacts_need_no_file_locks(tmp_path, no_locks):
     assert (tmp_path / "made.h5").read_bytes() == (tmp_path / "good.h5").read_bytes()
 
 
-def test_a_users_hdf5_file_needs_no_locks_where_there_are_none(tmp_path, no_locks):
+def test_user_hdf5_file_without_file_locks_is_read(tmp_path, no_locks):
     with h5py.File(tmp_path / "theirs.h5", "w") as file:
         file["images"] = np.arange(3)
     code = """
@@ -249,13 +249,13 @@ except FeaturePathsError as error:
 
 
 @pytest.mark.parametrize("wanted", ["TRUE", "FALSE", "BEST_EFFORT"])
-def test_what_the_user_wants_of_locks_is_heeded(tmp_path, wanted):
+def test_hdf5_locking_setting_of_user_is_respected(tmp_path, wanted):
     env = os.environ | {"HDF5_USE_FILE_LOCKING": wanted}
     ran(WRITE, tmp_path / "made.h5", env=env)
     assert ran(READ, tmp_path / "made.h5", env=env) == "[0, 1, 2]"
 
 
-def test_locks_that_the_user_wants_and_cannot_have_are_named(tmp_path, no_locks):
+def test_hdf5_locking_required_but_unsupported_is_reported(tmp_path, no_locks):
     with create_hdf5(tmp_path / "good.h5", ORIGIN) as file:
         file["x"] = np.arange(3)
     env = no_locks | {"HDF5_USE_FILE_LOCKING": "TRUE"}
@@ -286,7 +286,7 @@ def write_each(folder):
 
 @pytest.mark.parametrize("number", NUMBERS)
 @pytest.mark.parametrize("name", READERS)
-def test_what_the_system_cannot_read_is_not_to_be_deleted(tmp_path, monkeypatch, name, number):
+def test_artefact_with_system_error_is_not_to_be_deleted(tmp_path, monkeypatch, name, number):
     write_each(tmp_path)
     number = getattr(errno, number)
 
@@ -302,8 +302,8 @@ def test_what_the_system_cannot_read_is_not_to_be_deleted(tmp_path, monkeypatch,
 
 
 @pytest.mark.parametrize("name", READERS)
-def test_too_many_open_files_are_no_missing_file(tmp_path, name):
-    """By the system's own limit: safetensors says of such a file that it does not exist."""
+def test_artefact_with_too_many_open_files_is_not_reported_missing(tmp_path, name):
+    """Under a real limit of the system; safetensors reports such a file as missing."""
     write_each(tmp_path)
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     warm = [read(tmp_path / name) for read in READERS[name]]  # what they import
@@ -313,34 +313,34 @@ def test_too_many_open_files_are_no_missing_file(tmp_path, name):
         with suppress(OSError):
             while True:
                 held.append(os.open(os.devnull, os.O_RDONLY))
-        told = []
+        messages = []
         for read in READERS[name]:
             try:
                 read(tmp_path / name)
             except FeaturePathsError as error:
-                told.append(str(error))
+                messages.append(str(error))
     finally:
         for number in held:
             os.close(number)
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    assert len(told) == len(warm)
-    assert all("Too many open files" in text and "elete" not in text for text in told)
+    assert len(messages) == len(warm)
+    assert all("Too many open files" in text and "elete" not in text for text in messages)
 
 
-def test_a_read_that_fails_below_hdf5_is_not_to_be_answered_by_deleting(tmp_path):
+def test_hdf5_read_error_of_disk_does_not_advise_deletion(tmp_path):
     with create_hdf5(tmp_path / "a.h5", ORIGIN) as file:
         file["x"] = 1
     words = "Can't synchronously read data (file read failed: errno = 5, error message = 'Input/output error')"
     with h5py.File(tmp_path / "a.h5") as file, pytest.raises(OSError, match="intent") as raised:  # by h5py
         file.attrs["x"] = 1
     raised.value.args = (words,)
-    with pytest.raises(FeaturePathsError, match=r"a\.h5 cannot be read") as told, open_hdf5(tmp_path / "a.h5"):
+    with pytest.raises(FeaturePathsError, match=r"a\.h5 cannot be read") as refusal, open_hdf5(tmp_path / "a.h5"):
         raise raised.value
-    assert "elete" not in str(told.value)
+    assert "elete" not in str(refusal.value)
 
 
 @pytest.mark.parametrize("number", ["EIO", "ESTALE", "EMFILE", "ENOMEM", "ENOLCK"])
-def test_an_output_that_the_system_cannot_write_is_named(tmp_path, number):
+def test_output_with_system_error_is_named(tmp_path, number):
     number = getattr(errno, number)
     with pytest.raises(FeaturePathsError, match=r"a\.h5 cannot be written"), atomic(tmp_path / "a.h5") as temporary:
         raise OSError(number, os.strerror(number), str(temporary))
@@ -348,7 +348,7 @@ def test_an_output_that_the_system_cannot_write_is_named(tmp_path, number):
         raise OSError(number, os.strerror(number), "other")
 
 
-def test_damaged_and_foreign_files_are_to_be_deleted(tmp_path):
+def test_artefact_damaged_or_foreign_advises_deletion(tmp_path):
     write_each(tmp_path)
     for name, readers in READERS.items():
         path = tmp_path / name

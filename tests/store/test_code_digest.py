@@ -81,7 +81,8 @@ def test_comments_docstrings_and_blank_lines_do_not_count(package, edit):
         ("paths/collapse.py", {"collapse", "threshold", "adaptive", "controls", "streamed_classes"}),
         ("defense/module.py", {"adaptive", "controls"}),  # which the package itself names, but only in a string
         ("defense/views.py", {"adaptive", "controls"}),
-        ("report/figures.py", {"run_figures", "summary_figures", "comparison_figures"}),
+        ("report/figures/style.py", {"run_figures", "summary_figures", "comparison_figures"}),
+        ("report/figures/adaptive.py", {"comparison_figures"}),
         ("report/page.py", {"tables", "comparison", "configuration"}),
         ("experiment/config/evaluation.py", set()),  # stages get their settings from their rules
         ("experiment/plan.py", set()),
@@ -92,6 +93,18 @@ def test_comments_docstrings_and_blank_lines_do_not_count(package, edit):
 )
 def test_a_change_counts_for_the_stages_that_import_it(package, module, stages):
     assert affected(package, module, lambda text: text + "\nCHANGED = 1\n") == stages
+
+
+@pytest.mark.parametrize(
+    ("text", "stages"),
+    [
+        ("report/verdict/prose.jinja", {"comparison"}),
+        ("report/tables/captions.toml", {"tables", "comparison"}),
+        ("report/figures/figures.mplstyle", {"run_figures", "summary_figures", "comparison_figures"}),
+    ],
+)
+def test_code_digest_edited_text_changes_stages_that_read_it(package, text, stages):
+    assert affected(package, text, lambda content: content + "# changed\n") == stages
 
 
 def test_relative_imports_are_followed(package):

@@ -1,4 +1,4 @@
-"""What is saved on the way, whole and damaged."""
+"""Resume files, intact and damaged."""
 
 import errno
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from featurepaths.errors import FeaturePathsError
-from featurepaths.store.resume import load_arrays, save_arrays
+from featurepaths.store.resume import Progress
 from featurepaths.training.state import TrainingState
 
 ARRAYS = {"sums/a": np.random.default_rng(0).normal(size=(7, 300)), "count": np.array(3)}  # one larger than 4,096 bytes
@@ -16,16 +16,18 @@ def contents(arrays):
     return {name: (values.dtype, values.shape, values.tobytes()) for name, values in arrays.items()}
 
 
-def test_what_is_saved_is_loaded(tmp_path):
-    save_arrays(tmp_path / "folder/a.npz", ARRAYS)
-    assert contents(load_arrays(tmp_path / "folder/a.npz")) == contents(ARRAYS)
-    assert load_arrays(tmp_path / "folder/b.npz") == {}
+def test_progress_saved_arrays_are_loaded(tmp_path):
+    progress = Progress(tmp_path / "folder/artefact.h5", "key")
+    progress.save_arrays(ARRAYS, "a.npz")
+    assert contents(progress.load_arrays("a.npz")) == contents(ARRAYS)
+    assert progress.load_arrays("b.npz") == {}
 
 
-def test_bits_flipped_outside_the_values_are_noticed_or_change_nothing(tmp_path, capsys):
-    """The headers of the arrays and the directory of the zip file, where NumPy and zipfile raise what they like."""
-    path = tmp_path / "a.npz"
-    save_arrays(path, ARRAYS)
+def test_progress_with_flipped_bit_is_discarded_or_unchanged(tmp_path, capsys):
+    """In array headers and the zip directory, NumPy and zipfile raise errors of many types."""
+    progress = Progress(tmp_path / "artefact.h5", "key")
+    progress.save_arrays(ARRAYS, "a.npz")
+    path = progress.path / "a.npz"
     whole = path.read_bytes()
     values = whole.index(ARRAYS["sums/a"].tobytes())
     places = [*range(values + 64), *range(values + ARRAYS["sums/a"].nbytes - 64, len(whole))]
@@ -34,35 +36,39 @@ def test_bits_flipped_outside_the_values_are_noticed_or_change_nothing(tmp_path,
     for place in places:
         bit = random.integers(8)
         path.write_bytes(whole[:place] + bytes([whole[place] ^ (1 << bit)]) + whole[place + 1 :])
-        found = load_arrays(path)
-        told = capsys.readouterr().out
-        assert contents(found) == ({} if "cannot be read" in told else contents(ARRAYS)), f"bit {bit} of {place}"
-        refused += not found
+        arrays = progress.load_arrays("a.npz")
+        log = capsys.readouterr().out
+        assert contents(arrays) == ({} if "cannot be read" in log else contents(ARRAYS)), f"bit {bit} of {place}"
+        refused += not arrays
     assert refused > 0.5 * len(places)
 
 
-def test_files_that_are_cut_short_or_hold_objects_are_not_read(tmp_path):
-    path = tmp_path / "a.npz"
-    save_arrays(path, ARRAYS)
+def test_progress_truncated_or_with_objects_is_discarded(tmp_path):
+    progress = Progress(tmp_path / "artefact.h5", "key")
+    progress.save_arrays(ARRAYS, "a.npz")
+    path = progress.path / "a.npz"
     whole = path.read_bytes()
     for length in range(0, len(whole), 97):
         path.write_bytes(whole[:length])
-        assert load_arrays(path) == {}
+        assert progress.load_arrays("a.npz") == {}
     np.savez(path, a=np.array([{}], dtype=object))
-    assert load_arrays(path) == {}
+    assert progress.load_arrays("a.npz") == {}
 
 
-def test_a_full_disk_is_told(tmp_path, capsys):
+def test_progress_on_full_disk_is_reported(tmp_path, capsys):
     (tmp_path / "folder").write_text("a file in the folder's place")
-    save_arrays(tmp_path / "folder/a.npz", ARRAYS)
+    Progress(tmp_path / "folder/artefact.h5", "key").save_arrays(ARRAYS, "a.npz")
     assert "could not be saved" in capsys.readouterr().out
 
 
-def test_a_saved_state_that_the_system_cannot_read_is_not_passed_over(tmp_path, monkeypatch):
-    """It may be whole, and hours of work."""
-    path = tmp_path / "a.npz"
-    save_arrays(path, ARRAYS)
+def test_progress_with_system_error_raises(tmp_path, monkeypatch):
+    """The file may be intact and hold hours of work."""
+    progress = Progress(tmp_path / "artefact.h5", "key")
+    progress.save_arrays(ARRAYS, "a.npz")
+    path = progress.path / "a.npz"
     content = path.read_bytes()
+    training = Progress(tmp_path / "a.npz", "key")
+    training.path.write_bytes(content)
 
     def fail(*_, **__):
         raise OSError(errno.ESTALE, "Stale file handle", str(path))
@@ -70,7 +76,7 @@ def test_a_saved_state_that_the_system_cannot_read_is_not_passed_over(tmp_path, 
     with monkeypatch.context() as patched:
         patched.setattr("featurepaths.store.seal.zipfile.ZipFile", fail)
         with pytest.raises(FeaturePathsError, match=r"a\.npz cannot be read.*Stale"):
-            load_arrays(path)
-        with pytest.raises(FeaturePathsError, match=r"a\.npz cannot be read.*Stale"):
-            TrainingState.load(None, path)
+            progress.load_arrays("a.npz")
+        with pytest.raises(FeaturePathsError, match=r"\.a\.key\.resume cannot be read.*Stale"):
+            TrainingState.load(None, training)
     assert path.read_bytes() == content

@@ -5,10 +5,11 @@ from hypothesis import strategies as st
 
 from featurepaths.runtime.blocks import blocks
 from featurepaths.store import resume
+from featurepaths.store.resume import Progress
 
 
 class Attack:
-    """Counts what it attacks, and ends after some blocks with an error."""
+    """Records the blocks that it attacks, and raises after `ends_after` blocks."""
 
     def __init__(self, ends_after=None):
         self.ends_after, self.attacked = ends_after, []
@@ -22,14 +23,18 @@ class Attack:
             yield rows, {"loss": images**2, "max-loss/adversarial": np.repeat(images[:, None], 3, axis=1)}
 
 
-def whole(found):
-    return [(rows, {name: values.tolist() for name, values in records.items()}) for rows, records in found]
+def progress_in(folder):
+    return Progress(folder / "artefact.h5", "key")
+
+
+def whole(blocks_of_records):
+    return [(rows, {name: values.tolist() for name, values in records.items()}) for rows, records in blocks_of_records]
 
 
 @settings(max_examples=50, deadline=None)
 @given(ends=st.lists(st.integers(0, 8), max_size=4), count=st.integers(1, 500), seconds=st.sampled_from([0, 1000]))
-def test_however_often_it_is_stopped_nothing_is_lost_and_nothing_done_twice(tmp_path_factory, ends, count, seconds):
-    folder = tmp_path_factory.mktemp("attack") / ".resume"
+def test_blocks_interrupted_repeatedly_are_each_attacked_once(tmp_path_factory, ends, count, seconds):
+    folder = tmp_path_factory.mktemp("attack")
     undisturbed = whole(Attack()(blocks(count)))
     done = []
     with pytest.MonkeyPatch.context() as patch:
@@ -37,40 +42,40 @@ def test_however_often_it_is_stopped_nothing_is_lost_and_nothing_done_twice(tmp_
         for ends_after in ends:
             attack = Attack(ends_after)
             try:
-                found = whole(resume.resuming(attack, blocks(count), folder))
+                results = whole(resume.resuming(attack, blocks(count), progress_in(folder)))
             except KeyboardInterrupt:
                 done += attack.attacked
             else:
-                assert found == undisturbed
+                assert results == undisturbed
                 done += attack.attacked if seconds == 0 else []
         attack = Attack()
-        assert whole(resume.resuming(attack, blocks(count), folder)) == undisturbed
+        assert whole(resume.resuming(attack, blocks(count), progress_in(folder))) == undisturbed
     assert done + attack.attacked == blocks(count)
 
 
-def test_a_full_disk_does_not_end_the_attack(tmp_path, monkeypatch, capsys):
+def test_blocks_on_full_disk_are_attacked(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(resume, "SECONDS_BETWEEN_SAVES", 0)
-    (tmp_path / "state").write_text("a file in the folder's place")
-    assert whole(resume.resuming(Attack(), blocks(200), tmp_path / "state")) == whole(Attack()(blocks(200)))
+    progress_in(tmp_path).path.write_text("a file in the folder's place")
+    assert whole(resume.resuming(Attack(), blocks(200), progress_in(tmp_path))) == whole(Attack()(blocks(200)))
     assert "could not be saved" in capsys.readouterr().out
 
 
-def test_little_stays_in_memory(tmp_path, monkeypatch):
+def test_blocks_above_size_limit_are_saved(tmp_path, monkeypatch):
     monkeypatch.setattr(resume, "UNSAVED_BYTES", 3000)  # three blocks of 64 images, 16 bytes each
-    found = resume.resuming(Attack(), blocks(640), tmp_path / "state")
+    results = resume.resuming(Attack(), blocks(640), progress_in(tmp_path))
     for _ in range(7):
-        next(found)
-    saved = sorted(int(path.stem) for path in (tmp_path / "state").iterdir())
+        next(results)
+    saved = sorted(int(path.stem) for path in progress_in(tmp_path).path.iterdir())
     assert saved == [0, 192]
 
 
 @pytest.mark.parametrize("spoil", [lambda content: content[:-100], lambda content: b""])
-def test_what_is_not_whole_is_attacked_again(tmp_path, monkeypatch, spoil):
+def test_blocks_in_damaged_file_are_attacked_again(tmp_path, monkeypatch, spoil):
     monkeypatch.setattr(resume, "SECONDS_BETWEEN_SAVES", 0)
     with pytest.raises(KeyboardInterrupt):
-        whole(resume.resuming(Attack(3), blocks(200), tmp_path / "state"))
-    file = tmp_path / "state/64.npz"
+        whole(resume.resuming(Attack(3), blocks(200), progress_in(tmp_path)))
+    file = progress_in(tmp_path).path / "64.npz"
     file.write_bytes(spoil(file.read_bytes()))
     attack = Attack()
-    assert whole(resume.resuming(attack, blocks(200), tmp_path / "state")) == whole(Attack()(blocks(200)))
+    assert whole(resume.resuming(attack, blocks(200), progress_in(tmp_path))) == whole(Attack()(blocks(200)))
     assert attack.attacked == blocks(200)[1:]

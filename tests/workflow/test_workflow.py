@@ -327,7 +327,7 @@ def test_problems_in_the_configuration_are_told_before_any_job(tmp_path):
 def test_lists_on_the_command_line_are_explained(tmp_path):
     told = Workflow(tmp_path, TINY)("--config", "seeds=[0,1]", succeeds=False)
     assert "seeds.0: input should be a valid integer, not the text '0'" in told
-    assert "what stands in a list or map of --config arrives as text: write it into a file for --configfile" in told
+    assert "--config passes the values in lists and maps as text: put it into a file for --configfile" in told
     assert "Traceback" not in told
 
 

@@ -15,7 +15,7 @@ from featurepaths.attacks.objective import Objective
 from featurepaths.defense.module import Decision, FeaturePathDefense
 from featurepaths.errors import FeaturePathsError, counted
 from featurepaths.paths.outputs import ModelOutputs
-from featurepaths.runtime.blocks import blocks, pad_block, to_tensor
+from featurepaths.runtime.blocks import blocks, pad_block, padded_tensor
 
 SEEDS_APART = 2**32
 """Restarts draw their random starts from seeds so far apart: a training's seed is smaller."""
@@ -107,8 +107,7 @@ class Block:
         cls, images: np.ndarray, labels: np.ndarray, indices: np.ndarray, device: torch.device | str = "cpu"
     ) -> "Block":
         """Return the block of up to 64 uint8 images, filled up with copies of the last one."""
-        on_device = to_tensor(pad_block(images), device), torch.from_numpy(pad_block(labels)).to(device)
-        return cls(*on_device, pad_block(indices), len(labels))
+        return cls(padded_tensor(images, device), padded_tensor(labels, device), pad_block(indices), len(labels))
 
     def take(self, rows: np.ndarray) -> "Block":
         """Return the block of some of its images, filled up again."""
@@ -246,7 +245,7 @@ def adaptive_blocks(
             "undefended/clean": standing.network,
             "defended/clean": standing.defended,
         }
-        known = {name: to_tensor(pad_block(examples[rows]), device) for name, examples in oblivious.items()}
+        known = {name: padded_tensor(examples[rows], device) for name, examples in oblivious.items()}
         for name, examples in known.items():
             decision = standing.update(examples, everything)
             records |= _recorded(f"attacks/{name}", block.count, everything, decision)

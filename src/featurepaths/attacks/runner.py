@@ -10,7 +10,7 @@ from featurepaths.attacks.apgd import STOPPING_RULES, apgd
 from featurepaths.attacks.norms import random_start, size
 from featurepaths.attacks.objective import Objective
 from featurepaths.data.splits import Split
-from featurepaths.runtime.blocks import blocks, pad_block, to_tensor
+from featurepaths.runtime.blocks import blocks, pad_block, padded_tensor, unpadded_arrays
 
 
 def attack_blocks(
@@ -49,8 +49,8 @@ def attack_blocks(
     clean logits are not finite is not correct, and ``undefined``.
     """
     for rows in blocks(len(labels)) if rows_of_blocks is None else rows_of_blocks:
-        clean = to_tensor(pad_block(images[rows]), device)
-        target = torch.from_numpy(pad_block(labels[rows])).to(device)
+        clean = padded_tensor(images[rows], device)
+        target = padded_tensor(labels[rows], device)
         start = random_start(clean, pad_block(indices[rows]), eps, norm, seed)
         with torch.no_grad():
             clean_loss, wrong_when_clean = (reference or objective)(clean, target)
@@ -81,5 +81,4 @@ def attack_blocks(
             records[f"{stopping_rule}/adversarial"] = points.adversarial
             records[f"{stopping_rule}/loss"] = points.loss
             records[f"{stopping_rule}/norm"] = size(points.adversarial - clean, norm)
-        count = rows.stop - rows.start
-        yield rows, {name: values[:count].cpu().numpy() for name, values in records.items()}
+        yield rows, unpadded_arrays(records, rows)

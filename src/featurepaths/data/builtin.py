@@ -1,8 +1,8 @@
-"""Data sets that are known by name: scikit-learn's digits, and those that torchvision reads."""
+"""Built-in data sets: scikit-learn's digits, CIFAR-10 and CIFAR-100."""
 
 import numpy as np
 
-from featurepaths.data.splits import Parts, cut_off
+from featurepaths.data.splits import Parts, split_off
 from featurepaths.errors import FeaturePathsError
 
 PROVENANCE = {
@@ -10,14 +10,14 @@ PROVENANCE = {
     "cifar10": "CIFAR-10 (Krizhevsky, 2009), read by torchvision",
     "cifar100": "CIFAR-100 (Krizhevsky, 2009), read by torchvision",
 }
-"""Where the images of the sources that are known by name come from."""
+"""Source of the images of each built-in data set."""
 
 
 def load_digits(size: int, test: float, seed: int) -> tuple[Parts, list[str]]:
-    """Return scikit-learn's handwritten digits as RGB images of `size` pixels, cut into training and test images.
+    """Return scikit-learn's handwritten digits as training and test images, RGB of `size` x `size` pixels.
 
     The 1,797 images of 8x8 pixels with 17 grey levels are those of Alpaydin and Kaynak's Optical Recognition of
-    Handwritten Digits (UCI, test part). They are enlarged bilinearly. `test` is the share of test images of each class.
+    Handwritten Digits (UCI, test part). They are enlarged bilinearly. `test` is the share of test images in each class.
     """
     from PIL import Image
     from sklearn.datasets import load_digits as load
@@ -26,7 +26,7 @@ def load_digits(size: int, test: float, seed: int) -> tuple[Parts, list[str]]:
     grey = np.round(digits.images * 255 / 16).astype(np.uint8)
     large = [Image.fromarray(image).resize((size, size), Image.Resampling.BILINEAR) for image in grey]
     images = np.repeat(np.stack([np.asarray(image) for image in large])[..., None], 3, axis=3)
-    train, held = cut_off(np.arange(len(images)), digits.target, test, seed, "data.test")
+    train, held = split_off(np.arange(len(images)), digits.target, test, seed, "data.test")
     parts = {"train": (images[train], digits.target[train]), "test": (images[held], digits.target[held])}
     return parts, [str(name) for name in digits.target_names]
 
@@ -34,12 +34,12 @@ def load_digits(size: int, test: float, seed: int) -> tuple[Parts, list[str]]:
 def load_cifar(source: str, root: str, download: bool) -> tuple[Parts, list[str]]:
     """Return ``cifar10`` or ``cifar100``, 50,000 training and 10,000 test images.
 
-    torchvision reads them and checks them by their checksums.
+    torchvision reads them and verifies their checksums.
 
     Raises
     ------
     FeaturePathsError
-        If they are not in `root`, are damaged, or cannot be downloaded.
+        If the files are missing from `root` or damaged, or cannot be downloaded.
     """
     from torchvision.datasets import CIFAR10, CIFAR100
 
@@ -48,10 +48,10 @@ def load_cifar(source: str, root: str, download: bool) -> tuple[Parts, list[str]
     for part, is_train in (("train", True), ("test", False)):
         try:
             dataset = kind(root, train=is_train, download=download)
-        except (RuntimeError, OSError) as error:  # OSError is what a failed download raises
+        except (RuntimeError, OSError) as error:  # a failed download raises OSError
             raise FeaturePathsError(
-                f"{kind.__name__} is not, or not whole, in data.root ({root}): {error}. Put {kind.base_folder} there, "
-                "or set data.download: true where there is a network."
+                f"{kind.__name__} is missing or incomplete in data.root ({root}): {error}. Put {kind.base_folder} "
+                "there, or set data.download: true on a machine with a network connection."
             ) from error
         parts[part] = (dataset.data, np.asarray(dataset.targets))
     return parts, dataset.classes

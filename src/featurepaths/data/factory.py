@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from featurepaths.data.images import PARTS, images_of, same_shape
-from featurepaths.data.labels import labels_of, names_of
-from featurepaths.data.splits import Parts
-from featurepaths.data.torchvision import as_array, kind, read_dataset
+from featurepaths.data.images import images_of
+from featurepaths.data.labels import checked_names, labels_of
+from featurepaths.data.splits import PARTS, Parts
+from featurepaths.data.torchvision import as_array, read_dataset, type_text
 from featurepaths.errors import FeaturePathsError
 from featurepaths.runtime.entry_points import call_factory
 
@@ -15,16 +15,16 @@ from featurepaths.runtime.entry_points import call_factory
 def load_made(
     factory: str, arguments: Mapping[str, Any], layout: str | None, size: int | None, folder: Path
 ) -> tuple[Parts, list[str]]:
-    """Return the training and test images that a function of one's own makes, and the names of the classes.
+    """Return the training and test images that a user's function returns, and the names of the classes.
 
     Parameters
     ----------
     factory
-        The function, as ``package.module:function``. It returns (train, test, class_names): either part is a tuple
-        (images, labels) of arrays, as `featurepaths.data.images.images_of` and `labels_of` take them, or a data set, as
-        `read_dataset` does; class_names is a list, or None for their numbers.
+        The function, as ``package.module:function``. It returns (train, test, class_names). Each part is a tuple
+        (images, labels) of arrays for `featurepaths.data.images.images_of` and `labels_of`, or a data set for
+        `read_dataset`; class_names is a list, or None for numbers.
     arguments
-        What it is given.
+        Keyword arguments of the function.
     layout, size
         See `featurepaths.data.images.layout_of` and `ArrayImages`.
     folder
@@ -33,20 +33,19 @@ def load_made(
     Raises
     ------
     FeaturePathsError
-        If the function cannot be called or fails, or returns something else.
+        If the function cannot be called, fails, or returns something else.
     """
-    made = call_factory(factory, arguments)
-    if not isinstance(made, tuple) or len(made) != 3:
-        raise FeaturePathsError(f"{factory} should return (train, test, class_names), not {kind(made)}.")
+    result = call_factory(factory, arguments)
+    if not isinstance(result, tuple) or len(result) != 3:
+        raise FeaturePathsError(f"{factory} should return (train, test, class_names), not {type_text(result)}.")
+    *datasets, class_names = result
     parts = {}
-    for part, given in zip(PARTS, made[:2], strict=True):
+    for part, dataset in zip(PARTS, datasets, strict=True):
         name = f"the {part} part of {factory}"
-        if isinstance(given, tuple) and len(given) == 2:
-            images, labels = (as_array(values, name) for values in given)
-            pictures = images_of(images, f"images of {name}", layout, size)
-            parts[part] = pictures, labels_of(labels, pictures, f"labels of {name}")
+        if isinstance(dataset, tuple) and len(dataset) == 2:
+            pixels, labels = (as_array(values, name) for values in dataset)
+            images = images_of(pixels, f"images of {name}", layout, size)
+            parts[part] = images, labels_of(labels, images, f"labels of {name}")
         else:
-            parts[part] = read_dataset(given, size, name, folder)
-    same_shape(parts)
-    class_names = None if made[2] is None else [str(name) for name in made[2]]
-    return parts, names_of({part: labels for part, (_, labels) in parts.items()}, class_names)
+            parts[part] = read_dataset(dataset, size, name, folder)
+    return parts, checked_names(parts, None if class_names is None else [str(name) for name in class_names])

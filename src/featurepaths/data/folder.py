@@ -10,22 +10,23 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageOps
 
+from featurepaths.data.size import Contents, DataSize
+from featurepaths.data.splits import PARTS
 from featurepaths.errors import FeaturePathsError
-from featurepaths.store.fingerprints import Contents, digest_of_names, look_at_files
+from featurepaths.store.fingerprints import digest_of_names, look_at_files
 
-PARTS = ("train", "test")
 SUFFIXES = {".png", ".jpg", ".jpeg"}
-NAMED = 10  # how many files an error names
+NAMED = 10  # files that an error names
 PIECE = 128  # images that a process reads at a time
 UNREADABLE = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
-"""What Pillow raises for broken images."""
+"""Errors that Pillow raises for damaged images."""
 
 
 @dataclass(frozen=True)
 class FolderImages:
-    """Some image files [N], read by a pool of processes when rows of them are asked for: ``images[rows]`` is uint8.
+    """Image files [N], read by a pool of processes when indexed: ``images[rows]`` is uint8 [n, H, W, 3].
 
-    With `resize`, the middle square of each image is resized to `shape`, bilinearly; without it all images must have
+    With `resize`, the central square of each image is resized to `shape`, bilinearly; without it all images must have
     that size.
     """
 
@@ -37,7 +38,7 @@ class FolderImages:
     def __getitem__(self, rows: np.ndarray) -> np.ndarray:
         pieces = [[self.files[row] for row in rows[start : start + PIECE]] for start in range(0, len(rows), PIECE)]
         read = list(self.pool.map(partial(_read_images, self.shape[1:], self.resize), pieces))
-        if problems := [problem for _, found in read for problem in found]:
+        if problems := [problem for _, of_piece in read for problem in of_piece]:
             raise FeaturePathsError("These images cannot be used:\n" + _listed(problems))
         return np.concatenate([images for images, _ in read])
 
@@ -45,34 +46,34 @@ class FolderImages:
 def load_folder(
     root: Path | str, size: int | None, pool: Executor
 ) -> tuple[dict[str, tuple[FolderImages, np.ndarray]], list[str]]:
-    """Return the images and labels of the training and the test part of a folder, and the names of the classes.
+    """Return the training and test images and labels in a folder, and the names of the classes.
 
-    Images are found now and read later. Labels number the classes in the alphabetical order of their folders.
+    Images are listed now and read later. Labels number the classes in the alphabetical order of their folders.
 
     Parameters
     ----------
     root
         Holds ``train/<class>/`` and ``test/<class>/`` with PNG or JPEG files, the same classes in both. Names that
-        begin with a dot are passed over.
+        begin with a dot are ignored.
     size
-        Height and width to resize the images to; None takes them as they are.
+        Height and width to resize the images to; None keeps their size.
     pool
         Reads the images.
 
     Raises
     ------
     FeaturePathsError
-        Naming what is missing or misplaced: a folder, a class, a file that is no image or lies elsewhere.
+        Naming a missing folder or class, or a file that is no image or is in the wrong place.
     """
     root = Path(root)
-    found = {part: _classes(root / part) for part in PARTS}
-    class_names = sorted(found["train"])
-    if odd := set(found["train"]) ^ set(found["test"]):
-        lines = [f"{root / part / name}" for name in sorted(odd) for part in PARTS if name not in found[part]]
+    classes_of = {part: _classes(root / part) for part in PARTS}
+    class_names = sorted(classes_of["train"])
+    if odd := set(classes_of["train"]) ^ set(classes_of["test"]):
+        lines = [f"{root / part / name}" for name in sorted(odd) for part in PARTS if name not in classes_of[part]]
         raise FeaturePathsError("train/ and test/ need the same classes; these are missing:\n" + _listed(lines))
-    shape = _shape_of(next(iter(found["train"].values()))[0], size)
+    shape = _shape_of(next(iter(classes_of["train"].values()))[0], size)
     parts = {}
-    for part, classes in found.items():
+    for part, classes in classes_of.items():
         files = [file for name in class_names for file in classes[name]]
         labels = np.repeat(np.arange(len(class_names)), [len(classes[name]) for name in class_names])
         parts[part] = (FolderImages(files, (len(files), *shape), size is not None, pool), labels)
@@ -80,7 +81,7 @@ def load_folder(
 
 
 def contents_of(root: Path | str, memory: Path | None = None) -> Contents:
-    """Look at all images of a folder.
+    """Return size and digest of all images in a folder; of the size, that of the first image.
 
     Parameters
     ----------
@@ -95,31 +96,31 @@ def contents_of(root: Path | str, memory: Path | None = None) -> Contents:
         As `load_folder` does, or if an image cannot be read.
     """
     root = Path(root)
-    parts = {part: _classes(root / part) for part in PARTS}
-    files = [file for part in PARTS for _, images in sorted(parts[part].items()) for file in images]
+    classes_of = {part: _classes(root / part) for part in PARTS}
+    files = [file for part in PARTS for _, images in sorted(classes_of[part].items()) for file in images]
 
     def summary(digests: Mapping[str, str]) -> dict[str, Any]:
-        pixels = _shape_of(files[0], None)[0]
-        return asdict(Contents(digest_of_names(digests), len(files), len(parts["train"]), pixels))
+        size = DataSize(len(files), len(classes_of["train"]), *_shape_of(files[0], None))
+        return {**asdict(size), "digest": digest_of_names(digests)}
 
     named = {file.relative_to(root).as_posix(): file for file in files}
     return Contents(**look_at_files(named, summary, root, memory))
 
 
 def _read_images(shape: tuple[int, int, int], resize: bool, files: list[Path]) -> tuple[np.ndarray, list[str]]:
-    """Return some images, and what is wrong with those that cannot be used."""
+    """Return the images in some files, and one line for each file that cannot be used."""
     images = np.zeros((len(files), *shape), np.uint8)
     problems = [_read(file, image, resize) for file, image in zip(files, images, strict=True)]
     return images, [problem for problem in problems if problem]
 
 
 def _read(file: Path, result: np.ndarray, resize: bool) -> str | None:
-    """Read one image into `result`; return what is wrong with it, if something is."""
+    """Read one image into `result`; return the problem if it cannot be used."""
     height, width, _ = result.shape
     try:
         with Image.open(file) as image:
             if image.mode.startswith(("I", "F")):
-                return f"{file}: has more than 8 bits a channel; convert it"
+                return f"{file}: has more than 8 bits per channel; convert it"
             colours = image.convert("RGB")
     except UNREADABLE as error:
         return f"{file}: cannot be read ({error})"
@@ -132,27 +133,25 @@ def _read(file: Path, result: np.ndarray, resize: bool) -> str | None:
 
 
 def _classes(folder: Path) -> dict[str, list[Path]]:
-    """Return the image files of each class below `folder`, in order of their names."""
+    """Return the image files of each class below `folder`, in alphabetical order."""
     if not folder.is_dir():
         raise FeaturePathsError(f"There is no folder {folder}. data.root should hold train/<class>/ and test/<class>/.")
     classes, misplaced = {}, []
     for entry in _visible(folder):
         if not entry.is_dir():
-            misplaced.append(f"{entry}: images belong into a class's folder")
+            misplaced.append(f"{entry}: images belong in the folder of a class")
             continue
         classes[entry.name] = files = _visible(entry)
-        misplaced += [f"{file}: no PNG or JPEG file" for file in files if not _is_image(file)]
+        # a link may be broken
+        others = [file for file in files if file.suffix.lower() not in SUFFIXES or not file.is_file()]
+        misplaced += [f"{file}: no PNG or JPEG file" for file in others]
         if not files:
             misplaced.append(f"{entry}: has no image")
     if misplaced:
         raise FeaturePathsError(f"{folder} is not a data set:\n" + _listed(misplaced))
     if not classes:
-        raise FeaturePathsError(f"{folder} has no class: it should hold a folder of images for each.")
+        raise FeaturePathsError(f"{folder} has no class: it should hold one folder of images per class.")
     return classes
-
-
-def _is_image(file: Path) -> bool:
-    return file.suffix.lower() in SUFFIXES and file.is_file()  # a link may lead nowhere
 
 
 def _visible(folder: Path) -> list[Path]:
@@ -163,7 +162,7 @@ def _visible(folder: Path) -> list[Path]:
 
 
 def _shape_of(file: Path, size: int | None) -> tuple[int, int, int]:
-    """Return height, width and channels that all images will have."""
+    """Return the height, width and channels of all images."""
     if size is not None:
         return size, size, 3
     try:

@@ -1,6 +1,5 @@
 """Image arrays: layout of axes, pixel levels, resizing."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
 from typing import Protocol
@@ -11,30 +10,26 @@ from PIL import Image, ImageOps
 from featurepaths.data.splits import ImageRows
 from featurepaths.errors import FeaturePathsError
 
-PARTS = ("train", "test")
 BYTES_AT_A_TIME = 2**26
 LEVEL_TOLERANCE = 0.1
-"""How far, in 1/255, a float may lie from a level of uint8: float16 rounds by less."""
+"""Largest distance, in 1/255, of a float from a level of uint8; float16 rounds by less."""
 
 
-class Rows(Protocol):
-    """An array that is there, or read when ascending row numbers ask for it."""
+class Rows(ImageRows, Protocol):
+    """An array in memory, or in a file from which it is read when indexed with ascending row numbers."""
 
-    shape: tuple[int, ...]
     dtype: np.dtype
-
-    def __getitem__(self, rows: np.ndarray) -> np.ndarray: ...
 
 
 def layout_of(shape: tuple[int, ...], layout: str | None, name: str) -> str:
-    """Return how images of this shape lie in memory: ``NHW``, ``NHWC`` or ``NCHW``.
+    """Return the layout of images of this shape: ``NHW``, ``NHWC`` or ``NCHW``.
 
-    Four axes are read as `layout` says; where it is None, the channels are the axis of length 1 or 3.
+    The layout of four axes is `layout`, or, if that is None, follows from the axis of length 1 or 3: the channels.
 
     Raises
     ------
     FeaturePathsError
-        If that cannot be told.
+        If the shape is no images' or the channels are ambiguous.
     """
     if len(shape) == 3:
         return "NHW"
@@ -50,32 +45,32 @@ def layout_of(shape: tuple[int, ...], layout: str | None, name: str) -> str:
 
 
 def channels_last(images: np.ndarray, layout: str) -> np.ndarray:
-    """Return images of a `layout` as [N, H, W, C]."""
+    """Return images in `layout` as [N, H, W, C]."""
     if layout == "NHW":
         return images[..., None]
     return images.transpose(0, 2, 3, 1) if layout == "NCHW" else images
 
 
 def as_levels(values: np.ndarray, name: str, rows: np.ndarray) -> np.ndarray:
-    """Return images [n, ...] as uint8, if nothing is lost by it.
+    """Return images [n, ...] as uint8 if the conversion loses nothing.
 
-    Integers have to lie in 0 to 255; floats are multiples of 1/255 in [0, 1], but for rounding (`LEVEL_TOLERANCE`).
+    Integers must be in 0 to 255; floats must be multiples of 1/255 in [0, 1], up to rounding (`LEVEL_TOLERANCE`).
 
     Parameters
     ----------
     name, rows
-        What these images are, and which ones [n], for errors.
+        The name of the array and the row numbers [n] of the images, for errors.
 
     Raises
     ------
     FeaturePathsError
-        Naming the first image that has other values.
+        Naming the first image with other values.
     """
 
     def refuse(wrong: np.ndarray, problem: str) -> None:
-        found = wrong.reshape(len(values), -1).any(axis=1)
-        if found.any():
-            row = int(np.flatnonzero(found)[0])
+        images = np.flatnonzero(wrong.reshape(len(values), -1).any(axis=1))
+        if len(images):
+            row = int(images[0])
             value = values[row][wrong[row]].flat[0]
             raise FeaturePathsError(f"{name} holds {value} in image {rows[row]}: {problem}")
 
@@ -88,13 +83,13 @@ def as_levels(values: np.ndarray, name: str, rows: np.ndarray) -> np.ndarray:
         raise FeaturePathsError(f"{name} holds {values.dtype}; images are uint8, or floats in [0, 1].")
     with np.errstate(over="ignore"):
         levels = values.astype(np.float64) * 255
-    refuse(~np.isfinite(levels), "it should be finite.")
+    refuse(~np.isfinite(levels), "values should be finite.")
     nearest = np.rint(levels)
     outside = "floats should lie in [0, 1]. Undo what normalised the images, and divide levels of 0 to 255 by 255."
     refuse((nearest < 0) | (nearest > 255), outside)
     between = (
-        "it lies between the 256 levels that are kept of an image, so that its attacks would be measured from another "
-        "one. Round the images yourself: np.round(images * 255).astype(np.uint8)."
+        "it lies between the 256 levels of uint8, in which images are stored, so attacks would start from another "
+        "image. Round the images yourself: np.round(images * 255).astype(np.uint8)."
     )
     refuse(np.abs(levels - nearest) > LEVEL_TOLERANCE, between)
     return nearest.astype(np.uint8)
@@ -104,7 +99,7 @@ def as_levels(values: np.ndarray, name: str, rows: np.ndarray) -> np.ndarray:
 class ArrayImages:
     """Images as uint8 [N, H, W, C], from rows of an array of any type and layout.
 
-    With a `size` the middle square of each image is resized to it, bilinearly, where it has another one.
+    If `size` is set, the central square of each image is resized to that height and width, bilinearly.
     """
 
     rows: Rows
@@ -120,11 +115,8 @@ class ArrayImages:
 
     @property
     def _shape(self) -> tuple[int, ...]:
-        """The shape before they are resized."""
-        count, *one = self.rows.shape
-        if self.layout == "NHW":
-            return count, *one, 1
-        return (count, *one[1:], one[0]) if self.layout == "NCHW" else (count, *one)
+        """Shape before resizing, [N, H, W, C]."""
+        return channels_last(np.broadcast_to(np.uint8(0), self.rows.shape), self.layout).shape
 
     def __getitem__(self, rows: np.ndarray) -> np.ndarray:
         at_once = max(1, BYTES_AT_A_TIME // (8 * prod(self._shape[1:])))
@@ -139,34 +131,27 @@ class ArrayImages:
 
 
 def resized(image: np.ndarray, size: int) -> np.ndarray:
-    """Return the middle square of an image, uint8 [H, W, C], resized bilinearly to [size, size, C]."""
-    # Pillow knows grey pictures without an axis of channels, and no others than those of 1 or 3
+    """Return the central square of an image, uint8 [H, W, C], resized bilinearly to [size, size, C]."""
+    # Pillow takes grey images without a channel axis, and only images of 1 or 3 channels
     picture = Image.fromarray(np.ascontiguousarray(image[..., 0] if image.shape[2] == 1 else image))
     fitted = ImageOps.fit(picture, (size, size), Image.Resampling.BILINEAR)
     return np.asarray(fitted).reshape(size, size, -1)
 
 
 def images_of(rows: Rows, name: str, layout: str | None = None, size: int | None = None) -> ArrayImages:
-    """Return the images of an array that is called `name` in errors; see `layout_of` and `ArrayImages`.
+    """Return the images of an array called `name` in errors; see `layout_of` and `ArrayImages`.
 
     Raises
     ------
     FeaturePathsError
-        If it has no images, or they have no pixels, or cannot be resized.
+        If the array is empty, or its images cannot be resized.
     """
     images = ArrayImages(rows, layout_of(tuple(rows.shape), layout, name), size, name)
     if 0 in images.shape:
-        raise FeaturePathsError(f"{name} has shape {tuple(rows.shape)}: there is nothing in it.")
+        raise FeaturePathsError(f"{name} has shape {tuple(rows.shape)}: the array is empty.")
     if size and images.shape[3] not in (1, 3):
         raise FeaturePathsError(f"{name} has {images.shape[3]} channels; only images of 1 or 3 can be resized.")
     return images
-
-
-def same_shape(parts: Mapping[str, tuple[ImageRows, np.ndarray]]) -> None:
-    """Raise FeaturePathsError if training and test images [N, H, W, C] are not alike."""
-    train, test = (parts[part][0].shape[1:] for part in PARTS)
-    if train != test:
-        raise FeaturePathsError(f"Training images are {by(train)}, test images {by(test)}; set data.size.")
 
 
 def by(shape: tuple[int, ...]) -> str:

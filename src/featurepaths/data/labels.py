@@ -1,20 +1,21 @@
 """Labels and class names in arrays."""
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 
 import numpy as np
 
-from featurepaths.data.images import ArrayImages, Rows
+from featurepaths.data.images import ArrayImages, Rows, by
+from featurepaths.data.splits import PARTS, Parts
 from featurepaths.errors import FeaturePathsError
 
 
 def labels_of(rows: Rows, images: ArrayImages, name: str) -> np.ndarray:
-    """Return the labels [N] of images, from whole numbers [N] or [N, 1].
+    """Return the labels [N] of images, from integers [N] or [N, 1].
 
     Raises
     ------
     FeaturePathsError
-        If they are others, or not as many as the images.
+        If the labels have another shape or type, or are negative.
     """
     shape = tuple(rows.shape)
     if shape not in ((images.shape[0],), (images.shape[0], 1)):
@@ -29,19 +30,22 @@ def labels_of(rows: Rows, images: ArrayImages, name: str) -> np.ndarray:
     return labels.astype(np.int64)
 
 
-def names_of(labels: Mapping[str, np.ndarray], class_names: list[str] | None) -> list[str]:
-    """Return the names of all classes: `class_names`, or their numbers.
+def checked_names(parts: Parts, class_names: Sequence[str] | None) -> list[str]:
+    """Return the names of all classes: `class_names`, or their numbers if that is None.
 
     Raises
     ------
     FeaturePathsError
-        If there are labels without a name.
+        If training and test images [N, H, W, C] have different shapes, or a label has no name.
     """
-    count = 1 + max(int(found.max()) for found in labels.values())
+    train, test = (parts[part][0].shape[1:] for part in PARTS)
+    if train != test:
+        raise FeaturePathsError(f"Training images are {by(train)}, test images {by(test)}; set data.size.")
+    count = 1 + max(int(labels.max()) for _, labels in parts.values())
     if class_names is None:
-        if count > sum(map(len, labels.values())):
+        if count > sum(len(labels) for _, labels in parts.values()):
             raise FeaturePathsError(f"A label is {count - 1}, and there are fewer images: number the classes from 0.")
         return [str(number) for number in range(count)]
     if count > len(class_names):
         raise FeaturePathsError(f"A label is {count - 1}, but class_names has only {len(class_names)} (from 0).")
-    return class_names
+    return list(class_names)

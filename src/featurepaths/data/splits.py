@@ -11,16 +11,17 @@ import numpy as np
 
 from featurepaths.errors import FeaturePathsError
 from featurepaths.runtime.progress import progress
-from featurepaths.store.hdf5 import create_hdf5, open_hdf5, write_rows
+from featurepaths.store.hdf5 import as_slice, create_hdf5, open_hdf5, write_rows
 from featurepaths.store.origin import Origin
 
+PARTS = ("train", "test")
 SPLITS = ("train", "calibration", "test")
 CHUNK = 1024
 """Images read or written at a time."""
 
 
 class ImageRows(Protocol):
-    """Images [N, H, W, C] that are there, or read when an array of row numbers asks for them: uint8."""
+    """Images [N, H, W, C] in memory or in a file, read as uint8 when indexed with an array of row numbers."""
 
     shape: tuple[int, ...]
 
@@ -28,12 +29,12 @@ class ImageRows(Protocol):
 
 
 Parts = Mapping[str, tuple[ImageRows, np.ndarray]]
-"""Images and labels [N] of ``train`` and of ``test``."""
+"""Images and labels [N] of each of `PARTS`."""
 
 
 @dataclass(frozen=True)
 class Split:
-    """Images of one split of an open artefact, read from the disk when rows of them are asked for.
+    """Images of one split of an open artefact, read from the file when indexed.
 
     `labels` [N] and `indices` [N], the ascending rows in the artefact, are in memory.
     """
@@ -53,22 +54,13 @@ class Split:
 
     def __getitem__(self, rows: slice | np.ndarray) -> np.ndarray:
         """Return the images of a slice of rows, or of an ascending array of them: uint8 [n, H, W, C]."""
-        chosen = self.indices[rows]
-        if len(chosen) and chosen[-1] - chosen[0] == len(chosen) - 1:  # HDF5 reads a run of rows faster
-            return self.dataset[chosen[0] : chosen[-1] + 1]
-        return self.dataset[chosen]
+        return self.dataset[as_slice(self.indices[rows])]
 
 
 def write_splits(
-    path: Path,
-    parts: Parts,
-    class_names: list[str],
-    calibration: float,
-    seed: int,
-    origin: Origin,
-    provenance: str,
+    path: Path, parts: Parts, class_names: list[str], calibration: float, seed: int, origin: Origin, provenance: str
 ) -> dict[str, int]:
-    """Cut the calibration images from the training images, write all splits, and return the size of each.
+    """Split the calibration images off the training images, write all splits, and return their sizes.
 
     Images are read and written `CHUNK` at a time.
 
@@ -77,72 +69,72 @@ def write_splits(
     calibration
         Share of each class's training images that become the calibration split; 0 for none.
     seed
-        Decides which ones.
+        Seed of the stratified random split.
     provenance
-        Where the images come from, to be stored with them.
+        The source of the images, stored with them.
 
     Raises
     ------
     FeaturePathsError
         If a class has no image in a split, or an image cannot be read.
     """
-    labels = {part: found for part, (_, found) in parts.items()}
-    rows = {
-        "train": np.arange(len(labels["train"])),
-        "calibration": np.arange(0),
-        "test": np.arange(len(labels["test"])),
-    }
+    (train_images, train_labels), (test_images, test_labels) = (parts[part] for part in PARTS)
+    train, held_out, test = np.arange(len(train_labels)), np.arange(0), np.arange(len(test_labels))
     if calibration > 0:
-        train_and_calibration = cut_off(rows["train"], labels["train"], calibration, seed, "data.calibration")
-        rows["train"], rows["calibration"] = map(np.sort, train_and_calibration)
-    part_of = {"train": "train", "calibration": "train", "test": "test"}
-    split_labels = {name: labels[part_of[name]][rows[name]] for name in SPLITS}
-    for name, found in split_labels.items():
-        missing = sorted(set(range(len(class_names))) - set(found.tolist()))
+        train, held_out = map(np.sort, split_off(train, train_labels, calibration, seed, "data.calibration"))
+    images = {"train": train_images, "calibration": train_images, "test": test_images}
+    rows = {"train": train, "calibration": held_out, "test": test}
+    labels = {"train": train_labels[train], "calibration": train_labels[held_out], "test": test_labels}
+    for name in SPLITS:
+        missing = sorted(set(range(len(class_names))) - set(labels[name].tolist()))
         if missing and (name != "calibration" or calibration > 0):
             raise FeaturePathsError(f"The {name} split has no image of class {class_names[missing[0]]}.")
     sizes = {name: len(rows[name]) for name in SPLITS}
     chunks = [(name, start) for name in SPLITS for start in range(0, sizes[name], CHUNK)]
     with create_hdf5(path, origin) as file:
         file.attrs["provenance"] = provenance
-        file["labels"] = np.concatenate([split_labels[name] for name in SPLITS]).astype(np.int64)
+        file["labels"] = np.concatenate([labels[name] for name in SPLITS]).astype(np.int64)
         file["split"] = np.repeat(np.array(SPLITS, dtype="S11"), list(sizes.values()))
         file["class_names"] = np.array(class_names, dtype=object)
         written = 0
         for name, start in progress(chunks, "images", len(chunks), f"blocks of {CHUNK}"):
-            images, _ = parts[part_of[name]]
-            chunk = images[rows[name][start : start + CHUNK]]
+            chunk = images[name][rows[name][start : start + CHUNK]]
             write_rows(file, slice(written, written + len(chunk)), sum(sizes.values()), {"images": chunk})
             written += len(chunk)
     return sizes
 
 
-def cut_off(rows: np.ndarray, labels: np.ndarray, share: float, seed: int, key: str) -> list[np.ndarray]:
-    """Cut `share` of the rows [N] of every class off and return both parts; `key` is what to name in an error."""
+def split_off(rows: np.ndarray, labels: np.ndarray, share: float, seed: int, key: str) -> list[np.ndarray]:
+    """Split `share` of the rows [N] of every class off and return both parts; errors name the setting `key`."""
     from sklearn.model_selection import train_test_split
 
     try:
         return train_test_split(rows, test_size=share, stratify=labels, random_state=seed)
     except ValueError as error:
-        raise FeaturePathsError(f"{key}: {share:g} of {len(rows)} images cannot be cut off ({error}).") from error
+        raise FeaturePathsError(f"{key}: {share:g} of {len(rows)} images cannot be split off ({error}).") from error
 
 
 @contextmanager
 def open_split(path: Path, split: str, limit: int | None = None) -> Iterator[Split]:
-    """Open the artefact at `path` and give the images of one split, or `limit` of them, evenly spaced.
+    """Open the artefact at `path` and yield the images of one split, or `limit` of them, evenly spaced.
 
     Raises
     ------
     FeaturePathsError
-        If the artefact cannot be read, or has no image of that split.
+        If the artefact cannot be read or the split is empty.
     """
     with open_hdf5(path) as file:
         (rows,) = np.nonzero(file["split"][:] == split.encode())
         if len(rows) == 0:
             raise FeaturePathsError(f"{path} has no {split} images: set data.calibration above 0.")
-        if limit is not None and limit < len(rows):
-            rows = rows[np.arange(limit) * len(rows) // limit]
+        rows = rows[evenly_spaced(len(rows), limit)]
         yield Split(file["images"], file["labels"][:][rows], rows, class_names_in(file))
+
+
+def evenly_spaced(count: int, limit: int | None) -> np.ndarray:
+    """Return the ascending positions of `limit` of `count` images, of all if there are fewer or `limit` is None."""
+    limit = count if limit is None else min(limit, count)
+    return np.arange(limit) * count // max(limit, 1)
 
 
 def normalisation(images: Split | np.ndarray) -> tuple[list[float], list[float]]:
@@ -155,7 +147,7 @@ def normalisation(images: Split | np.ndarray) -> tuple[list[float], list[float]]
             count += np.bincount(chunk[..., channel].ravel(), minlength=256)
     means = [float(count @ levels / count.sum()) for count in counts]
     variances = [count @ (levels - mean) ** 2 / (count.sum() - 1) for count, mean in zip(counts, means, strict=True)]
-    # a channel that is everywhere the same is only shifted
+    # a constant channel is only shifted
     return means, [float(np.sqrt(variance)) or 1.0 for variance in variances]
 
 

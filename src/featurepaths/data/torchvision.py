@@ -1,4 +1,4 @@
-"""torchvision's data sets, their defaults and their quirks."""
+"""torchvision's data sets, their default arguments and the checks of their items."""
 
 import operator
 import tempfile
@@ -9,44 +9,25 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from featurepaths.data.images import PARTS, images_of, same_shape
-from featurepaths.data.labels import names_of
-from featurepaths.data.splits import ImageRows, Parts
+from featurepaths.data.images import by, images_of
+from featurepaths.data.labels import checked_names
+from featurepaths.data.splits import PARTS, ImageRows, Parts
 from featurepaths.errors import FeaturePathsError
-from featurepaths.runtime.entry_points import told
+from featurepaths.runtime.entry_points import error_text
 from featurepaths.runtime.progress import progress
 
 TRAIN = ({"train": True}, {"train": False})
 SPLIT = ({"split": "train"}, {"split": "test"})
 TRAIN_AND_VAL = ({"split": "train"}, {"split": "val"})
 TORCHVISION: dict[str, tuple[Mapping[str, Any], Mapping[str, Any]]] = {
-    "CIFAR10": TRAIN,
-    "CIFAR100": TRAIN,
-    "CLEVRClassification": TRAIN_AND_VAL,
-    "Country211": SPLIT,
-    "DTD": SPLIT,
-    "EMNIST": TRAIN,
-    "FER2013": SPLIT,
-    "FGVCAircraft": SPLIT,
-    "FakeData": ({}, {}),
-    "FashionMNIST": TRAIN,
-    "Flowers102": SPLIT,
-    "Food101": SPLIT,
-    "GTSRB": SPLIT,
-    "ImageNet": TRAIN_AND_VAL,
-    "Imagenette": TRAIN_AND_VAL,
-    "KMNIST": TRAIN,
-    "MNIST": TRAIN,
+    **dict.fromkeys(["CIFAR10", "CIFAR100", "EMNIST", "FashionMNIST", "KMNIST", "MNIST", "QMNIST", "USPS"], TRAIN),
+    **dict.fromkeys(["Country211", "DTD", "FER2013", "FGVCAircraft", "Flowers102", "Food101", "GTSRB"], SPLIT),
+    **dict.fromkeys(["PCAM", "RenderedSST2", "STL10", "SVHN", "StanfordCars"], SPLIT),
+    **dict.fromkeys(["CLEVRClassification", "ImageNet", "Imagenette"], TRAIN_AND_VAL),
     "OxfordIIITPet": ({"split": "trainval"}, {"split": "test"}),
-    "PCAM": SPLIT,
-    "QMNIST": TRAIN,
-    "RenderedSST2": SPLIT,
-    "STL10": SPLIT,
-    "SVHN": SPLIT,
-    "StanfordCars": SPLIT,
-    "USPS": TRAIN,
+    "FakeData": ({}, {}),
 }
-"""torchvision's data sets of images with one label each, by class, and what tells their parts from one another."""
+"""torchvision's data sets of images with one label each: the arguments of their training and test parts."""
 
 
 def load_torchvision(
@@ -62,37 +43,35 @@ def load_torchvision(
     Parameters
     ----------
     root, download
-        Passed to the class; not passed if None and False, because not all take them.
+        Passed to the class unless None and False, because some classes do not accept them.
     arguments
-        What else it is given for ``train`` and for ``test``, instead of what `TORCHVISION` says or beside it.
+        Further arguments for ``train`` and for ``test``; they override those in `TORCHVISION`.
     size, folder
         See `read_dataset`.
 
     Raises
     ------
     FeaturePathsError
-        If torchvision does not find the files or takes no such argument, or as `read_dataset` does.
+        If torchvision does not find the files or rejects an argument, or as `read_dataset` does.
     """
     import torchvision
 
     common = ({"root": root} if root is not None else {}) | ({"download": True} if download else {})
     parts, class_names = {}, None
     for part, defaults in zip(PARTS, TORCHVISION[dataset], strict=True):
-        given = common | {**defaults, **arguments[part]}
+        settings = common | {**defaults, **arguments[part]}
         try:
-            opened = getattr(torchvision.datasets, dataset)(**given)
-        except Exception as error:  # torchvision's, or a download's, or of what it was given
+            opened = getattr(torchvision.datasets, dataset)(**settings)
+        except Exception as error:  # of torchvision, a download, or an argument
             raise FeaturePathsError(
-                f"torchvision's {dataset} cannot be opened with {given}: {told(error)}. Put its files into data.root, "
-                "or set data.download: true where there is a network."
+                f"torchvision's {dataset} cannot be opened with {settings}: {error_text(error)}. Put its files into "
+                "data.root, or set data.download: true on a machine with a network connection."
             ) from error
         parts[part] = read_dataset(opened, size, f"the {part} part of {dataset}", folder)
         class_names = class_names or getattr(opened, "classes", None)
-    same_shape(parts)
-    labels = {part: found for part, (_, found) in parts.items()}
     # some classes have several names
     names = class_names and [name if isinstance(name, str) else name[0] for name in class_names]
-    return parts, names_of(labels, names)
+    return parts, checked_names(parts, names)
 
 
 def read_dataset(dataset: Any, size: int | None, name: str, folder: Path) -> tuple[ImageRows, np.ndarray]:
@@ -101,26 +80,26 @@ def read_dataset(dataset: Any, size: int | None, name: str, folder: Path) -> tup
     Parameters
     ----------
     dataset
-        Has a length, and items (image, label): a picture of Pillow's, or an array or tensor of one image; and a whole
-        number. Pictures that are not grey become RGB.
+        Has a length, and items (image, label): a Pillow image, array or tensor, and an integer. Pillow images that are
+        not grey become RGB.
     size
-        Height and width that the middle square of each image is resized to; None takes images that are all alike.
+        Height and width to resize the central square of each image to; if None, all images must have the same shape.
     name
-        What to call it in errors.
+        Name of the data set in errors.
     folder
-        Holds the images in a file without a name, so that no number of them fills the memory.
+        Holds the images in an unnamed temporary file, so that no number of them fills the memory.
 
     Raises
     ------
     FeaturePathsError
-        Naming the first item that is something else, or cannot be read.
+        Naming the first item that is invalid or cannot be read.
     """
     try:
         count = len(dataset)
     except TypeError:
-        raise FeaturePathsError(f"{name} is {kind(dataset)}: neither (images, labels) nor a data set.") from None
+        raise FeaturePathsError(f"{name} is {type_text(dataset)}: neither (images, labels) nor a data set.") from None
     if count == 0:
-        raise FeaturePathsError(f"There is nothing in {name}.")
+        raise FeaturePathsError(f"{name} is empty.")
     shape: tuple[int, ...] = ()
     labels = np.zeros(count, np.int64)
     folder.mkdir(parents=True, exist_ok=True)
@@ -133,8 +112,8 @@ def read_dataset(dataset: Any, size: int | None, name: str, folder: Path) -> tup
             if pixels.shape[2] == 1 and shape[2] == 3:
                 pixels = pixels.repeat(3, axis=2)
             if pixels.shape != shape:
-                found, first = ("x".join(map(str, each)) for each in (pixels.shape, shape))
-                raise FeaturePathsError(f"{item} is {found}, the first one {first}; data.size resizes images.")
+                sizes = f"{item} is {by(pixels.shape)}, the first one {by(shape)}"
+                raise FeaturePathsError(f"{sizes}; set data.size to resize all images.")
             try:
                 spool.write(pixels.tobytes())
             except OSError as error:
@@ -147,7 +126,7 @@ def _item(dataset: Any, row: int, name: str) -> tuple[Any, int]:
     try:
         image, label = dataset[row]
     except Exception as error:
-        raise FeaturePathsError(f"{name} cannot be read: {told(error)}.") from error
+        raise FeaturePathsError(f"{name} cannot be read: {error_text(error)}.") from error
     try:
         number = operator.index(label)
     except TypeError:
@@ -161,19 +140,20 @@ def _pixels(image: Any, size: int | None, name: str) -> np.ndarray:
     """Return one image as uint8 [H, W, C]."""
     if isinstance(image, Image.Image):
         if image.mode.startswith(("I", "F")):
-            raise FeaturePathsError(f"{name} has more than 8 bits a channel.")
+            raise FeaturePathsError(f"{name} has more than 8 bits per channel; convert the images to 8 bits.")
         image = image.convert("L" if image.mode in ("1", "L") else "RGB")
     return images_of(as_array(image, name)[None], name, None, size)[np.arange(1)][0]
 
 
 def as_array(values: Any, name: str) -> np.ndarray:
+    """Return a list, array or tensor as an array; errors call it `name`."""
     try:
         return np.asarray(values)
-    except Exception as error:  # of a tensor on a GPU, or one with a gradient; of lists of different lengths
-        raise FeaturePathsError(f"{name} holds {kind(values)} that is no array: {told(error)}.") from error
+    except Exception as error:  # a tensor on a GPU or with a gradient, lists of different lengths
+        raise FeaturePathsError(f"{name} holds {type_text(values)} that is no array: {error_text(error)}.") from error
 
 
-def kind(value: Any) -> str:
-    kind = type(value)
+def type_text(value: Any) -> str:
+    """Return the type of a value, and its length if it is a tuple or list."""
     length = f" of length {len(value)}" if isinstance(value, tuple | list) else ""
-    return f"{kind.__module__}.{kind.__qualname__}{length}"
+    return f"{type(value).__module__}.{type(value).__qualname__}{length}"

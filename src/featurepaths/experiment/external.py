@@ -1,17 +1,17 @@
 """What an experiment takes from outside of its configuration: data, adversarial images, and networks of the user's."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from featurepaths.attacks.precomputed.files import digests_of_attacks
 from featurepaths.data.array_files import contents_of_arrays
 from featurepaths.data.folder import contents_of
-from featurepaths.data.size import DataSize
+from featurepaths.data.size import Contents, DataSize
 from featurepaths.experiment.config.experiment import Experiment
 from featurepaths.runtime.entry_points import factory_digest
-from featurepaths.store.fingerprints import Contents, last_look, look_at_files
+from featurepaths.store.fingerprints import last_look, look_at_files
 
 FOLDER = Path(".snakemake")
 """Where what was read is remembered, so that it is not read again each time."""
@@ -48,16 +48,17 @@ def fingerprint_inputs(experiment: Experiment, *, again: bool = True) -> Externa
 
 def _data(experiment: Experiment, again: bool) -> tuple[DataSize, str | None]:
     data = experiment.data
+    side = {"height": data.size, "width": data.size} if getattr(data, "size", None) else {}
     match data.source:
         case "folder" | "arrays":
-            found = _images(data, FOLDER / f"images.{experiment.name}.json", again)
-            return DataSize(found.images, found.classes, data.size or found.pixels, found.channels), found.digest
+            contents = _images(data, FOLDER / f"images.{experiment.name}.json", again)
+            return replace(contents, **side), contents.digest
         case "digits":
-            return DataSize(1797, 10, data.size), None
+            return DataSize(1797, 10, **side), None
         case "factory":
-            return DataSize(pixels=data.size or DataSize.pixels), factory_digest(data.factory)
+            return DataSize(**side), factory_digest(data.factory)
         case "torchvision":
-            return DataSize(pixels=data.size or DataSize.pixels), None
+            return DataSize(**side), None
         case "cifar10" | "cifar100":
             return DataSize(classes={"cifar10": 10, "cifar100": 100}[data.source]), None
 

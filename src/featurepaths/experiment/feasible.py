@@ -17,11 +17,6 @@ from featurepaths.experiment.plan import Plan
 from featurepaths.networks.architectures import missing_layers
 from featurepaths.store.safetensors import read_description
 
-WIDEST = 4
-"""Where only the height of images is known, they are taken to be at most so many times as wide, or as narrow."""
-SQUARE = ("digits", "cifar10", "cifar100")
-"""Sources whose images are as wide as high; so are those of any source that are resized."""
-
 
 def check_attacks(experiment: Experiment, size: DataSize) -> str:
     """Return what of the attacks' defaults is left out on data of this size, in words.
@@ -31,10 +26,8 @@ def check_attacks(experiment: Experiment, size: DataSize) -> str:
     FeaturePathsError
         With one line for each setting that the data do not allow: its key, and what would be right.
     """
-    square = experiment.data.source in SQUARE or getattr(experiment.data, "size", None) is not None
-    widest = 1 if square else WIDEST
     attacks = experiment.attacks.items()
-    problems = [problem for name, attack in attacks for problem in _attack(name, attack, size, widest)]
+    problems = [problem for name, attack in attacks for problem in _attack(name, attack, size)]
     adaptive = experiment.adaptive
     words: list[str] = []
     if adaptive is not None:
@@ -63,9 +56,9 @@ def check_layers(plan: Plan) -> None:
                 raise FeaturePathsError("\n  ".join(["The networks do not have these layers:", *problems]))
 
 
-def _attack(name: str, attack: AnyAttack, size: DataSize, widest: int) -> Iterator[str]:
-    """Yield what the data do not allow of an attack; images are at most `widest` times as wide as high."""
-    key, shape = f"attacks.{name}", (size.channels, size.pixels, widest * size.pixels)
+def _attack(name: str, attack: AnyAttack, size: DataSize) -> Iterator[str]:
+    """Yield the settings of an attack that the data do not allow."""
+    key, shape = f"attacks.{name}", (size.channels, size.height, size.width)
     if attack.method == "apgd":
         if not possible_losses([attack.loss], size.classes):
             yield f"{key}.loss: {_needs('dlr', size.classes)}; use loss: ce"
@@ -74,12 +67,8 @@ def _attack(name: str, attack: AnyAttack, size: DataSize, widest: int) -> Iterat
         return
     if attack.eps is not None and (problem := too_far(attack.eps, attack.norm, shape)):
         yield f"{key}.eps: {problem}"
-    if attack.method in METHODS:
-        # where the width is not known, at least it is a share of the height
-        width = size.pixels // widest if METHODS[attack.method].most_values else None
-        its_shape = size.channels, size.pixels, width
-        if problem := misfit(attack.method, attack.parameters, size.classes, its_shape):
-            yield f"{key}.method: {attack.method} {problem}"
+    if attack.method in METHODS and (problem := misfit(attack.method, attack.parameters, size.classes, shape)):
+        yield f"{key}.method: {attack.method} {problem}"
 
 
 def _adaptive(adaptive: Adaptive, classes: int) -> Iterator[str]:

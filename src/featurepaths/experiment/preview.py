@@ -65,8 +65,8 @@ def data_size(experiment: Experiment, outside: ExternalInputs) -> DataSize:
     data = Plan(experiment, outside).data()
     if data.is_there and data.up_to_date:
         with open_hdf5(data.path) as file:
-            images, height, _, channels = file["images"].shape
-            return DataSize(images, len(file["class_names"]), height, channels)
+            images, height, width, channels = file["images"].shape
+            return DataSize(images, len(file["class_names"]), height, width, channels)
     if experiment.data.source in READ_TO_KNOW:
         raise FeaturePathsError(
             f"How many images and classes {experiment.data.source} gives is known once they are read: "
@@ -94,7 +94,7 @@ def _look_at(experiment: Experiment, size: DataSize, model: str) -> tuple[list[L
     FeaturePathsError
         As `take_network` does.
     """
-    image_shape = size.channels, size.pixels, size.pixels
+    image_shape = size.channels, size.height, size.width
     given, described = experiment.pretrained(model), experiment.models[model]
     mean, std = [0.0] * size.channels, [1.0] * size.channels
     if given is None:
@@ -174,7 +174,7 @@ def checks(experiment: Experiment, outside: ExternalInputs) -> Iterator[tuple[st
             if experiment.data.source not in READ_TO_KNOW:
                 raise
             return str(error)  # nothing is wrong: more can be checked then
-        return f"{size[0].images:,} images of {size[0].classes} classes, {size[0].pixels} pixels high"
+        return f"{size[0].images:,} images of {size[0].classes} classes, {size[0].height}x{size[0].width} pixels"
 
     def network(model: str) -> str:
         found[model], doubts = _look_at(experiment, size[0], model)

@@ -57,7 +57,7 @@ class Estimator:
 
     def reading(self) -> Needs:
         """Reading the data set."""
-        return self._needs(2000, self.data.images * (self.data.pixels / 32) ** 2 / 500)
+        return self._needs(2000, self.data.images * self.data.area / 500)
 
     def network(self, run: str) -> Needs:
         """Building a network that is given, and running it once."""
@@ -68,7 +68,7 @@ class Estimator:
         model, options = self._model(run), self.experiment.training[run.split("-")[1]]
         adversary = options.adversary
         passes = 1 if adversary is None else 1 + (adversary.iterations or 1)
-        resident = min(self.experiment.in_memory_mb, self.data.images * 3 * self.data.pixels**2 / 1e6)
+        resident = min(self.experiment.in_memory_mb, self.data.images * 3 * self.data.height * self.data.width / 1e6)
         mb = TORCH_MB + resident + options.batch_size * PASS_MB * self._activations(model)
         return self._needs(mb, self._seconds(model, passes * options.epochs * self.data.images, gpu))
 
@@ -164,15 +164,19 @@ class Estimator:
     def _activations(self, model: AnyModel) -> float:
         """Values of all layers, relative to width 64 at 32x32."""
         if isinstance(model, PretrainedNetwork):
-            return GIVEN_TIMES * ((model.size or self.data.pixels) / 32) ** 2
-        return model.width / 64 * (self.data.pixels / 32) ** 2
+            return GIVEN_TIMES * self._area(model)
+        return model.width / 64 * self.data.area
+
+    def _area(self, model: PretrainedNetwork) -> float:
+        """Pixels of a pretrained network's images, relative to those of an image of CIFAR."""
+        return (model.size / 32) ** 2 if model.size else self.data.area
 
     def _layers(self, model: AnyModel) -> list[float]:
         """Values of each layer's flattened feature."""
         if isinstance(model, PretrainedNetwork):
-            return [GIVEN_LAYER * ((model.size or self.data.pixels) / 32) ** 2] * GIVEN_LAYERS
+            return [GIVEN_LAYER * self._area(model)] * GIVEN_LAYERS
         return [
-            model.width * 2**stage * (self.data.pixels / 2 ** (stage + 1)) ** 2
+            model.width * 2**stage * self.data.height * self.data.width / 4 ** (stage + 1)
             for stage, blocks in enumerate(BLOCKS[model.architecture])
             for _ in range(blocks)
         ]

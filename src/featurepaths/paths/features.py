@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from featurepaths.data.splits import Split
 from featurepaths.errors import FeaturePathsError, counted
 from featurepaths.networks.hooks import forward_seeing
-from featurepaths.runtime.blocks import blocks, finite_rows, pad_block, to_tensor
+from featurepaths.runtime.blocks import blocks, finite_rows, padded_tensor
 from featurepaths.runtime.oom import retry_smaller_on_oom
 
 POOLINGS = {
@@ -93,7 +93,7 @@ def run_blocks(
     """
     for rows in blocks(len(images)) if rows_of_blocks is None else rows_of_blocks:
         with torch.inference_mode():
-            pixels = to_tensor(pad_block(images[rows]), device)
+            pixels = padded_tensor(images[rows], device)
             logits = forward_seeing(network, pixels, layers, lambda name, output, rows=rows: see(name, rows, output))
         if logits.dim() != 2 or len(logits) != len(pixels):
             raise FeaturePathsError(

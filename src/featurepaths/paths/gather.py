@@ -1,15 +1,13 @@
 """One pass over images whose features are streamed, saved on the disk so that it goes on where it was stopped."""
 
-import time
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import ClassVar, Protocol
 
 import numpy as np
 
 from featurepaths.paths.stream import FeatureStream, Key
 from featurepaths.runtime.progress import progress
-from featurepaths.store.resume import SECONDS_BETWEEN_SAVES, load_arrays, save_arrays
+from featurepaths.store.resume import Progress
 
 SHARE_OF_SAVES = 1 / 20
 """No more of a pass's time than that is spent on saving before its end: what is gathered may be gigabytes."""
@@ -29,7 +27,8 @@ def gather(
     gatherers: Mapping[Key, Gatherer],
     labels: np.ndarray,
     what: str,
-    saved: Path,
+    saved: Progress,
+    name: str,
     stop: Callable[[], object] = lambda: False,
 ) -> None:
     """Run the network over all images once, and add the features of each key to what gathers them.
@@ -40,49 +39,38 @@ def gather(
         Labels of all images of the stream [N].
     what
         Is shown beside the progress.
-    saved
-        An npz file for what is gathered: taken up if it is there, written every 45 seconds, when stopped and in the
-        end. It belongs to this pass alone.
+    saved, name
+        Holds the file of this pass: read at the start if it exists, written every 45 seconds, when stopped, and at the
+        end.
     stop
         Is asked after each block whether to leave the rest for another time.
     """
-    done = _load(saved, gatherers, stream)
+    done = _load(saved.load_arrays(name), gatherers, stream)
     if done:
         print(f"{what}: resumed after {done} of {len(labels)} images", flush=True)
 
     def see(key: Key, rows: slice, features: np.ndarray) -> None:
         gatherers[key].add(features, labels[rows])
 
-    since, took = time.monotonic(), 0.0
     for rows, _ in progress(stream.read(gatherers, see, done), what, len(stream.blocks_from(done)), "blocks of 64"):
-        stopping, seconds = stop(), time.monotonic() - since
-        due = seconds >= SECONDS_BETWEEN_SAVES and seconds * SHARE_OF_SAVES >= took
-        if stopping or due or rows.stop == len(labels):
-            began = time.monotonic()
-            _save(saved, gatherers, rows.stop)
-            since = time.monotonic()
-            took = since - began
+        stopping = stop()
+        if stopping or saved.due(SHARE_OF_SAVES) or rows.stop == len(labels):
+            sums = {called: getattr(*attribute) for called, attribute in _attributes(gatherers).items()}
+            saved.save_arrays({"done": np.array(rows.stop), **sums}, name)
         if stopping:
             return
 
 
-def _save(path: Path, gatherers: Mapping[Key, Gatherer], done: int) -> None:
-    """Save what was gathered of the first `done` images."""
-    found = {called: getattr(*attribute) for called, attribute in _attributes(gatherers).items()}
-    save_arrays(path, {"done": np.array(done), **found})
-
-
-def _load(path: Path, gatherers: Mapping[Key, Gatherer], stream: FeatureStream) -> int:
-    """Take up what was saved, and return of how many images it is: 0 if there is nothing, or if it is of others."""
-    found = load_arrays(path)
+def _load(saved: Mapping[str, np.ndarray], gatherers: Mapping[Key, Gatherer], stream: FeatureStream) -> int:
+    """Restore saved sums; return the number of images they cover, 0 if none were saved or they are of other images."""
     attributes = _attributes(gatherers)
-    if found.keys() != {"done", *attributes}:
+    if saved.keys() != {"done", *attributes}:
         return 0
-    done = int(found["done"])
+    done = int(saved["done"])
     if done not in {rows.stop for rows in stream.blocks}:  # where a GPU's memory holds more now than it did then
         return 0
     for called, attribute in attributes.items():
-        setattr(*attribute, found[called][()])
+        setattr(*attribute, saved[called][()])
     return done
 
 

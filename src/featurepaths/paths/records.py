@@ -9,7 +9,7 @@ import h5py
 import numpy as np
 
 from featurepaths.errors import FeaturePathsError
-from featurepaths.store.hdf5 import open_hdf5
+from featurepaths.store.hdf5 import as_slice, open_hdf5
 
 CHUNK = 1024
 """Images whose similarities are in memory at a time."""
@@ -56,8 +56,7 @@ class FeaturePaths:
         for start in range(0, len(self.rows), CHUNK):
             part = slice(start, start + CHUNK)
             rows = self.rows[part]
-            is_run = rows[-1] - rows[0] == len(rows) - 1  # which HDF5 reads faster
-            similarity = self.similarity[rows[0] : rows[-1] + 1] if is_run else self.similarity[rows]
+            similarity = self.similarity[as_slice(rows)]
             _check_finite(similarity, self.similarity)
             yield part, similarity
 

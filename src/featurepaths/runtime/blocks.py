@@ -1,4 +1,4 @@
-"""Blocks of images: how many are computed together, and arrays and tensors cut and padded to them."""
+"""Blocks of images, the unit of computation: their rows, padded arrays and tensors, and records."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TypeVar
@@ -10,7 +10,7 @@ from torch import Tensor
 T = TypeVar("T")
 BLOCK = 64
 SIZES = (1, 2, 4, 8, 16, 32, BLOCK)
-"""What a block, or a part of one, is filled up to: the first of them that holds it."""
+"""Lengths that blocks, and parts of blocks, are padded to."""
 
 
 def blocks(count: int, shard: tuple[int, int] = (1, 1)) -> list[slice]:
@@ -19,7 +19,7 @@ def blocks(count: int, shard: tuple[int, int] = (1, 1)) -> list[slice]:
     Parameters
     ----------
     shard
-        (i, n) for the i-th of n parts of about as many blocks each, counted from 1.
+        (i, n) for the i-th of n parts of nearly equal numbers of blocks, counted from 1.
     """
     all_blocks = [slice(start, min(start + BLOCK, count)) for start in range(0, count, BLOCK)]
     number, shards = shard
@@ -27,30 +27,31 @@ def blocks(count: int, shard: tuple[int, int] = (1, 1)) -> list[slice]:
 
 
 def span(rows_of_blocks: Sequence[slice]) -> slice:
-    """Return the rows of adjacent blocks together."""
+    """Return the rows that adjacent blocks span."""
     return slice(rows_of_blocks[0].start, rows_of_blocks[-1].stop) if rows_of_blocks else slice(0, 0)
 
 
 def pad_block(rows: np.ndarray) -> np.ndarray:
-    """Return a block's rows [n, ...], n <= 64, filled up to one of `SIZES` with copies of the last one."""
+    """Return a block's rows [n, ...], n <= 64, padded to one of `SIZES` with copies of the last row."""
     return np.pad(rows, [(0, size_of(len(rows)) - len(rows))] + [(0, 0)] * (rows.ndim - 1), mode="edge")
 
 
 def size_of(count: int) -> int:
-    """Return what `count` rows are filled up to."""
+    """Return the length that `count` rows are padded to."""
     return next(size for size in SIZES if size >= count)
 
 
 def joined(
     parts: Iterator[tuple[slice, Mapping[str, np.ndarray]]], rows_of_blocks: Iterable[slice]
 ) -> Iterator[tuple[slice, Mapping[str, np.ndarray]]]:
-    """Yield the rows of each block and its records [n, ...], put together of those of its parts, in order."""
+    """Yield the rows and the records [n, ...] of each block, concatenated from those of its parts, in order."""
     for rows in rows_of_blocks:
-        found = [next(parts)]
-        while found[-1][0].stop < rows.stop:
-            found.append(next(parts))
-        records = [each for _, each in found]
-        yield rows, {name: np.concatenate([each[name] for each in records]) for name in records[0]}
+        stop, records = rows.start, []
+        while stop < rows.stop:
+            part, values = next(parts)
+            stop = part.stop
+            records.append(values)
+        yield rows, {name: np.concatenate([values[name] for values in records]) for name in records[0]}
 
 
 def split_rows(rows: slice, size: int) -> list[slice]:
@@ -59,14 +60,27 @@ def split_rows(rows: slice, size: int) -> list[slice]:
 
 
 def to_tensor(images: np.ndarray, device: torch.device | str = "cpu") -> Tensor:
-    """Return images as float32 [N, C, H, W] in [0, 1], from uint8 [N, H, W, C] or from float32 [N, C, H, W]."""
+    """Return images as float32 [N, C, H, W] in [0, 1], from uint8 [N, H, W, C] or from float32 [N, C, H, W].
+
+    Other arrays keep their shape and type.
+    """
     tensor = torch.from_numpy(images).to(device)
     if tensor.dtype == torch.uint8:
         return tensor.permute(0, 3, 1, 2).contiguous().float() / 255
     return tensor
 
 
+def padded_tensor(rows: np.ndarray, device: torch.device | str = "cpu") -> Tensor:
+    """Return a block's rows, padded, as a tensor: images as `to_tensor` does, other values unchanged."""
+    return to_tensor(pad_block(rows), device)
+
+
+def unpadded_arrays(records: Mapping[str, Tensor], rows: slice) -> dict[str, np.ndarray]:
+    """Return the records of a block's `rows` as arrays [n, ...], without those of its padding."""
+    return {name: values[: rows.stop - rows.start].cpu().numpy() for name, values in records.items()}
+
+
 def finite_rows(values: Tensor) -> Tensor:
-    """Return of which images all values [N, ...] are finite, bool [N]: extremes take a tenth of `isfinite`'s time."""
-    rows = values.detach().flatten(1)
+    """Return which images have only finite values [N, ...], bool [N]."""
+    rows = values.detach().flatten(1)  # extremes take a tenth of the time of `isfinite` on all values
     return rows.amax(dim=1).isfinite() & rows.amin(dim=1).isfinite()

@@ -11,17 +11,17 @@ from featurepaths.runtime.blocks import T, size_of, split_rows
 def retry_smaller_on_oom(
     work: Callable[[list[slice]], Iterator[tuple[slice, T]]], rows_of_blocks: Iterable[slice]
 ) -> Iterator[tuple[slice, T]]:
-    """Work on blocks; where a GPU's memory does not hold one, on its halves, and on parts of that size from then on.
+    """Work on blocks; if a block exceeds the GPU's memory, halve it and all following blocks.
 
     Parameters
     ----------
     work
-        Yields the rows of each block that it is given, in order, and what it found. It is called again for what is
-        left when it runs out of memory.
+        Yields the rows and the result of each block passed to it, in order. After running out of memory it is called
+        again for the remaining blocks.
 
     Yields
     ------
-    The rows of each block, or part of one, and what was found.
+    Rows and result of each block or part of a block.
 
     Raises
     ------
@@ -31,9 +31,9 @@ def retry_smaller_on_oom(
     left = list(rows_of_blocks)
     while left:
         try:
-            for rows, found in work(left):
+            for rows, result in work(left):
                 left = left[1:]
-                yield rows, found
+                yield rows, result
         except RuntimeError as error:
             if not is_out_of_memory(error):
                 raise
@@ -44,11 +44,11 @@ def retry_smaller_on_oom(
                 ) from error
         else:
             return
-        torch.cuda.empty_cache()  # not in `except`, where the error still holds what did not fit
-        print(f"The GPU's memory does not hold {size} images: going on with {size // 2} at a time.", flush=True)
+        torch.cuda.empty_cache()  # outside `except`, where the error still holds tensors
+        print(f"The GPU's memory does not hold {size} images: continuing with {size // 2} at a time.", flush=True)
         left = [part for rows in left for part in split_rows(rows, size // 2)]
 
 
 def is_out_of_memory(error: Exception) -> bool:
-    """Return whether an error says that a GPU's memory is used up; torch's libraries have words of their own for it."""
+    """Return whether an error of torch or its libraries reports that a GPU's memory is exhausted."""
     return isinstance(error, torch.OutOfMemoryError) or "ALLOC_FAILED" in str(error)

@@ -1,4 +1,4 @@
-"""Reading and writing in a thread beside the computation."""
+"""Prefetching and asynchronous writing: input and output in a thread beside the computation."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -11,7 +11,7 @@ _END = object()
 
 
 def read_ahead(items: Iterable[T], depth: int = 2) -> Iterator[T]:
-    """Yield `items`, up to `depth` of which are made in advance, by a thread of their own; errors arrive in order."""
+    """Yield `items`, of which a thread computes up to `depth` in advance; errors arrive in order."""
     iterator = iter(items)
     with ThreadPoolExecutor(1) as pool:
         waiting = deque(pool.submit(next, iterator, _END) for _ in range(depth))
@@ -22,9 +22,9 @@ def read_ahead(items: Iterable[T], depth: int = 2) -> Iterator[T]:
 
 @contextmanager
 def write_behind(depth: int = 2) -> Iterator[Callable[..., None]]:
-    """Give a function that calls functions, in order, in a thread of their own; at most `depth` calls are outstanding.
+    """Yield a function that calls functions, in order, in a thread; at most `depth` calls are outstanding.
 
-    All are done when the block ends. The error of one is raised by a later call, or at the end of the block.
+    All calls are finished when the block ends. An error in one is raised by a later call, or at the end of the block.
     """
     with ThreadPoolExecutor(1) as pool:
         waiting: deque = deque()

@@ -10,9 +10,9 @@ SECONDS_BETWEEN_LINES = 10.0
 
 
 def progress(items: Iterable[T], label: str, total: int, unit: str = "it") -> Iterator[T]:
-    """Yield `items` and show on standard error how many of `total` are done.
+    """Yield `items` and report on standard error how many of `total` are finished.
 
-    A terminal gets a tqdm bar; anything else a line at most every 10 seconds and one at the end.
+    A terminal shows a tqdm bar; a log file gets a line at most every 10 seconds and one at the end.
     """
     if sys.stderr.isatty():
         from tqdm import tqdm

@@ -1,82 +1,79 @@
-"""Who is at work on an experiment, so that nobody starts beside a stage that outlived its Snakemake.
+"""The lock of an experiment, so that no run starts beside a stage that outlived its Snakemake.
 
-Snakemake and every stage hold a file's lock together while they run. The kernel takes it from whoever ends, however
-that happens. `python -m featurepaths.runtime.run_lock FILE` waits until nobody holds it: `make run` does that first.
+Snakemake and every stage share the lock while they run. `python -m featurepaths.runtime.run_lock FILE` waits until
+nobody holds it; `make run` does that first.
 """
 
-import fcntl
 import os
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import IO
+
+from featurepaths.runtime.locks import lock
 
 SECONDS_BETWEEN_LOOKS = 0.5
 
 
 def join(path: Path | str) -> IO | None:
-    """Hold a file's lock together with others until the process ends, or the file that is returned is closed.
+    """Share a file's lock until the process ends or the returned file is closed.
 
-    None where there is no such folder, as for a stage that is called by hand, or the file system knows no locks.
+    Returns None if the folder does not exist, as for a stage called by hand, or the file system does not support locks.
     """
-    try:
-        file = Path(path).open("a")  # noqa: SIM115 (open as long as the process)
-        fcntl.flock(file, fcntl.LOCK_SH)
-    except OSError:
-        return None
-    return file
+    with suppress(OSError):
+        while (file := lock(Path(path), exclusive=False)) is None:  # `wait` holds it for a moment
+            time.sleep(0.01)
+        return file
+    return None
 
 
 def others_at_work(path: Path | str) -> list[str]:
-    """Return who else holds a file's lock: process numbers of this machine and their commands."""
+    """Return the other processes of this machine that hold a file's lock: their numbers and commands."""
     path = Path(path)
     if not path.exists():
         return []
     inode = path.stat().st_ino
-    found = []
+    holders = []
     for line in Path("/proc/locks").read_text(encoding="utf-8").splitlines():
-        words = line.split()
-        if words[1] == "FLOCK" and int(words[5].split(":")[2]) == inode and int(words[4]) not in (os.getpid(), -1):
-            found.append(f"{words[4]} ({_command(words[4])})")
-    return found
+        _, kind, _, _, process, file, *_ = line.split()
+        if kind == "FLOCK" and int(file.split(":")[2]) == inode and int(process) not in (os.getpid(), -1):
+            holders.append(f"{process} ({_command(process)})")
+    return holders
 
 
 def wait(path: Path | str) -> None:
-    """Wait until nobody holds a file's lock, and say for whom."""
+    """Wait until nobody holds a file's lock, and report who does."""
+    reported = None
+    while _is_held(Path(path)):
+        if (others := others_at_work(path)) != reported:
+            reported = others
+            print(
+                f"An earlier run is still at work: {', '.join(others) or 'on another machine'}. Waiting for it. "
+                "(A stage ended by `kill <number>` saves its progress.)",
+                file=sys.stderr,
+                flush=True,
+            )
+        time.sleep(SECONDS_BETWEEN_LOOKS)
+
+
+def _is_held(path: Path) -> bool:
     try:
-        file = Path(path).open("a")  # noqa: SIM115 (see `with` below)
-    except OSError:  # nobody has ever worked here
-        return
-    with file:
-        told = None
-        while True:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                pass
-            except OSError:  # no locks on this file system
-                return
-            else:
-                return
-            if (others := others_at_work(path)) != told:
-                told = others
-                print(
-                    f"An earlier run is still at work: {', '.join(others) or 'on another machine'}. Waiting for it. "
-                    "(Ended by `kill <number>`, a stage saves what it can.)",
-                    file=sys.stderr,
-                    flush=True,
-                )
-            time.sleep(SECONDS_BETWEEN_LOOKS)
+        file = lock(path, exclusive=True)
+    except OSError:  # no run has ever started here, or the file system does not support locks
+        return False
+    if file is not None:
+        file.close()
+    return file is None
 
 
 def _command(process: str) -> str:
-    """Return the stage that a process is, or else the end of its command."""
+    """Return the stage that a process runs, or else the beginning of its command."""
     try:
         words = Path("/proc", process, "cmdline").read_bytes().decode(errors="replace").split("\0")
     except OSError:
         return "gone"
-    stages = [word for word in words if word.startswith("featurepaths.stages.")]
-    return (stages or [" ".join(words)[:60].strip()])[0]
+    return next((word for word in words if word.startswith("featurepaths.stages.")), " ".join(words)[:60].strip())
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ def main(arguments):
     from featurepaths.runtime.blocks import blocks, span
     from featurepaths.runtime.devices import device_name, use_device
     from featurepaths.runtime.progress import progress
-    from featurepaths.store.resume import resuming
+    from featurepaths.store.resume import Progress, resuming
 
     settings = arguments.settings
     called = cli.whole(arguments.adaptive, arguments.shard).stem
@@ -31,7 +31,7 @@ def main(arguments):
     origin = cli.origin_of("adaptive", arguments, name, frozen_defense.inputs_of(arguments))
     device = use_device(arguments.device, settings["torch_threads"])
     target, description, precision = frozen_defense.load_target(arguments, device)
-    saved = cli.resume_path(arguments.adaptive, origin, device_name(device), precision)
+    saved = Progress(arguments.adaptive, origin.key, device_name(device), precision)
     attack_name = read_origin(arguments.attack).name.rpartition(".")[2]
     with (
         frozen_defense.open_images(arguments.data, arguments.attack, settings["max_images"]) as (images, examples),
@@ -69,7 +69,7 @@ def main(arguments):
                 write(rows, records)
         if mine:  # else there are more shards than blocks
             tell_undefined(file["index"][:], file["undefined"][:])
-    cli.clear_resume_files(arguments.adaptive)
+    saved.clear()
     if arguments.shard is None:
         cli.remove_shards(arguments.adaptive)
 

@@ -24,7 +24,7 @@ def main(arguments):
     from featurepaths.runtime.blocks import blocks, span
     from featurepaths.runtime.devices import device_name, use_device
     from featurepaths.runtime.progress import progress
-    from featurepaths.store.resume import resuming
+    from featurepaths.store.resume import Progress, resuming
 
     settings = arguments.settings
     called = cli.whole(arguments.adversarial, arguments.shard).stem
@@ -43,8 +43,7 @@ def main(arguments):
         search, precision = autopgd(settings, network, description, device)
     elif not from_file:
         search = zoo(settings, network, device)
-    # Not an output of the rule, so that Snakemake leaves it when the job is killed. It belongs to this arithmetic only.
-    saved = cli.resume_path(arguments.adversarial, origin, device_name(device), precision)
+    saved = Progress(arguments.adversarial, origin.key, device_name(device), precision)
     with ExitStack() as stack:
         limit = None if from_file else settings["max_images"]
         data = stack.enter_context(open_split(arguments.data, arguments.split, limit))
@@ -60,7 +59,7 @@ def main(arguments):
             for rows, records in progress(attacked, "attack", len(mine), "blocks of 64"):
                 write(rows, records)
         tell(file)
-    cli.clear_resume_files(arguments.adversarial)
+    saved.clear()
     if arguments.shard is None:
         cli.remove_shards(arguments.adversarial)
 

@@ -92,24 +92,6 @@ def remove_shards(artefact: Path) -> None:
     rmtree(shards_of(artefact), ignore_errors=True)
 
 
-def resume_path(artefact: Path, origin: Origin, *key: str) -> Path:
-    """Return where what is under way is saved: beside its artefact, under a name that is no output's.
-
-    Its recipe, what its inputs contain, device and arithmetic are in the name: only the same work resumes from it.
-    """
-    return artefact.with_name(f".{artefact.stem}.{'.'.join((origin.key, *key)).replace(' ', '-')}.resume")
-
-
-def clear_resume_files(artefact: Path) -> None:
-    """Remove what was saved on the way, also with another configuration, once the artefact is there."""
-    for dots in (".", ".."):  # two: a single file, half-written (see `featurepaths.store.atomic.atomic`)
-        for path in artefact.parent.glob(f"{dots}{artefact.stem}.*.resume"):
-            if path.is_dir():
-                rmtree(path, ignore_errors=True)
-            else:
-                path.unlink(missing_ok=True)
-
-
 def origin_of(
     stage: str, arguments: argparse.Namespace, name: str, inputs: Iterable[Path], strangers: Sequence[Path] = ()
 ) -> Origin:

@@ -1,4 +1,4 @@
-"""Figures of what attackers who know the defence left: the verdict, accuracy by eps and budget, ROC curves."""
+"""Figures of the adaptive evaluation: the verdict, accuracy by eps and search budget, ROC curves."""
 
 from pathlib import Path
 
@@ -9,8 +9,8 @@ from featurepaths.store.jsonfile import read_json
 
 
 def main(arguments):
-    from featurepaths.report import comparison_figures as make
-    from featurepaths.report.figures import KINDS, save
+    from featurepaths.report.figures import adaptive as plots
+    from featurepaths.report.figures.style import KINDS, save
 
     inputs = [*arguments.rivals, *arguments.scores, *arguments.adaptive, *arguments.records, *arguments.controls]
     origin = cli.origin_of_record("comparison_figures", arguments, inputs)
@@ -20,19 +20,19 @@ def main(arguments):
         run, pooling = metrics.parts[-4], metrics.parent.name
         matrices = {each["detector"]: each["matrix"] for each in read_json(metrics)["detectors"]}
         title = f"Calibrated on one attack, tested on another: {run}, {pooling} features"
-        figures[f"matrix.{run}.{pooling}"] = title, make.matrix_figure(matrices)
+        figures[f"matrix.{run}.{pooling}"] = title, plots.matrix_figure(matrices)
         attack = arguments.settings["calibrated_on"]
         adaptive = adaptive_curves(records[run, pooling]) if (run, pooling) in records else {}
-        title = f"Detectors, under {attack} and each under attack itself: {run}, {pooling} features"
-        figures[f"detectors.{run}.{pooling}"] = title, make.detector_rocs(oblivious_curves(scores, attack), adaptive)
+        title = f"Detectors under {attack} and under attacks on themselves: {run}, {pooling} features"
+        figures[f"detectors.{run}.{pooling}"] = title, plots.detector_rocs(oblivious_curves(scores, attack), adaptive)
     for pooling in sorted({path.stem for path in arguments.adaptive}):
         found = {run_of(path): read_json(path) for path in arguments.adaptive if path.stem == pooling}
-        title = f"What is left when the attacker knows the defence ({pooling} features)"
-        figures[f"verdict.{pooling}"] = title, make.verdict_figure(found)
+        title = f"Robustness against an attacker who knows the defence ({pooling} features)"
+        figures[f"verdict.{pooling}"] = title, plots.verdict_figure(found)
     for pooling in sorted({path.stem for path in arguments.controls}):
         found = {run_of(path): read_json(path) for path in arguments.controls if path.stem == pooling}
-        title = f"Accuracy as the attacker may do more ({pooling} features)"
-        figures[f"curves.{pooling}"] = title, make.accuracy_curves(found)
+        title = f"Accuracy under stronger attacks ({pooling} features)"
+        figures[f"curves.{pooling}"] = title, plots.accuracy_curves(found)
     for name, (title, figure) in figures.items():
         save(figure, title, arguments.record.with_name(name))
     cli.write_record(arguments.record, origin, (f"{name}.{kind}" for name in figures for kind in KINDS))

@@ -19,7 +19,7 @@ def main(arguments):
     from featurepaths.runtime.blocks import blocks
     from featurepaths.runtime.devices import device_name, use_device
     from featurepaths.runtime.progress import progress
-    from featurepaths.store.resume import resuming
+    from featurepaths.store.resume import Progress, resuming
 
     settings = arguments.settings
     pooling = read_origin(arguments.centroids).pooling
@@ -33,7 +33,7 @@ def main(arguments):
     eps_multiples = cli.fractions(settings["eps_multiples"])
     budgets = [(iterations, 0) for iterations in settings["growing_iterations"]]
     budgets += [(settings["growing_iterations"][-1], restart) for restart in range(1, settings["restarts"] + 1)]
-    saved = cli.resume_path(arguments.controls, origin, device_name(device), precision)
+    saved = Progress(arguments.controls, origin.key, device_name(device), precision)
     with ExitStack() as stack:
         images, _ = stack.enter_context(
             frozen_defense.open_images(arguments.data, arguments.adaptive, settings["max_images"])
@@ -76,7 +76,7 @@ def main(arguments):
         source=None if arguments.transfer is None else arguments.transfer.parts[-3],
     )
     write_json(arguments.controls, content, origin)
-    cli.clear_resume_files(arguments.controls)
+    saved.clear()
 
 
 def parser():

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from featurepaths.data.splits import Split, class_names_in
+from featurepaths.data.splits import Split, class_names_in, evenly_spaced
 from featurepaths.defense.calibration import read_calibration
 from featurepaths.errors import FeaturePathsError
 from featurepaths.store.hdf5 import open_hdf5
@@ -116,9 +116,7 @@ def open_images(data: Path, attack: Path, limit: int | None) -> Iterator[tuple[S
     """Open the images that an attack attacked, or `limit` of them evenly spaced, and its examples by their keep."""
     with open_hdf5(data) as file, open_hdf5(attack) as attacked:
         labels, index = attacked["labels"][:], attacked["index"][:]
-        positions = np.arange(len(labels))
-        if limit is not None and limit < len(labels):
-            positions = np.arange(limit) * len(labels) // limit
+        positions = evenly_spaced(len(labels), limit)
         split = Split(file["images"], labels[positions], index[positions], class_names_in(file))
         stopping_rules = [name for name, group in attacked.items() if "adversarial" in getattr(group, "keys", dict)()]
         yield (

@@ -19,7 +19,8 @@ TITLES = {
 
 
 def main(arguments):
-    from featurepaths.report import figures
+    from featurepaths.report.figures import run as plots
+    from featurepaths.report.figures.style import KINDS, save
 
     inputs = [arguments.data, arguments.clean, *arguments.adversarial]
     inputs += [*arguments.detection, *arguments.records, *arguments.recognition]
@@ -33,35 +34,32 @@ def main(arguments):
     detection = {name_of(path): read_json(path)["protocols"] for path in arguments.detection}
     records = {name_of(path): read_records(path) for path in arguments.records}
     recognition = {name_of(path): read_json(path) for path in arguments.recognition}
-    one = next(iter(recognition.values()))  # of clean images all say the same
-
-    made = {
-        "paths": figures.mean_paths(similarity, class_names),
-        "histogram": figures.score_histograms(
-            {name: (found["clean_score"], found["adversarial_score"]) for name, found in records.items()},
-            {name: thresholds_of(protocols) for name, protocols in detection.items()},
-        ),
-        "layers": figures.layer_accuracies(
-            one["layer_accuracy"]["clean"],
-            {name: found["layer_accuracy"]["adversarial"] for name, found in recognition.items()},
-            {
-                "clean": one["network"]["clean_correct"] / one["n"],
-                **{name: found["network"]["adversarial_correct"] / found["n"] for name, found in recognition.items()},
-            },
-            voting_layers(recognition),
-        ),
-        "roc": figures.roc_curves(
-            {
-                name: (found["false_positive_rate"], found["true_positive_rate"],
-                       detection[name]["paper"]["ranking"]["auroc"])
-                for name, found in records.items()
-            }
-        ),
-    }  # fmt: skip
-    for name, figure in made.items():
+    any_attack = next(iter(recognition.values()))  # the clean images are the same for all attacks
+    accuracy = {"clean": any_attack["layer_accuracy"]["clean"]}
+    network = {"clean": any_attack["network"]["clean_correct"] / any_attack["n"]}
+    for name, content in recognition.items():
+        accuracy[name] = content["layer_accuracy"]["adversarial"]
+        network[name] = content["network"]["adversarial_correct"] / content["n"]
+    scores = {name: (record["clean_score"], record["adversarial_score"]) for name, record in records.items()}
+    thresholds = {name: thresholds_of(protocols) for name, protocols in detection.items()}
+    curves = {
+        name: (
+            record["false_positive_rate"],
+            record["true_positive_rate"],
+            detection[name]["paper"]["ranking"]["auroc"],
+        )
+        for name, record in records.items()
+    }
+    figures = {
+        "paths": plots.mean_paths(similarity, class_names),
+        "histogram": plots.score_histograms(scores, thresholds),
+        "layers": plots.layer_accuracies(accuracy, network, voting_layers(recognition)),
+        "roc": plots.roc_curves(curves),
+    }
+    for name, figure in figures.items():
         title = f"{TITLES[name]}: {arguments.settings['title']}"
-        figures.save(figure, title, arguments.record.with_name(f"{name}.{arguments.record.stem}"))
-    files = (f"{name}.{arguments.record.stem}.{kind}" for name in made for kind in figures.KINDS)
+        save(figure, title, arguments.record.with_name(f"{name}.{arguments.record.stem}"))
+    files = (f"{name}.{arguments.record.stem}.{kind}" for name in figures for kind in KINDS)
     cli.write_record(arguments.record, origin, files)
 
 

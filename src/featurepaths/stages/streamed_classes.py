@@ -22,6 +22,7 @@ def main(arguments):
     from featurepaths.paths.features import POOLINGS
     from featurepaths.paths.stream import FeatureStream
     from featurepaths.runtime.devices import device_name, use_device
+    from featurepaths.store.resume import Progress
 
     outputs = {kind: {path.stem: path for path in getattr(arguments, kind)} for kind in ("centroids", "collapse")}
     poolings = sorted(outputs["centroids"])
@@ -40,7 +41,7 @@ def main(arguments):
     network, description = load_checkpoint(arguments.checkpoint, device)
     layers = [layer["name"] for layer in description["layers"]]
     first = poolings[0]
-    saved = cli.resume_path(outputs["centroids"][first], origins["centroids", first], device_name(device))
+    saved = Progress(outputs["centroids"][first], origins["centroids", first].key, device_name(device))
     collapse = {}
     with ExitStack() as stack:
         files = {
@@ -53,36 +54,36 @@ def main(arguments):
             file["counts"] = np.bincount(labels, minlength=stream.classes)
             file.attrs["device"] = device_name(device)
         for number, keys in enumerate(stream.passes()):
-            collapse |= measure(stream, keys, labels, files, saved / str(number))
+            collapse |= measure(stream, keys, labels, files, saved, str(number))
     for pooling, path in outputs["collapse"].items():
         measured = [{"layer": key.layer, **found} for key, found in sorted(collapse.items()) if key.pooling == pooling]
         write_json(path, {"layers": measured}, origins["collapse", pooling])
-    cli.clear_resume_files(outputs["centroids"][first])
+    saved.clear()
 
 
-def measure(stream, keys, labels, files, saved):
-    """Write the centroids of some layers, and return their collapse metrics; `saved` is a folder of these alone."""
+def measure(stream, keys, labels, files, saved, part):
+    """Write the centroids of some layers, and return their collapse metrics; `part` names their resume files."""
     from featurepaths.paths.collapse import CollapseMeter
     from featurepaths.paths.equations import ClassSums, centroids_of
 
     sums = {key: ClassSums(stream.classes, stream.widths[key]) for key in keys}
-    gather_or_end(stream, sums, labels, "class means", saved / "means.npz")
+    gather_or_end(stream, sums, labels, "class means", saved, f"{part}/means.npz")
     meters = {}
     for key in keys:
         of_classes = sums.pop(key)
         means = of_classes.means()
         files[key.pooling][key.name] = centroids_of(means)
         meters[key] = CollapseMeter(means, of_classes.counts)
-    gather_or_end(stream, meters, labels, "collapse metrics", saved / "collapse.npz")
+    gather_or_end(stream, meters, labels, "collapse metrics", saved, f"{part}/collapse.npz")
     return {key: asdict(meter.result()) for key, meter in meters.items()}
 
 
-def gather_or_end(stream, gatherers, labels, what, saved):
+def gather_or_end(stream, gatherers, labels, what, saved, name):
     """Gather something of all images; end here if a signal asked for it, whatever it came in the middle of."""
     from featurepaths.paths.gather import gather
 
     with cli.stop_requests() as stop:
-        gather(stream, gatherers, labels, what, saved, stop)
+        gather(stream, gatherers, labels, what, saved, name, stop)
         if stop():
             cli.end_by(stop())
 

@@ -9,7 +9,8 @@ from featurepaths.store.provenance import check_files
 
 
 def main(arguments):
-    from featurepaths.report import figures
+    from featurepaths.report.figures import networks as plots
+    from featurepaths.report.figures.style import KINDS, save
 
     inputs = [*arguments.checkpoints, *arguments.collapse]
     origin = cli.origin_of_record("summary_figures", arguments, inputs)
@@ -20,15 +21,15 @@ def main(arguments):
     folder = arguments.record.parent
     for pooling, runs in collapse.items():
         title = f"Collapse by layer, on the training images ({pooling} features)"
-        figures.save(figures.collapse_by_layer(runs, threshold), title, folder / f"collapse.{pooling}")
+        save(plots.collapse_by_layer(runs, threshold), title, folder / f"collapse.{pooling}")
     names = [f"collapse.{pooling}" for pooling in collapse]
     if arguments.training:
         for checkpoint in arguments.checkpoints:
             check_files(checkpoint)
         tables = {path.parent.name: read_columns(path) for path in arguments.training}
-        figures.save(figures.training_curves(tables), "Training", folder / "training")
+        save(plots.training_curves(tables), "Training", folder / "training")
         names.append("training")
-    cli.write_record(arguments.record, origin, (f"{name}.{kind}" for name in names for kind in figures.KINDS))
+    cli.write_record(arguments.record, origin, (f"{name}.{kind}" for name in names for kind in KINDS))
 
 
 def read_columns(path):

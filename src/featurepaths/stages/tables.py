@@ -2,62 +2,18 @@
 
 from pathlib import Path
 
-from featurepaths.report import tables as make
-from featurepaths.report.summary import summary_table
+from featurepaths.report.results import Evaluation, Run
+from featurepaths.report.tables.detection import detection_table
+from featurepaths.report.tables.networks import architecture_table, attack_table, collapse_table
+from featurepaths.report.tables.paper_numbers import add_paper_numbers
+from featurepaths.report.tables.recognition import accuracy_table, combinations_table, recognition_table
+from featurepaths.report.tables.render import render
+from featurepaths.report.tables.summary import summary_table
 from featurepaths.stages import cli
 from featurepaths.store.atomic import atomic
 from featurepaths.store.hdf5 import open_hdf5
 from featurepaths.store.jsonfile import read_json
 from featurepaths.store.safetensors import read_description
-
-TITLES = {
-    "architecture": ("Table 1: the networks", "Counted from the built networks; one row for each shape of layers."),
-    "accuracy": (
-        "Tables 2 and 4: clean and adversarial accuracy",
-        "Per cent with 95 % intervals (Wilson). Attacks know the network only (oblivious). Feature paths at Otsu's "
-        "threshold: protocol `paper` is calibrated on the test images themselves, `held-out` on calibration images. "
-        "Adversarial accuracy is over all adversarial images, flagged accuracy over the flagged ones.",
-    ),
-    "attacks": (
-        "The attacks on the undefended networks",
-        "Success: right when clean and wrong now, of those right when clean. The first fooled step is that of the "
-        "successes; gradient vanished is the share of images whose gradient was zero in every pixel, or not finite in "
-        "some, at some step. Attacks of torchattacks that draw random numbers draw them for 64 images together: what "
-        "they find for an image depends on which images are attacked with it. docs/method.md says which ones do.",
-    ),
-    "combinations": (
-        "Table 3: votes of middle layers",
-        "Per cent with 95 % intervals (Wilson). Flagged accuracy is the paper's figure. Ties go to the last layer (the "
-        "paper's sentence) or to the class of greater summed similarity. Attacks know the network only (oblivious).",
-    ),
-    "detection": (
-        "Detection",
-        "Per cent with 95 % intervals (Wilson for rates at a threshold, bootstrap over images otherwise). Adversarial "
-        "images are the positive class. Attacks know the network only (oblivious). Successful ones changed a right "
-        "answer of the network to a wrong one, unsuccessful ones left it right; images that it gets wrong when clean "
-        "are neither. The successful AUROC sets the successful ones against the clean images they were made from.",
-    ),
-    "recognition": (
-        "Recognition",
-        "Per cent with 95 % intervals (Wilson), at every threshold. Attacks know the network only (oblivious). "
-        "Successful ones changed a right answer of the network to a wrong one, unsuccessful ones left it right; "
-        "images that it gets wrong when clean are neither. By definition the undefended network gets no successful "
-        "image right and every unsuccessful one. McNemar's p (exact, two-sided) compares feature paths with the "
-        "undefended network on the same clean images, and on the same adversarial images.",
-    ),
-    "summary": (
-        "Summary over seeds",
-        "Means in per cent. Seeds of the attack are averaged within each training seed; the standard deviation and "
-        "the 95 % intervals (Student's t, cut to 0 and 100) are over training seeds. With one seed of each kind the "
-        "interval is that run's own, over its images (Wilson for rates, bootstrap for AUROC, true positive rates at a "
-        "false positive rate and balanced accuracy). With one training seed and several attack seeds there is none: "
-        "they say nothing about another network. Attacks know the network only (oblivious).",
-    ),
-    "collapse": (
-        "Collapse by layer, on the training images",
-        "PFC1 and PFC2 are 0 and PFC3 is 1 in a collapsed layer.",
-    ),
-}
 
 
 def main(arguments):
@@ -71,37 +27,38 @@ def main(arguments):
     origin = cli.origin_of_record("tables", arguments, inputs)
     runs = {path.parent.name: read_run(path) for path in arguments.checkpoints}
     recognition = [read_evaluation(path, runs) for path in arguments.recognition]
-    found = {
-        "architecture": make.architecture_table(runs.values()),
-        "recognition": make.recognition_table(recognition),
-        "combinations": make.combinations_table(recognition),
-        "detection": make.detection_table(read_evaluation(path, runs) for path in arguments.detection),
-        "attacks": make.attack_table(
+    tables = {
+        "architecture": architecture_table(runs.values()),
+        "recognition": recognition_table(recognition),
+        "combinations": combinations_table(recognition),
+        "detection": detection_table(read_evaluation(path, runs) for path in arguments.detection),
+        "attacks": attack_table(
             read_attack(path, runs, arguments.settings["stopping_rule"]) for path in arguments.attacks
         ),
-        "collapse": make.collapse_table(
-            (runs[path.parts[-3]], path.stem, read_json(path)) for path in arguments.collapse
-        ),
+        "collapse": collapse_table((runs[path.parts[-3]], path.stem, read_json(path)) for path in arguments.collapse),
     }
-    found["summary"] = summary_table(found["recognition"], found["detection"], arguments.settings["groups"])
-    found["accuracy"] = make.accuracy_table(found["recognition"])
+    tables["summary"] = summary_table(tables["recognition"], tables["detection"], arguments.settings["groups"])
+    tables["accuracy"] = accuracy_table(tables["recognition"])
     if arguments.settings["paper_attacks"]:
-        make.add_paper_numbers(found, runs.values(), arguments.settings["paper_attacks"])
-    folder = arguments.record.parent
-    for name, (title, note) in TITLES.items():
-        with atomic(folder / f"{name}.csv") as temporary:
-            found[name].to_csv(temporary, index=False)
-        with atomic(folder / f"{name}.md") as temporary:
-            temporary.write_text(make.to_markdown(found[name], title, note), encoding="utf-8")
-        with atomic(folder / f"{name}.html") as temporary:
-            temporary.write_text(make.to_html(found[name], title, note), encoding="utf-8")
-    cli.write_record(arguments.record, origin, (f"{name}.{kind}" for name in TITLES for kind in ("csv", "md", "html")))
+        add_paper_numbers(tables, runs.values(), arguments.settings["paper_attacks"])
+    texts = {}
+    for name, table in tables.items():
+        texts |= render(name, table)
+    write_texts(arguments.record, origin, texts)
+
+
+def write_texts(record, origin, texts):
+    """Write files beside a record, by name, and then the record."""
+    for name, text in texts.items():
+        with atomic(record.with_name(name)) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+    cli.write_record(record, origin, texts)
 
 
 def read_run(checkpoint):
     """Return a run by its checkpoint, `<model>-<training>-s<seed>/checkpoint.safetensors`."""
     model, training, seed = checkpoint.parent.name.split("-")
-    return make.Run(model, training, int(seed.removeprefix("s")), read_description(checkpoint))
+    return Run(model, training, int(seed.removeprefix("s")), read_description(checkpoint))
 
 
 def read_attack(path, runs, stopping_rules):
@@ -120,14 +77,14 @@ def read_attack(path, runs, stopping_rules):
 def read_evaluation(path, runs):
     """Return an evaluation by its metrics, `<run>/<kind>/<pooling>/<detector>.<attack>.<stopping_rule>.json`."""
     detector, attack, stopping_rule = path.stem.split(".")
-    return make.Evaluation(runs[path.parts[-4]], path.parent.name, detector, attack, stopping_rule, read_json(path))
+    return Evaluation(runs[path.parts[-4]], path.parent.name, detector, attack, stopping_rule, read_json(path))
 
 
 def parser():
     made = cli.parser(
         __doc__,
-        "paper_attacks: those like the paper's, to put its numbers beside; keep: stopping rules by attack; groups: by "
-        "attack, the first one that differs from it in its seed only",
+        "paper_attacks: attacks with the paper's settings; stopping_rule: stopping rules by attack; groups: by attack, "
+        "the first attack that differs from it only in its seed",
     )
     files = {"type": Path, "nargs": "+", "required": True}
     made.add_argument("--checkpoints", **files, help="the checkpoint of every run")

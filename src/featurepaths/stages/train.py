@@ -20,6 +20,7 @@ def main(arguments):
     from featurepaths.networks.precision import memory_format, resolve_precision
     from featurepaths.networks.resnet import ResNet
     from featurepaths.runtime.devices import device_name, use_device
+    from featurepaths.store.resume import Progress
     from featurepaths.training.images import training_images
     from featurepaths.training.loop import train
 
@@ -29,8 +30,7 @@ def main(arguments):
     options = cli.Settings(settings["training"])
     adversary = options["adversary"] and cli.Settings(options["adversary"])
     precision = resolve_precision(options["precision"], device)
-    # Not an output of the rule, so that Snakemake leaves it when the job is killed. It says of what arithmetic it is.
-    resume = cli.resume_path(arguments.checkpoint, origin)
+    resume = Progress(arguments.checkpoint, origin.key)  # the file states its arithmetic
     with open_split(arguments.data, "train") as data, cli.stop_requests() as stop:
         mean, std = normalisation(data)
         build = {**settings["model"], "classes": len(data.class_names), "mean": mean, "std": std}
@@ -78,7 +78,7 @@ def main(arguments):
     save_checkpoint(
         arguments.checkpoint, network, build, network.layer_names, (channels, height, width), origin, **notes
     )
-    cli.clear_resume_files(arguments.checkpoint)
+    resume.clear()
 
 
 def parser():

@@ -30,6 +30,9 @@ DISTRIBUTIONS = {
 }
 """Libraries whose version decides numbers, tables or figures, by the name they are imported under."""
 
+TEXTS = {".jinja", ".mplstyle", ".toml"}
+"""Suffixes of the files that modules read from their own folder: templates, captions and the figures' style."""
+
 
 def digest_of(stage: str, settings: Mapping[str, Any], inputs: Sequence[str]) -> str:
     """Return the cumulative digest of one job of `stage`.
@@ -56,8 +59,8 @@ def code_digest(stage: str) -> str:
     """Return the digest of the code that `stage` runs.
 
     It covers the syntax trees, without docstrings, of the stage's module and of every module of this package that it
-    imports, however deep, and the versions of the libraries among `DISTRIBUTIONS` that those modules import. Comments,
-    docstrings and blank lines do not count.
+    imports, however deep, the texts (`TEXTS`) in those packages, and the versions of the libraries among
+    `DISTRIBUTIONS` that those modules import. Comments, docstrings and blank lines do not count.
     """
     modules: dict[str, str] = {}
     libraries: set[str] = set()
@@ -68,6 +71,7 @@ def code_digest(stage: str) -> str:
             continue
         tree, imported = _parse(module)
         modules[module] = tree
+        modules |= _texts(module)
         waiting += [name for name in imported if _file_of(name)]
         libraries |= {name.partition(".")[0] for name in imported} & DISTRIBUTIONS.keys()
     return _hash({"modules": modules, "libraries": {name: library_version(DISTRIBUTIONS[name]) for name in libraries}})
@@ -95,6 +99,13 @@ def _parse(module: str) -> tuple[str, tuple[str, ...]]:
     imported.add(module.rpartition(".")[0])  # importing a.b runs a/__init__.py first
     _drop_docstrings(tree)
     return json.dumps(_plain(tree)), tuple(sorted(imported))
+
+
+def _texts(module: str) -> dict[str, str]:
+    """Return the files of `TEXTS` in the folder of a package, by path; {} for a module that is no package."""
+    path = _file_of(module)
+    texts = path.parent.iterdir() if path.name == "__init__.py" else ()
+    return {f"{module}/{text.name}": text.read_text(encoding="utf-8") for text in texts if text.suffix in TEXTS}
 
 
 def _imports(node: ast.AST, package: str) -> Iterator[str]:

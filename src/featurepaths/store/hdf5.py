@@ -12,24 +12,24 @@ from typing import Any, BinaryIO
 import h5py
 import numpy as np
 
-from featurepaths.store.atomic import FAILED_WRITES, atomic, unreadable
+from featurepaths.store.atomic import FAILED_WRITES, atomic, readable, unreadable
 from featurepaths.store.origin import Origin
-from featurepaths.store.seal import FORMAT, crc32, read_on
+from featurepaths.store.seal import FORMAT, crc32, read_on, require_format
 
 SMALLEST_BLOCK = 512
-"""HDF5 lets a user have a block of so many bytes, or a power of 2 times as many, in front of a file."""
+"""Bytes of the smallest user block in front of an HDF5 file; the sizes of larger ones are powers of 2."""
 GREATEST_BLOCK = 2**20
 
 
 @contextmanager
 def create_hdf5(path: Path, origin: Origin) -> Iterator[h5py.File]:
-    """Open a new HDF5 artefact for writing; it appears under its name only when the block ends without an error.
+    """Open a new HDF5 artefact for writing; it gets its name only when the block ends without an error.
 
-    In front of what HDF5 reads, in the user block, lies a line of JSON (see `_Header`).
+    Its user block, in front of the part that HDF5 reads, holds a line of JSON (see `_Header`).
     """
     header = _Header(FORMAT, asdict(origin), 0, 0, "")
     with atomic(path) as temporary:
-        # no lock: nobody else knows the name, and some file systems have none
+        # no lock: no other process knows the name, and some file systems support none
         with h5py.File(temporary, "w", userblock_size=header.size, locking=False) as file:
             yield file
         with temporary.open("r+b") as written:
@@ -48,30 +48,28 @@ def open_hdf5(path: Path) -> Iterator[h5py.File]:
     FeaturePathsError
         If the file is missing, damaged, or not an artefact of this format.
     """
-    try:
+    with readable(path):
         with Path(path).open("rb") as raw:
             header = read_header(raw)
             raw.seek(header.starts)
             length, checksum = read_on(raw)
         if (length, checksum) != (header.length, header.checksum):
             raise ValueError(f"it is damaged: its checksum is {checksum}, not {header.checksum}")
-        file = h5py.File(path, "r", locking=False)  # nobody writes to what has its final name
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise unreadable(path, error) from error
+        file = h5py.File(path, "r", locking=False)  # files with their final name are never written to
     with file:
         try:
             yield file
         except (KeyError, OSError) as error:
-            # what else goes wrong meanwhile, such as writing an output, is not the file's fault
+            # other errors in the block, such as those of writing an output, do not concern this file
             if not _raised_in_h5py(error) or getattr(error, "errno", None) in FAILED_WRITES:
                 raise
             raise unreadable(path, error) from error
 
 
 def write_rows(file: h5py.File, rows: slice, count: int, values: Mapping[str, np.ndarray]) -> None:
-    """Write some rows of data sets that have `count` rows in the end; the first call makes them, by their names.
+    """Write rows of the data sets `values`, which the first call creates with `count` rows.
 
-    The file is the same to the byte however the rows are cut.
+    The bytes of the file do not depend on how the rows are divided among calls.
     """
     for name, part in sorted(values.items()):
         if name not in file:
@@ -80,27 +78,34 @@ def write_rows(file: h5py.File, rows: slice, count: int, values: Mapping[str, np
 
 
 class RowWriter:
-    """Fills an artefact, or a shard of one, that holds something of every image.
+    """Writes an artefact, or a shard of one, that holds rows of every image.
 
     Parameters
     ----------
     file
         The artefact.
     rows
-        Which rows of the whole artefact this file holds.
-    known
-        Data sets of the whole, by name, that are written at once.
+        Rows of the whole artefact that this file holds.
+    complete
+        Data sets of the whole artefact that are already complete, by name; this file's rows of them are written now.
     """
 
-    def __init__(self, file: h5py.File, rows: slice, known: Mapping[str, np.ndarray]):
+    def __init__(self, file: h5py.File, rows: slice, complete: Mapping[str, np.ndarray]):
         self.file, self.rows = file, rows
-        for name, values in known.items():
+        for name, values in complete.items():
             file[name] = values[rows]
 
     def __call__(self, rows: slice, values: Mapping[str, np.ndarray]) -> None:
-        """Write some rows, numbered as in the whole artefact."""
+        """Write rows, numbered as in the whole artefact."""
         start, stop = self.rows.start, self.rows.stop
         write_rows(self.file, slice(rows.start - start, rows.stop - start), stop - start, values)
+
+
+def as_slice(rows: np.ndarray) -> slice | np.ndarray:
+    """Return adjacent rows as a slice, which HDF5 reads faster, and other rows as they are."""
+    if len(rows) and rows[-1] - rows[0] == len(rows) - 1:
+        return slice(int(rows[0]), int(rows[-1]) + 1)
+    return rows
 
 
 def layers_in(file: h5py.File) -> list[str]:
@@ -110,7 +115,7 @@ def layers_in(file: h5py.File) -> list[str]:
 
 @dataclass(frozen=True)
 class _Header:
-    """The line in front of an HDF5 artefact: what made it, where HDF5's part starts, its length and its CRC-32."""
+    """The line in front of an HDF5 artefact: its origin, and start, length and CRC-32 of the part that HDF5 reads."""
 
     format: int
     origin: Mapping[str, Any]
@@ -120,31 +125,25 @@ class _Header:
 
     @property
     def line(self) -> bytes:
-        """JSON, with its own CRC-32 before it."""
+        """JSON, preceded by its own CRC-32."""
         text = json.dumps(asdict(self), sort_keys=True)
         return f"{crc32(text.encode())} {text}\n".encode()
 
     @property
     def size(self) -> int:
-        """Bytes to leave for it, whatever the numbers will be."""
-        size = SMALLEST_BLOCK
-        while size < len(self.line) + 64:
-            size *= 2
-        return size
+        """Bytes to reserve, whatever the numbers will be."""
+        return max(SMALLEST_BLOCK, 1 << (len(self.line) + 63).bit_length())
 
 
 def read_header(file: BinaryIO) -> _Header:
-    """Read the header of an HDF5 artefact; ValueError if there is none that is whole and of this format."""
+    """Read the header of an HDF5 artefact; ValueError if it is damaged or of another format."""
     line = file.readline(GREATEST_BLOCK)
     checksum, _, text = line.rstrip(b"\n").partition(b" ")
     if checksum.decode("latin-1") != crc32(text):
         raise ValueError(f"it is damaged, or no artefact of format {FORMAT}")
-    found = json.loads(text)
-    if found["format"] != FORMAT:
-        raise ValueError(f"its format is {found['format']}, not {FORMAT}")
-    header = _Header(**found)
+    header = _Header(**require_format(json.loads(text)))
     if (length := os.fstat(file.fileno()).st_size - header.starts) != header.length:
-        raise ValueError(f"it is cut short, or was added to: {length} bytes instead of {header.length}")
+        raise ValueError(f"it is truncated or extended: {length} bytes instead of {header.length}")
     return header
 
 

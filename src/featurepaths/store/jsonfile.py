@@ -1,4 +1,4 @@
-"""JSON artefacts: written atomically, sealed with a checksum."""
+"""JSON artefacts: written atomically, with a checksum."""
 
 import json
 from collections.abc import Mapping
@@ -6,13 +6,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from featurepaths.store.atomic import atomic, unreadable
+from featurepaths.store.atomic import atomic, readable
 from featurepaths.store.origin import Origin
 from featurepaths.store.seal import FORMAT, sealed, unsealed
 
 
 def write_json(path: Path, content: Mapping[str, Any], origin: Origin) -> None:
-    """Write a JSON artefact: `content` and, under `origin`, what made it. NaN and infinity are refused."""
+    """Write `content` and `origin` as a JSON artefact; ValueError if a number is NaN or infinite."""
     document = sealed({"format": FORMAT, **content, "origin": asdict(origin)})
     with atomic(path) as temporary:
         temporary.write_text(json.dumps(document, indent=2, allow_nan=False) + "\n", encoding="utf-8")
@@ -31,7 +31,5 @@ def read_json(path: Path) -> dict[str, Any]:
 
 def read_sealed(path: Path) -> tuple[dict[str, Any], str]:
     """Read a JSON artefact and its checksum."""
-    try:
+    with readable(path):
         return unsealed(Path(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise unreadable(path, error) from error

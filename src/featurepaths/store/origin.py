@@ -1,4 +1,4 @@
-"""What made an artefact: its name, recipe, inputs and ancestors."""
+"""The provenance of an artefact: its name, recipe, inputs and ancestors."""
 
 import hashlib
 import json
@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 @dataclass(frozen=True)
 class Origin:
-    """What made an artefact.
+    """The provenance of an artefact.
 
     Parameters
     ----------
@@ -20,7 +20,7 @@ class Origin:
     ancestors
         The version of each ancestor by its name with suffix, such as ``checkpoint.safetensors``: see `Version`.
     inputs
-        The checksum of what each input contained, in the order of the stage's arguments.
+        The checksum of each input's content, in the order of the stage's arguments.
     """
 
     name: str
@@ -30,17 +30,17 @@ class Origin:
 
     @property
     def key(self) -> str:
-        """A digest of the recipe and of what the inputs contained: only work with the same one may be resumed."""
+        """A digest of the recipe and the contents of the inputs; only work with the same key is resumed."""
         return hashlib.sha256(json.dumps([self.digest, *self.inputs]).encode()).hexdigest()[:20]
 
     @property
     def pooling(self) -> str:
-        """The pooling in the name of features and of what is made from them: ``flatten`` or ``mean``."""
+        """The pooling in the name of features and artefacts derived from them: ``flatten`` or ``mean``."""
         return self.name.split("/")[1]
 
 
 class Version(NamedTuple):
-    """What an artefact on the disk is: the origin that it states, and the CRC-32 of what it contains."""
+    """The version of an artefact on disk: the origin that it states, and the CRC-32 of its content."""
 
     origin: Origin
     contents: str

@@ -1,11 +1,11 @@
-"""Artefacts on disk: HDF5, JSON and safetensors that say what made them, are never half-written, and carry a checksum.
+"""The provenance of artefacts: HDF5, JSON and safetensors files that state their origin and carry a checksum.
 
 Every artefact carries its origin: a name within its run (``features/flatten/test``), the cumulative digest of its
-recipe (see `featurepaths.store.code_digest`), the checksums of what its inputs contained, and the versions of all its
-ancestors. Equal recipes give other bytes on another processor, so both are compared: a stage refuses inputs that do not
-belong together, and the plan makes again what was made from other contents.
+recipe (see `featurepaths.store.code_digest`), the checksums of its inputs' contents, and the versions of all its
+ancestors. Equal recipes yield other bytes on another processor, so both are compared: a stage rejects inputs that do
+not belong together, and the plan recreates artefacts whose inputs have changed.
 
-No file is parsed further before its checksum, CRC-32 as in zip files, was found right: it tells damage and not malice.
+Every file's checksum, a CRC-32 as in zip files, is verified before the file is parsed. It detects damage, not malice.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from featurepaths.errors import FeaturePathsError
-from featurepaths.store.atomic import unreadable
+from featurepaths.store.atomic import readable, unreadable
 from featurepaths.store.hdf5 import read_header
 from featurepaths.store.jsonfile import read_sealed
 from featurepaths.store.origin import Origin, Version
@@ -23,20 +23,20 @@ from featurepaths.store.seal import checksum_of
 
 
 def read_origin(path: Path) -> Origin:
-    """Return what made the artefact at `path` (HDF5, JSON, or a checkpoint in safetensors).
+    """Return the origin of the artefact at `path` (HDF5, JSON, or a checkpoint in safetensors).
 
-    Of an HDF5 file or a checkpoint no more than that is read: it is not cut short, but the rest may be damaged.
+    Of an HDF5 file or a checkpoint only the origin is read: the file is complete, but its content may be damaged.
     """
     return read_version(path).origin
 
 
 def read_version(path: Path) -> Version:
-    """Return what made the artefact at `path`, as `read_origin` does, and the checksum of what it contains."""
+    """Return the origin of the artefact at `path`, as `read_origin` does, and the checksum of its content."""
     return _version_in(*_description_of(path), path)
 
 
 def check_files(path: Path) -> Version:
-    """Check the files beside an artefact that it vouches for (``files``: checksums by their names); return its version.
+    """Check the files beside an artefact whose checksums it records (``files``, by name); return its version.
 
     Raises
     ------
@@ -46,11 +46,9 @@ def check_files(path: Path) -> Version:
     description, contents = _description_of(path)
     for name, checksum in description.get("files", {}).items():
         file = Path(path).with_name(name)
-        try:
+        with readable(file):
             if checksum_of(file) != checksum:
-                raise ValueError(f"it is not the one that {path} was written with")
-        except (OSError, ValueError) as error:
-            raise unreadable(file, error) from error
+                raise ValueError(f"it is not the file that {path} was written with")
     return _version_in(description, contents, path)
 
 
@@ -60,21 +58,21 @@ def descend(name: str, digest: str, inputs: Iterable[Path], strangers: Iterable[
     Parameters
     ----------
     name, digest
-        Those of the artefact.
+        Name and recipe digest of the artefact.
     inputs
         Artefacts of one run.
     strangers
-        Inputs of another run, which come after them: their ancestors are none of the artefact's.
+        Inputs of another run, listed after the others; their ancestors do not become the artefact's.
 
     Raises
     ------
     FeaturePathsError
         If two inputs descend from different versions of the same artefact, such as two checkpoints.
     """
-    inputs = list(inputs)  # one may come twice
+    inputs = list(inputs)  # an input may be listed twice
     versions = {path: read_version(path) for path in inputs}
-    ancestors, seen_in = common_ancestors(versions)
-    poolings = {ancestor: path for ancestor, path in seen_in.items() if ancestor.startswith("centroids/")}
+    ancestors, stated_by = common_ancestors(versions)
+    poolings = {ancestor: path for ancestor, path in stated_by.items() if ancestor.startswith("centroids/")}
     if len(poolings) > 1:
         raise FeaturePathsError(
             f"{' and '.join(map(str, poolings.values()))} do not belong together: they come from features of different "
@@ -87,14 +85,14 @@ def descend(name: str, digest: str, inputs: Iterable[Path], strangers: Iterable[
 def common_ancestors(
     versions: Mapping[Path, Version], scope: Callable[[Path, str], str] = lambda path, ancestor: ancestor
 ) -> tuple[dict[str, str], dict[str, Path]]:
-    """Return the versions of all ancestors of some artefacts, themselves included, and where each was first seen.
+    """Return the versions of all ancestors of artefacts, themselves included, and the first artefact that states each.
 
     Parameters
     ----------
     versions
         The artefacts by their paths.
     scope
-        What an ancestor of the artefact at a path is called among those of several runs.
+        Returns the name of an ancestor of the artefact at a path that is unique among several runs.
 
     Raises
     ------
@@ -102,30 +100,27 @@ def common_ancestors(
         If two of them descend from different versions of one artefact.
     """
     ancestors: dict[str, str] = {}
-    seen_in: dict[str, Path] = {}
+    stated_by: dict[str, Path] = {}
     for path, version in versions.items():
-        itself = f"{version.origin.name}{path.suffix}"  # a stage may write x.json and x.h5
-        for name, found in {**version.origin.ancestors, itself: str(version)}.items():
+        itself = f"{version.origin.name}{path.suffix}"  # a stage may write both x.json and x.h5
+        for name, ancestor_version in {**version.origin.ancestors, itself: str(version)}.items():
             ancestor = scope(path, name)
-            if ancestors.setdefault(ancestor, found) != found:
+            if ancestors.setdefault(ancestor, ancestor_version) != ancestor_version:
                 raise FeaturePathsError(
-                    f"{seen_in[ancestor]} and {path} do not belong together: they come from different versions of "
-                    f"'{ancestor}' ({ancestors[ancestor]} and {found}). Run snakemake again: it makes the older one "
-                    "again. A stage that is called by hand needs both from the same one."
+                    f"{stated_by[ancestor]} and {path} do not belong together: they come from different versions of "
+                    f"'{ancestor}' ({ancestors[ancestor]} and {ancestor_version}). Run snakemake again: it recreates "
+                    "the older one. A stage called by hand needs both from the same version."
                 )
-            seen_in.setdefault(ancestor, path)
-    return ancestors, seen_in
+            stated_by.setdefault(ancestor, path)
+    return ancestors, stated_by
 
 
 def _description_of(path: Path) -> tuple[dict[str, Any], str]:
-    """Return what an artefact says of itself, ``origin`` among it, and the checksum of what it contains."""
+    """Return an artefact's description, which includes ``origin``, and the checksum of its content."""
     match Path(path).suffix:
         case ".h5":
-            try:
-                with Path(path).open("rb") as raw:
-                    header = read_header(raw)
-            except (OSError, KeyError, TypeError, ValueError) as error:
-                raise unreadable(path, error) from error
+            with readable(path), Path(path).open("rb") as raw:
+                header = read_header(raw)
             return asdict(header), header.checksum
         case ".safetensors":
             return read_sealed_description(path)
@@ -137,5 +132,5 @@ def _version_in(description: Mapping[str, Any], contents: str, path: Path) -> Ve
     try:
         origin = Origin(**description["origin"])
     except (KeyError, TypeError) as error:
-        raise unreadable(path, f"it does not say what made it: {error!r}") from error
+        raise unreadable(path, f"it does not state its origin: {error!r}") from error
     return Version(replace(origin, inputs=tuple(origin.inputs)), contents)

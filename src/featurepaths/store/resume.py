@@ -1,8 +1,12 @@
 """Resume files: partial results on disk, from which a stopped stage continues."""
 
+import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
+from shutil import rmtree
+from typing import TypeVar
 
 import numpy as np
 
@@ -12,64 +16,108 @@ from featurepaths.runtime.oom import retry_smaller_on_oom
 from featurepaths.store.atomic import atomic, may_be_whole, unreadable
 from featurepaths.store.seal import check_zip
 
+T = TypeVar("T")
+Arrays = Mapping[str, np.ndarray]
 SECONDS_BETWEEN_SAVES = 45.0
+UNSAVED_BYTES = 2**24
+"""Blocks are also saved whenever they reach this size, so that no number of images fills the memory."""
 COUNT = "number of arrays"
 
 
-def save_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
-    """Write arrays to an npz file, whole or not at all; it is no error if that fails."""
-    try:
-        with atomic(path) as temporary:
-            np.savez(temporary, **{COUNT: np.array(len(arrays))}, **arrays)
-    except (FeaturePathsError, OSError) as error:
-        print(f"What was found so far could not be saved: {error}", flush=True)
+class Progress:
+    """The resume files of one artefact, beside it and under a name that no rule uses as an output.
 
+    Snakemake therefore keeps them when it kills a job. A file that cannot be written is reported in the log and costs
+    nothing else. A damaged file is reported in the log and its part of the work starts again.
 
-def load_arrays(path: Path) -> dict[str, np.ndarray]:
-    """Return the arrays of an npz file; none, and a line in the log that says so, if it is there and damaged.
-
-    Raises
-    ------
-    FeaturePathsError
-        If the system could not read it, so that it may be whole.
+    Parameters
+    ----------
+    artefact
+        The artefact under way.
+    key
+        Everything the partial results depend on: recipe, inputs, device, arithmetic. Other work uses other files.
     """
-    if not path.exists():
-        return {}
-    try:
-        check_zip(path)  # NumPy looks at a checksum only when it has read an array to its end
-        with np.load(path, allow_pickle=False) as file:
-            found = {name: file[name] for name in file.files}
-        if found.pop(COUNT) != len(found):  # a zip file does not notice that its directory lacks an entry
-            raise ValueError("an array is missing")
-        return found
-    except Exception as error:  # of damaged files zipfile and NumPy raise anything
-        if may_be_whole(error):
-            raise unreadable(path, error) from error
-        print(f"{path} cannot be read ({type(error).__name__}): what is saved there is found anew", flush=True)
-        return {}
+
+    def __init__(self, artefact: Path, *key: str):
+        self.artefact = artefact
+        self.path = artefact.with_name(f".{artefact.stem}.{'.'.join(key).replace(' ', '-')}.resume")
+        self.last, self.took = time.monotonic(), 0.0
+
+    def due(self, share: float = math.inf) -> bool:
+        """Return whether 45 s have passed since the last save, and that save took at most `share` of them."""
+        return time.monotonic() - self.last >= max(SECONDS_BETWEEN_SAVES, self.took / share)
+
+    def save(self, write: Callable[[Path], object], name: str = "") -> None:
+        """Write a zip file atomically: `path`, or the file called `name` in the folder `path`."""
+        began = time.monotonic()
+        try:
+            with atomic(self.path / name) as temporary:
+                write(temporary)
+        except (FeaturePathsError, OSError, RuntimeError) as error:
+            print(f"The progress could not be saved: {error}", flush=True)
+        self.last = time.monotonic()
+        self.took = self.last - began
+
+    def load(self, read: Callable[[Path], T], name: str = "") -> T | None:
+        """Read what `save` wrote; return None if the file does not exist or is damaged.
+
+        Raises
+        ------
+        FeaturePathsError
+            If the system could not read the file, which may be intact.
+        """
+        path = self.path / name
+        if not path.exists():
+            return None
+        try:
+            check_zip(path)  # NumPy and torch do not check all of a zip file's checksums
+            return read(path)
+        except Exception as error:  # zipfile, NumPy and unpicklers raise errors of any type for damaged files
+            if may_be_whole(error):
+                raise unreadable(path, error) from error
+            # without the error's text: torch's recommends to load the file unsafely
+            print(f"{path} cannot be read ({type(error).__name__}). This part of the work starts again.", flush=True)
+            return None
+
+    def save_arrays(self, arrays: Arrays, name: str) -> None:
+        """Write arrays as an npz file."""
+        self.save(lambda path: np.savez(path, **{COUNT: np.array(len(arrays))}, **arrays), name)
+
+    def load_arrays(self, name: str) -> dict[str, np.ndarray]:
+        """Return the arrays of an npz file, none if `load` returns None."""
+        return self.load(_read_arrays, name) or {}
+
+    def clear(self) -> None:
+        """Remove all resume files of the artefact, including those of other keys, once the artefact is written."""
+        for dots in (".", ".."):  # two: the temporary file of a single file (see `featurepaths.store.atomic.atomic`)
+            for path in self.artefact.parent.glob(f"{dots}{self.artefact.stem}.*.resume"):
+                rmtree(path, ignore_errors=True)
+                with suppress(OSError):
+                    path.unlink()
 
 
-UNSAVED_BYTES = 2**24
-"""At the latest when so much has been found blocks are saved, so that no number of images fills the memory."""
-Records = Mapping[str, np.ndarray]
+def _read_arrays(path: Path) -> dict[str, np.ndarray]:
+    with np.load(path, allow_pickle=False) as file:
+        arrays = {name: file[name] for name in file.files}
+    if arrays.pop(COUNT) != len(arrays):  # zipfile does not notice that its directory lacks an entry
+        raise ValueError("an array is missing")
+    return arrays
 
 
 def resuming(
-    attack: Callable[[list[slice]], Iterator[tuple[slice, Records]]],
-    blocks: Iterable[slice],
-    folder: Path,
-) -> Iterator[tuple[slice, Records]]:
-    """Attack blocks in order and save them in `folder`; those that lie there already are read instead.
+    attack: Callable[[list[slice]], Iterator[tuple[slice, Arrays]]], blocks: Iterable[slice], progress: Progress
+) -> Iterator[tuple[slice, Arrays]]:
+    """Attack blocks in order and save them; blocks that are saved already are read instead.
 
     Parameters
     ----------
     attack
-        Yields the rows and records of each of the blocks that it is given: parts of blocks, where a GPU's memory holds
-        no whole one (see `featurepaths.runtime.oom.retry_smaller_on_oom`).
+        Yields rows and records for each of the blocks passed to it, in parts if the GPU's memory does not hold a whole
+        block (see `featurepaths.runtime.oom.retry_smaller_on_oom`).
     blocks
         Rows of each block.
-    folder
-        Belongs to this attack alone: its name should hold the digest.
+    progress
+        Holds one file per save, named after the first row in it.
 
     Yields
     ------
@@ -77,38 +125,37 @@ def resuming(
     """
     waiting = list(blocks)
     count = len(waiting)
-    while waiting and (saved := _read(folder / f"{waiting[0].start}.npz")):
+    while waiting and (saved := _split_blocks(progress.load_arrays(f"{waiting[0].start}.npz"))):
         for records in saved:
             yield waiting.pop(0), records
     if len(waiting) < count:
         print(f"Resumed after {count - len(waiting)} of {count} blocks.", flush=True)
-    unsaved: list[tuple[slice, Records]] = []
-    since, size = time.monotonic(), 0
+    unsaved: list[tuple[slice, Arrays]] = []
+
+    def save() -> None:
+        """Save blocks and release them."""
+        arrays = {f"{number}/{name}": values for number, (_, records) in enumerate(unsaved)
+                  for name, values in records.items()}  # fmt: skip
+        progress.save_arrays(arrays, f"{unsaved[0][0].start}.npz")
+        unsaved.clear()
+
     try:
         for rows, records in joined(retry_smaller_on_oom(attack, waiting), list(waiting)):
             unsaved.append((rows, records))
-            size += sum(values.nbytes for values in records.values())
-            if time.monotonic() - since >= SECONDS_BETWEEN_SAVES or size >= UNSAVED_BYTES:
-                _write(folder, unsaved)
-                since, size = time.monotonic(), 0
+            size = sum(values.nbytes for _, saved in unsaved for values in saved.values())
+            if progress.due() or size >= UNSAVED_BYTES:
+                save()
             yield rows, records
         unsaved.clear()
-    finally:  # ended by an error, or by SIGTERM
+    finally:  # ended by an error or a signal
         if unsaved:
-            _write(folder, unsaved)
+            save()
 
 
-def _write(folder: Path, blocks: list[tuple[slice, Records]]) -> None:
-    """Save blocks in a file that is called after their first row, and let go of them."""
-    arrays = {f"{number}/{name}": values for number, (_, block) in enumerate(blocks) for name, values in block.items()}
-    save_arrays(folder / f"{blocks[0][0].start}.npz", arrays)
-    blocks.clear()
-
-
-def _read(path: Path) -> list[Records]:
-    """Return the blocks of a file in their order, none if it is not there or not whole."""
+def _split_blocks(arrays: Arrays) -> list[Arrays]:
+    """Return the records of each block in a file, in order."""
     blocks: dict[int, dict[str, np.ndarray]] = {}
-    for key, values in load_arrays(path).items():
+    for key, values in arrays.items():
         number, _, name = key.partition("/")
         blocks.setdefault(int(number), {})[name] = values
     return [blocks[number] for number in sorted(blocks)]

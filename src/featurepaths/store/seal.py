@@ -10,7 +10,7 @@ from typing import Any, BinaryIO
 FORMAT = 4
 """Version of the artefacts' layout; files of another version are refused."""
 AT_A_TIME = 2**24
-"""Bytes of a file that are read at a time."""
+"""Bytes that are read at a time."""
 
 
 def checksum_of(path: Path) -> str:
@@ -20,12 +20,12 @@ def checksum_of(path: Path) -> str:
 
 
 def check_zip(path: Path) -> None:
-    """Check the CRC-32 of everything in a zip file, such as torch saves, which torch itself passes over.
+    """Check all CRC-32 of a zip file, such as a file saved by torch, which torch itself does not check.
 
     Raises
     ------
     zipfile.BadZipFile
-        If it is damaged, or no zip file.
+        If the file is damaged or no zip file.
     """
     with zipfile.ZipFile(path) as file:
         if damaged := file.testzip():
@@ -33,7 +33,7 @@ def check_zip(path: Path) -> None:
 
 
 def read_on(file: BinaryIO) -> tuple[int, str]:
-    """Return how many bytes of a file are left, and their CRC-32."""
+    """Return the number of remaining bytes of a file, and their CRC-32."""
     length = checksum = 0
     while part := file.read(AT_A_TIME):
         length += len(part)
@@ -42,21 +42,26 @@ def read_on(file: BinaryIO) -> tuple[int, str]:
 
 
 def sealed(document: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a document with the CRC-32 of what it says."""
+    """Return a document with its CRC-32."""
     return {**document, "checksum": crc32(json.dumps(document, sort_keys=True, allow_nan=False).encode())}
 
 
 def unsealed(text: str) -> tuple[dict[str, Any], str]:
-    """Return the document that a text holds, and its checksum; ValueError if it is damaged or not of this format."""
-    document = json.loads(text)
+    """Return the document in a text, and its checksum; ValueError if it is damaged or of another format."""
+    document = require_format(json.loads(text))
+    checksum = document.pop("checksum", None)
+    if checksum != sealed(document)["checksum"]:
+        raise ValueError("it is damaged: its content does not match its checksum")
+    return document, checksum
+
+
+def require_format(document: Any) -> dict[str, Any]:
+    """Return a document; ValueError if it is not of this format."""
     if not isinstance(document, dict) or "format" not in document:
         raise ValueError(f"it is no artefact of format {FORMAT}")
     if document["format"] != FORMAT:
         raise ValueError(f"its format is {document['format']}, not {FORMAT}")
-    found = document.pop("checksum", None)
-    if found != sealed(document)["checksum"]:
-        raise ValueError("it is damaged: its content does not have its checksum")
-    return document, found
+    return document
 
 
 def crc32(content: bytes) -> str:

@@ -1,4 +1,4 @@
-"""Tensors in safetensors files, with a description, sealed with a checksum."""
+"""Tensors in safetensors files, with a description and a checksum."""
 
 import json
 import zlib
@@ -11,18 +11,18 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from featurepaths.store.atomic import atomic, unreadable
+from featurepaths.store.atomic import atomic, readable, unreadable
 from featurepaths.store.safetensors import read_description
 from featurepaths.store.seal import FORMAT, sealed
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], description: Mapping[str, Any]) -> None:
-    """Write tensors as safetensors, with a description, which is JSON, in the file's metadata."""
-    # clones, because safetensors refuses tensors that share memory
+    """Write tensors as safetensors, with a JSON description in the file's metadata."""
+    # clones, because safetensors does not accept tensors that share memory
     tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
     document = sealed({"format": FORMAT, **description, "tensors_checksum": _checksum_of(tensors)})
     with atomic(path) as temporary:
-        # one entry only: safetensors writes several in an order of its own
+        # one entry only: safetensors writes several in arbitrary order
         save_file(tensors, temporary, metadata={"featurepaths": json.dumps(document)})
 
 
@@ -32,20 +32,18 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     Raises
     ------
     FeaturePathsError
-        If the file is missing, damaged, or not one of this format.
+        If the file is missing, damaged, or of another format.
     """
     description = read_description(path)
-    try:
+    with readable(path, SafetensorError):
         tensors = load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise unreadable(path, error) from error
     if _checksum_of(tensors) != description["tensors_checksum"]:
-        raise unreadable(path, "it is damaged: its tensors do not have their checksum")
+        raise unreadable(path, "it is damaged: its tensors do not match their checksum")
     return tensors, description
 
 
 def _checksum_of(tensors: Mapping[str, Tensor]) -> str:
-    """Return the CRC-32 of tensors on the CPU, of their names, types and shapes."""
+    """Return the CRC-32 of the values, names, types and shapes of tensors on the CPU."""
     checksum = 0
     for name, tensor in sorted(tensors.items()):
         checksum = zlib.crc32(f"{name} {tensor.dtype} {list(tensor.shape)}".encode(), checksum)

@@ -1,4 +1,4 @@
-"""The attacker inside the training loop (adversarial training)."""
+"""Attacks on training batches, for adversarial training."""
 
 import torch
 from torch import Generator, Tensor, nn
@@ -16,18 +16,12 @@ def single_step(network: nn.Module, images: Tensor, labels: Tensor, eps: float, 
 
 
 def pgd(
-    network: nn.Module,
-    images: Tensor,
-    labels: Tensor,
-    eps: float,
-    step: float,
-    iterations: int,
-    generator: Generator,
+    network: nn.Module, images: Tensor, labels: Tensor, eps: float, step: float, iterations: int, generator: Generator
 ) -> Tensor:
     """Return adversarial images of L-infinity projected gradient ascent from a uniform random start.
 
     Source: Madry et al., Towards deep learning models resistant to adversarial attacks, ICLR 2018.
-    The network is in evaluation mode meanwhile, so that the iterates leave no trace in its running statistics.
+    The network is in evaluation mode during the attack, so that the iterates do not change its running statistics.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Augmentation as tensor code over a whole batch."""
+"""Data augmentation of whole batches of tensors."""
 
 import torch
 from torch import Generator, Tensor
@@ -8,7 +8,7 @@ PADDING = 4
 
 
 def crop_flip(images: Tensor, generator: Generator) -> Tensor:
-    """Shift each image [N, C, H, W] by up to 4 pixels over a black border and mirror half of them left to right."""
+    """Pad images [N, C, H, W] with 4 black pixels, crop each at random, and flip half of them horizontally."""
     count, _, height, width = images.shape
     device = images.device
     padded = F.pad(images, [PADDING] * 4)
@@ -18,5 +18,5 @@ def crop_flip(images: Tensor, generator: Generator) -> Tensor:
     columns = left.view(-1, 1) + torch.arange(width, device=device)
     columns = torch.where(mirrored.view(-1, 1), columns.flip(1), columns)
     image = torch.arange(count, device=device).view(-1, 1, 1)
-    # index pairs of image, row and column come first, so the channels end up last
+    # the index dimensions (image, row, column) come first, so the channels end up last
     return padded[image, :, rows.unsqueeze(2), columns.unsqueeze(1)].permute(0, 3, 1, 2).contiguous()

@@ -1,4 +1,4 @@
-"""Training images by batches: held in memory, or on the GPU, up to a size, and read from the disk beyond it."""
+"""Batches of training images, from memory up to a size limit, else from disk."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from featurepaths.runtime.prefetch import read_ahead
 
 @dataclass(frozen=True)
 class ResidentImages:
-    """uint8 images [N, C, H, W] and labels [N] on the device that trains."""
+    """uint8 images [N, C, H, W] and labels [N] on the training device."""
 
     images: Tensor
     labels: Tensor
@@ -26,7 +26,7 @@ class ResidentImages:
 
 @dataclass(frozen=True)
 class StreamedImages:
-    """The images of an open artefact; batches are read while the one before is computed."""
+    """The images of an open artefact; each batch is read while the previous one is computed."""
 
     split: Split
     labels: Tensor
@@ -34,17 +34,17 @@ class StreamedImages:
 
     def batches(self, batches: Sequence[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield uint8 images [n, C, H, W] and labels [n] of each batch of row numbers [n]."""
-        # once, before the first batch: each of these waits for a GPU to finish its work
+        # once, before the first batch: each copy waits for the GPU to finish its work
         on_cpu = [rows.cpu() for rows in batches]
         return read_ahead((self._read(rows.numpy()), self.labels[rows.to(self.device)]) for rows in on_cpu)
 
     def _read(self, rows: np.ndarray) -> Tensor:
-        order = np.argsort(rows)  # HDF5 reads ascending rows
+        order = np.argsort(rows)  # HDF5 reads only ascending rows
         images = np.empty((len(rows), *self.split.shape[1:]), np.uint8)
         images[order] = self.split[rows[order]]
         tensor = torch.from_numpy(images)
         if self.device.type == "cuda":
-            tensor = tensor.pin_memory()  # so that the copy does not wait for the GPU either
+            tensor = tensor.pin_memory()  # so that the copy does not wait for the GPU
         return tensor.to(self.device, non_blocking=True).permute(0, 3, 1, 2)
 
 
@@ -52,7 +52,7 @@ TrainingImages = ResidentImages | StreamedImages
 
 
 def training_images(split: Split, device: torch.device, in_memory_mb: int) -> TrainingImages:
-    """Return the images of a split: resident if they take at most `in_memory_mb` million bytes, else streamed."""
+    """Return the images of a split: resident if they have at most `in_memory_mb` million bytes, else streamed."""
     labels = torch.from_numpy(split.labels).to(device)
     if np.prod(split.shape) > in_memory_mb * 10**6:
         return StreamedImages(split, labels, device)

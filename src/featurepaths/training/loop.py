@@ -1,19 +1,19 @@
-"""Training a network, standard or adversarial."""
+"""Standard and adversarial training of a network."""
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.optim.lr_scheduler import MultiStepLR, OneCycleLR
 
 from featurepaths.errors import FeaturePathsError
 from featurepaths.networks.precision import InPrecision
 from featurepaths.runtime.oom import is_out_of_memory
 from featurepaths.runtime.progress import progress
-from featurepaths.store.resume import SECONDS_BETWEEN_SAVES
+from featurepaths.store.resume import Progress
 from featurepaths.training.adversary import pgd, single_step
 from featurepaths.training.augment import crop_flip
 from featurepaths.training.images import TrainingImages
@@ -36,18 +36,18 @@ def train(
     precision: str,
     compile: bool,  # noqa: A002
     seed: int,
-    resume: Path | None = None,
+    resume: Progress | None = None,
     stop: Callable[[], object] = lambda: False,
 ) -> Iterator[Epoch]:
-    """Train `network` in place by SGD on the cross-entropy and yield the record of each epoch as it ends.
+    """Train `network` in place by SGD on the cross-entropy, and yield the record of each epoch as it ends.
 
     Parameters
     ----------
     images
         See `featurepaths.training.images.training_images`; on the network's device.
     schedule, milestones
-        ``steps`` divides the rate by 10 when an epoch of `milestones` begins, ``one-cycle`` rises to `learning_rate`
-        and falls again over the whole training, ``constant`` leaves it.
+        ``steps`` divides the rate by 10 at the start of each epoch in `milestones`; ``one-cycle`` raises it to
+        `learning_rate` and lowers it again over the whole training; ``constant`` keeps it.
     augment
         ``none`` or ``crop-flip``.
     adversary
@@ -57,14 +57,13 @@ def train(
     compile
         Whether `torch.compile` compiles the network.
     seed
-        Decides the order of the images, the augmentation and the adversary's starts, through a generator of its own.
+        Seeds the private generator of the images' order, the augmentation and the adversary's starts.
     resume
-        Where the state of the training is saved every 45 seconds, and where it is taken up if the file is there. It
-        must be a file of the same training; one of another kind of device or precision is not taken up. On a CPU the
-        end is the same to the bit as without the interruption; epochs that were done before it are yielded again, from
-        the records.
+        The file to resume from if it exists, and to save the state to every 45 seconds. The state of another kind of
+        device or precision is ignored. On a CPU the result is bit-identical to that of an uninterrupted training;
+        epochs that were finished earlier are yielded again from their records.
     stop
-        Asked after every batch: once it says yes the state is saved, and the training ends where it is.
+        Called after every batch; if it returns true the state is saved and the training stops.
 
     Raises
     ------
@@ -77,16 +76,14 @@ def train(
     batches = -(-len(labels) // batch_size)
     scheduler = _scheduler(optimizer, schedule, learning_rate, milestones, epochs, batches)
     state = TrainingState(network, optimizer, scheduler, generator, precision)
-    resumed = resume is not None and state.load(resume)
-    if resumed:
+    if resume is not None and state.load(resume):
         print(f"resumed after {len(state.epochs)} epochs and {state.batches} batches", flush=True)
         yield from state.epochs
     model = InPrecision(network, precision)
     if compile:
-        # every batch size by itself: which graph serves a batch must not depend on what came before an interruption
+        # one graph per batch size: the graph of a batch must not depend on what came before an interruption
         model = torch.compile(model, dynamic=False)
 
-    saved = time.monotonic()
     while len(state.epochs) < epochs:
         number = len(state.epochs) + 1
         if state.order is None:
@@ -112,7 +109,7 @@ def train(
             except RuntimeError as error:
                 if not is_out_of_memory(error):
                     raise
-                # in parts a batch would have other statistics, and the training another end
+                # computed in parts, a batch would have other normalization statistics
                 raise FeaturePathsError(
                     f"The GPU's memory does not hold a batch of {len(target)} images: lower batch_size, or set "
                     "precision: bfloat16."
@@ -123,10 +120,9 @@ def train(
             state.correct += (logits.argmax(dim=1) == target).sum()
             state.batches += 1
             stopping = stop()
-            if resume is not None and (stopping or time.monotonic() - saved >= SECONDS_BETWEEN_SAVES):
+            if resume is not None and (stopping or resume.due()):
                 state.seconds = time.perf_counter() - started
                 state.save(resume)
-                saved = time.monotonic()
             if stopping:
                 return
         mean_loss = float(state.loss) / len(labels)
@@ -149,10 +145,7 @@ def _attack(model: nn.Module, batch: Tensor, target: Tensor, adversary: Mapping[
 
 
 def _scheduler(optimizer, schedule: str, learning_rate: float, milestones: Sequence[int], epochs: int, batches: int):
-    """Return a scheduler that steps once a batch."""
+    """Return a scheduler that steps once per batch."""
     if schedule == "one-cycle":
-        return torch.optim.lr_scheduler.OneCycleLR(
-            optimizer, learning_rate, total_steps=epochs * batches, cycle_momentum=False
-        )
-    milestones = [(epoch - 1) * batches for epoch in milestones] if schedule == "steps" else []
-    return torch.optim.lr_scheduler.MultiStepLR(optimizer, milestones, gamma=0.1)
+        return OneCycleLR(optimizer, learning_rate, total_steps=epochs * batches, cycle_momentum=False)
+    return MultiStepLR(optimizer, [(epoch - 1) * batches for epoch in milestones if schedule == "steps"], gamma=0.1)

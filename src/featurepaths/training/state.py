@@ -1,16 +1,18 @@
-"""The state of a training: all that it needs to go on from the middle of an epoch as if nothing had happened."""
+"""The state of a training, from which it continues bit-identically in the middle of an epoch."""
 
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Generator, Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from featurepaths.errors import FeaturePathsError
-from featurepaths.store.atomic import atomic, may_be_whole, unreadable
-from featurepaths.store.seal import check_zip
+from featurepaths.store.resume import Progress
+
+STATEFUL = ("network", "optimizer", "scheduler")
+COUNTERS = ("order", "batches", "loss", "correct", "learning_rate", "seconds")
 
 
 @dataclass(frozen=True)
@@ -26,11 +28,11 @@ class Epoch:
 
 @dataclass
 class TrainingState:
-    """Network, optimizer and random numbers, the epochs that are done, and how far the present one is.
+    """Network, optimizer, scheduler and random generator, the finished epochs, and the progress of the present epoch.
 
-    `order` [N] is the order of the images in the present epoch, None between two epochs; `batches` is how many of its
-    batches are done, `loss` and `correct` are their sums over images, `learning_rate` is that of the last one and
-    `seconds` is the time they took. `precision` is how the network is computed.
+    `order` [N] is the order of the images in the present epoch, None between two epochs; `batches` is the number of its
+    finished batches, `loss` and `correct` are their sums over images, `learning_rate` is that of the last batch and
+    `seconds` is the time they took. `precision` is that of the network's forward pass.
     """
 
     network: nn.Module
@@ -48,67 +50,51 @@ class TrainingState:
 
     @property
     def arithmetic(self) -> tuple[str, str]:
-        """The device's type and the precision; a training is not continued with another arithmetic."""
-        return next(self.network.parameters()).device.type, self.precision
+        """The device's type and the precision; a training does not continue in another arithmetic."""
+        return self.device.type, self.precision
 
-    def save(self, path: Path) -> None:
-        """Write the state to `path`, whole or not at all; it is no error if that fails."""
-        state = {
-            "arithmetic": self.arithmetic,
-            "network": self.network.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "scheduler": self.scheduler.state_dict(),
-            "generator": self.generator.get_state(),
-            "epochs": [asdict(epoch) for epoch in self.epochs],
-            "order": self.order,
-            "batches": self.batches,
-            "loss": self.loss,
-            "correct": self.correct,
-            "learning_rate": self.learning_rate,
-            "seconds": self.seconds,
-        }
-        try:
-            with atomic(path) as temporary:
-                torch.save(state, temporary)
-        except (FeaturePathsError, OSError, RuntimeError) as error:
-            print(f"The state of the training could not be saved: {error}", flush=True)
+    @property
+    def device(self) -> torch.device:
+        """The network's device."""
+        return next(self.network.parameters()).device
 
-    def load(self, path: Path) -> bool:
-        """Take up the state saved at `path` and return whether there was one that could be taken up.
+    def save(self, progress: Progress) -> None:
+        """Write the state to a resume file."""
+        state: dict[str, Any] = {name: getattr(self, name).state_dict() for name in STATEFUL}
+        state |= {name: getattr(self, name) for name in COUNTERS}
+        state |= {"arithmetic": self.arithmetic, "generator": self.generator.get_state()}
+        state["epochs"] = [asdict(epoch) for epoch in self.epochs]
+        progress.save(lambda path: torch.save(state, path))
+
+    def load(self, progress: Progress) -> bool:
+        """Restore the state from a resume file and return whether there was one of the same arithmetic.
 
         Raises
         ------
         FeaturePathsError
-            If the system could not read it, so that it may be whole.
+            If the system could not read the file, which may be intact.
         """
-        if not path.exists():
+        state = progress.load(_read_state)
+        if state is None:
             return False
-        try:
-            check_zip(path)
-            # weights_only: tensors and plain values are read, pickled code is refused
-            state = torch.load(path, map_location="cpu", weights_only=True)
-            arithmetic = state["arithmetic"]
-        except Exception as error:  # an unpickler that is given nonsense raises anything
-            if may_be_whole(error):
-                raise unreadable(path, error) from error
-            # torch's own words recommend to load it whatever it runs
-            print(f"{path} cannot be read ({type(error).__name__}): training starts anew", flush=True)
-            return False
-        if arithmetic != self.arithmetic:
+        if state["arithmetic"] != self.arithmetic:
             print(
-                f"{path} is of a training in {arithmetic}, this is {self.arithmetic}: it starts anew",
+                f"{progress.path} holds a training in {state['arithmetic']}, this one runs in {self.arithmetic}: it "
+                "starts from the beginning.",
                 flush=True,
             )
             return False
-        device = next(self.network.parameters()).device
-        self.network.load_state_dict(state["network"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.scheduler.load_state_dict(state["scheduler"])
+        for name in STATEFUL:
+            getattr(self, name).load_state_dict(state[name])
         self.generator.set_state(state["generator"])
         self.epochs = [Epoch(**epoch) for epoch in state["epochs"]]
-        self.order = None if state["order"] is None else state["order"].to(device)
-        self.batches, self.learning_rate, self.seconds = (
-            state[name] for name in ("batches", "learning_rate", "seconds")
-        )
-        self.loss, self.correct = (torch.as_tensor(state[name]).to(device) for name in ("loss", "correct"))
+        for name in COUNTERS:
+            value = state[name]
+            setattr(self, name, value.to(self.device) if isinstance(value, Tensor) else value)
         return True
+
+
+def _read_state(path: Path) -> dict[str, Any]:
+    # weights_only: tensors and plain values are read, pickled code is refused
+    state = torch.load(path, map_location="cpu", weights_only=True)
+    return {**state, "arithmetic": state["arithmetic"]}

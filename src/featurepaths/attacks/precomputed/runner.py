@@ -11,7 +11,7 @@ from featurepaths.attacks.precomputed.files import ROUNDING, AdversarialImages
 from featurepaths.attacks.torchattacks.runner import distance, judged
 from featurepaths.data.splits import Split
 from featurepaths.errors import FeaturePathsError, counted
-from featurepaths.runtime.blocks import blocks, pad_block, to_tensor
+from featurepaths.runtime.blocks import blocks, padded_tensor, unpadded_arrays
 
 UNKNOWN = -1
 
@@ -60,7 +60,7 @@ def precomputed_blocks(
 
     def pair(rows: slice) -> tuple[Tensor, Tensor]:
         """Return a block of clean and of adversarial images."""
-        clean, adversarial = (to_tensor(pad_block(some[rows]), device) for some in (images, made))
+        clean, adversarial = (padded_tensor(some[rows], device) for some in (images, made))
         return clean, torch.where((adversarial - clean).abs() <= ROUNDING, clean, adversarial)
 
     if eps is not None:
@@ -68,10 +68,9 @@ def precomputed_blocks(
     reference = misclassify(network, "ce")
     for rows in chosen:
         clean, adversarial = pair(rows)
-        target = torch.from_numpy(pad_block(labels[rows])).to(device)
+        target = padded_tensor(labels[rows], device)
         records = judged(reference, clean, adversarial, target, norm, queries=UNKNOWN)
-        count = rows.stop - rows.start
-        yield rows, {name: values[:count].cpu().numpy() for name, values in records.items()}
+        yield rows, unpadded_arrays(records, rows)
 
 
 def _check_distances(

@@ -25,7 +25,7 @@ from featurepaths.attacks.torchattacks.square import fitting
 from featurepaths.data.splits import Split
 from featurepaths.errors import FeaturePathsError
 from featurepaths.networks.copies import copy_of
-from featurepaths.runtime.blocks import blocks, pad_block, to_tensor
+from featurepaths.runtime.blocks import blocks, pad_block, padded_tensor, unpadded_arrays
 from featurepaths.runtime.oom import is_out_of_memory
 
 STOPPING_RULE = "returned"
@@ -84,8 +84,8 @@ def torchattacks_blocks(
     reference = misclassify(attacked.network, "ce")
     for rows in blocks(len(labels)) if rows_of_blocks is None else rows_of_blocks:
         count = rows.stop - rows.start
-        clean = to_tensor(pad_block(images[rows]), device)
-        target = torch.from_numpy(pad_block(labels[rows])).to(device)
+        clean = padded_tensor(images[rows], device)
+        target = padded_tensor(labels[rows], device)
         with torch.no_grad():
             classes = attacked.network(clean[:1]).shape[1]
         found, queries = [], []
@@ -102,7 +102,7 @@ def torchattacks_blocks(
         adversarial = torch.cat([*found, clean[count:]])
         taken = torch.tensor(pad_block(np.array(queries, np.int32)), device=clean.device)
         records = judged(reference, clean, adversarial, target, norm, queries=taken)
-        yield rows, {name: values[:count].cpu().numpy() for name, values in records.items()}
+        yield rows, unpadded_arrays(records, rows)
 
 
 def _parts(method: str, count: int) -> list[slice]:

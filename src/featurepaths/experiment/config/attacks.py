@@ -38,9 +38,9 @@ class Attack(Section):
     eps: Positive
     """Radius, in `eps_space`."""
     eps_space: Literal["pixel", "normalized"] = "pixel"
-    """What eps and step measure: values of [0, 1], or what the network sees after its normalisation (L-infinity)."""
+    """Units of eps and step: pixel values of [0, 1], or the network's normalised input (L-infinity only)."""
     step: Positive | None = None
-    """Initial step; 2 eps, as published, when left out."""
+    """Initial step; null for 2 eps, as published."""
     iterations: int = Field(20, ge=1)
     loss: Literal["ce", "dlr"] = "ce"
     """Cross-entropy, or the difference of logits ratio."""
@@ -50,9 +50,9 @@ class Attack(Section):
     ]
     """Which iterates of the search are evaluated as its adversarial example, each by itself."""
     max_images: int | None = Field(None, ge=1)
-    """Attack only so many images of a split, evenly spaced over it."""
+    """Attack only this many images of a split, evenly spaced over it; null for all."""
     precision: Precision = "float32"
-    """`bfloat16` only searches: its results are judged in float32. `auto` takes it where it is fast."""
+    """`bfloat16` applies to the search only: results are judged in float32. `auto` uses bfloat16 where it is fast."""
     seed: Seed = 0
     """Attack seed: added to the training seed; attacks that differ in nothing else are repetitions, which the summary
     averages first."""
@@ -67,7 +67,7 @@ class Attack(Section):
         return self
 
     def too_far(self, value: Fraction | None) -> str | None:
-        """Return what is wrong with a radius or a step in the attack's units; None if images are so far apart."""
+        """Return what is wrong with a radius or a step in the attack's units; None if images can be that far apart."""
         if value is None:
             return None
         if self.eps_space == "pixel":
@@ -87,7 +87,7 @@ def _known_method(method: Any) -> Any:
 
 
 def _parameter(name: str, parameter: Parameter, value: Any) -> bool | int | str:
-    """Return a parameter's value, numbers as exact text, or say what it should be."""
+    """Return a parameter's value, numbers as exact text, or raise an error that states the permitted values."""
     if parameter.kind == "truth" and isinstance(value, bool):
         return value
     if parameter.kind == "word" and value in parameter.words:
@@ -118,21 +118,21 @@ def _parameter(name: str, parameter: Parameter, value: Any) -> bool | int | str:
 
 
 class TorchattacksAttack(Section):
-    """An attack on the network alone, by torchattacks (Kim, 2020), which has to be installed."""
+    """An attack on the network alone, by torchattacks (Kim, 2020), which must be installed."""
 
     method: Annotated[Literal[tuple(METHODS)], BeforeValidator(_known_method)]
     norm: Annotated[Literal["linf", "l2", "l1", "l0"] | None, Field(validate_default=True)] = None
-    """What the attack bounds or minimises: the method's first norm when left out. L0 counts pixels."""
+    """Norm that the attack bounds or minimises; null for the method's first norm. L0 counts pixels."""
     eps: Annotated[Positive | None, Field(validate_default=True)] = None
-    """Radius in that norm, in pixel values of [0, 1], or in pixels for L0. Methods that nothing bounds, such as
-    `deepfool` and `cw`, need none: with one, an example that is farther away does not count as one."""
+    """Radius in that norm, in pixel values of [0, 1], or in pixels for L0. Unbounded methods, such as `deepfool` and
+    `cw`, need none; if one is set, examples farther away do not count."""
     max_images: int | None = Field(None, ge=1)
-    """Attack only so many images of a split, evenly spaced over it."""
+    """Attack only this many images of a split, evenly spaced over it; null for all."""
     parameters: Annotated[dict[str, bool | int | float | str], Field(validate_default=True)] = {}
-    """What the method lets one choose: see `docs/method.md`. torchattacks' defaults stand for what is left out, and for
-    `alpha`, the step, 2.5 eps / steps."""
+    """Parameters of the method, listed in `docs/method.md`. They default to torchattacks' values, and `alpha`, the
+    step, to 2.5 eps / steps."""
     stopping_rule: Annotated[list[Literal["returned"]], Field(min_length=1, max_length=1)] = ["returned"]
-    """What the library returns is evaluated."""
+    """The images that the library returns are evaluated."""
     seed: Seed = 0
     """Attack seed: added to the training seed; attacks that differ in nothing else are repetitions, which the summary
     averages first."""
@@ -176,19 +176,19 @@ class TorchattacksAttack(Section):
 
 
 class PrecomputedAttack(Section):
-    """Adversarial images that were made elsewhere, in place of an attack."""
+    """Precomputed adversarial images, in place of an attack."""
 
     method: Literal["precomputed"]
     test: str
-    """npz or HDF5 file with `adversarial` images, uint8 or floats in [0, 1], and `index`: the position, from 0, in the
-    test split of the image that each was made from. See docs/own-data.md."""
+    """npz or HDF5 file with `adversarial` images, uint8 or floats in [0, 1], and `index`: the position in the test
+    split, from 0, of the image that each was made from. See docs/own-data.md."""
     calibration: str | None = None
-    """The same of the calibration split, to calibrate on these images."""
+    """The same for the calibration split; needed to calibrate on these images."""
     norm: Literal["linf", "l2", "l1", "l0"] = "linf"
-    """What distances are measured in. L0 counts pixels."""
+    """Norm of distances. L0 counts pixels."""
     eps: Positive | None = None
-    """Radius in that norm, in pixel values of [0, 1], or in pixels for L0, which no image may leave but by rounding;
-    null for any."""
+    """Radius in that norm, in pixel values of [0, 1], or in pixels for L0. No image may exceed it except by rounding;
+    null for no limit."""
     stopping_rule: Annotated[list[Literal["returned"]], Field(min_length=1, max_length=1)] = ["returned"]
     """The images themselves are evaluated."""
 
@@ -199,13 +199,13 @@ class PrecomputedAttack(Section):
 
     @property
     def files(self) -> dict[str, str]:
-        """The files that there are, by split."""
+        """The given files, by split."""
         named = {"test": self.test, "calibration": self.calibration}
         return {split: file for split, file in named.items() if file is not None}
 
     @property
     def max_images(self) -> None:
-        """How many images it is limited to, as other attacks may be: all that the files hold count."""
+        """Limit on the number of images, which other attacks may have; None, because all images of the files count."""
 
 
 def _section_of(attack: Any) -> str:

@@ -23,17 +23,17 @@ def _known_dataset(name: Any) -> Any:
 
 
 class Digits(Section):
-    """scikit-learn's handwritten digits: 1,797 images that come with the library."""
+    """scikit-learn's handwritten digits: 1,797 images that the library includes."""
 
     source: Literal["digits"]
     size: int = Field(32, ge=32, le=256, multiple_of=32)
-    """Height and width, in pixels, that the 8x8 images are enlarged to."""
+    """Height and width in pixels to which the 8x8 images are enlarged."""
     test: Annotated[Exact, Field(gt=0, lt=1)] = Fraction(1, 5)
     """Share of the images that are test images."""
     calibration: Annotated[Exact, Field(ge=0, lt=1)] = Fraction(1, 10)
-    """Share of the training images that become the calibration split; 0 leaves only the `paper` protocol."""
+    """Share of the training images that form the calibration split; with 0 only the `paper` protocol is available."""
     seed: int = Field(0, ge=0, lt=2**32)
-    """Decides which image falls in which split."""
+    """Seed of the assignment of images to splits."""
 
 
 class Cifar(Section):
@@ -41,13 +41,13 @@ class Cifar(Section):
 
     source: Literal["cifar10", "cifar100"]
     root: str
-    """Folder that holds (or, with `download`, will hold) `cifar-10-batches-py` or `cifar-100-python`."""
+    """Folder that contains (or, with `download`, will contain) `cifar-10-batches-py` or `cifar-100-python`."""
     download: bool = False
-    """Whether torchvision may download it."""
+    """Whether torchvision may download the files."""
     calibration: Annotated[Exact, Field(ge=0, lt=1)] = Fraction(1, 10)
-    """Share of the training images that become the calibration split; 0 leaves only the `paper` protocol."""
+    """Share of the training images that form the calibration split; with 0 only the `paper` protocol is available."""
     seed: int = Field(0, ge=0, lt=2**32)
-    """Decides which image falls in which split."""
+    """Seed of the assignment of images to splits."""
 
 
 class Folder(Section):
@@ -55,21 +55,21 @@ class Folder(Section):
 
     source: Literal["folder"]
     root: str
-    """Folder that holds `train` and `test`."""
+    """Folder that contains `train` and `test`."""
     size: int | None = Field(None, ge=32)
-    """Height and width that the middle square of each image is resized to; null takes images that are all alike."""
+    """Height and width to which the central square of each image is resized; null requires images of one size."""
     title: str = "image folder"
-    """What the images are, to be stored with them; changes no number."""
+    """Description of the images, stored with them; changes no number."""
     reference_dataset: Literal["cifar10"] | None = None
-    """Data set whose published numbers are shown beside the results."""
+    """Data set whose published numbers appear beside the results."""
     calibration: Annotated[Exact, Field(ge=0, lt=1)] = Fraction(1, 10)
-    """Share of the training images that become the calibration split; 0 leaves only the `paper` protocol."""
+    """Share of the training images that form the calibration split; with 0 only the `paper` protocol is available."""
     seed: int = Field(0, ge=0, lt=2**32)
-    """Decides which image falls in which split."""
+    """Seed of the assignment of images to splits."""
 
 
 class ArrayKeys(Section):
-    """What the arrays are called in their files, where they are not called so, or `images` and `labels`."""
+    """Names of the arrays in their files, where they differ from these names and from `images` and `labels`."""
 
     train_images: str | None = None
     train_labels: str | None = None
@@ -82,50 +82,50 @@ class Arrays(Section):
 
     source: Literal["arrays"]
     train: str
-    """File of the training images: uint8, or floats in [0, 1] that are multiples of 1/255; and of their labels, whole
-    numbers from 0."""
+    """File of the training images (uint8, or floats in [0, 1] that are multiples of 1/255) and their labels (integers
+    from 0)."""
     test: str
     """File of the test images and labels; the same one if it holds `train_images`, `train_labels`, `test_images` and
     `test_labels`."""
     keys: ArrayKeys = ArrayKeys()
     layout: Literal["NHWC", "NCHW"] | None = None
-    """Order of the axes; null takes the one of length 1 or 3 for the channels. Images without channels are grey."""
+    """Order of the axes; null selects the axis of length 1 or 3 as the channels. Images without channels are grey."""
     size: int | None = Field(None, ge=32)
-    """Height and width that the middle square of each image is resized to; null leaves them as they are."""
+    """Height and width to which the central square of each image is resized; null keeps their size."""
     class_names: Annotated[list[str], Field(min_length=2)] | None = None
-    """Names of the classes 0, 1, ...; null for their numbers."""
+    """Names of the classes 0, 1, ...; null uses their numbers."""
     title: str = "arrays"
-    """What the images are, to be stored with them; changes no number."""
+    """Description of the images, stored with them; changes no number."""
     reference_dataset: Literal["cifar10"] | None = None
-    """Data set whose published numbers are shown beside the results."""
+    """Data set whose published numbers appear beside the results."""
     calibration: Annotated[Exact, Field(ge=0, lt=1)] = Fraction(1, 10)
-    """Share of the training images that become the calibration split; 0 leaves only the `paper` protocol."""
+    """Share of the training images that form the calibration split; with 0 only the `paper` protocol is available."""
     seed: int = Field(0, ge=0, lt=2**32)
-    """Decides which image falls in which split."""
+    """Seed of the assignment of images to splits."""
 
 
 class Torchvision(Section):
-    """A data set that torchvision reads; its files are taken for what torchvision takes them for."""
+    """A data set that torchvision reads. Changes of its files are not detected."""
 
     source: Literal["torchvision"]
     dataset: Annotated[Literal[tuple(TORCHVISION)], BeforeValidator(_known_dataset)]
-    """Its class in `torchvision.datasets`."""
+    """Name of its class in `torchvision.datasets`."""
     root: Annotated[str | None, Field(validate_default=True)] = None
-    """Folder that holds (or, with `download`, will hold) its files."""
+    """Folder that contains (or, with `download`, will contain) its files."""
     download: bool = False
-    """Whether torchvision may download it."""
+    """Whether torchvision may download the files."""
     arguments: Arguments = {}
-    """What else the class is given, such as `split: letters` of EMNIST."""
+    """Further arguments of the class, such as `split: letters` for EMNIST."""
     train: Arguments = {}
-    """What it is given for the training images alone, such as `split: trainval`."""
+    """Arguments for the training images only, such as `split: trainval`."""
     test: Arguments = {}
     """What it is given for the test images alone."""
     size: int | None = Field(None, ge=32)
-    """Height and width that the middle square of each image is resized to; null takes images that are all alike."""
+    """Height and width to which the central square of each image is resized; null requires images of one size."""
     calibration: Annotated[Exact, Field(ge=0, lt=1)] = Fraction(1, 10)
-    """Share of the training images that become the calibration split; 0 leaves only the `paper` protocol."""
+    """Share of the training images that form the calibration split; with 0 only the `paper` protocol is available."""
     seed: int = Field(0, ge=0, lt=2**32)
-    """Decides which image falls in which split."""
+    """Seed of the assignment of images to splits."""
 
     @field_validator("root")
     @classmethod
@@ -142,28 +142,28 @@ class Torchvision(Section):
         )
         if train == test:
             raise ValueError(
-                f"the training and the test images would be the same, those of {train}; say in train and test what "
-                "tells them apart"
+                f"the training and the test images would be the same, those of {train}; give train and test "
+                "different arguments"
             )
         return self
 
 
 class Factory(Section):
-    """What a function of one's own makes."""
+    """Images that your own function returns."""
 
     source: Literal["factory"]
     factory: Function
-    """The function, as `package.module:function`, found in the working directory or where Python looks: it returns
+    """The function, as `package.module:function`, in the working directory or on Python's path. It returns
     (train, test, class_names). See docs/own-data.md."""
     arguments: Arguments = {}
-    """What it is given, by name."""
+    """Its keyword arguments."""
     layout: Literal["NHWC", "NCHW"] | None = None
-    """Order of the axes of arrays; null takes the one of length 1 or 3 for the channels."""
+    """Order of the axes of arrays; null selects the axis of length 1 or 3 as the channels."""
     size: int | None = Field(None, ge=32)
-    """Height and width that the middle square of each image is resized to; null takes images that are all alike."""
+    """Height and width to which the central square of each image is resized; null requires images of one size."""
     reference_dataset: Literal["cifar10"] | None = None
-    """Data set whose published numbers are shown beside the results."""
+    """Data set whose published numbers appear beside the results."""
     calibration: Annotated[Exact, Field(ge=0, lt=1)] = Fraction(1, 10)
-    """Share of the training images that become the calibration split; 0 leaves only the `paper` protocol."""
+    """Share of the training images that form the calibration split; with 0 only the `paper` protocol is available."""
     seed: int = Field(0, ge=0, lt=2**32)
-    """Decides which image falls in which split."""
+    """Seed of the assignment of images to splits."""

@@ -26,74 +26,75 @@ from featurepaths.experiment.config.types import (
 
 
 class Shards(Section):
-    """How work is split over several GPUs; changes no result."""
+    """Number of jobs that share work on several GPUs; changes no result."""
 
     attacks: int = Field(1, ge=1)
-    """Jobs that each attack is split into."""
+    """Number of jobs per attack."""
     features: int = Field(1, ge=1)
-    """Jobs that each extraction of features is split into, or, where features are streamed, the feature paths of some
-    images; one passes through the network once, an attack 40 times."""
+    """Number of jobs per extraction of features, or, where features are streamed, per computation of feature paths. An
+    extraction takes one pass of the network, an attack 40."""
 
 
 class Features(Section):
-    """What is kept of the layers' outputs."""
+    """Which features are computed from the layers' outputs, and where they are stored."""
 
     poolings: Annotated[list[Pooling], Field(min_length=1), AfterValidator(distinct)] = [
         "flatten",
         "mean",
     ]
-    """`flatten` takes every value of a layer (the paper's reading), `mean` the average of each channel."""
+    """`flatten` uses every value of a layer (the paper's reading), `mean` the average of each channel."""
     storage: Literal["store", "temporary", "stream"] = "store"
-    """Where features are between the stages. `store` dumps them to disk, by far the largest artefacts; `temporary`
-    removes a dump once nothing needs it any more; `stream` dumps nothing: networks run again wherever features are
-    needed, at the same results but for float16's rounding."""
+    """`store` writes features to disk, by far the largest artefacts. `temporary` removes them once nothing needs them.
+    `stream` writes none: the networks run again wherever features are needed, with the same results except for the
+    rounding of float16."""
 
 
 class Collapsed(Section):
     """When a layer counts as collapsed."""
 
     pfc3_threshold: Annotated[Exact, Field(gt=0, le=1)] = Fraction(99, 100)
-    """Training accuracy of the nearest class mean from which on a layer counts as collapsed."""
+    """A layer counts as collapsed if the training accuracy of its nearest class mean is at least this."""
 
 
 class CalibrationAttack(Section):
-    """The attack whose examples the held-out defence is calibrated on."""
+    """The attack on whose examples the held-out defence is calibrated."""
 
     attack: str
     stopping_rule: AnyStoppingRule
 
 
 class Detection(Section):
-    """How adversarial images are told from clean ones."""
+    """How adversarial images are distinguished from clean ones."""
 
     layers: Literal["auto"] | Layers = "auto"
-    """Layers of the score, numbered from 1; `auto` takes those before collapse."""
+    """Layers of the score, numbered from 1; `auto` selects those before collapse."""
     weights: Weights = "equal"
-    """Weights of those layers in eq. (3); a list sums to 1 and needs `layers` to be one."""
+    """Weights of those layers in eq. (3); a list must sum to 1 and requires a list of `layers`."""
     false_positive_rates: Rates = [Fraction(5, 100), Fraction(1, 100)]
-    """Shares of clean calibration images that further held-out thresholds may flag: `fpr-5` and `fpr-1`."""
+    """Shares of clean calibration images that additional held-out thresholds may flag: `fpr-5` and `fpr-1`."""
 
 
 class Recognition(Section):
     """How flagged images are recognised."""
 
     layers: Literal["auto"] | Layers = "auto"
-    """Voting layers, numbered from 1; `auto` takes the `top` of greatest adversarial accuracy."""
+    """Voting layers, numbered from 1; `auto` selects the `top` layers of greatest adversarial accuracy."""
     top: int = Field(3, ge=1)
-    """How many layers `auto` takes: the paper's L', or all if the network has fewer than that default."""
+    """Number of layers that `auto` selects: the paper's L'. The default adapts to networks with fewer layers."""
     weights: Weights = "equal"
-    """Weights of those layers in eq. (6); a list sums to 1 and needs `layers` to be one."""
+    """Weights of those layers in eq. (6); a list must sum to 1 and requires a list of `layers`."""
     tie_break: Literal["last-layer", "summed-similarity"] = "last-layer"
-    """Who wins an even vote: the last layer's class (the paper's sentence) or the class of greater similarity."""
+    """Winner of a tied vote: the last layer's class (the paper's sentence) or the class of greater similarity."""
     combinations: Literal["auto"] | Combined = "auto"
-    """Layers whose subsets of two or more fill Table 3, or none; `auto` takes those of 2, 3 and 4 that there are."""
+    """Layers whose subsets of two or more fill Table 3; an empty list for none. `auto` uses the existing ones of 2, 3
+    and 4."""
 
 
 class Controls(Section):
-    """Whether the adaptive attacks' failures mean robustness or masked gradients."""
+    """Controls that distinguish robustness from masked gradients where adaptive attacks fail."""
 
     max_images: int = Field(200, ge=1)
-    """How many of the adaptively attacked images, evenly spaced."""
+    """Number of adaptively attacked images to use, evenly spaced."""
     eps_multiples: Annotated[list[Annotated[Exact, Field(ge=0)]], Field(min_length=1), AfterValidator(ascending)] = [
         Fraction(0),
         Fraction(1, 4),
@@ -103,30 +104,30 @@ class Controls(Section):
         Fraction(4),
         Fraction(8),
     ]
-    """Radii, as multiples of the attack's eps; the greatest should leave no image right."""
+    """Radii, as multiples of the attack's eps; at the greatest one no image should be classified correctly."""
     iterations: Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=1), AfterValidator(ascending)] = [
         10,
         20,
         40,
         80,
     ]
-    """Growing budgets, each spent on what the ones before left standing."""
+    """Increasing budgets; each is spent on the images that the previous ones did not defeat."""
     restarts: int = Field(1, ge=0)
-    """Further random starts of the greatest of them."""
+    """Additional random starts with the greatest of them."""
     n_queries: int = Field(1000, ge=1)
-    """Queries of the black-box attack (Square), for each image."""
+    """Queries per image of the black-box attack (Square)."""
 
 
 class Adaptive(Section):
-    """Attackers who know the whole defence: network, centroids, layers, threshold and vote."""
+    """Attacks that know the whole defence: network, centroids, layers, threshold and vote."""
 
     attack: str
-    """The AutoPGD attack whose norm, eps and images they take; its examples, made without knowledge of the defence,
-    count in the worst case too."""
+    """The AutoPGD attack whose norm, eps and images they use. Its examples, made without knowledge of the defence, also
+    count in the worst case."""
     max_images: int | None = Field(None, ge=1)
-    """Attack only so many of its images, evenly spaced."""
+    """Attack only this many of its images, evenly spaced; null for all."""
     poolings: Annotated[list[Pooling], Field(min_length=1), AfterValidator(distinct)] | None = None
-    """Attack the defences of these poolings; null for all of `features.poolings`."""
+    """Poolings whose defences are attacked; null for all of `features.poolings`."""
     objectives: Annotated[list[Objective], Field(min_length=1), AfterValidator(distinct)] = [
         "evade",
         "misvote",
@@ -134,22 +135,22 @@ class Adaptive(Section):
         "selective",
         "orthogonal",
     ]
-    """What is maximised: see docs/method.md."""
+    """Objectives that are maximised: see docs/method.md."""
     losses: Annotated[list[Literal["ce", "dlr"]], Field(min_length=1), AfterValidator(distinct)] = ["ce", "dlr"]
-    """Each objective is searched with each. `dlr` needs three classes, and four where it has a target: of fewer the
-    default leaves it out."""
+    """Each objective is searched with each loss. `dlr` needs three classes, or four with a target; with fewer the
+    default omits it."""
     n_targets: int = Field(3, ge=0)
-    """So many of the most likely wrong classes are aimed at as well, where untargeted attacks failed; of few classes
-    the default is all that are wrong."""
+    """Number of most likely wrong classes that are targeted where untargeted attacks failed. The default is reduced to
+    the number of wrong classes."""
     restarts: int = Field(1, ge=1)
-    """Random starts of the untargeted attacks; those after the first only where all failed."""
+    """Random starts of the untargeted attacks; those after the first run only where all attacks failed."""
     skip_defeated: bool = False
-    """Whether each search attacks only what the ones before left standing: the same worst case in less time, but what
-    the later ones can do by themselves is not told."""
+    """Whether each search attacks only the images that the previous ones did not defeat. The worst case is the same and
+    takes less time, but the success of later searches by themselves is not measured."""
     iterations: int = Field(20, ge=1)
     step: Positive | None = None
-    """Initial step; 2 eps when left out."""
+    """Initial step; null for 2 eps."""
     precision: Precision = "float32"
-    """`bfloat16` only searches: its results are judged in float32. `auto` takes it where it is fast."""
+    """`bfloat16` applies to the search only: results are judged in float32. `auto` uses bfloat16 where it is fast."""
     controls: Controls | None = Controls()
-    """null runs none; the verdict then says so."""
+    """null runs no controls; the verdict then states this."""

@@ -29,38 +29,38 @@ class Experiment(Section):
     """Everything an experiment depends on."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$", max_length=60)]
-    """Folder of the experiment under `results/`."""
+    """Name of the experiment's folder in `results/`."""
     seeds: Annotated[list[Annotated[int, Field(ge=0, lt=2**32)]], Field(min_length=1), AfterValidator(distinct)] = [0]
     """Each seed trains and attacks every network once."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Where networks run; `auto` takes a GPU where there is one."""
+    """Device on which networks run; `auto` uses a GPU where there is one."""
     torch_threads: int = Field(1, ge=1)
-    """Threads of each job that runs a network. Part of what decides the numbers: more threads sum in another order."""
+    """Threads of each job that runs a network. Affects the numbers: more threads sum in another order."""
     in_memory_mb: int = Field(1024, ge=0)
-    """Training images up to this many MB are held in memory, or on the GPU; more are read batch by batch, at the same
-    results."""
+    """Training images up to this many MB are held in memory, or on the GPU; larger sets are read batch by batch, with
+    the same results."""
     shards: Shards = Shards()
-    """How many jobs share an attack or an extraction; changes no result."""
+    """Number of jobs per attack and extraction; changes no result."""
     data: Annotated[Digits | Cifar | Folder | Arrays | Torchvision | Factory, Field(discriminator="source")]
     models: Annotated[dict[Name, AnyModel], Field(min_length=1)]
     training: dict[Name, Training] = {}
-    """Every model is trained in each of these ways, but those that are given; needed where there are others."""
+    """Every model that is not pretrained is trained in each of these ways. Required if there is such a model."""
     attacks: Annotated[dict[Name, AnyAttack], Field(min_length=1)]
     calibration: CalibrationAttack | None = None
-    """Needed unless `data.calibration` is 0."""
+    """Required unless `data.calibration` is 0."""
     features: Features = Features()
     collapse: Collapsed = Collapsed()
     detection: Detection = Detection()
     recognition: Recognition = Recognition()
     detectors: Annotated[list[Detector], AfterValidator(distinct)] = []
-    """Rival detectors that stand beside the paper's, on the same cached features; each is attacked itself where
-    `adaptive` is given. They need calibration images."""
+    """Rival detectors, evaluated beside the paper's on the same features. With `adaptive`, each is attacked itself.
+    They need calibration images."""
     adaptive: Adaptive | None = None
-    """null attacks nothing but the networks."""
+    """null runs no adaptive attacks; only the networks are attacked."""
 
     @property
     def protocols(self) -> list[str]:
-        """The protocols that the data allow: `held-out` needs calibration images."""
+        """The protocols that the data support: `held-out` needs calibration images."""
         return ["paper", "held-out"] if self.data.calibration > 0 else ["paper"]
 
     @model_validator(mode="after")
@@ -80,7 +80,7 @@ class Experiment(Section):
 
     @property
     def calibrated(self) -> list[str]:
-        """The attacks with examples of calibration images: all but those of files that have only others."""
+        """The attacks with examples of calibration images: all except precomputed ones without a calibration file."""
         return [
             name
             for name, attack in self.attacks.items()
@@ -89,12 +89,12 @@ class Experiment(Section):
 
     @property
     def detectors_are_tested(self) -> bool:
-        """Whether detectors stand beside one another: where rivals are named, or are attacked with the defence."""
+        """Whether detectors are compared: where rival detectors are named, or adaptive attacks target the paper's."""
         return bool(self.detectors) or self.adaptive is not None
 
     @property
     def named_layers(self) -> dict[str, int]:
-        """How many layers a network needs, by the key that says so."""
+        """The number of layers that a network needs, by the key that requires it."""
         named = {
             "detection.layers": self.detection.layers,
             "recognition.layers": self.recognition.layers,
@@ -106,27 +106,25 @@ class Experiment(Section):
         return found
 
     def pretrained(self, model: str) -> PretrainedNetwork | None:
-        """Return the description of a model that is given, None of one that is trained here."""
+        """Return the section of a pretrained model; None for a model that is trained here."""
         found = self.models[model]
         return found if isinstance(found, PretrainedNetwork) else None
 
     def _check_training(self) -> None:
         trained = [name for name in self.models if self.pretrained(name) is None]
         if trained and not self.training:
-            raise ValueError(f"training: missing; say how models.{trained[0]} is trained")
+            raise ValueError(f"training: missing; add a section that trains models.{trained[0]}")
         if self.training and not trained:
-            raise ValueError("training: all models are given; leave it out")
+            raise ValueError("training: all models are pretrained; remove this section")
         if PRETRAINED in self.training and len(trained) < len(self.models):
-            raise ValueError(
-                f"training.{PRETRAINED}: that is what the models that are given are called; name it otherwise"
-            )
+            raise ValueError(f"training.{PRETRAINED}: this name is reserved for pretrained models; choose another name")
 
     def _check_calibration(self) -> None:
         if self.data.calibration == 0:
             return
         if self.calibration is None:
             raise ValueError(
-                "calibration: missing; name the attack and keep to calibrate on, or set data.calibration: 0"
+                "calibration: missing; name the attack and stopping_rule to calibrate on, or set data.calibration: 0"
             )
         name, stopping_rule = self.calibration.attack, self.calibration.stopping_rule
         if name not in self.attacks:
@@ -135,25 +133,25 @@ class Experiment(Section):
             raise ValueError(f"calibration.stopping_rule: '{stopping_rule}' is not one of attacks.{name}.stopping_rule")
         if name not in self.calibrated:
             raise ValueError(
-                f"calibration.attack: attacks.{name} has no calibration file, which would hold adversarial examples of "
+                f"calibration.attack: attacks.{name} has no calibration file; add one with adversarial examples of "
                 "calibration images"
             )
 
     def _check_adaptive(self) -> None:
         for key, given in (("detectors", bool(self.detectors)), ("adaptive", self.adaptive is not None)):
             if given and self.data.calibration == 0:
-                raise ValueError(f"{key}: needs calibration images, because only a held-out defence can be judged")
+                raise ValueError(f"{key}: needs calibration images, because only a held-out defence can be evaluated")
         if self.adaptive is None:
             return
         name = self.adaptive.attack
         if name not in self.attacks:
             raise ValueError(f"adaptive.attack: '{name}' is not one of attacks ({', '.join(self.attacks)})")
         if self.attacks[name].method != "apgd":
-            raise ValueError(f"adaptive.attack: '{name}' is no AutoPGD attack")
+            raise ValueError(f"adaptive.attack: '{name}' is not an AutoPGD attack; name one that is")
         if problem := self.attacks[name].too_far(self.adaptive.step):
             raise ValueError(f"adaptive.step: {problem}")
         if name in (*get_args(Objective), "misclassify"):
-            raise ValueError(f"adaptive.attack: '{name}' is what an adaptive attack is called; call it something else")
+            raise ValueError(f"adaptive.attack: '{name}' is the name of an adaptive objective; rename the attack")
         missing = sorted(set(self.adaptive.poolings or []) - set(self.features.poolings))
         if missing:
             raise ValueError(f"adaptive.poolings: '{missing[0]}' is not one of features.poolings")

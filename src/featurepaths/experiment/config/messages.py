@@ -30,7 +30,7 @@ def read_experiment(config: Mapping[str, Any], source: str = "the configuration"
         raise FeaturePathsError("\n".join([f"{source} is not valid:", *dict.fromkeys(lines)])) from None
 
 
-USE = "write it into a file for --configfile"
+USE = "put it into a file for --configfile"
 RENAMED = {
     "keep": ("stopping_rule", "storage"),
     "images": ("max_images",),
@@ -44,7 +44,7 @@ RENAMED = {
     "pfc3": ("pfc3_threshold",),
     "tie": ("tie_break",),
 }
-"""The new names of keys by their former name; which one applies depends on the section."""
+"""The new names of keys by their former name; the section decides which one applies."""
 RENAMED_VALUES = {
     ("storage", "keep"): "store",
     ("method", "files"): "precomputed",
@@ -84,9 +84,7 @@ def _describe(problem: Mapping[str, Any], config: Mapping[str, Any]) -> str:
         and problem["type"].endswith("_type")
         and re.match(r"\s*([\[{]|-?\d|true|false)", given, re.I)
     ):
-        return (
-            f"{key}: {message}, not the text '{given}'; what stands in a list or map of --config arrives as text: {USE}"
-        )
+        return f"{key}: {message}, not the text '{given}'; --config passes the values in lists and maps as text: {USE}"
     if problem["type"] == "value_error" and not key:
         return message
     return f"{key}: {message}" + ("" if problem["type"] == "value_error" else f", not {given!r}")
@@ -101,7 +99,7 @@ def _new_name(problem: Mapping[str, Any]) -> str | None:
 
 
 def _keys_beside(location: tuple) -> list[str]:
-    """Return the keys that are known where an unknown one was found."""
+    """Return the known keys of the section that contains an unknown key."""
     schema = full = Experiment.model_json_schema()
     for part in location[:-1]:
         schema = _resolve(schema, full)

@@ -15,7 +15,7 @@ from pydantic import (
 from featurepaths.experiment.config.types import Exact, Function, Pixels, Positive, Precision, Section, distinct
 
 PRETRAINED = "pretrained"
-"""What stands for the training of a network that was trained elsewhere."""
+"""The training's name in the runs of pretrained networks."""
 
 
 class Model(Section):
@@ -33,28 +33,28 @@ Modules = Annotated[list[str], Field(min_length=1), AfterValidator(distinct)]
 
 
 class PretrainedNetwork(Section):
-    """A network of your own, trained already: of torchvision, timm, or your own package."""
+    """A pretrained network from torchvision, timm, or your own package."""
 
     factory: Function
-    """`package.module:function`, a function (or class) that makes the network: a `torch.nn.Module` that maps images
-    [N, C, H, W] to logits. It is looked for in the working directory first."""
+    """`package.module:function`, a function (or class) that returns the network: a `torch.nn.Module` that maps images
+    [N, C, H, W] to logits. The working directory is searched first."""
     arguments: dict[str, Any] = {}
-    """What the function is given, by name."""
+    """Its keyword arguments."""
     checkpoint: str | None = None
-    """Its weights: a `.safetensors` file, or a `.pt` or `.pth` file with a state dict, of which no code is executed.
-    null leaves those that the function gives it."""
+    """File of its weights: `.safetensors`, or `.pt` or `.pth` with a state dict, which cannot execute code. null keeps
+    the weights that the function sets."""
     mean: list[Exact] | None = None
-    """What is subtracted from each channel of images in [0, 1] before the network sees them."""
+    """Value subtracted from each channel of images in [0, 1] before the network processes them."""
     std: list[Positive] | None = None
-    """What each channel is divided by then."""
+    """Value by which each channel is then divided."""
     size: int | None = Field(None, ge=1)
-    """Height and width that images are resized to first, if the network needs others than the data have."""
+    """Height and width to which images are resized first; null keeps those of the data."""
     layers: Annotated[
         Annotated[str, Tag("text")] | Annotated[Modules, Tag("list")],
         Discriminator(lambda layers: "list" if isinstance(layers, list) else "text"),
     ] = "auto"
-    """Modules that are the layers: their names, a pattern such as `layer?.*`, or `auto` for the network's blocks.
-    `featurepaths layers <config>` lists them."""
+    """Modules whose outputs are the layers: their names, a pattern such as `layer?.*`, or `auto` for the network's
+    blocks. `featurepaths layers <config>` lists them."""
 
     @model_validator(mode="after")
     def _normalisation_is_whole(self):
@@ -64,7 +64,7 @@ class PretrainedNetwork(Section):
 
 
 def _kind_of_model(model: Any) -> str:
-    """Return the section that describes a network: a given one has a factory."""
+    """Return the name of the section class of a network: a pretrained one has a factory."""
     given = "factory" in model if isinstance(model, Mapping) else isinstance(model, PretrainedNetwork)
     return "PretrainedNetwork" if given else "Model"
 
@@ -76,14 +76,14 @@ AnyModel = Annotated[
 
 
 class Adversary(Section):
-    """The attacker inside the training loop (L-infinity)."""
+    """The attack inside the training loop (L-infinity)."""
 
     method: Literal["pgd", "single-step"]
     """`pgd` (Madry et al., 2018), or `single-step` from a random start (Wong et al., 2020), many times faster."""
     eps: Pixels
     """Radius, in pixel values of [0, 1]."""
     step: Pixels | None = None
-    """Step of `pgd`; `single-step` takes 1.25 eps."""
+    """Step of `pgd`; `single-step` always uses 1.25 eps."""
     iterations: int | None = Field(None, ge=1)
     """Steps of `pgd`."""
 
@@ -98,7 +98,7 @@ class Adversary(Section):
 
 
 class Training(Section):
-    """How networks are trained: SGD on the cross-entropy."""
+    """Training by SGD on the cross-entropy."""
 
     epochs: int = Field(300, ge=1)
     batch_size: int = Field(128, ge=1)
@@ -106,14 +106,14 @@ class Training(Section):
     momentum: Annotated[Exact, Field(ge=0, lt=1)] = Fraction(9, 10)
     weight_decay: Annotated[Exact, Field(ge=0)] = Fraction(5, 10000)
     schedule: Literal["steps", "one-cycle", "constant"] = "steps"
-    """`steps` divides the rate by 10 at the milestones, `one-cycle` rises to it and falls again."""
+    """`steps` divides the rate by 10 at the milestones; `one-cycle` rises to the rate and falls again."""
     milestones: list[Annotated[int, Field(ge=1)]] = [117, 233]
-    """Epochs at whose start `steps` divides the rate."""
+    """Epochs at the start of which `steps` divides the rate."""
     augment: Literal["none", "crop-flip"] = "none"
     """`crop-flip` shifts by up to 4 pixels and mirrors at random."""
     adversary: Adversary | None = None
-    """None for standard training."""
+    """The attack inside the training loop; null for standard training."""
     precision: Precision = "float32"
-    """`bfloat16` is autocast, and channels-last on a GPU; weights stay in float32. `auto` takes it where it is fast."""
+    """`bfloat16` uses autocast, and channels-last on a GPU; weights stay in float32. `auto` uses it where fast."""
     compile: bool = False
-    """Whether `torch.compile` compiles the network first; it needs a C++ compiler."""
+    """Whether to compile the network with `torch.compile`, which needs a C++ compiler."""

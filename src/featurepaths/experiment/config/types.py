@@ -22,13 +22,13 @@ from featurepaths.runtime.entry_points import FACTORY
 
 
 def meant(given: Any, known: Iterable[str]) -> str:
-    """Return a question about what was meant, to end a message with, if something is close."""
+    """Return the end of a message that suggests the closest known name; empty if none is close."""
     close = difflib.get_close_matches(str(given), list(known), n=1)
     return f"; did you mean '{close[0]}'?" if close else ""
 
 
 def exact(value: Any) -> Any:
-    """Turn 0.1, "0.1" or "8/255" into the fraction that is written there, not into the nearest float."""
+    """Convert 0.1, "0.1" or "8/255" to the exact fraction, not to the nearest float."""
     if isinstance(value, bool) or not isinstance(value, int | float | str | Fraction):
         raise ValueError("should be a number or a fraction such as 8/255")
     try:
@@ -44,7 +44,7 @@ def _positive(value: Fraction) -> Fraction:
 
 
 def reachable(value: Fraction | None, norm: str | None) -> Fraction | None:
-    """Say so if a radius or a step, in pixel values or pixels, is greater than images are apart."""
+    """Return a radius or a step, in pixel values or pixels; refuse one greater than images can be apart."""
     if value is not None and norm is not None and (problem := too_far(value, norm)):
         raise ValueError(problem)
     return value
@@ -55,12 +55,14 @@ def _pixels(value: Fraction) -> Fraction:
 
 
 def distinct(values: list) -> list:
+    """Return the values; refuse repeated ones."""
     if len(set(values)) < len(values):
-        raise ValueError("names something twice")
+        raise ValueError("contains a value twice")
     return values
 
 
 def ascending(values: list) -> list:
+    """Return the values in ascending order; refuse repeated ones."""
     return sorted(distinct(values))
 
 
@@ -72,14 +74,14 @@ NUMBER = {"anyOf": [{"type": "number"}, {"type": "string", "pattern": r"^\s*[0-9
 Exact = Annotated[Fraction, BeforeValidator(exact), PlainSerializer(str), WithJsonSchema(NUMBER)]
 Positive = Annotated[Exact, AfterValidator(_positive)]
 Pixels = Annotated[Positive, AfterValidator(_pixels)]
-"""A radius or a step of L-infinity."""
+"""A radius or a step in L-infinity."""
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_]*$", max_length=60)]
-"""What names a folder or a file: letters, digits and underscores, because `-` and `.` separate names in paths."""
+"""The name of a folder or a file: letters, digits and underscores, because `-` and `.` separate names in paths."""
 
 
 def _not_one(layers: list[int]) -> list[int]:
     if len(layers) == 1:
-        raise ValueError("name two layers or more, or none")
+        raise ValueError("should name two or more layers, or none")
     return layers
 
 
@@ -90,7 +92,7 @@ Combined = Annotated[
     list[Annotated[int, Field(ge=1)]], AfterValidator(distinct), AfterValidator(_not_one), AfterValidator(sorted)
 ]
 Arguments = dict[str, Annotated[JsonValue, WithJsonSchema({})]]
-"""What a function is given, by name."""
+"""Keyword arguments of a function."""
 Weights = Literal["equal"] | list[Exact]
 Rates = Annotated[
     list[Annotated[Exact, Field(gt=0, lt=1)]],
@@ -122,10 +124,10 @@ def _names_a_function(text: str) -> str:
 
 
 Function = Annotated[str, AfterValidator(_names_a_function)]
-"""The name of a function of the user's."""
+"""The name of a user's function."""
 
 
 class Section(BaseModel):
-    """A part of the configuration; unknown keys are errors."""
+    """A section of the configuration; unknown keys are errors."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, use_attribute_docstrings=True)

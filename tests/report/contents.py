@@ -1,8 +1,8 @@
-"""Made-up contents of the adaptive evaluation's artefacts, with numbers that are easy to work by hand."""
+"""Contents of the adaptive evaluation's artefacts, with numbers that are easy to check by hand."""
 
 import numpy as np
 
-from featurepaths.report.tables import Run
+from featurepaths.report.results import Run
 from featurepaths.statistics.paired import mcnemar
 
 STOPPING_RULES = ("first-success", "max-loss")
@@ -14,7 +14,7 @@ def run(model="resnet18", training="standard", seed=0):
 
 
 def paired(first_only, second_only):
-    """McNemar's test of so many images that only the one or only the other gets right."""
+    """McNemar's test by the number of images that only the first or only the second method classifies correctly."""
     only = [True] * first_only + [False] * second_only
     return mcnemar(np.array(only), ~np.array(only))
 
@@ -72,8 +72,8 @@ def cell(on, at, clean, adversarial, n=200):
 
 def detectors():
     matrix = [cell("apgd.max-loss", "apgd.first-success", 40, 100), cell("apgd.max-loss", "apgd.max-loss", 40, 180)]
-    evaluations = [{key: value for key, value in measured("").items() if key != "detector"}
-                   | {"attack": "apgd", "stopping_rule": stopping_rule} for stopping_rule in STOPPING_RULES]  # fmt: skip
+    metrics = {key: value for key, value in measured("").items() if key != "detector"}
+    evaluations = [metrics | {"attack": "apgd", "stopping_rule": rule} for rule in STOPPING_RULES]
     return {
         "n": 200,
         "detectors": [

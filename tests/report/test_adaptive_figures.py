@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 
-from featurepaths.report import comparison_figures as figures
-from featurepaths.report.figures import plt
+from featurepaths.report.figures import adaptive as figures
+from featurepaths.report.figures.style import plt
 from featurepaths.statistics.metrics import wilson
-from tests.report import made_up
+from tests.report import contents
 
 NAMES = [f"resnet18-standard-s{seed} (mean)" for seed in range(8)]
 
@@ -24,8 +24,8 @@ def line(x, y, area=0.5):
     return np.array(x), np.array(y), area
 
 
-def test_accuracy_curves_draw_the_counts():
-    figure = figures.accuracy_curves({"one": made_up.controls()})
+def test_accuracy_curves_lines_are_the_counts():
+    figure = figures.accuracy_curves({"one": contents.controls()})
     left, right = figure.axes
     defended, undefended = left.get_lines()
     np.testing.assert_allclose(defended.get_xdata(), [0, 0.15, 1.2])
@@ -38,13 +38,13 @@ def test_accuracy_curves_draw_the_counts():
     assert left.get_ylabel() == "accuracy (%) of 128 images"
 
 
-def test_accuracy_curves_name_every_run_and_both_sides():
-    figure = figures.accuracy_curves({name: made_up.controls() for name in NAMES})
+def test_accuracy_curves_legend_has_every_run_and_both_sides():
+    figure = figures.accuracy_curves({name: contents.controls() for name in NAMES})
     assert legend_of(figure) == [*NAMES, "feature paths", "network alone, attack aimed at it"]
     assert len({one.get_color() for one in figure.axes[0].get_lines()}) == 8
 
 
-def test_roc_curves_draw_the_rates_on_a_logarithmic_axis():
+def test_detector_rocs_lines_are_the_rates_on_logarithmic_axis():
     oblivious = {"a": line([0, 0.002, 1], [0, 0.5, 1], 0.8), "b": line([0, 0.5, 1], [0.1, 0.6, 1])}
     adaptive = {"b": line([0, 0.4, 1], [0, 0.1, 1], 0.25)}
     figure = figures.detector_rocs(oblivious, adaptive)
@@ -61,18 +61,18 @@ def test_roc_curves_draw_the_rates_on_a_logarithmic_axis():
     assert right.get_title().startswith("adaptive")
 
 
-def test_a_detector_looks_the_same_in_both_panels_and_unlike_the_others():
+def test_detector_rocs_style_is_unique_and_same_in_both_panels():
     curves = {str(number): line([0, 1], [0, 1]) for number in range(12)}
     left, right = figures.detector_rocs(curves, {"9": curves["9"]}).axes
-    looks = [(one.get_color(), one.get_linestyle()) for one in left.get_lines()[:12]]
-    assert len(set(looks)) == 12
-    assert (right.get_lines()[0].get_color(), right.get_lines()[0].get_linestyle()) == looks[9]
+    styles = [(one.get_color(), one.get_linestyle()) for one in left.get_lines()[:12]]
+    assert len(set(styles)) == 12
+    assert (right.get_lines()[0].get_color(), right.get_lines()[0].get_linestyle()) == styles[9]
 
 
 @pytest.mark.parametrize("runs", [1, 8])
-def test_the_verdict_draws_every_rate_with_its_interval(runs):
+def test_verdict_figure_has_every_rate_with_its_interval(runs):
     figure = figures.verdict_figure(
-        {name: made_up.adaptive(defended=number) for number, name in enumerate(NAMES[:runs])}
+        {name: contents.adaptive(defended=number) for number, name in enumerate(NAMES[:runs])}
     )
     axis = figure.axes[0]
     names = ["network alone, no attack", "feature paths, no attack", "feature paths, oblivious attack, first-success",
@@ -89,17 +89,17 @@ def test_the_verdict_draws_every_rate_with_its_interval(runs):
     assert "0.0" in [text.get_text() for text in axis.texts]
 
 
-def test_a_run_without_a_stopping_rule_has_no_dot_for_it():
-    lacking = made_up.adaptive()
+def test_verdict_figure_missing_stopping_rule_has_no_dot():
+    lacking = contents.adaptive()
     del lacking["defended"]["oblivious_correct"]["max-loss"]
-    figure = figures.verdict_figure({"one": made_up.adaptive(), "other": lacking})
+    figure = figures.verdict_figure({"one": contents.adaptive(), "other": lacking})
     dots = [one for one in figure.axes[0].containers if one.get_label().endswith("max-loss")]
     assert len(dots[0].lines[0].get_xdata()) == 1
 
 
 @pytest.mark.parametrize("runs", [1, 8])
-def test_nothing_overlaps_in_the_verdict(runs):
-    figure = figures.verdict_figure({name: made_up.adaptive() for name in NAMES[:runs]})
+def test_verdict_figure_no_texts_overlap(runs):
+    figure = figures.verdict_figure({name: contents.adaptive() for name in NAMES[:runs]})
     figure.canvas.draw()
     axis = figure.axes[0]
     legend = figure.legends[0].get_window_extent()
@@ -110,9 +110,9 @@ def test_nothing_overlaps_in_the_verdict(runs):
     assert not any(one.overlaps(other) for n, one in enumerate(values) for other in values[:n])
 
 
-def test_the_matrix_shows_balanced_accuracies_and_leaves_gaps_empty():
-    matrix = made_up.detectors()["detectors"][0]["matrix"]
-    figure = figures.matrix_figure({"a": [*matrix, made_up.cell("other", "apgd.max-loss", 100, 0)], "b": matrix[:1]})
+def test_matrix_figure_cells_are_balanced_accuracies_and_gaps_empty():
+    matrix = contents.detectors()["detectors"][0]["matrix"]
+    figure = figures.matrix_figure({"a": [*matrix, contents.cell("other", "apgd.max-loss", 100, 0)], "b": matrix[:1]})
     first, second = figure.axes[:2]
     np.testing.assert_allclose(first.images[0].get_array().filled(np.nan), [[65, 85], [np.nan, 25]])
     np.testing.assert_allclose(second.images[0].get_array().filled(np.nan), [[65, np.nan], [np.nan, np.nan]])
@@ -122,8 +122,8 @@ def test_the_matrix_shows_balanced_accuracies_and_leaves_gaps_empty():
     assert (first.get_title(), second.get_title()) == ("a", "b")
 
 
-def test_panels_that_have_nothing_below_name_their_attacks():
-    matrix = made_up.detectors()["detectors"][0]["matrix"]
+def test_matrix_figure_panels_without_panel_below_have_attack_names():
+    matrix = contents.detectors()["detectors"][0]["matrix"]
     figure = figures.matrix_figure({str(number): matrix for number in range(4)})
     shown = [axis.xaxis.get_tick_params()["labelbottom"] for axis in figure.axes[:4]]
     assert shown == [False, True, True, True]

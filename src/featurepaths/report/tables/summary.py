@@ -1,4 +1,4 @@
-"""The summary over seeds: attack seeds within training seeds."""
+"""Table of means over seeds: attack seeds are averaged within training seeds."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 
+from featurepaths.report.tables.columns import interval_columns
 from featurepaths.statistics.metrics import CONFIDENCE
 
 RECOGNITION = ["clean_accuracy", "adversarial_accuracy", "flagged_accuracy"]
@@ -16,10 +17,7 @@ KEYS = ["metric", "model", "training", "method", "detector", "pooling", "attack"
 
 
 def summary_table(recognition: pd.DataFrame, detection: pd.DataFrame, groups: Mapping[str, str]) -> pd.DataFrame:
-    """Return mean and spread over seeds of what the recognition and the detection table show: see `over_seeds`.
-
-    `recognition` and `detection` are the tables of `featurepaths.report.tables`.
-    """
+    """Return mean and spread over seeds of the metrics in the recognition and detection tables; see `over_seeds`."""
     ranked = detection.assign(threshold_method=None)
     return over_seeds([(recognition, RECOGNITION), (ranked, RANKING), (detection, AT_THRESHOLD)], groups)
 
@@ -27,30 +25,29 @@ def summary_table(recognition: pd.DataFrame, detection: pd.DataFrame, groups: Ma
 def adaptive_summary_table(
     comparison: pd.DataFrame, evasion: pd.DataFrame, detectors: pd.DataFrame, groups: Mapping[str, str]
 ) -> pd.DataFrame:
-    """Return the same of what attackers who know the defence left: the tables of `featurepaths.report.comparison`."""
+    """Return mean and spread over seeds of the metrics in the tables of the adaptive evaluation; see `over_seeds`."""
     ranked = detectors.assign(threshold_method=None)
-    shown = [(comparison, RECOGNITION[:2]), (evasion, ["evasion_rate"]), (ranked, RANKING)]
-    return over_seeds(shown, groups)
+    return over_seeds([(comparison, RECOGNITION[:2]), (evasion, ["evasion_rate"]), (ranked, RANKING)], groups)
 
 
 def over_seeds(tables: Sequence[tuple[pd.DataFrame, Sequence[str]]], groups: Mapping[str, str]) -> pd.DataFrame:
-    """Return mean and spread over seeds of some columns of tables, one row a metric.
+    """Return mean and spread over seeds of metrics in tables, one row per metric.
 
-    Attacks of one group are repetitions that differ in their seed only. They are averaged first, within each training
-    seed, because they share its network: `sd` (with n - 1) and the interval are over training seeds.
+    The attacks of one group differ only in their seed. They are averaged first, within each training seed, because they
+    share its network: `sd` (with n - 1) and the interval are over training seeds.
 
-    `interval` says what the interval speaks of: ``training seeds`` (Student's t, where there are several), or
-    ``images`` (that of the only run, where there is one seed of each kind). Several attacks on one network say nothing
-    about another network, and their images are the same: there is ``none`` then.
+    `interval` states what the interval covers: ``training seeds`` (Student's t, with several training seeds),
+    ``images`` (the interval of the only run, with one seed of each kind) or ``none`` (several attacks on one network,
+    which share their images and carry no information about other networks).
 
     Parameters
     ----------
     tables
-        Tables with one row for each training seed and attack, and their columns that are metrics.
+        Tables with one row per training seed and attack, and their columns that are metrics.
     groups
-        By attack, the attack that its group is called after; others are their own.
+        The name of the group of each attack; any other attack is its own group.
     """
-    measured = pd.concat(_one_row_a_metric(table, metric, groups) for table, metrics in tables for metric in metrics)
+    measured = pd.concat(_one_row_per_metric(table, metric, groups) for table, metrics in tables for metric in metrics)
     rows = [
         {**dict(zip(KEYS, key, strict=True)), **_over_seeds(runs.dropna(subset="value"))}
         for key, runs in measured.groupby(KEYS, sort=False)
@@ -58,15 +55,15 @@ def over_seeds(tables: Sequence[tuple[pd.DataFrame, Sequence[str]]], groups: Map
     return pd.DataFrame(rows).replace("", None)
 
 
-def _one_row_a_metric(table: pd.DataFrame, metric: str, groups: Mapping[str, str]) -> pd.DataFrame:
-    """Return the rows of a table with `metric` as their `value`, `low` and `high`; keys that it lacks are ''."""
+def _one_row_per_metric(table: pd.DataFrame, metric: str, groups: Mapping[str, str]) -> pd.DataFrame:
+    """Return the rows of a table with `metric` as their `value`, `low` and `high`; missing keys are ''."""
     named = table.assign(
         metric=metric, repetition=table["attack"], attack=table["attack"].map(lambda attack: groups.get(attack, attack))
     )
-    bounded = {metric: "value", f"{metric}_low": "low", f"{metric}_high": "high"}
-    found = named.reindex(columns=[*KEYS, "seed", "repetition", *bounded]).rename(columns=bounded)
-    found[KEYS] = found[KEYS].astype(object).where(found[KEYS].notna(), "")
-    return found.drop_duplicates()  # what does not depend on the threshold stands beside each of them
+    bounds = dict(zip(interval_columns(metric), ("value", "low", "high"), strict=True))
+    rows = named.reindex(columns=[*KEYS, "seed", "repetition", *bounds]).rename(columns=bounds)
+    rows[KEYS] = rows[KEYS].astype(object).where(rows[KEYS].notna(), "")
+    return rows.drop_duplicates()  # metrics that do not depend on the threshold are repeated for each
 
 
 def _over_seeds(runs: pd.DataFrame) -> dict[str, Any]:
@@ -90,7 +87,7 @@ def _over_seeds(runs: pd.DataFrame) -> dict[str, Any]:
 
 
 def student_t(mean: float, sd: float, count: int) -> tuple[float, float]:
-    """Return Student's 95 % interval of the mean of `count` rates with standard deviation `sd`, cut to [0, 1]."""
+    """Return Student's 95 % interval of the mean of `count` rates with standard deviation `sd`, clipped to [0, 1]."""
     from scipy.stats import t
 
     half = float(t.ppf((1 + CONFIDENCE) / 2, count - 1)) * sd / math.sqrt(count)
