@@ -1,4 +1,4 @@
-"""Run the benchmarks, print their table, and, when all are run, write results/benchmarks.json and .md.
+"""Run the benchmarks and print their table; a run of all writes results/benchmarks.json and results/benchmarks.md.
 
 python -m benchmarks [training] [attacks] [features] [detectors] [memory] [orchestration]    all when none is named
 """
@@ -21,7 +21,7 @@ RESULTS = Path("results")
 
 
 def main() -> None:
-    """Run those that are named."""
+    """Run the benchmarks that the command line names."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     torch.backends.cudnn.allow_tf32 = False
     RESULTS.mkdir(exist_ok=True)
@@ -39,26 +39,26 @@ def main() -> None:
     if unknown := set(names) - available.keys():
         parser.error(f"there is no {', '.join(unknown)}; there are {', '.join(available)}")
 
-    found: list[Result] = []
+    results: list[Result] = []
     for name in names:
         print(f"{name} ...", file=sys.stderr, flush=True)
         with open(os.devnull, "w") as nowhere, contextlib.redirect_stderr(nowhere):  # noqa: PTH123
             measured = available[name]()
-        found += measured
+        results += measured
         for result in measured:
             print(f"  {result.name}: {result.ratio:.3g}", file=sys.stderr, flush=True)
     records = [
         {"name": r.name, "ratio": r.ratio, "low": r.low, "high": r.high, "target": r.target, "met": r.met}
-        for r in found
+        for r in results
     ]
-    text = f"Measured on {_machine(device)}.\n\n{_table(found)}\n"
+    text = f"Measured on {_machine(device)}.\n\n{_table(results)}\n"
     print(text)
-    if names == list(available):  # some of them do not replace the record of all
+    if names == list(available):  # only a run of all benchmarks replaces the record
         (RESULTS / "benchmarks.json").write_text(json.dumps(records, indent=2) + "\n")
         (RESULTS / "benchmarks.md").write_text(text)
 
 
-def _table(found: list[Result]) -> str:
+def _table(results: list[Result]) -> str:
     rows = [
         {
             "what": result.name,
@@ -67,7 +67,7 @@ def _table(found: list[Result]) -> str:
             "target": "" if result.target is None else f"{'≤' if result.at_most else '≥'} {result.target:g}",
             "met": {None: "", True: "yes", False: "no"}[result.met],
         }
-        for result in found
+        for result in results
     ]
     return pd.DataFrame(rows).to_markdown(index=False, disable_numparse=True)
 

@@ -1,4 +1,4 @@
-"""Ratios of two things measured alternately in the same run, so that a busy machine slows both."""
+"""Measure the ratio of two run times, alternating between the two so that a busy machine slows both."""
 
 import statistics
 import time
@@ -8,14 +8,13 @@ from dataclasses import dataclass
 import torch
 
 REST = 0.3
-"""Seconds before each measurement for what the other side left running, such as a loader's workers, to come to rest."""
+"""Seconds before each measurement in which processes of the other side, such as a loader's workers, end."""
 
 
 @dataclass(frozen=True)
 class Result:
-    """A measured number, the least and the greatest of its rounds, and the bound it is held against, if there is one.
-
-    `at_most` says that the target is an upper bound.
+    """The median ratio of all rounds, the lowest and the highest, and the target, which is a lower bound or, with
+    `at_most`, an upper bound.
     """
 
     name: str
@@ -27,14 +26,14 @@ class Result:
 
     @property
     def met(self) -> bool | None:
-        """Whether the target is met."""
+        """Whether the ratio meets the target; None without one."""
         if self.target is None:
             return None
         return self.ratio <= self.target if self.at_most else self.ratio >= self.target
 
 
 def seconds(call: Callable[[], object]) -> float:
-    """Return how long a call takes, work on a GPU included."""
+    """Return the seconds that a call takes, including its work on a GPU."""
     _finish()
     start = time.perf_counter()
     call()
@@ -45,17 +44,17 @@ def seconds(call: Callable[[], object]) -> float:
 def speed_ratio(
     name: str, ours: Callable[[], object], theirs: Callable[[], object], target: float | None, rounds: int = 5
 ) -> Result:
-    """Return how many times faster `ours` is than `theirs`: the median over rounds, after one of each to warm up."""
+    """Return how many times faster `ours` is than `theirs`: the median of rounds that follow a warm-up."""
     ours(), theirs()
     ratios = []
     for number in range(rounds):
-        # who goes first changes, so that neither always runs on a warmer processor
+        # the order alternates, so that neither always runs on a warmer processor
         pair = (ours, theirs) if number % 2 else (theirs, ours)
-        took = {}
+        durations = {}
         for call in pair:
             time.sleep(REST)
-            took[call] = seconds(call)
-        ratios.append(took[theirs] / took[ours])
+            durations[call] = seconds(call)
+        ratios.append(durations[theirs] / durations[ours])
     return Result(name, statistics.median(ratios), min(ratios), max(ratios), target)
 
 

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# safetensors 0.5.3, 0.8.0: a file with two or more metadata entries differs in its bytes from process to process.
+# safetensors 0.5.3, 0.8.0: the bytes of a file with two or more metadata entries differ from process to process.
 #
-# The entries are written in the order of a hash table that is seeded anew in each process, so the same tensors and the
-# same metadata give files with different checksums. Who compares checkpoints by a digest of the file, or expects a rerun
-# to give the same bytes, sees changes where there are none. With at most one entry the bytes are the same.
+# The entries are written in the order of a hash table whose seed differs per process, so the same tensors and metadata
+# result in files with different checksums. A tool that compares checkpoints by a digest of the file, or expects the same
+# bytes from a rerun, reports changes where there are none. With at most one entry the bytes are the same.
 #
-# Seen with Python 3.11, numpy 2.3.5: of 8 processes that wrote 6 entries, 8 different files; of 8 that wrote one, 1.
+# Observed with Python 3.11, numpy 2.3.5: of 8 processes that wrote 6 entries, 8 different files; of 8 that wrote one, 1.
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# torch 2.14.1: a forward hook that is set after a compiled network has run once is never called, and nothing says so.
+# torch 2.14.1: a forward hook registered after a compiled network has run once is never called, without a warning.
 #
-# Feature extractors set hooks for the time of a pass. On a network that torch.compile has already traced (default
-# torch._dynamo.config.skip_nnmodule_hook_guards = True), in the same grad mode, they get no feature; on one that has not
-# run yet they do. torch._dynamo.reset(), or hooks on the module inside (`_orig_mod`) called itself, help.
+# Feature extractors register hooks for one forward pass. On a network that torch.compile has already traced in the same
+# grad mode (default torch._dynamo.config.skip_nnmodule_hook_guards = True) they receive no features; on a network that
+# has not run yet they do. Workarounds: torch._dynamo.reset(), or calling the inner module (`_orig_mod`) with its hooks.
 #
-# Seen with Python 3.11 and backend "eager", which needs no compiler: 1 call of the hook before the first run, 0 after it,
+# Observed with Python 3.11 and backend "eager", which needs no compiler: 1 call of the hook before the first run, 0 after it,
 # 1 after a reset.
 set -euo pipefail
 folder=$(mktemp -d)
@@ -21,7 +21,7 @@ images = torch.rand(2, 3, 8, 8)
 
 
 def calls_of_a_hook(compiled):
-    """Return how often a hook is called in a pass without gradients, for which it is set and removed."""
+    """Return how often a hook is called that is registered for one pass without gradients."""
     outputs = []
     handle = network[0].register_forward_hook(lambda module, inputs, output: outputs.append(output))
     with torch.no_grad():

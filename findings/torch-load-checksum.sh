@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# torch 2.14.1: torch.load reads a checkpoint whose bytes do not have their CRC-32, and says nothing.
+# torch 2.14.1: torch.load reads a checkpoint with wrong CRC-32 checksums without an error or a warning.
 #
-# A checkpoint is a zip file, and every record in it carries a CRC-32. torch.load does not compare it, with or without
-# weights_only and mmap: a bit that flipped on a disk or on the way becomes another weight. zipfile.ZipFile.testzip of
-# the standard library, or `unzip -t`, does find it, so a loader can check before it reads.
+# A checkpoint is a zip file, and every record in it has a CRC-32. torch.load does not check it, with or without
+# weights_only and mmap, so a bit that flipped on a disk or in transit changes a weight. zipfile.ZipFile.testzip of the
+# standard library, or `unzip -t`, detects it, so a loader can check before it reads.
 #
-# Seen with Python 3.11: one bit flipped among 1,000 zeros; testzip names the record; torch.load returns 999 zeros and a
+# Observed with Python 3.11: one bit flipped among 1,000 zeros; testzip names the record; torch.load returns 999 zeros and a
 # weight of 2.0, in each of three ways of loading.
 set -euo pipefail
 folder=$(mktemp -d)

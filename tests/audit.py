@@ -1,6 +1,6 @@
-"""Look what the lock names up in a database of known vulnerabilities; without one there is nothing to be done.
+"""Look up the packages of requirements.lock in a database of known vulnerabilities; without a connection, skip it.
 
-`python -m tests.audit` fails where a version that mends one exists: `make lock UPGRADE=--upgrade` takes it.
+`python -m tests.audit` fails if a newer version fixes a vulnerability; `make lock UPGRADE=--upgrade` installs it.
 """
 
 import json
@@ -16,13 +16,13 @@ from tests.experiments import ROOT
 
 LOCK = ROOT / "requirements.lock"
 DATABASE = "api.osv.dev"
-# in a folder of its own: some twenty packages that nobody needs to run or test featurepaths
+# installed into a temporary folder: running and testing featurepaths needs none of its twenty packages
 AUDITOR = "pip-audit==2.10.1"
 SECONDS = 10
 
 
 def main():
-    """Audit the lock, or say why not."""
+    """Audit the lock, or print why it cannot be audited."""
     try:
         socket.create_connection((DATABASE, 443), SECONDS).close()
     except OSError as error:
@@ -38,23 +38,23 @@ def main():
         done = subprocess.run(words, check=False, env={**os.environ, "PYTHONPATH": folder})
         if not report.exists():
             sys.exit(f"{AUDITOR} failed with {done.returncode}.")
-        to_mend, others = vulnerabilities(json.loads(report.read_text()))
+        fixable, others = vulnerabilities(json.loads(report.read_text()))
     for line in others:
-        print(f"No version mends this yet: {line}")
-    if to_mend:
-        sys.exit("\n".join(["Known vulnerabilities; take newer versions with make lock UPGRADE=--upgrade:", *to_mend]))
-    print("No known vulnerability that a newer version mends.")
+        print(f"No version fixes this yet: {line}")
+    if fixable:
+        sys.exit("\n".join(["Known vulnerabilities; take newer versions with make lock UPGRADE=--upgrade:", *fixable]))
+    print("No known vulnerability that a newer version fixes.")
 
 
 def vulnerabilities(report):
-    """The known vulnerabilities that a version mends, and the others, a line each, of pip-audit's report."""
-    found = [
+    """The lines of the known vulnerabilities in pip-audit's report: those that a version fixes, and the others."""
+    entries = [
         (each["fix_versions"], f"{package['name']} {package['version']}: {each['id']}")
         for package in report["dependencies"]
         for each in package.get("vulns", [])
     ]
-    to_mend = [f"{line}, mended in {', '.join(versions)}" for versions, line in found if versions]
-    return to_mend, [line for versions, line in found if not versions]
+    fixable = [f"{line}, fixed in {', '.join(versions)}" for versions, line in entries if versions]
+    return fixable, [line for versions, line in entries if not versions]
 
 
 if __name__ == "__main__":

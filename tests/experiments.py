@@ -62,7 +62,7 @@ def small_experiment(name, **sections):
 
 
 def array_experiment(held_out, batch_size=32, **sections):
-    """An experiment with a narrow network on `data.npz` of `save_arrays`; `held_out` is its share of calibration images."""
+    """An experiment with a narrow network on `data.npz` of `save_arrays`, `held_out` of it for calibration."""
     return small_experiment(
         "arrays",
         data={"source": "arrays", "train": "data.npz", "test": "data.npz", "calibration": held_out},

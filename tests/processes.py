@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -97,6 +98,15 @@ def refused(done, *expected):
 
 
 # Processes that are killed
+
+
+def wait_for(condition, running=None, seconds=120, interval=0.01):
+    """Wait until a condition holds; fail when the process `running` ends before it does, or after some seconds."""
+    until = time.monotonic() + seconds
+    while not condition():
+        assert running is None or running.poll() is None, "the process ended before the condition held"
+        assert time.monotonic() < until, f"the condition did not hold within {seconds} s"
+        time.sleep(interval)
 
 
 class Checkout:

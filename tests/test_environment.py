@@ -1,6 +1,7 @@
-"""The lock, the environments and the public commands fit together."""
+"""The lock, the environments, the wheel and the public commands agree with one another."""
 
 import re
+import runpy
 import shutil
 import subprocess
 import sys
@@ -68,7 +69,7 @@ def test_lock_file_has_all_dependencies(python):
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory):
-    """The wheel that `pip install .` makes of the files that git knows or would know."""
+    """The wheel that `pip install .` builds."""
     folder = tmp_path_factory.mktemp("wheel")
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, folder)
@@ -119,24 +120,26 @@ def test_citation_file_is_complete():
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_stage_help_describes_every_stage(stage):
-    done = subprocess.run(
-        [sys.executable, "-m", f"featurepaths.stages.{stage}", "--help"], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0
-    assert "--settings" in done.stdout
-    assert "JSON object" in done.stdout
+def test_stage_help_describes_every_stage(stage, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", [stage, "--help"])
+    monkeypatch.delitem(sys.modules, f"featurepaths.stages.{stage}", raising=False)
+    with pytest.raises(SystemExit) as exited:
+        runpy.run_module(f"featurepaths.stages.{stage}", run_name="__main__")
+    assert exited.value.code == 0
+    text = capsys.readouterr().out
+    assert "--settings" in text
+    assert "JSON object" in text
 
 
 def test_audit_separates_fixable_vulnerabilities():
     """In the form of pip-audit's report."""
-    reported = [{"id": "A-1", "fix_versions": ["2.1"]}, {"id": "A-2", "fix_versions": []}]
+    entries = [{"id": "A-1", "fix_versions": ["2.1"]}, {"id": "A-2", "fix_versions": []}]
     skipped = {"name": "local", "skip_reason": "not found"}
-    report = {"dependencies": [{"name": "one", "version": "2.0", "vulns": reported}, skipped]}
-    assert vulnerabilities(report) == (["one 2.0: A-1, mended in 2.1"], ["one 2.0: A-2"])
+    report = {"dependencies": [{"name": "one", "version": "2.0", "vulns": entries}, skipped]}
+    assert vulnerabilities(report) == (["one 2.0: A-1, fixed in 2.1"], ["one 2.0: A-2"])
 
 
-def test_no_test_module_imports_another():
+def test_test_modules_import_no_other():
     """What tests share is in modules that hold no tests, such as tests/oracles.py."""
     imports = re.compile(
         r"^\s*from (?:tests\.[\w.]*)?\.?(?:test_\w+|conftest) import|^\s*import tests\.[\w.]*test_", re.M

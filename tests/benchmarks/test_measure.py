@@ -2,7 +2,7 @@ from benchmarks import measure
 from benchmarks.measure import Result, speed_ratio
 
 
-def test_a_target_is_a_lower_or_an_upper_bound():
+def test_result_target_lower_or_upper_bound_met():
     assert Result("speed", 1.0, 0.9, 1.1, 1.0).met is True
     assert Result("speed", 0.99, 0.9, 1.1, 1.0).met is False
     assert Result("memory", 0.05, 0.0, 0.1, 0.05, at_most=True).met is True
@@ -10,7 +10,7 @@ def test_a_target_is_a_lower_or_an_upper_bound():
     assert Result("seconds", 3.0, 2.0, 4.0).met is None
 
 
-def test_a_ratio_is_the_median_of_rounds_in_turn(monkeypatch):
+def test_speed_ratio_alternating_rounds_median(monkeypatch):
     calls = []
     seconds = {"ours": iter([1.0, 1.0, 2.0]), "theirs": iter([2.0, 3.0, 2.0])}
 

@@ -1,4 +1,4 @@
-"""Equal recipes with other contents: what was made from other bytes is made again, or refused by name.
+"""Equal recipes with other contents: files made from other bytes are made again, or refused by name.
 
 A processor with other arithmetic is simulated by settings of torch and of oneDNN. That they change the bytes of a
 trained network is checked first.
@@ -86,13 +86,13 @@ def tables_of(workflow):
     return {path.name: path.read_text() for path in (workflow.results / "tables").glob("*.csv")}
 
 
-def test_the_other_processor_gives_other_bytes_and_the_same_one_the_same(complete, elsewhere):
+def test_checkpoint_of_other_processor_same_origin_other_contents(complete, elsewhere):
     version, other = (read_version(each.results / RUN / "checkpoint.safetensors") for each in (complete, elsewhere))
     assert version.origin == other.origin
     assert version.contents != other.contents
 
 
-def test_training_forced_on_another_processor_takes_all_that_depends_on_it_along(moved, elsewhere, faults):
+def test_training_forced_on_other_processor_reruns_all_dependents(moved, elsewhere, faults):
     forced = ("--forcerun", "train")
     assert jobs(moved("--dry-run", *forced)) == everything_but("data", "configuration")
     moved(*forced, environment=OTHER_PROCESSOR)
@@ -102,7 +102,7 @@ def test_training_forced_on_another_processor_takes_all_that_depends_on_it_along
     faults(FAULT, 1, OUTCOME)
 
 
-def test_training_forced_alone_is_noticed_by_the_next_run(moved, elsewhere, faults):
+def test_training_forced_alone_dependents_rerun_next(moved, elsewhere, faults):
     moved("--forcerun", "train", "--until", "train", environment=OTHER_PROCESSOR)
     assert len(networks_in(moved)) == 2
     assert jobs(moved("--dry-run")) == everything_but("data", "train", "configuration")
@@ -112,9 +112,7 @@ def test_training_forced_alone_is_noticed_by_the_next_run(moved, elsewhere, faul
     faults(FAULT, 1, OUTCOME)
 
 
-def test_a_missing_checkpoint_that_comes_out_different_is_not_mixed_with_what_is_there(
-    moved, elsewhere, tmp_path, faults
-):
+def test_checkpoint_missing_comes_out_different_refused_then_rerun(moved, elsewhere, tmp_path, faults):
     (moved.results / RUN / "checkpoint.safetensors").unlink()
     longer = configured(moved, LONGER)
     message = longer(environment=OTHER_PROCESSOR, succeeds=False)
@@ -128,7 +126,7 @@ def test_a_missing_checkpoint_that_comes_out_different_is_not_mixed_with_what_is
     faults(FAULT, 1, OUTCOME)
 
 
-def test_a_missing_checkpoint_that_comes_out_the_same_starts_nothing_else(moved, faults):
+def test_checkpoint_missing_comes_out_same_nothing_else_runs(moved, faults):
     checkpoint = moved.results / RUN / "checkpoint.safetensors"
     weights = checkpoint.read_bytes()
     checkpoint.unlink()
@@ -139,7 +137,7 @@ def test_a_missing_checkpoint_that_comes_out_the_same_starts_nothing_else(moved,
     faults(FAULT, 1, OUTCOME)
 
 
-def test_a_checkpoint_deleted_and_asked_for_on_another_processor_is_noticed(moved, faults):
+def test_checkpoint_remade_on_other_processor_dependents_rerun(moved, faults):
     checkpoint = moved.results / RUN / "checkpoint.safetensors"
     checkpoint.unlink()
     moved(str(checkpoint.relative_to(moved.folder)), environment=OTHER_PROCESSOR)
@@ -147,7 +145,7 @@ def test_a_checkpoint_deleted_and_asked_for_on_another_processor_is_noticed(move
     faults(FAULT, 1, OUTCOME)
 
 
-def test_a_damaged_dump_that_comes_out_different_is_reported_at_the_end(moved, faults):
+def test_dump_damaged_comes_out_different_refused_at_end(moved, faults):
     """Nothing else runs that could refuse it."""
     (moved.results / RUN / "features/mean/train.h5").write_bytes(b"")
     assert jobs(moved("--dry-run")) == {"features": 1}
@@ -160,7 +158,7 @@ def test_a_damaged_dump_that_comes_out_different_is_reported_at_the_end(moved, f
     faults(FAULT, 1, OUTCOME)
 
 
-def test_a_checkpoint_of_other_bytes_and_equal_recipe_is_noticed(moved, elsewhere, faults):
+def test_checkpoint_replaced_with_equal_recipe_dependents_rerun(moved, elsewhere, faults):
     shutil.copy(elsewhere.results / RUN / "checkpoint.safetensors", moved.results / RUN)
     shutil.copy(elsewhere.results / RUN / "training.csv", moved.results / RUN)
     assert jobs(moved("--dry-run")) == everything_but("data", "train", "configuration")
@@ -170,7 +168,7 @@ def test_a_checkpoint_of_other_bytes_and_equal_recipe_is_noticed(moved, elsewher
     faults(FAULT, 1, OUTCOME)
 
 
-def test_temporary_dumps_do_not_hide_a_replaced_checkpoint(complete, elsewhere, tmp_path, faults):
+def test_checkpoint_replaced_with_temporary_dumps_dependents_rerun(complete, elsewhere, tmp_path, faults):
     shutil.copytree(complete.folder / "results", tmp_path / "results")
     workflow = Workflow(tmp_path, changed(features={"storage": "temporary"}))
     workflow()
@@ -183,7 +181,7 @@ def test_temporary_dumps_do_not_hide_a_replaced_checkpoint(complete, elsewhere, 
     faults(FAULT, 1, OUTCOME)
 
 
-def test_results_moved_to_another_processor_are_extended_with_their_own_network(moved, faults):
+def test_results_moved_to_other_processor_extended_with_their_network(moved, faults):
     another = configured(moved, ANOTHER)
     planned = jobs(another("--dry-run"))
     assert planned.keys().isdisjoint({"data", "train", "features", "centroids", "collapse", "detectors"})
@@ -193,7 +191,7 @@ def test_results_moved_to_another_processor_are_extended_with_their_own_network(
     faults(FAULT, 1, OUTCOME)
 
 
-def test_shards_of_two_networks_are_not_gathered(complete, elsewhere, tmp_path, faults):
+def test_shards_of_two_networks_not_gathered(complete, elsewhere, tmp_path, faults):
     config = changed(data={"test": 0.1}) | {"shards": {"attacks": 2}}
     shutil.copytree(complete.folder / "results", tmp_path / "results")
     workflow = Workflow(tmp_path, config)

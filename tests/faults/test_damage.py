@@ -1,4 +1,4 @@
-"""Artefacts that are cut short, changed, exchanged or old: always told, never read."""
+"""Artefacts that are cut short, changed, exchanged or old are refused, never read."""
 
 import json
 import re
@@ -23,17 +23,17 @@ from tests.processes import Workflow, jobs, refused, stage
 
 
 def refused_or_the_same(path, expected):
-    """Whether an artefact is refused, with a message that names it and says what to do; or still says the same."""
-    told = None
+    """Whether an artefact is refused, by a message with its path and the command to run; if not, it is unchanged."""
+    message = None
     try:
-        found = read(path)
+        content = read(path)
     except FeaturePathsError as error:
-        told = str(error)
-    if told is None:
-        assert found == expected, f"{path} says something else"
+        message = str(error)
+    if message is None:
+        assert content == expected, f"{path} has other content"
         return False
-    assert str(path) in told
-    assert "run snakemake again" in told
+    assert str(path) in message
+    assert "snakemake" in message
     return True
 
 
@@ -44,7 +44,7 @@ def artefact(request, tiny, tmp_path):
     return there.read_bytes(), read(there), tmp_path / there.name
 
 
-def test_truncated_artefacts_are_refused(artefact, faults):
+def test_artefact_truncated_refused(artefact, faults):
     whole, expected, path = artefact
     random = np.random.default_rng(0)
     lengths = {0, 1, 511, 512, 513, len(whole) - 1, *random.integers(0, len(whole), 40).tolist()}
@@ -53,10 +53,10 @@ def test_truncated_artefacts_are_refused(artefact, faults):
         path.write_bytes(whole[:length])
         refused = refused_or_the_same(path, expected)
         assert refused or whole[length:].strip() == b"", f"{length} of {len(whole)} bytes"
-    faults("artefact cut short", len(lengths), "refused by name, with what to do; never another number")
+    faults("artefact cut short", len(lengths), "refused with its name and what to do; never read")
 
 
-def test_flipped_bits_are_refused_or_change_nothing(artefact, faults):
+def test_artefact_bit_flipped_refused_or_unchanged(artefact, faults):
     whole, expected, path = artefact
     random = np.random.default_rng(1)
     header = whole.index(b"\n") if path.suffix == ".h5" else 1024  # what follows in front of HDF5's part is padding
@@ -79,15 +79,15 @@ def training_state():
     return TrainingState(network, optimizer, scheduler, torch.Generator().manual_seed(1), "float32")
 
 
-def test_flipped_bits_in_saved_states_are_noticed(tmp_path, faults):
-    """A state is taken up as it was saved, or not at all: torch does not look at the checksums of its zip files."""
+def test_saved_state_bit_flipped_passed_over_or_unchanged(tmp_path, faults):
+    """torch does not check the checksums of its zip files."""
     saved, progress = training_state(), Progress(tmp_path / "checkpoint", "key")
     path = progress.path
     saved.save(progress)
     whole, random = path.read_bytes(), np.random.default_rng(2)
     weights = saved.network.weight.detach().numpy().tobytes()
-    passed_over = 0
-    for place in random.integers(0, len(whole), 200):
+    places, passed_over = random.integers(0, len(whole), 200), 0
+    for place in places:
         path.write_bytes(whole[:place] + bytes([whole[place] ^ (1 << random.integers(8))]) + whole[place + 1 :])
         taken = training_state()
         if taken.load(progress):
@@ -95,12 +95,12 @@ def test_flipped_bits_in_saved_states_are_noticed(tmp_path, faults):
             assert torch.equal(taken.generator.get_state(), saved.generator.get_state())
         else:
             passed_over += 1
-    assert passed_over > 100
-    faults("bit of a saved state flipped", 200, "begins anew, or takes up what was saved")
+    assert passed_over > len(places) / 2
+    faults("bit of a saved state flipped", len(places), "restarts, or resumes with what was saved")
 
 
-def test_damaged_tables_figures_and_curves_are_noticed(tiny, tmp_path, faults):
-    """They carry no checksum: the record, or the checkpoint, beside them does."""
+def test_tables_figures_and_curves_damaged_refused_with_file(tiny, tmp_path, faults):
+    """The record, or the checkpoint, beside them holds their checksums."""
     count = 0
     for record in ("tables/tables.json", "figures/summary.json", f"{RUN}/checkpoint.safetensors"):
         folder = tmp_path / record.replace("/", ".")
@@ -120,30 +120,28 @@ def test_damaged_tables_figures_and_curves_are_noticed(tiny, tmp_path, faults):
     faults("table, figure or training curve damaged", count, "noticed by its record, and made again")
 
 
-def test_artefacts_of_another_run_in_their_place_are_refused(tiny, tmp_path, faults):
+def test_artefacts_of_another_run_refused_by_stages(tiny, tmp_path, faults):
     """The other run of the experiment has files of the same names and shapes; only their origins differ."""
     run, other = tiny.results / RUN, tiny.results / OTHER
     exchanged = 0
     for ours, theirs in ((run, other), (other, run)):
         for pooling in ("mean", "flatten"):
-            out = tmp_path / "out.json"
-            paths = ours / f"paths/{pooling}"
-            arguments = ["--features", ours / f"features/{pooling}/test.h5"]
-            arguments += ["--centroids", theirs / f"centroids/{pooling}.h5", "--paths", tmp_path / "test.h5"]
-            refused(stage("paths", *arguments), "do not belong together")
-            pair = ["--clean", paths / "test.h5", "--adversarial", theirs / f"paths/{pooling}/test.apgd.max-loss.h5"]
-            threshold = ["--thresholds", ours / f"thresholds/{pooling}/feature-paths.held-out.json"]
-            made = ["--metrics", out, "--records", tmp_path / "out.h5"]
-            refused(stage("detection", *threshold, *pair, *made), "do not belong together")
-            threshold = ["--thresholds", theirs / f"thresholds/{pooling}/feature-paths.held-out.json"]
-            pair = ["--clean", paths / "test.h5", "--adversarial", paths / "test.apgd.max-loss.h5"]
-            refused(stage("detection", *threshold, *pair, *made), "do not belong together")
+            features, centroids = ours / f"features/{pooling}/test.h5", theirs / f"centroids/{pooling}.h5"
+            arguments = ["--features", features, "--centroids", centroids, "--paths", tmp_path / "test.h5"]
+            refused(stage("paths", *arguments), str(features), str(centroids))
+            clean = ours / f"paths/{pooling}/test.h5"
+            outputs = ["--metrics", tmp_path / "out.json", "--records", tmp_path / "out.h5"]
+            for thresholds, attacked in ((ours, theirs), (theirs, ours)):
+                threshold = thresholds / f"thresholds/{pooling}/feature-paths.held-out.json"
+                adversarial = attacked / f"paths/{pooling}/test.apgd.max-loss.h5"
+                inputs = ["--thresholds", threshold, "--clean", clean, "--adversarial", adversarial]
+                refused(stage("detection", *inputs, *outputs), f"{ours}/", f"{theirs}/")
             exchanged += 3
     assert list(tmp_path.iterdir()) == []
-    faults("artefact of another run in its place", exchanged, "refused: they do not belong together")
+    faults("artefact of another run in its place", exchanged, "refused with the names of both files")
 
 
-def test_the_workflow_plans_to_make_again_all_that_is_of_another_run(tiny, tmp_path, faults):
+def test_artefacts_of_another_run_planned_again_by_workflow(tiny, tmp_path, faults):
     """Every file of each run lies where the other one's of the same name belongs."""
     workflow, exchanged = Workflow(tmp_path, TINY), 0
     for path in filter(Path.is_file, tiny.results.rglob("*")):
@@ -161,7 +159,7 @@ def test_the_workflow_plans_to_make_again_all_that_is_of_another_run(tiny, tmp_p
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_artefacts_of_an_older_format_are_refused(tiny, tmp_path, kind, faults):
+def test_artefact_of_older_format_refused(tiny, tmp_path, kind, faults):
     whole = tiny.results / KINDS[kind]
     path = tmp_path / whole.name
     match path.suffix:
@@ -175,15 +173,14 @@ def test_artefacts_of_an_older_format_are_refused(tiny, tmp_path, kind, faults):
                     new.copy(name, old)
                 old.attrs["format"] = 1
     for function in (read, read_origin):
-        with pytest.raises(FeaturePathsError, match=r"format|no artefact") as told:
+        with pytest.raises(FeaturePathsError, match="snakemake") as refusal:
             function(path)
-        assert str(path) in str(told.value)
-        assert "run snakemake again" in str(told.value)
+        assert str(path) in str(refusal.value)
     faults("artefact of an older format", 1, "refused by name; the workflow makes it again")
 
 
-def test_a_flipped_bit_is_told_by_the_stage_that_reads_it_and_mended_by_a_rerun(tiny, tmp_path, faults):
-    """Snakemake trusts the front of a file, the stage reads it all. And a retry asks a cluster for more than before."""
+def test_input_bit_flipped_refused_by_stage_and_rerun_restores(tiny, tmp_path, faults):
+    """Snakemake reads only the front of a file, the stage reads all of it. A retry asks for more memory."""
     shutil.copytree(tiny.folder, tmp_path / "copy")
     workflow = Workflow(tmp_path / "copy", TINY)
     data, checkpoint = workflow.results / "data.h5", workflow.results / RUN / "checkpoint.safetensors"
@@ -192,9 +189,8 @@ def test_a_flipped_bit_is_told_by_the_stage_that_reads_it_and_mended_by_a_rerun(
     checkpoint.unlink()
     target = str(checkpoint.relative_to(workflow.folder))
     text = workflow("--retries", "1", "--", target, succeeds=False)
-    assert "data.h5 cannot be read (it is damaged" in text
-    assert "run snakemake again" in text
-    asked = [int(found) for found in re.findall(r"resources: .*?\bmem_mb=(\d+)", text)]
+    assert re.search(r"^Error: .*data\.h5 .*snakemake", text, re.MULTILINE), text
+    asked = [int(megabytes) for megabytes in re.findall(r"resources: .*?\bmem_mb=(\d+)", text)]
     assert len(asked) == 2
     assert asked[1] == 2 * asked[0]
     data.unlink()

@@ -88,7 +88,7 @@ def refused(config):
     return False
 
 
-def test_configurations(faults):
+def test_configuration_random_planned_or_refused(faults):
     found = []
 
     @FUZZ
@@ -145,7 +145,7 @@ def originals(tiny):
     ]
 
 
-def test_artefacts(originals, tmp_path, faults):
+def test_artefact_bytes_random_refused_or_unchanged(originals, tmp_path, faults):
     found = []
 
     @FUZZ

@@ -1,5 +1,6 @@
-"""Files and names that mean harm: what is in them is not run, and takes no memory."""
+"""Hostile files and names: nothing in them is run, and they take no memory."""
 
+import copy
 import os
 import pickle
 import resource
@@ -13,7 +14,6 @@ import h5py
 import numpy as np
 import pytest
 import torch
-import yaml
 from PIL import Image
 
 from featurepaths.data.array_files import array_in, open_arrays
@@ -38,24 +38,28 @@ class Harm:
 
 
 @pytest.mark.parametrize("protocol", range(2, pickle.HIGHEST_PROTOCOL + 1))
-def test_pickles_do_not_run(tmp_path, protocol, faults):
+def test_pickle_with_command_not_run(tmp_path, protocol, faults):
     harm, mark = Harm(tmp_path / "harmed"), tmp_path / "harmed"
+    pickles = ("a.pt", "b.pth", "c.pth")
     torch.save({"state_dict": {"weight": torch.zeros(1)}, "extra": harm}, tmp_path / "a.pt", pickle_protocol=protocol)
     (tmp_path / "b.pth").write_bytes(pickle.dumps(harm, protocol))
     torch.save(harm, tmp_path / "c.pth", pickle_protocol=protocol, _use_new_zipfile_serialization=False)
-    for name in ("a.pt", "b.pth", "c.pth"):
+    for name in pickles:
         with pytest.raises(FeaturePathsError, match=name):
             read_weights(tmp_path / name)
     with zipfile.ZipFile(tmp_path / "d.npz", "w") as file, file.open("images.npy", "w") as member:
         np.lib.format.write_array(member, np.array([harm], dtype=object), allow_pickle=True)
-    with open_arrays(tmp_path / "d.npz") as opened, pytest.raises(FeaturePathsError, match="pickled objects"):
+    with (
+        open_arrays(tmp_path / "d.npz") as opened,
+        pytest.raises(FeaturePathsError, match=r"(?=.*d\.npz)(?=.*images)"),
+    ):
         array_in(opened, ("images",))
     # what is saved of a training or an attack that was stopped
     network = torch.nn.Linear(1, 1)
     optimizer = torch.optim.SGD(network.parameters(), 0.1)
     state = TrainingState(network, optimizer, None, torch.Generator(), "float32")
     training = resume.Progress(tmp_path / "checkpoint", "key")
-    for name in ("a.pt", "b.pth", "c.pth"):
+    for name in pickles:
         training.path.write_bytes((tmp_path / name).read_bytes())
         assert state.load(training) is False
     attack = resume.Progress(tmp_path / "attack", "key")
@@ -66,10 +70,14 @@ def test_pickles_do_not_run(tmp_path, protocol, faults):
     assert not mark.exists()
     pickle.loads((tmp_path / "b.pth").read_bytes())
     assert mark.exists(), "the pickles do harm where they are loaded"
-    faults("pickle that would run a command (checkpoint, npz, saved state)", 8, "refused or passed over; not run")
+    faults(
+        "pickle that would run a command (checkpoint, npz, saved state)",
+        len(pickles) + 1 + len(pickles) + 1,
+        "refused or passed over; not run",
+    )
 
 
-def test_hdf5_that_unpacks_to_more_than_it_should(tmp_path, faults):
+def test_hdf5_unpacking_to_gigabytes_refused_unread(tmp_path, faults):
     zeros = zlib.compress(zlib.compress(bytes(2**26), 9), 9)
     with h5py.File(tmp_path / "twice.h5", "w") as file:
         made = file.create_dataset("images", (2**20, 8, 8, 1), np.uint8, chunks=(2**20, 8, 8, 1), compression="gzip")
@@ -81,14 +89,15 @@ def test_hdf5_that_unpacks_to_more_than_it_should(tmp_path, faults):
             for column in range(0, 2**15, 2**12):
                 made.id.write_direct_chunk((0, row, column, 0), bytes(2**21))
     with open_arrays(tmp_path / "twice.h5") as opened:
-        for name, expected in (
-            ("images", "more than the file holds"),
-            ("chunk", "chunks of"),
-            ("image", "is that of images of"),
-        ):
-            with pytest.raises(FeaturePathsError, match=expected):
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        for name in opened:
+            with pytest.raises(FeaturePathsError, match=rf"(?=.*twice\.h5)(?=.*\b{name}\b)"):
                 array_in(opened, (name,))
-    faults("HDF5 file that unpacks to gigabytes (twice packed, one chunk, one image)", 3, "refused before it is read")
+        assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000, "KiB: each holds gigabytes"
+        count = len(opened)
+    faults(
+        "HDF5 file that unpacks to gigabytes (twice packed, one chunk, one image)", count, "refused before it is read"
+    )
 
 
 def png(width, height):
@@ -103,7 +112,7 @@ def png(width, height):
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
 
 
-def test_pictures_that_are_bombs_or_broken_are_named(tmp_path, faults):
+def test_pictures_bombs_or_broken_refused_with_names(tmp_path, faults):
     for part in ("train", "test"):
         for label in ("a", "b"):
             (tmp_path / "data" / part / label).mkdir(parents=True)
@@ -123,11 +132,11 @@ def test_pictures_that_are_bombs_or_broken_are_named(tmp_path, faults):
     with ThreadPoolExecutor(1) as pool:
         parts, _ = load_folder(tmp_path / "data", 32, pool)
         images, labels = parts["train"]
-        with pytest.raises(FeaturePathsError) as told:
+        with pytest.raises(FeaturePathsError) as refusal:
             images[np.arange(len(labels))]
     for name in hostile:
-        assert name in str(told.value)
-    assert "good.png" not in str(told.value)
+        assert name in str(refusal.value)
+    assert "good.png" not in str(refusal.value)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000, "KiB: the bomb holds gigabytes"
     faults("picture that is a bomb, cut short, empty or no picture", len(hostile), "named; nothing is made")
 
@@ -136,12 +145,12 @@ NAMES = ["a b", "a'b", 'a"b', "$(touch harmed)", "`touch harmed`", "..", "../a",
          "a\n", "a;b", "a|b", "{a}", "a*", "~", "", "a\0b", "a/b", ".a", "a.b", "a-b", "a" * 61]  # fmt: skip
 
 
-def test_names_that_could_leave_the_results_or_reach_a_shell_are_refused(faults):
+def test_names_leaving_results_or_reaching_shell_refused(faults):
     """Names of the experiment, of models, trainings and attacks become parts of paths and of commands."""
     count = 0
     for name in NAMES:
         for section in ("name", "models", "training", "attacks"):
-            config = yaml.safe_load(yaml.safe_dump(TINY))
+            config = copy.deepcopy(TINY)
             if section == "name" and name == "a-b":
                 continue  # the experiment's name is a folder of its own
             if section == "name":
@@ -157,10 +166,10 @@ def test_names_that_could_leave_the_results_or_reach_a_shell_are_refused(faults)
 PLACES = ["a 'b' \"c\" $(touch harmed) `touch harmed` {a} {{b; touch harmed", "--digest", "\u00e4*~%20\\"]  # fmt: skip
 
 
-def test_places_of_data_may_be_called_anything_and_reach_no_shell(tmp_path, faults):
+def test_data_paths_with_shell_characters_read_without_shell(tmp_path, faults):
     """What the user names outside of the results is quoted, through Snakemake and the shell, to the stage."""
     generator = np.random.default_rng(0)
-    config = yaml.safe_load(yaml.safe_dump(TINY))
+    config = copy.deepcopy(TINY)
     for number, place in enumerate(PLACES):
         folder = tmp_path / str(number)
         workflow = Workflow(folder, config)

@@ -2,6 +2,7 @@
 
 import copy
 import json
+import re
 from fractions import Fraction
 
 import numpy as np
@@ -23,10 +24,11 @@ from tests.experiments import TINY, array_experiment, save_arrays
 from tests.processes import Workflow, command, finish, refused
 
 RUN = "small-standard-s0"
+NOT_FINITE = "feature or logit that is NaN or infinite"
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
-def test_weights_that_are_no_numbers_are_named(tiny, tmp_path, value, faults):
+def test_checkpoint_weights_not_finite_refused_with_tensor_name(tiny, tmp_path, value, faults):
     tensors, description = read_tensors(tiny.results / RUN / "checkpoint.safetensors")
     refusals = 0
     for name, tensor in tensors.items():
@@ -34,45 +36,94 @@ def test_weights_that_are_no_numbers_are_named(tiny, tmp_path, value, faults):
             broken = tensor.clone()
             broken.view(-1)[-1] = value
             write_tensors(tmp_path / "checkpoint.safetensors", tensors | {name: broken}, description)
-            with pytest.raises(FeaturePathsError, match="not a finite number") as told:
+            with pytest.raises(FeaturePathsError, match=re.escape(name)):
                 load_checkpoint(tmp_path / "checkpoint.safetensors")
-            assert name in str(told.value)
             refusals += 1
     faults("weight that is NaN or infinite", refusals, "refused, with the tensor's name")
 
 
-@pytest.mark.parametrize("value", [float("nan"), float("inf"), 1e30])
-def test_a_network_whose_features_are_no_numbers_is_refused(value, faults):
-    network = ResNet("resnet18", 10, width=4).eval()
+@pytest.fixture
+def network():
+    torch.manual_seed(0)
+    return ResNet("resnet18", 10, width=4).eval()
+
+
+LOADER = [(torch.rand(20, 3, 32, 32, generator=torch.Generator().manual_seed(0)), torch.arange(20) % 10)]
+GREY = np.full((3, 32, 32, 3), 128, np.uint8)
+
+
+def break_weight(network, name, value):
     with torch.no_grad():
-        network.classifier.bias[0] = value if value != 1e30 else float("inf")
-    images = np.zeros((3, 32, 32, 3), np.uint8)
-    with pytest.raises(FeaturePathsError, match="not finite"):
-        list(extract_blocks(network, network.layer_names, images, ["mean"]))
+        network.get_parameter(name).view(-1)[0] = value
+
+
+def extracted(network):
+    return list(extract_blocks(network, network.layer_names, GREY, ["mean"]))
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_network_logits_not_finite_refused(network, value, faults):
+    break_weight(network, "classifier.bias", value)
+    with pytest.raises(FeaturePathsError, match="logits"):
+        extracted(network)
+    defense = FeaturePathDefense(network, network.layer_names, "mean").fit(LOADER, detection_layers=[1])
+    with pytest.raises(FeaturePathsError, match="logits"):
+        defense.predict(LOADER[0][0])
+    faults(NOT_FINITE, 2, "refused")
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])  # a ReLU makes 0 of minus infinity
+def test_network_features_not_finite_refused_with_layer(network, value, faults):
+    broken, first = "blocks.3", network.layer_names.index("blocks.3")
+    name = next(name for name, _ in network.named_parameters() if name.startswith(broken))
+    break_weight(network, name, value)
+    with pytest.raises(FeaturePathsError, match=rf"{broken}\b"):
+        extracted(network)
     defense = FeaturePathDefense(network, network.layer_names, "mean")
-    loader = [(torch.rand(20, 3, 32, 32), torch.arange(20) % 10)]
-    defense.fit(loader, detection_layers=[1])
-    with pytest.raises(FeaturePathsError, match="not finite"):
-        defense.predict(torch.rand(2, 3, 32, 32))
-    with pytest.raises(FeaturePathsError, match=r"\[0, 1\]"):
-        defense.fit([(torch.full((20, 3, 32, 32), value), torch.arange(20) % 10)])
-    faults("image, feature or logit that is NaN or infinite", 3, "refused")
+    with pytest.raises(FeaturePathsError, match=rf"{broken}\b"):
+        defense.fit(LOADER, detection_layers=[1])
+    defense = FeaturePathDefense(network, network.layer_names[:first], "mean")
+    with pytest.raises(FeaturePathsError, match="logits"):
+        defense.fit(LOADER, detection_layers=[1]).predict(LOADER[0][0])
+    faults(NOT_FINITE, 3, "refused")
 
 
-def test_a_training_that_diverges_says_why(tiny, tmp_path, faults):
+def test_network_features_too_large_refused_with_layer_or_image(network, faults):
+    """Features of some 1e29 are finite in float32. No dump can hold them, and neither can float32 their squares."""
+    break_weight(network, "stem.0.weight", 1e30)
+    with pytest.raises(FeaturePathsError, match=r"blocks\.0\b.*e\+\d\d.*float16"):
+        extracted(network)
+    defense = FeaturePathDefense(network, network.layer_names, "mean").fit(LOADER, detection_layers=[1])
+    with torch.no_grad(), pytest.raises(FeaturePathsError, match=r"\b0\b.*float32"):
+        defense.score(LOADER[0][0])
+    faults("feature too large for float16 or float32", 2, "refused, with its layer or image")
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 1e30, -0.1])
+def test_images_outside_zero_to_one_refused(network, value, faults):
+    defense = FeaturePathDefense(network, network.layer_names, "mean")
+    images, labels = LOADER[0]
+    images = images.clone()
+    images[7, 1, 5, 5] = value
+    with pytest.raises(FeaturePathsError, match=r"\[0, 1\].*\b7\b"):
+        defense.fit([(images, labels)])
+    faults("image with a value that is NaN, infinite or outside of [0, 1]", 1, "refused, with its number")
+
+
+def test_training_diverging_refused_with_learning_rate(tiny, tmp_path, faults):
     config = copy.deepcopy(TINY)
     config["training"]["standard"]["learning_rate"] = 1e6
     params = Plan(read_experiment(config)).checkpoint(RUN).params
     made = {"checkpoint": tmp_path / "checkpoint.safetensors", "training": tmp_path / "training.csv"}
     done = finish(command("train", params, device="cpu", data=tiny.results / "data.h5", **made))
-    refused(done, "Training diverged", "Lower learning_rate")
+    refused(done, "learning_rate")
     assert not [path for path in tmp_path.iterdir() if not path.name.startswith(".")]
     faults("training that diverges", 1, "stops with its reason; no checkpoint")
 
 
-def test_scores_that_tell_nothing_apart_have_defined_results(faults):
+def test_scores_all_equal_measured_or_refused(faults):
     constant = np.full(50, 0.3)
-    with pytest.raises(FeaturePathsError, match="all score the same"):
+    with pytest.raises(FeaturePathsError, match=r"0\.3|same"):
         otsu(np.concatenate([constant, constant]))
     threshold = at_false_positive_rate(constant, Fraction(1, 20))
     assert not (constant < threshold).any()
@@ -89,10 +140,10 @@ def test_scores_that_tell_nothing_apart_have_defined_results(faults):
     )
 
 
-def test_one_image_and_a_class_without_images():
+def test_defence_class_without_images_refused_with_class():
     network = ResNet("resnet18", 3, width=4).eval()
     made = FeaturePathDefense(network, network.layer_names, "mean")
-    with pytest.raises(FeaturePathsError, match="Class 1 has no image"):
+    with pytest.raises(FeaturePathsError, match=r"(?i)class 1\b"):
         made.fit([(torch.rand(2, 3, 32, 32), torch.tensor([0, 2]))], detection_layers=[1])
     made.fit([(torch.rand(3, 3, 32, 32), torch.arange(3))], detection_layers=[1])
     made.calibrate([(torch.rand(1, 3, 32, 32), torch.tensor([0]))])
@@ -104,12 +155,14 @@ def test_one_image_and_a_class_without_images():
     [
         ("a batch larger than the data", 40, 4, 40, 0, 4096, None),
         ("more classes than images of a batch", 60, 30, 60, 0, 8, None),
-        ("one test image", 40, 4, 1, 0, 16, "The test split has no image of class 1"),
+        ("one test image", 40, 4, 1, 0, 16, r"(?i)test.*\bclass 1\b"),
         ("one image of each class", 4, 4, 4, 0, 2, None),
-        ("a class without a training image", 39, 40, 39, 0, 16, "no image"),
+        ("a class without a training image", 39, 40, 39, 0, 16, r"(?i)\bclass 39\b"),
     ],
 )
-def test_experiments_at_the_edge(tmp_path, what, count, classes, test, calibration, batch, expected, faults):
+def test_experiment_at_the_edge_runs_or_refuses(
+    tmp_path, what, count, classes, test, calibration, batch, expected, faults
+):
     config = array_experiment(calibration, batch, calibration=None)
     if expected:
         config["data"]["class_names"] = [str(number) for number in range(classes)]
@@ -118,7 +171,7 @@ def test_experiments_at_the_edge(tmp_path, what, count, classes, test, calibrati
     text = workflow(succeeds=expected is None)
     assert "Traceback" not in text
     if expected:
-        assert expected in text
+        assert re.search(expected, text)
     else:
         table = (workflow.results / "tables/accuracy.csv").read_text()
         assert len(table.splitlines()) > 1

@@ -1,17 +1,18 @@
 """Training and attacks that are killed and started again, as processes."""
 
 import copy
+import re
 import signal
 import subprocess
 import sys
-import time
+from contextlib import suppress
 
 import pytest
 
 from featurepaths.experiment.config.messages import read_experiment
 from featurepaths.experiment.plan import Plan
 from tests.experiments import TINY
-from tests.processes import contents, options, stage
+from tests.processes import contents, options, stage, wait_for
 
 SAVE_OFTEN = """
 import runpy
@@ -49,8 +50,12 @@ def state_files(folder):
     return list(folder.glob(".checkpoint.*.resume"))
 
 
+def save_times(folder):
+    return [path.stat().st_mtime_ns for path in state_files(folder)]
+
+
 @pytest.mark.parametrize(("training", "precision"), [("standard", "float32"), ("adversarial", "bfloat16")])
-def test_sigkill_at_three_moments_changes_no_bit(tiny, tmp_path, training, precision):
+def test_training_killed_three_times_same_bytes(tiny, tmp_path, training, precision):
     config = copy.deepcopy(TINY)
     config["training"][training].update(epochs=8, augment="crop-flip", precision=precision)
     params = Plan(read_experiment(config)).checkpoint(f"small-{training}-s0").params
@@ -61,12 +66,11 @@ def test_sigkill_at_three_moments_changes_no_bit(tiny, tmp_path, training, preci
     assert whole.returncode == 0
 
     for seconds in (0.0, 0.1, 0.3):  # after a save, in the middle of what will be lost, or of another save
-        before = [path.stat().st_mtime_ns for path in state_files(killed)]
+        before = save_times(killed)
         running = start(killed, data, params)
-        while [path.stat().st_mtime_ns for path in state_files(killed)] == before:
-            assert running.poll() is None, "it ended before it was killed: train longer"
-            time.sleep(0.01)
-        time.sleep(seconds)
+        wait_for(lambda before=before: save_times(killed) != before, running=running)
+        with suppress(subprocess.TimeoutExpired):
+            running.wait(seconds)
         running.kill()
         running.wait()
         assert not (killed / "checkpoint.safetensors").exists()
@@ -81,14 +85,12 @@ def test_sigkill_at_three_moments_changes_no_bit(tiny, tmp_path, training, preci
     assert rows[0] == rows[1], "all but the speed"
 
 
-def test_the_state_of_another_configuration_is_not_taken_up(tiny, tmp_path):
+def test_training_state_of_other_configuration_not_resumed(tiny, tmp_path):
     config = copy.deepcopy(TINY)
     config["training"]["standard"].update(epochs=8)
     data = tiny.results / "data.h5"
     running = start(tmp_path, data, Plan(read_experiment(config)).checkpoint("small-standard-s0").params)
-    while not state_files(tmp_path):
-        assert running.poll() is None
-        time.sleep(0.01)
+    wait_for(lambda: state_files(tmp_path), running=running)
     running.kill()
     running.wait()
     config["training"]["standard"].update(epochs=1, learning_rate=0.01)
@@ -99,7 +101,7 @@ def test_the_state_of_another_configuration_is_not_taken_up(tiny, tmp_path):
 
 
 @pytest.mark.parametrize("end", ["SIGKILL", "SIGTERM"])
-def test_an_attack_that_was_killed_goes_on_where_it_was(tiny, tmp_path, end):
+def test_attack_stopped_resumes_same_bytes(tiny, tmp_path, end):
     params = Plan(read_experiment(TINY)).attack("small-standard-s0", "test", "apgd").params
     run = tiny.results / "small-standard-s0"
     files = {"data": tiny.results / "data.h5", "checkpoint": run / "checkpoint.safetensors"}
@@ -112,7 +114,7 @@ def test_an_attack_that_was_killed_goes_on_where_it_was(tiny, tmp_path, end):
     (tmp_path / ".test.apgd.of-another-digest.resume").mkdir()
     last = stage("attack", *arguments)
     assert last.returncode == 0, last.stderr
-    assert "Resumed after 1 of 3 blocks" in last.stdout
+    assert re.search(r"(?i)resumed after 1 of 3\b", last.stdout)
     assert not list(tmp_path.glob(".*.resume")), "states of other configurations are removed as well"
     assert (tmp_path / "test.apgd.h5").read_bytes() == (run / "attacks/test.apgd.h5").read_bytes()
 
@@ -120,7 +122,7 @@ def test_an_attack_that_was_killed_goes_on_where_it_was(tiny, tmp_path, end):
 # during the class means, in their last save, and during what is measured against them
 @pytest.mark.parametrize("saves", [3, 23, 25])
 @pytest.mark.parametrize("end", ["SIGKILL", "SIGTERM"])
-def test_streamed_classes_that_were_stopped_go_on_where_they_were(tiny, tmp_path, end, saves, faults):
+def test_streamed_classes_stopped_resume_same_bytes(tiny, tmp_path, end, saves, faults):
     made = {"centroids": ["flatten.h5", "mean.h5"], "collapse": ["flatten.json", "mean.json"]}
 
     def words(folder):
@@ -135,7 +137,7 @@ def test_streamed_classes_that_were_stopped_go_on_where_they_were(tiny, tmp_path
     stopped = process(code, words(tmp_path / "stopped"))
     text, _ = stopped.communicate()
     assert stopped.returncode == {"SIGKILL": -signal.SIGKILL, "SIGTERM": 128 + signal.SIGTERM}[end], text
-    assert ("Stopped by signal 15" in text) == (end == "SIGTERM")
+    assert ("signal 15" in text) == (end == "SIGTERM")
     assert [path.name for path in (tmp_path / "stopped").glob("[!.]*")] == []
     last = stage("streamed_classes", *words(tmp_path / "stopped"))
     assert last.returncode == 0, last.stderr
@@ -144,4 +146,4 @@ def test_streamed_classes_that_were_stopped_go_on_where_they_were(tiny, tmp_path
     assert collapse == (saves == 25)
     assert contents(tmp_path / "stopped") == contents(tmp_path / "undisturbed")
     assert list((tmp_path / "stopped").glob(".*.resume")) == []
-    faults(f"{end} of stage streamed_classes", 1, "goes on where it was; same bytes in the end")
+    faults(f"{end} of stage streamed_classes", 1, "resumes; same bytes in the end")

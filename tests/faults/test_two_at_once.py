@@ -13,7 +13,7 @@ from featurepaths.store.hdf5 import create_hdf5, open_hdf5
 from featurepaths.store.origin import Origin
 from featurepaths.store.provenance import read_origin
 from tests.experiments import array_experiment, save_arrays
-from tests.processes import Checkout, contents
+from tests.processes import Checkout, contents, wait_for
 
 CONFIG = array_experiment(0.2)
 
@@ -30,7 +30,7 @@ def start(checkout, *arguments):
     )
 
 
-def test_two_at_once_in_one_folder(tmp_path, faults):
+def test_two_runs_in_one_folder_second_waits_or_is_refused(tmp_path, faults):
     checkout = Checkout(tmp_path / "checkout", CONFIG)
     save_arrays(checkout.folder, 80, 4)
     alone = start(checkout)
@@ -40,9 +40,7 @@ def test_two_at_once_in_one_folder(tmp_path, faults):
 
     shutil.rmtree(checkout.results)
     first = start(checkout)
-    while not checkout.processes("featurepaths.stages."):
-        assert first.poll() is None
-        time.sleep(0.01)
+    wait_for(lambda: checkout.processes("featurepaths.stages."), running=first)
     second = start(checkout)
     text, _ = second.communicate()
     assert second.returncode != 0
@@ -53,16 +51,16 @@ def test_two_at_once_in_one_folder(tmp_path, faults):
         third.wait()
     text, _ = first.communicate()
     assert first.returncode == 0, text
-    told = (tmp_path / "log").read_text()
-    assert third.returncode == 0, told
-    assert "is still at work" in told
-    assert "Nothing to be done" in told
+    text_of_third = (tmp_path / "log").read_text()
+    assert third.returncode == 0, text_of_third
+    assert "still" in text_of_third, "it waited"
+    assert "Nothing to be done" in text_of_third
     assert contents(checkout.results) == expected
     faults("second `snakemake` while one runs", 1, "refused by Snakemake's lock; the first one's results are whole")
     faults("second `make run` while one runs", 1, "waits, and finds nothing to do")
 
 
-def test_two_experiments_that_share_data(tmp_path, faults):
+def test_two_experiments_sharing_data_both_whole(tmp_path, faults):
     checkout = Checkout(tmp_path / "checkout", CONFIG)
     save_arrays(checkout.folder, 80, 4)
     config = yaml.safe_load((checkout.folder / "config.yaml").read_text())
@@ -80,7 +78,7 @@ def test_two_experiments_that_share_data(tmp_path, faults):
     faults("two experiments that share data, at once", 1, "both whole, with the same numbers")
 
 
-def test_a_reader_sees_one_version_or_the_other(tmp_path, faults):
+def test_artefact_replaced_while_read_either_version_whole(tmp_path, faults):
     path = tmp_path / "a.h5"
     reads, writes, done = 0, 0, threading.Event()
 
@@ -93,19 +91,18 @@ def test_a_reader_sees_one_version_or_the_other(tmp_path, faults):
 
     writer = threading.Thread(target=write)
     writer.start()
-    while not path.exists():
-        time.sleep(0.001)
-    seen = set()
+    wait_for(path.exists)
+    versions = set()
     until = time.monotonic() + 5
     while time.monotonic() < until:
         read_origin(path)
         with open_hdf5(path) as file:
             values = np.unique(file["x"][:])
         assert len(values) == 1
-        seen.add(int(values[0]))
+        versions.add(int(values[0]))
         reads += 1
     done.set()
     writer.join()
     assert reads > 100
-    assert len(seen) > 10
-    faults("artefact replaced while it is read", 100, "the old version or the new one, whole")
+    assert len(versions) > 10
+    faults("artefact replaced while it is read", len(versions), "the old version or the new one, whole")

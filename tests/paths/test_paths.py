@@ -153,7 +153,7 @@ def test_features_too_large_for_float16_are_told_not_stored():
     with pytest.raises(FeaturePathsError, match=r"layer layer .*7e\+04.*65504"):
         list(extract_blocks(Scaled(70000.0), ["layer"], images, ["flatten"]))
     (found,) = extract_blocks(Scaled(65000.0), ["layer"], images, ["flatten"])
-    assert found[2]["flatten"][0].max() == 64992 or found[2]["flatten"][0].max() == 65000
+    assert found[2]["flatten"][0].max() == 64992, "the nearest float16: their distance is 32 here"
 
 
 def test_nan_features_are_told():

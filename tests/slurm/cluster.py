@@ -1,8 +1,8 @@
-"""A real SLURM on this machine: two nodes, two GPUs that are none, accounting in MariaDB.
+"""A real SLURM on this machine: two nodes, two fake GPUs, accounting in MariaDB.
 
 ``python -m tests.slurm.cluster COMMAND ...`` runs a command with it. It needs root and Debian's packages `PACKAGES`.
-Everything lies in a temporary folder, but for the configuration in /etc/slurm, which the jobs of Snakemake need there,
-and munge's own folders.
+All files are in a temporary folder, except the configuration in /etc/slurm, where the jobs of Snakemake need it, and
+munge's folders.
 """
 
 import os
@@ -90,15 +90,15 @@ skip-name-resolve
 
 
 def why_not() -> str | None:
-    """Return what stands in the way of a cluster on this machine."""
+    """Return why no cluster can start on this machine, or None."""
     if os.geteuid() != 0:
-        return "a SLURM of its own needs root"
+        return "starting SLURM needs root"
     if missing := [program for program in PROGRAMS if shutil.which(program) is None]:
         return f"{', '.join(missing)} not found: apt-get install --no-install-recommends {' '.join(PACKAGES)}"
     for name in FILES:
         here = CONFIGURATION / name
         if here.exists() and not here.read_text().startswith(MINE):
-            return f"{here} is not of these tests: this machine belongs to a cluster"
+            return f"{here} was not written by these tests: this machine belongs to a cluster"
     return None
 
 
@@ -107,7 +107,7 @@ def start(folder: Path) -> None:
     for name in ("state", "spool/node1", "spool/node2", "dev", "database"):
         (folder / name).mkdir(parents=True)
     values = {"folder": folder, "host": socket.gethostname(), "gpus": GPUS}
-    for number in range(GPUS):  # what is no GPU has to be a device all the same
+    for number in range(GPUS):  # a fake GPU still has to be a device
         os.mknod(folder / f"dev/gpu{number}", 0o666 | 0o020000, os.makedev(1, 3))
     write(folder / "my.cnf", DATABASE.format(**values))
     write(CONFIGURATION / "slurm.conf", MINE + SLURM.format(**values))
@@ -160,7 +160,7 @@ def munge(folder: Path) -> None:
 
 
 def write(path: Path, text: str, mode: int = 0o644) -> None:
-    """Write a file that only its owner may read, where that matters."""
+    """Write a file with these permissions."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.touch(mode=mode)
     path.chmod(mode)
@@ -176,7 +176,7 @@ def background(folder: Path, *command: str, name: str = "") -> None:
 
 
 def stop_process(pid: int) -> None:
-    """End a process, by force after 20 seconds."""
+    """Stop a process, with SIGKILL after 20 seconds."""
     for number, patience in ((signal.SIGTERM, 20.0), (signal.SIGKILL, 5.0)):
         end = time.monotonic() + patience
         while time.monotonic() < end:
@@ -203,12 +203,18 @@ def succeeds(*command: str) -> bool:
 
 
 def said(*command: str) -> str:
-    """Return what a command says."""
+    """Return the output of a command."""
     return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False).stdout
 
 
 def wait_for(what: str, ready: Callable[[], bool], seconds: float = 90.0) -> None:
-    """Wait until something is ready, not for ever."""
+    """Wait until `ready` returns true.
+
+    Raises
+    ------
+    TimeoutError
+        After `seconds`, naming `what`.
+    """
     end = time.monotonic() + seconds
     while not ready():
         if time.monotonic() > end:

