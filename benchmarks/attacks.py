@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from benchmarks.measure import Result, speed_ratio
 from featurepaths.attacks.apgd import STOPPING_RULES
-from featurepaths.attacks.objective import misclassify
+from featurepaths.attacks.objective import misclassification
 from featurepaths.attacks.runner import attack_blocks
 from featurepaths.networks.precision import InPrecision, resolve_precision
 from featurepaths.networks.resnet import ResNet
@@ -31,8 +31,8 @@ def measure(device: torch.device) -> list[Result]:
     images = torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous().to(device).float() / 255
     with torch.no_grad():
         labels = network(images).argmax(dim=1)  # torchattacks leaves images alone that the network gets wrong
-    objective = misclassify(network, "ce")
-    search_model = misclassify(InPrecision(copy.deepcopy(network), precision), "ce")
+    objective = misclassification(network, "ce")
+    search_model = misclassification(InPrecision(copy.deepcopy(network), precision), "ce")
 
     def attack(searched, stopping_rules, reference=None):
         options = {"eps": EPS, "norm": "linf", "step": None, "iterations": ITERATIONS, "seed": 0, "device": device}

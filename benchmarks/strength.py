@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from featurepaths.attacks.apgd import STOPPING_RULES
-from featurepaths.attacks.objective import misclassify
+from featurepaths.attacks.objective import misclassification
 from featurepaths.attacks.runner import attack_blocks
 from featurepaths.data.splits import Split, open_split
 from featurepaths.networks.checkpoint import load_checkpoint
@@ -34,7 +34,10 @@ def main() -> None:
     arguments = parser.parse_args()
     device = use_device("auto", torch.get_num_threads())
     network, _ = load_checkpoint(arguments.checkpoint, device)
-    exact, search_model = misclassify(network, "ce"), misclassify(InPrecision(copy.deepcopy(network), "bfloat16"), "ce")
+    exact, search_model = (
+        misclassification(network, "ce"),
+        misclassification(InPrecision(copy.deepcopy(network), "bfloat16"), "ce"),
+    )
     with open_split(arguments.data, "test", arguments.images) as data:
         stands = {
             "float32": _stands(exact, data, arguments, STOPPING_RULES, None, device),

@@ -12,7 +12,6 @@ from featurepaths.adaptive.objectives import (
     AdaptiveObjective,
     DetectorObjective,
     misclassification_loss,
-    misclassify,
 )
 from featurepaths.attacks.apgd import apgd
 from featurepaths.attacks.losses import dlr
@@ -32,13 +31,13 @@ def attack(objective, eps, iterations=100):
     return found.points["max-loss"]
 
 
-@pytest.mark.parametrize("n_targets", [None, torch.ones(3, dtype=torch.long)], ids=["untargeted", "targeted"])
+@pytest.mark.parametrize("targets", [None, torch.ones(3, dtype=torch.long)], ids=["untargeted", "targeted"])
 @pytest.mark.parametrize("loss", ["ce", "dlr"])
 @pytest.mark.parametrize("objective", ["evade", "match-features", "selective", "orthogonal"])
-def test_the_nearest_evasion_is_found_and_no_nearer_one(objective, loss, targets):
+def test_adaptive_search_finds_nearest_evasion_and_none_nearer(objective, loss, targets):
     """The vote is always right, so an example must be beyond the flagged angles: a ray at a known distance."""
     needed = distance(FLAGGED_TO)
-    attacker = AdaptiveObjective(defense(Plane(), [2]), OBJECTIVES[objective], loss, targets)
+    attacker = AdaptiveObjective(defense(Plane(), [2]), objective, loss, targets)
     found = attack(attacker, 1.02 * needed)
     assert found.fooled.all()
     x, y = found.adversarial.view(3, 2).T
@@ -47,26 +46,26 @@ def test_the_nearest_evasion_is_found_and_no_nearer_one(objective, loss, targets
 
 
 @pytest.mark.parametrize("loss", ["ce", "dlr"])
-def test_the_nearest_wrong_vote_is_found_and_no_nearer_one(loss):
+def test_misvote_finds_nearest_wrong_vote_and_none_nearer(loss):
     """The network is always right, so an example must be flagged and nearer to the other axis: beyond 45 degrees."""
     needed = distance(math.radians(45))
-    attacker = AdaptiveObjective(defense(Plane(always_right=True), [1]), OBJECTIVES["misvote"], loss)
+    attacker = AdaptiveObjective(defense(Plane(always_right=True), [1]), "misvote", loss)
     assert attack(attacker, 1.02 * needed).fooled.all()
     assert not attack(attacker, 0.99 * needed).fooled.any()
 
 
-def test_the_network_alone_falls_at_its_own_boundary():
+def test_misclassify_finds_the_networks_boundary():
     needed = distance(math.radians(45))
-    attacker = AdaptiveObjective(defense(Plane(), [2]), misclassify, "ce")
+    attacker = AdaptiveObjective(defense(Plane(), [2]), "misclassify", "ce")
     assert attack(attacker, 1.02 * needed).fooled.all()
     assert not attack(attacker, 0.99 * needed).fooled.any()
 
 
 @pytest.mark.parametrize("eps", [0.4, 0.5])
-def test_the_best_score_of_a_wrong_image_is_found(eps):
+def test_detector_objective_finds_greatest_score_of_misclassified_image(eps):
     """The farthest angle within the ball gives the greatest cosine to the other axis."""
     planted = defense(Plane(), [2])
-    found = attack(DetectorObjective(planted.look, planted.score_of, 0.05), eps, iterations=200)
+    found = attack(DetectorObjective(planted, planted.detector.score, 0.05), eps, iterations=200)
     best = math.sin(ANGLE + math.asin(eps / LENGTH))
     assert found.fooled.all()
     with torch.no_grad():
@@ -75,21 +74,21 @@ def test_the_best_score_of_a_wrong_image_is_found(eps):
     assert score.numpy() == pytest.approx(best, abs=0.01)
 
 
-def test_an_image_fools_when_the_whole_decision_is_wrong():
+def test_criterion_of_defence_objectives_is_the_whole_decision():
     planted = defense(Plane(), [2])
     angles = torch.deg2rad(torch.tensor([10.0, 50.0, 80.0]))
     some = (LENGTH * torch.stack([angles.cos(), angles.sin()], dim=1)).view(3, 1, 1, 2)
     decision = planted.decide(planted.model_outputs(some))
-    assert decision.network_predictions.tolist() == [0, 1, 1]
+    assert decision.network_prediction.tolist() == [0, 1, 1]
     assert decision.flagged.tolist() == [False, True, False]
-    assert decision.voted.tolist() == [0, 0, 0]
-    assert decision.labels.tolist() == [0, 0, 1]
-    for objective in OBJECTIVES.values():
+    assert decision.vote.tolist() == [0, 0, 0]
+    assert decision.prediction.tolist() == [0, 0, 1]
+    for objective in OBJECTIVES:
         assert AdaptiveObjective(planted, objective, "ce")(some, LABELS)[1].tolist() == [False, False, True]
-    assert AdaptiveObjective(planted, misclassify, "ce")(some, LABELS)[1].tolist() == [False, True, True]
+    assert AdaptiveObjective(planted, "misclassify", "ce")(some, LABELS)[1].tolist() == [False, True, True]
 
 
-def test_wrongness_is_the_log_odds_of_wrong_classes_until_the_label_is_wrong():
+def test_misclassification_loss_is_log_odds_until_misclassified():
     logits = torch.randn(500, 6, generator=torch.Generator().manual_seed(0), dtype=torch.float64) * 5
     labels = torch.arange(500) % 6
     targets = (labels + 1) % 6
@@ -112,32 +111,32 @@ def test_wrongness_is_the_log_odds_of_wrong_classes_until_the_label_is_wrong():
     )
 
 
-def test_the_targeted_difference_of_logits_ratio_by_hand():
+def test_targeted_dlr_by_hand_equals_eq_7():
     logits = torch.tensor([[4.0, 1.0, 3.0, 0.0, 2.0]])
     # -(4 - 3) / (4 - (2 + 1) / 2), in units of 1/20
     found = misclassification_loss(logits, torch.tensor([0]), torch.tensor([2]), "dlr")
     assert found.tolist() == pytest.approx([-20 / 2.5])
-    with pytest.raises(FeaturePathsError, match="four classes"):
+    with pytest.raises(FeaturePathsError, match="n_targets: 0"):
         misclassification_loss(logits[:, :3], torch.tensor([0]), torch.tensor([2]), "dlr")
 
 
 @pytest.mark.parametrize("objective", ["selective", "orthogonal"])
-def test_steps_for_one_condition_only_and_orthogonal_to_the_other(objective):
+def test_alternating_step_follows_one_condition_and_is_orthogonal_to_the_other(objective):
     """Until the network is wrong the step is for that, then for the score; `orthogonal` leaves the other as it is."""
     planted = defense(Plane(), [2])
     for degrees, part in ((12.0, "wrong"), (60.0, "above")):
         angle = math.radians(degrees)
         some = (LENGTH * torch.tensor([math.cos(angle), math.sin(angle)])).view(1, 1, 1, 2).requires_grad_()
         label = torch.zeros(1, dtype=torch.long)
-        loss, _ = AdaptiveObjective(planted, OBJECTIVES[objective], "ce")(some, label)
+        loss, _ = AdaptiveObjective(planted, objective, "ce")(some, label)
         (step,) = torch.autograd.grad(loss.sum(), some)
         seen = planted.model_outputs(some)
         unit = 0.35 * seen.similarity[:, 0].detach().std(dim=1)
-        missing = ((planted.score_of(seen) - planted.calibration.threshold) / unit).clamp_max(0.1)
+        missing = ((planted.detector.score(seen) - planted.calibration.threshold) / unit).clamp_max(0.1)
         assert loss.item() == pytest.approx((misclassification_loss(seen.logits, label, None, "ce") + missing).item())
         parts = {
             "wrong": misclassification_loss(seen.logits, label, None, "ce", saturate=False),
-            "above": planted.score_of(seen),
+            "above": planted.detector.score(seen),
         }
         own = torch.autograd.grad(parts.pop(part).sum(), some, retain_graph=True)[0].flatten()
         other = torch.autograd.grad(next(iter(parts.values())).sum(), some)[0].flatten()

@@ -11,7 +11,9 @@ from torch import nn
 
 from featurepaths.adaptive.controls import control_blocks, summarise
 from featurepaths.adaptive.objectives import OBJECTIVES
-from featurepaths.adaptive.run import Budget, Target, _searches, adaptive_blocks
+from featurepaths.adaptive.run import _searches, adaptive_blocks
+from featurepaths.adaptive.target import Target
+from featurepaths.attacks.budget import Budget
 from featurepaths.defense.calibration import Calibration
 from featurepaths.defense.module import FeaturePathDefense
 from featurepaths.runtime.blocks import blocks
@@ -32,14 +34,14 @@ GOALS_WITH_GRADIENT = [
 
 
 def attack(
-    defense, eps, *, detectors=(), rows=None, targets=1, restarts=2, oblivious=None, objectives=OBJECTIVES, **options
+    defense, eps, *, detectors=(), rows=None, n_targets=1, restarts=2, oblivious=None, objectives=OBJECTIVES, **options
 ):
     """The records of all attacks, as an artefact holds them."""
-    target = Target(defense, defense, dict.fromkeys(detectors, (defense.score_of, 0.05)))
+    target = Target(defense, defense, dict.fromkeys(detectors, (defense.detector.score, 0.05)))
     labels = np.zeros(COUNT, np.int64)
     found = adaptive_blocks(
-        target, halves(COUNT), labels, np.arange(COUNT), oblivious or {}, rows, objectives=list(objectives), losses=["ce"],
-        targets=targets, restarts=restarts, budget=budget(eps), **options,
+        target, halves(COUNT), labels, np.arange(COUNT), oblivious or {}, rows, objectives=list(objectives),
+        losses=["ce"], n_targets=n_targets, restarts=restarts, budget=budget(eps), **options,
     )  # fmt: skip
     file = h5py.File(io.BytesIO(), "w")
     file["labels"], file["index"] = labels, np.arange(COUNT)
@@ -57,15 +59,15 @@ def attack(
         (1.02 * TO_EVADE, 0, 0),
     ],
 )
-def test_network_and_defence_fall_at_their_own_radius(eps, network, defended):
-    file = attack(halves_defense(), eps, targets=0, restarts=1)
+def test_worst_case_at_known_radii_defeats_network_then_defence(eps, network, defended):
+    file = attack(halves_defense(), eps, n_targets=0, restarts=1)
     assert count_left(file, "apgd", "undefended") == {
         "clean_correct": COUNT, "oblivious_correct": {}, "adaptive_correct": network,
     }  # fmt: skip
     assert count_left(file, "apgd", "defended")["adaptive_correct"] == defended
 
 
-def test_further_searches_attack_what_stands_and_only_that():
+def test_restarts_and_targets_attack_only_images_that_resist():
     file = attack(halves_defense(), 0.98 * TO_EVADE)
     found = {attack["name"]: attack for attack in summarise_attacks(file["attacks"], file["labels"][:], "apgd")}
     assert found["evade.ce"]["attacked"] == found["evade.ce.restart1"]["attacked"] == COUNT
@@ -82,7 +84,7 @@ def test_further_searches_attack_what_stands_and_only_that():
 
 
 @pytest.mark.parametrize("eps", [0.98 * TO_EVADE, 1.02 * TO_EVADE])
-def test_attacking_survivors_only_gives_the_same_worst_case(eps):
+def test_skip_defeated_leaves_worst_case_unchanged(eps):
     every, few = (attack(halves_defense(), eps, skip_defeated=only) for only in (False, True))
     for name in ("undefended/adaptive", "defended/adaptive"):
         np.testing.assert_array_equal(every[name], few[name])
@@ -90,11 +92,11 @@ def test_attacking_survivors_only_gives_the_same_worst_case(eps):
     assert attacked == [COUNT, COUNT if eps < TO_EVADE else 0]
 
 
-def test_examples_that_were_made_without_knowledge_count_in_the_worst_case():
+def test_oblivious_examples_count_in_worst_case():
     beyond = np.zeros((COUNT, 1, 8, 8), np.float32)
     beyond[::2, :, :, 4:] = 0.5  # every other one far beyond the flagged angles, the rest black: class 0, unflagged
     beyond[1::2, :, :, :4] = 0.5
-    file = attack(halves_defense(), 0.1, targets=0, restarts=1, oblivious={"apgd.max-loss": beyond})
+    file = attack(halves_defense(), 0.1, n_targets=0, restarts=1, oblivious={"apgd.max-loss": beyond})
     left = count_left(file, "apgd", "defended")
     assert left == {
         "clean_correct": COUNT,
@@ -108,9 +110,9 @@ def test_examples_that_were_made_without_knowledge_count_in_the_worst_case():
     }  # fmt: skip
 
 
-def test_a_detector_is_attacked_itself():
+def test_detector_attack_reaches_known_best_score():
     eps = 1.03 * TO_FOOL
-    file = attack(halves_defense(), eps, detectors=["itself"], targets=0, restarts=1)
+    file = attack(halves_defense(), eps, detectors=["itself"], n_targets=0, restarts=1)
     best = (Y + eps) / math.hypot(X - eps, Y + eps)
     assert file["detectors/itself/clean_score"][:] == pytest.approx(math.cos(ANGLE), abs=2e-3)
     assert file["detectors/itself/score"][:] == pytest.approx(best, abs=5e-3)
@@ -119,13 +121,13 @@ def test_a_detector_is_attacked_itself():
     assert count_evaded(file, "apgd", "high", best + 0.01)["adaptive_evaded"] == 0
 
 
-def test_an_oblivious_example_counts_where_it_is_better_than_the_attack_on_a_detector():
+def test_oblivious_example_replaces_worse_detector_attack():
     """Far outside of the ball, but nobody asks: one half scores 1 and is wrong, the other scores more and is right."""
     given = np.zeros((COUNT, 1, 8, 8), np.float32)
     given[::2, :, :, 4:] = 0.5  # along the other axis
     given[1::2, :, :, :4] = 0.5  # along its own
     eps = 1.03 * TO_FOOL
-    options = {"detectors": ["itself"], "targets": 0, "restarts": 1}
+    options = {"detectors": ["itself"], "n_targets": 0, "restarts": 1}
     file = attack(halves_defense(), eps, oblivious={"apgd.max-loss": given}, **options)
     alone = attack(halves_defense(), eps, **options)
     assert file["detectors/itself/score"][::2] == pytest.approx(1)
@@ -133,9 +135,9 @@ def test_an_oblivious_example_counts_where_it_is_better_than_the_attack_on_a_det
     np.testing.assert_array_equal(file["detectors/itself/score"][1::2], alone["detectors/itself/score"][1::2])
 
 
-def test_shards_find_the_same():
-    whole = attack(halves_defense(), 0.4, targets=0, restarts=1, detectors=["itself"])
-    second = attack(halves_defense(), 0.4, targets=0, restarts=1, detectors=["itself"], rows=blocks(COUNT, (2, 2)))
+def test_adaptive_shard_is_bit_identical():
+    whole = attack(halves_defense(), 0.4, n_targets=0, restarts=1, detectors=["itself"])
+    second = attack(halves_defense(), 0.4, n_targets=0, restarts=1, detectors=["itself"], rows=blocks(COUNT, (2, 2)))
     names = []
     whole.visititems(lambda name, node: names.append(name) if isinstance(node, h5py.Dataset) else None)
     for name in names:
@@ -153,18 +155,18 @@ def controls_of(defense, eps, objectives, transferred=None):
         "budgets": budgets,
     }
     arguments = halves(COUNT), np.zeros(COUNT, np.int64), np.arange(COUNT), transferred
-    parts = [records for _, records in control_blocks(target, *arguments, **options, queries=200)]
+    parts = [records for _, records in control_blocks(target, *arguments, **options, n_queries=200)]
     found = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-    file = attack(defense, eps, targets=0, restarts=1, objectives=objectives)
+    file = attack(defense, eps, n_targets=0, restarts=1, objectives=objectives)
     summaries = summarise_attacks(file["attacks"], file["labels"][:], "apgd")
     source = None if transferred is None else "other-standard-s0"
     return summarise(
         found, file["defended/adaptive"][:], summaries, eps=eps, eps_multiples=["0", "1", "3"], budgets=budgets,
-        queries=200, source=source,
+        n_queries=200, source=source,
     )  # fmt: skip
 
 
-def test_the_controls_of_an_honest_defence_pass():
+def test_controls_of_honest_defence_pass():
     content = controls_of(
         halves_defense(), 0.3, GOALS_WITH_GRADIENT, transferred=np.zeros((COUNT, 1, 8, 8), np.float32)
     )
@@ -183,7 +185,7 @@ def test_the_controls_of_an_honest_defence_pass():
     assert (clean["corruption"], clean["flagged"], clean["defended_correct"]) == ("clean", 0, COUNT)
 
 
-def test_masked_gradients_are_caught():
+def test_controls_of_masked_gradients_fail():
     """A defence that rounds its input to two levels has no gradient; a search without gradients wins all the same."""
     content = controls_of(halves_defense(levels=2), 0.42, list(OBJECTIVES))
     passed = {check["check"]: check["passed"] for check in content["checks"]}
@@ -198,7 +200,7 @@ def test_masked_gradients_are_caught():
     [(2, {"ce"}, {("ce", 1)}), (3, {"ce", "dlr"}, {("ce", 1), ("ce", 2)}),
      (4, {"ce", "dlr"}, {(loss, rank) for loss in ("ce", "dlr") for rank in (1, 2, 3)})],
 )  # fmt: skip
-def test_few_classes_leave_out_what_they_do_not_allow(classes, untargeted, targeted):
+def test_searches_with_few_classes_leave_out_impossible_ones(classes, untargeted, targeted):
     searches = list(_searches(["evade"], ["ce", "dlr"], 3, 2, classes))
     assert {loss for _, _, loss, rank, _ in searches if rank == 0} == untargeted
     assert {(loss, rank) for _, _, loss, rank, _ in searches if rank > 0} == targeted
@@ -218,24 +220,24 @@ class Few(nn.Module):
 
 
 @pytest.mark.parametrize("classes", [2, 3])
-def test_with_few_classes_defaults_run_and_aim_at_no_true_class(classes, monkeypatch):
+def test_targets_with_few_classes_are_all_wrong_classes(classes, monkeypatch):
     network = Few(classes)
     calibration = Calibration([1], np.ones(1), 0.1, [1], np.ones(1))
     defense = FeaturePathDefense(network, ["pixels"]).freeze([network.directions.detach()], calibration)
     aimed = []
-    real = Target.attacker
+    real = Target.objective
 
-    def attacker(self, objective, loss, targets=None):
+    def recorded_objective(self, objective, loss, targets=None):
         aimed.append((loss, targets))
         return real(self, objective, loss, targets)
 
-    monkeypatch.setattr(Target, "attacker", attacker)
+    monkeypatch.setattr(Target, "objective", recorded_objective)
     images = np.array([[120, 10], [80, 80], [10, 120]], np.uint8).reshape(3, 1, 2, 1)[[0, 1, 2][:classes]]
     for label in range(classes):
         aimed.clear()
         ((_, records),) = adaptive_blocks(
             Target(defense, defense), images[[label]], np.array([label]), np.arange(1), {}, objectives=["evade"],
-            losses=["ce", "dlr"], targets=3, restarts=1, budget=budget(0.001, 2),
+            losses=["ce", "dlr"], n_targets=3, restarts=1, budget=budget(0.001, 2),
         )  # fmt: skip
         assert ("attacks/evade.dlr/attacked" in records) == (classes > 2)
         targets = [(loss, found.tolist()) for loss, found in aimed if found is not None]

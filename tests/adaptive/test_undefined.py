@@ -6,8 +6,10 @@ import torch
 from torch import nn
 
 from featurepaths.adaptive.controls import control_blocks
-from featurepaths.adaptive.objectives import OBJECTIVES, AdaptiveObjective, DetectorObjective, misclassify
-from featurepaths.adaptive.run import Budget, Target, adaptive_blocks
+from featurepaths.adaptive.objectives import OBJECTIVES, AdaptiveObjective, DetectorObjective
+from featurepaths.adaptive.run import adaptive_blocks
+from featurepaths.adaptive.target import Target
+from featurepaths.attacks.budget import Budget
 from featurepaths.defense.calibration import Calibration
 from featurepaths.defense.module import FeaturePathDefense
 from featurepaths.detectors.confidence import Confidence, Energy
@@ -43,16 +45,16 @@ def defense(*arguments, **options):
 
 
 def attack(planted, eps, oblivious=None):
-    target = Target(planted, planted, {"itself": (planted.score_of, 0.05)})
+    target = Target(planted, planted, {"itself": (planted.detector.score, 0.05)})
     images = halves(COUNT), np.zeros(COUNT, np.int64), np.arange(COUNT)
     ((_, found),) = adaptive_blocks(
-        target, *images, oblivious or {}, objectives=list(OBJECTIVES), losses=["ce", "dlr"], targets=1, restarts=2,
+        target, *images, oblivious or {}, objectives=list(OBJECTIVES), losses=["ce", "dlr"], n_targets=1, restarts=2,
         budget=Budget(eps, "linf", None, 20, 0),
     )  # fmt: skip
     return found
 
 
-def test_examples_without_logits_are_no_success():
+def test_examples_without_finite_logits_are_no_success():
     """All that fool the network, or evade, have no logits: unlike in the same ball without the brink, all resists."""
     found = attack(defense(), 1.05 * TO_EVADE)
     assert not found["defended/adaptive"].any()
@@ -68,7 +70,7 @@ def test_examples_without_logits_are_no_success():
     assert np.isfinite(found["worst/adversarial"]).all()
 
 
-def test_oblivious_example_without_logits_is_none():
+def test_oblivious_example_without_finite_logits_does_not_count():
     bright = np.full((COUNT, 1, 8, 8), 0.9, np.float32)
     found = attack(defense(high=0.7), 0.01, {"apgd.max-loss": bright})
     assert (found["attacks/apgd.max-loss/network_prediction"] == 0).all()
@@ -76,7 +78,7 @@ def test_oblivious_example_without_logits_is_none():
     assert found["undefended/adaptive"].all()
 
 
-def test_defence_falls_to_the_pixels_that_have_a_gradient():
+def test_defence_with_partial_gradient_falls_to_remaining_pixels():
     """Seven of eight rows can be moved, so that the radius is 8/7 as great; `orthogonal` projects them alone."""
     found = attack(defense(nan_gradient=True), 1.05 * 8 / 7 * TO_EVADE)
     assert not found["defended/adaptive"].any()
@@ -85,46 +87,46 @@ def test_defence_falls_to_the_pixels_that_have_a_gradient():
 
 
 @pytest.mark.parametrize("objective", ["selective", "orthogonal"])
-def test_steps_are_undefined_only_where_a_gradient_is(objective):
+def test_alternating_step_is_undefined_only_where_a_gradient_is(objective):
     planted, plain = defense(nan_gradient=True), defense()
     images = (torch.from_numpy(halves(1)).permute(0, 3, 1, 2) / 255).requires_grad_()
     images.detach()[..., 4:] += 0.3
     labels = torch.zeros(1, dtype=torch.long)
     steps = []
     for each in (planted, plain):
-        loss, _ = AdaptiveObjective(each, OBJECTIVES[objective], "ce")(images, labels)
+        loss, _ = AdaptiveObjective(each, objective, "ce")(images, labels)
         assert loss.isfinite().all()
         steps.append(torch.autograd.grad(loss.sum(), images)[0])
     assert steps[0][:, :, :1].isnan().all()
     torch.testing.assert_close(steps[0][:, :, 1:], steps[1][:, :, 1:])
 
 
-def test_clean_image_without_logits_is_refused_by_name():
+def test_clean_image_without_finite_logits_is_refused_by_index():
     with pytest.raises(FeaturePathsError, match=r"5 images \(0, 1, 2, 3, 4\)"):
         attack(defense(low=0.9), 0.1)
     planted = defense(low=0.9)
     images = torch.from_numpy(halves(1)).permute(0, 3, 1, 2) / 255
-    loss, fooled = AdaptiveObjective(planted, misclassify, "ce")(images, torch.ones(1, dtype=torch.long))
+    loss, fooled = AdaptiveObjective(planted, "misclassify", "ce")(images, torch.ones(1, dtype=torch.long))
     assert loss.isnan().all()
     assert not fooled.any()
-    assert planted.look(images)[0].logits.isnan().all()
+    assert planted.outputs_and_finite(images)[0].logits.isnan().all()
 
 
 @pytest.mark.parametrize("rival", [Energy(), Confidence()], ids=lambda rival: rival.name)
-def test_detector_without_logits_of_an_image_is_not_evaded(rival):
+def test_detector_without_finite_logits_is_not_evaded(rival):
     planted = defense(low=0.9)
     images = torch.from_numpy(halves(1)).permute(0, 3, 1, 2) / 255
-    loss, fooled = DetectorObjective(planted.look, rival, 1.0)(images, torch.ones(1, dtype=torch.long))
+    loss, fooled = DetectorObjective(planted, rival, 1.0)(images, torch.ones(1, dtype=torch.long))
     assert loss.isnan().all()
     assert not fooled.any()
 
 
-def test_corruptions_without_logits_are_wrong_and_not_flagged():
+def test_corruption_without_finite_logits_is_wrong_and_not_flagged():
     planted = defense(high=0.7)
     images = halves(COUNT), np.zeros(COUNT, np.int64), np.arange(COUNT), None
     ((_, found),) = control_blocks(
         Target(planted, planted), *images, objectives=["evade"], losses=["ce"], budget=Budget(0.01, "linf", None, 3, 0),
-        eps_multiples=[0, 1], budgets=[(3, 0)], queries=10,
+        eps_multiples=[0, 1], budgets=[(3, 0)], n_queries=10,
     )  # fmt: skip
     for key in ("flagged", "undefended", "defended"):
         assert not found[f"false_positives/brightness/x 1.3/{key}"].any()
@@ -132,7 +134,7 @@ def test_corruptions_without_logits_are_wrong_and_not_flagged():
     assert found["undefined"].all()
 
 
-def test_undefined_steps_reach_the_control_of_vanished_gradients():
+def test_undefined_steps_count_as_vanished_gradients():
     found = attack(defense(nan_gradient=True), 0.01)
     attacks: dict[str, dict] = {}
     for name, values in found.items():

@@ -5,7 +5,7 @@ from torch import nn
 
 from featurepaths.attacks.apgd import MOMENTUM, RHO, STOPPING_RULES, _checkpoints, apgd
 from featurepaths.attacks.norms import NORMS, project, random_start, size, steepest
-from featurepaths.attacks.objective import misclassify
+from featurepaths.attacks.objective import misclassification
 from featurepaths.attacks.runner import attack_blocks
 
 
@@ -44,7 +44,7 @@ def start_of(images, eps, norm="linf", seed=0):
 
 @pytest.mark.parametrize("norm", NORMS)
 @pytest.mark.parametrize("eps", [0.02, 0.3])
-def test_linear_model_is_attacked_as_well_as_possible(norm, eps):
+def test_apgd_on_linear_model_reaches_optimum(norm, eps):
     generator = torch.Generator().manual_seed(0)
     weight = torch.randn(48, generator=generator, dtype=torch.float64)
     # far enough from 0 and 1 that the box never binds
@@ -52,7 +52,13 @@ def test_linear_model_is_attacked_as_well_as_possible(norm, eps):
     labels = torch.zeros(20, dtype=torch.long)
     network = Linear(weight, 5.0)
     search = apgd(
-        misclassify(network, "ce"), images, labels, start_of(images, eps, norm), eps=eps, norm=norm, iterations=100
+        misclassification(network, "ce"),
+        images,
+        labels,
+        start_of(images, eps, norm),
+        eps=eps,
+        norm=norm,
+        iterations=100,
     )
     dual = weight.norm(p=1 if norm == "linf" else 2)
     lowest = images.flatten(1) @ weight + 5.0 - eps * dual
@@ -64,11 +70,11 @@ def test_linear_model_is_attacked_as_well_as_possible(norm, eps):
     assert (search.points["max-loss"].fooled == (lowest < 0)).all()
 
 
-def test_linear_model_in_a_corner_of_the_box():
+def test_apgd_in_corner_of_box_reaches_corner():
     weight = torch.ones(12, dtype=torch.float64)
     images = torch.full((1, 3, 2, 2), 0.05, dtype=torch.float64)
     search = apgd(
-        misclassify(Linear(weight, -0.3), "ce"),
+        misclassification(Linear(weight, -0.3), "ce"),
         images,
         torch.tensor([0]),
         start_of(images, 0.2),
@@ -78,10 +84,10 @@ def test_linear_model_in_a_corner_of_the_box():
     torch.testing.assert_close(search.points["max-loss"].adversarial, torch.zeros_like(images))
 
 
-def test_stopping_rules_choose_among_the_iterates_that_were_seen():
+def test_stopping_rules_select_among_evaluated_iterates():
     network, images, labels = small_problem()
     seen = []
-    inner = misclassify(network, "ce")
+    inner = misclassification(network, "ce")
 
     def objective(points, targets):
         loss, fooled = inner(points, targets)
@@ -157,11 +163,11 @@ def plain_apgd(objective, image, label, start, eps, norm, step, iterations):
 
 @pytest.mark.parametrize("norm", NORMS)
 @pytest.mark.parametrize("share", [None, 0.5])
-def test_search_is_the_publications_algorithm(norm, share):
+def test_apgd_equals_published_algorithm(norm, share):
     eps = 0.05 if norm == "linf" else 0.5
     step = share and share * eps
     network, images, labels = small_problem(12, torch.float64)
-    objective = misclassify(network, "ce")
+    objective = misclassification(network, "ce")
     start = start_of(images, eps, norm)
     search = apgd(objective, images, labels, start, eps=eps, norm=norm, step=step, iterations=40)
     seen = search.points["max-loss"]
@@ -178,22 +184,22 @@ def test_search_is_the_publications_algorithm(norm, share):
     assert halvings > 0, "the test needs a search whose step was halved"
 
 
-def test_checkpoints_by_hand():
+def test_checkpoints_by_hand_equal_published_ones():
     # p: 0.22, 0.41, 0.57, 0.70, 0.80, 0.87, 0.93, 0.99 of 100 iterations
     assert _checkpoints(100) == {22, 41, 57, 70, 80, 87, 93, 99}
     assert _checkpoints(20) == {5, 9, 12, 14, 16, 18, 19, 20}
 
 
 @pytest.mark.parametrize("norm", NORMS)
-def test_images_do_not_influence_one_another(norm):
+def test_apgd_images_do_not_influence_one_another(norm):
     network, images, labels = small_problem(10, torch.float64)
     eps = 0.05 if norm == "linf" else 0.5
     start = start_of(images, eps, norm)
     options = {"eps": eps, "norm": norm, "iterations": 20}
-    together = apgd(misclassify(network, "ce"), images, labels, start, **options)
+    together = apgd(misclassification(network, "ce"), images, labels, start, **options)
     for row in range(len(images)):
         one = slice(row, row + 1)
-        alone = apgd(misclassify(network, "ce"), images[one], labels[one], start[one], **options)
+        alone = apgd(misclassification(network, "ce"), images[one], labels[one], start[one], **options)
         for stopping_rule in STOPPING_RULES:
             torch.testing.assert_close(
                 alone.points[stopping_rule].adversarial,
@@ -211,11 +217,11 @@ def as_uint8(count):
 def run(network, images, labels, indices, **options):
     """Attack and return the max-loss images of all blocks."""
     settings = {"eps": 0.05, "norm": "linf", "step": None, "iterations": 10, "seed": 0} | options
-    blocks = attack_blocks(misclassify(network, "ce"), images, labels, indices, **settings)
+    blocks = attack_blocks(misclassification(network, "ce"), images, labels, indices, **settings)
     return np.concatenate([records["max-loss/adversarial"] for _, records in blocks])
 
 
-def test_every_image_gets_the_same_bits_however_many_come_with_it():
+def test_attack_results_are_bit_identical_for_any_number_of_images():
     network, images = small_network(), as_uint8(150)
     labels, indices = np.zeros(150, np.int64), np.arange(1000, 1150)
     whole = run(network, images, labels, indices)
@@ -226,7 +232,7 @@ def test_every_image_gets_the_same_bits_however_many_come_with_it():
         assert part.tobytes() == whole[:count].tobytes()
 
 
-def test_no_global_random_state_is_touched():
+def test_attack_leaves_global_random_state_unchanged():
     network, images = small_network(), as_uint8(5)
     state = torch.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
     run(network, images, np.zeros(5, np.int64), np.arange(5))
@@ -234,7 +240,7 @@ def test_no_global_random_state_is_touched():
     assert (state[1] == np.random.get_state()[1]).all()  # noqa: NPY002
 
 
-def test_seed_decides_the_result():
+def test_attack_result_depends_on_seed():
     network, images = small_network(), as_uint8(20)
     labels, indices = np.zeros(20, np.int64), np.arange(20)
     assert (run(network, images, labels, indices) == run(network, images, labels, indices)).all()
@@ -243,10 +249,10 @@ def test_seed_decides_the_result():
 
 @pytest.mark.parametrize("norm", NORMS)
 @pytest.mark.parametrize("loss", ["ce", "dlr"])
-def test_adversarial_images_stay_in_the_ball_and_the_box(norm, loss):
+def test_adversarial_images_stay_in_ball_and_box(norm, loss):
     network, images, labels = small_problem()
     eps = 0.05 if norm == "linf" else 0.5
-    search = apgd(misclassify(network, loss), images, labels, start_of(images, eps, norm), eps=eps, norm=norm)
+    search = apgd(misclassification(network, loss), images, labels, start_of(images, eps, norm), eps=eps, norm=norm)
     for points in search.points.values():
         assert (size(points.adversarial - images, norm) <= eps + 1e-6).all()
         assert points.adversarial.min() >= 0
@@ -255,7 +261,7 @@ def test_adversarial_images_stay_in_the_ball_and_the_box(norm, loss):
             assert ((network(points.adversarial).argmax(dim=1) != labels) == points.fooled).all()
 
 
-def test_vanished_gradients_are_counted():
+def test_vanished_gradients_are_counted_per_image():
     def flat(images, labels):
         # the first image's loss does not depend on it
         loss = images.flatten(1).sum(dim=1) * torch.tensor([0.0, 1.0])
@@ -267,7 +273,7 @@ def test_vanished_gradients_are_counted():
 
 
 @pytest.mark.parametrize("norm", NORMS)
-def test_as_strong_as_the_attack_librarys_apgd(norm):
+def test_apgd_is_as_strong_as_the_librarys(norm):
     """Robust accuracy of a small trained network: ours against torchattacks, same images, equal iterations."""
     import torchattacks
 
@@ -299,7 +305,7 @@ def test_as_strong_as_the_attack_librarys_apgd(norm):
     with torch.no_grad():
         theirs_stand = network(theirs).argmax(dim=1) == labels
     search = apgd(
-        misclassify(network, "ce"), images, labels, start_of(images, eps, norm), eps=eps, norm=norm, iterations=20
+        misclassification(network, "ce"), images, labels, start_of(images, eps, norm), eps=eps, norm=norm, iterations=20
     )
     ours_stand = right & (search.first_fooled_step < 0)
     ours, rivals = float(ours_stand.float().mean()), float(theirs_stand.float().mean())
@@ -319,9 +325,9 @@ def in_bfloat16(network):
     return Rough()
 
 
-def test_fewer_stopping_rules_are_the_same_search():
+def test_apgd_with_fewer_stopping_rules_is_the_same_search():
     network, images, labels = small_problem()
-    objective, start = misclassify(network, "ce"), start_of(images, 0.03)
+    objective, start = misclassification(network, "ce"), start_of(images, 0.03)
     everything = apgd(objective, images, labels, start, eps=0.03)
     for stopping_rule in STOPPING_RULES:
         alone = apgd(objective, images, labels, start, eps=0.03, stopping_rules=[stopping_rule])
@@ -330,9 +336,9 @@ def test_fewer_stopping_rules_are_the_same_search():
         assert torch.equal(alone.first_fooled_step, everything.first_fooled_step)
 
 
-def test_an_exact_judge_of_an_exact_search_changes_nothing():
+def test_reference_equal_to_objective_changes_nothing():
     network, images, labels = small_problem(dtype=torch.float64)
-    objective, start = misclassify(network, "ce"), start_of(images, 0.03)
+    objective, start = misclassification(network, "ce"), start_of(images, 0.03)
     plain = apgd(objective, images, labels, start, eps=0.03)
     judged = apgd(objective, images, labels, start, eps=0.03, reference=objective)
     assert torch.equal(plain.first_fooled_step, judged.first_fooled_step)
@@ -341,10 +347,10 @@ def test_an_exact_judge_of_an_exact_search_changes_nothing():
         assert torch.equal(plain.points[stopping_rule].fooled, judged.points[stopping_rule].fooled)
 
 
-def test_what_a_judge_does_not_confirm_is_no_success():
+def test_example_not_confirmed_by_reference_is_no_success():
     """A judge with a bound of its own: only images of a loss above it count."""
     network, images, labels = small_problem()
-    objective, start = misclassify(network, "ce"), start_of(images, 0.03)
+    objective, start = misclassification(network, "ce"), start_of(images, 0.03)
     asked = []
 
     def strict(points, targets):
@@ -365,10 +371,10 @@ def test_what_a_judge_does_not_confirm_is_no_success():
     assert sum(asked) < 10 * len(images), "not every iterate is judged"
 
 
-def test_a_rough_search_is_judged_exactly_and_nearly_as_strong():
+def test_bfloat16_search_with_reference_is_nearly_as_strong():
     network, images, labels = small_problem(400)
     start = start_of(images, 0.02)
-    exact, search_model = misclassify(network, "ce"), misclassify(in_bfloat16(network), "ce")
+    exact, search_model = misclassification(network, "ce"), misclassification(in_bfloat16(network), "ce")
     plain = apgd(exact, images, labels, start, eps=0.02)
     judged = apgd(search_model, images, labels, start, eps=0.02, reference=exact)
     for stopping_rule, points in judged.points.items():
@@ -380,11 +386,11 @@ def test_a_rough_search_is_judged_exactly_and_nearly_as_strong():
         assert abs(int(points.fooled.sum()) - int(plain.points[stopping_rule].fooled.sum())) <= 8, "2 % of 400"
 
 
-def test_a_radius_for_each_channel_is_an_attack_in_normalised_units():
+def test_radius_per_channel_equals_attack_in_normalized_units():
     network, images, labels = small_problem(12, torch.float64)
     std = torch.tensor([0.2, 0.25, 0.3], dtype=torch.float64).view(-1, 1, 1)
     eps = 0.1
-    search = apgd(misclassify(network, "ce"), images, labels, images, eps=eps * std, iterations=15)
+    search = apgd(misclassification(network, "ce"), images, labels, images, eps=eps * std, iterations=15)
     delta = (search.points["max-loss"].adversarial - images).abs()
     assert (delta <= eps * std + 1e-12).all()
     by_channel = (delta / std).amax(dim=(0, 2, 3))
@@ -393,12 +399,12 @@ def test_a_radius_for_each_channel_is_an_attack_in_normalised_units():
     weight = torch.randn(12, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     middle = torch.full((2, 3, 2, 2), 0.5, dtype=torch.float64)
     target = torch.zeros(2, dtype=torch.long)
-    found = apgd(misclassify(Linear(weight, 1.0), "ce"), middle, target, middle, eps=eps * std, iterations=50)
+    found = apgd(misclassification(Linear(weight, 1.0), "ce"), middle, target, middle, eps=eps * std, iterations=50)
     expected = middle - eps * std * weight.view(3, 2, 2).sign()
     torch.testing.assert_close(found.points["max-loss"].adversarial, expected, rtol=0, atol=1e-3)
 
 
-def test_a_random_start_fills_the_radius_of_each_channel():
+def test_random_start_fills_radius_of_each_channel():
     images = torch.full((5, 3, 8, 8), 0.5)
     eps = torch.tensor([0.01, 0.02, 0.04]).view(-1, 1, 1)
     delta = (random_start(images, np.arange(5), eps, "linf", 0) - images).abs()

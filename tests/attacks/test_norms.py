@@ -9,7 +9,7 @@ from featurepaths.attacks.norms import NORMS, project, random_start, size, steep
 
 @pytest.mark.parametrize("norm", NORMS)
 @given(seed=st.integers(0, 10_000), eps=st.floats(1e-3, 2.0), spread=st.floats(0.0, 3.0))
-def test_projection_lands_in_the_ball_and_the_box_and_leaves_what_is_there(norm, seed, eps, spread):
+def test_project_returns_point_in_ball_and_box_and_keeps_inner_points(norm, seed, eps, spread):
     generator = torch.Generator().manual_seed(seed)
     clean = torch.rand(5, 3, 4, 4, generator=generator, dtype=torch.float64)
     moved = clean + spread * torch.randn(clean.shape, generator=generator, dtype=torch.float64)
@@ -21,7 +21,7 @@ def test_projection_lands_in_the_ball_and_the_box_and_leaves_what_is_there(norm,
 
 
 @pytest.mark.parametrize("norm", NORMS)
-def test_steepest_direction_maximises_a_linear_function(norm):
+def test_steepest_direction_maximizes_linear_function(norm):
     generator = torch.Generator().manual_seed(0)
     gradient = torch.randn(4, 12, generator=generator)
     best = (gradient * steepest(gradient, norm)).sum(dim=1)
@@ -33,12 +33,12 @@ def test_steepest_direction_maximises_a_linear_function(norm):
 
 
 @pytest.mark.parametrize("norm", NORMS)
-def test_a_zero_gradient_gives_a_zero_direction(norm):
+def test_steepest_direction_of_zero_gradient_is_zero(norm):
     assert (steepest(torch.zeros(2, 3, 4, 4), norm) == 0).all()
 
 
 @pytest.mark.parametrize("norm", NORMS)
-def test_random_starts_depend_on_seed_and_index_alone(norm):
+def test_random_start_depends_only_on_seed_and_index(norm):
     clean = torch.full((6, 3, 8, 8), 0.5)
     indices = np.array([3, 1, 4, 10, 5, 9])
     state = torch.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002

@@ -8,9 +8,11 @@ import torch
 from torch import nn
 
 from featurepaths.adaptive import controls
-from featurepaths.adaptive.run import Block, Budget
-from featurepaths.attacks.torchattacks.runner import STOPPING_RULE, torchattacks_blocks
-from featurepaths.attacks.torchattacks.square import fitting, greatest_share, padded_size
+from featurepaths.adaptive.target import Block
+from featurepaths.attacks.budget import Budget
+from featurepaths.attacks.runner import STOPPING_RULE
+from featurepaths.attacks.torchattacks.runner import torchattacks_blocks
+from featurepaths.attacks.torchattacks.square import fit_windows, greatest_share, padded_size
 
 torchattacks = pytest.importorskip("torchattacks")
 
@@ -41,21 +43,21 @@ def square(network, **options):
 
 @pytest.mark.parametrize("norm", ["L2", "Linf"])
 @pytest.mark.parametrize("p_init", [0.8, 0.9, 1.0])
-def test_windows_fit_images_of_all_sizes(norm, p_init):
+def test_square_windows_fit_images_of_all_sizes(norm, p_init):
     network = Mean(stubborn=True)
     for height, width in [*((side, side) for side in SIDES), *OBLONG]:
         images = random_images(height, width)
-        attack = fitting(square(network, norm=norm, n_queries=2, p_init=p_init))
+        attack = fit_windows(square(network, norm=norm, n_queries=2, p_init=p_init))
         with torch.random.fork_rng():
             found = attack(images, torch.zeros(2, dtype=torch.long))
         assert found.shape == images.shape
 
 
-def test_the_whole_radius_is_used_inside_of_the_image():
+def test_square_uses_whole_radius_inside_of_image():
     """The margin takes no part of the perturbation: a gray image can be moved as far as the radius."""
     for height, width in ((12, 12), (14, 14), (19, 19), (24, 24), (16, 24), (40, 8)):
         images = torch.full((1, 1, height, width), 0.5)
-        attack = fitting(square(Mean(stubborn=True), norm="L2", n_queries=5))
+        attack = fit_windows(square(Mean(stubborn=True), norm="L2", n_queries=5))
         seen = []
         attack.model.register_forward_hook(lambda module, given, output, seen=seen: seen.append(given[0]))
         with torch.random.fork_rng():
@@ -74,14 +76,14 @@ def runs_in_the_library(height, width):
 
 
 @pytest.mark.parametrize("norm", ["L2", "Linf"])
-def test_where_the_library_runs_nothing_changes(norm):
+def test_square_where_library_runs_is_bit_identical(norm):
     network, same = Mean(), 0
     for height, width in [*((side, side) for side in SIDES), *product((20, 25), (20, 22, 25))]:
         images, labels = random_images(height, width), torch.zeros(2, dtype=torch.long)
         if not runs_in_the_library(height, width):
             continue
         found = []
-        for change in (fitting, lambda attack: attack):
+        for change in (fit_windows, lambda attack: attack):
             with torch.random.fork_rng():
                 found.append(change(square(network, norm=norm, n_queries=20))(images, labels))
         assert torch.equal(*found), (height, width)
@@ -90,14 +92,14 @@ def test_where_the_library_runs_nothing_changes(norm):
 
 
 @pytest.mark.parametrize("side", [12, 14, 18, 19, 24])
-def test_the_library_by_itself_fails_on_these(side):
+def test_square_of_the_library_fails_on_these_sides(side):
     """If it does no more, `featurepaths.attacks.torchattacks.square` has nothing left to do."""
     assert not runs_in_the_library(side, side)
     with pytest.raises(RuntimeError, match=r"shape|size"), torch.random.fork_rng():
         square(Mean(stubborn=True), norm="L2", n_queries=1)(random_images(side, side), torch.zeros(2, dtype=torch.long))
 
 
-def test_margins_are_small_and_shares_exact():
+def test_square_padding_is_small_and_shares_are_exact():
     for height, width in product(range(1, 60), range(1, 60)):
         padded = padded_size(height, width)
         assert padded[0] - height < 5
@@ -110,7 +112,7 @@ def test_margins_are_small_and_shares_exact():
 
 @pytest.mark.parametrize("norm", ["linf", "l2"])
 @pytest.mark.parametrize("version", ["standard", "plus"])
-def test_autoattack_reaches_its_square_on_images_that_survive(norm, version, monkeypatch):
+def test_autoattack_square_runs_on_surviving_images(norm, version, monkeypatch):
     real = torchattacks.attacks.autoattack.Square
     monkeypatch.setattr(
         torchattacks.attacks.autoattack, "Square", lambda *given, **named: real(*given, **named | {"n_queries": 2})
@@ -130,7 +132,7 @@ def test_autoattack_reaches_its_square_on_images_that_survive(norm, version, mon
     assert records[f"{STOPPING_RULE}/adversarial"].shape == (2, 3, 12, 18)
 
 
-def test_the_controls_square_fits_too():
+def test_controls_square_fits_oblong_images():
     class Defense:
         def as_recogniser(self):
             return Mean()

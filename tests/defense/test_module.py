@@ -25,7 +25,7 @@ from tests.oracles import plain_vote
 
 
 @pytest.mark.parametrize("pooling", ["flatten", "mean"])
-def test_paths_are_the_equations_written_out(pooling):
+def test_paths_equal_equations_written_out(pooling):
     some, _ = images(5)
     if pooling == "mean":  # one channel: all its averages point in the same direction
         assert fitted(pooling, detection_layers=[1]).paths(some).numpy() == pytest.approx(1)
@@ -35,7 +35,7 @@ def test_paths_are_the_equations_written_out(pooling):
 
 @settings(deadline=None, max_examples=15)
 @given(st.integers(1, 90))
-def test_how_the_images_are_cut_into_batches_does_not_matter(size):
+def test_fit_with_any_batch_size_is_the_same(size):
     split_rows = FeaturePathDefense(Layered(), LAYERS).fit(loader(0, size))
     whole = FeaturePathDefense(Layered(), LAYERS).fit(loader(0, 90))
     assert split_rows.detector.layers == whole.detector.layers
@@ -43,7 +43,7 @@ def test_how_the_images_are_cut_into_batches_does_not_matter(size):
         torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
 
 
-def test_centroids_and_layers_are_those_of_the_workflow():
+def test_fit_centroids_and_layers_equal_the_workflows():
     train, labels = images(0)
     features = [values.astype(np.float32) for values in layer_features(train, "flatten")]
     defense = fitted()
@@ -53,14 +53,14 @@ def test_centroids_and_layers_are_those_of_the_workflow():
     assert defense.detector.layers == layers_before_collapse(pfc3, 0.99)
 
 
-def test_layers_before_collapse_are_found_by_a_second_reading():
+def test_auto_detection_layers_end_before_collapse():
     """With images that differ little the last layer, or more, is collapsed."""
     defense = FeaturePathDefense(Layered(), LAYERS)
     assert defense.fit(loader(0, spread=0.01)).detector.layers == [1]
     assert defense.fit(loader(0, spread=0.5)).detector.layers == [1, 2, 3]
 
 
-def test_a_loader_that_ends_is_enough_where_the_layers_are_named():
+def test_fit_with_named_layers_reads_loader_once():
     defense = FeaturePathDefense(Layered(), LAYERS).fit(iter(loader(0)), detection_layers=[1, 3], weights=[0.25, 0.75])
     some, _ = images(5)
     similarity = plain_similarity(some, "flatten")
@@ -68,7 +68,7 @@ def test_a_loader_that_ends_is_enough_where_the_layers_are_named():
     np.testing.assert_allclose(defense.score(some), expected, atol=1e-6)
 
 
-def test_images_with_negative_labels_are_left_out():
+def test_fit_leaves_out_negative_labels():
     extra = (torch.rand(5, 1, 2, 3), torch.full((5,), -1))
     some, _ = images(5)
     with_them = FeaturePathDefense(Layered(), LAYERS).fit([extra, *loader(0), extra])
@@ -76,7 +76,7 @@ def test_images_with_negative_labels_are_left_out():
 
 
 @pytest.mark.parametrize("together", [True, False], ids=["one tensor", "a list"])
-def test_cached_features_do_as_well_as_images(together):
+def test_fit_features_equals_fit(together):
     train, labels = images(0)
     some, _ = images(5)
     reference = fitted()
@@ -86,7 +86,7 @@ def test_cached_features_do_as_well_as_images(together):
         )
     defense = FeaturePathDefense(Layered(), LAYERS)
     if together:
-        with pytest.raises(FeaturePathsError, match="as a list"):
+        with pytest.raises(FeaturePathsError, match="list"):
             defense.fit_features(of_train, labels)
         defense.encoder(some)  # after which the layers' widths are known
     assert defense.fit_features(of_train, labels) is defense
@@ -101,7 +101,7 @@ def test_cached_features_do_as_well_as_images(together):
 
 @settings(deadline=None, max_examples=20)
 @given(st.sampled_from(["0", "1/90", "0.05", "0.29", "1/3", "0.9"]))
-def test_clean_images_alone_give_the_highest_threshold_that_flags_so_few(rate):
+def test_calibrate_without_adversarial_flags_share_fpr(rate):
     defense = fitted().calibrate(loader(1), fpr=Fraction(rate))
     clean, _ = images(1)
     scores = np.sort(defense.score(clean).numpy())
@@ -111,7 +111,7 @@ def test_clean_images_alone_give_the_highest_threshold_that_flags_so_few(rate):
     assert defense.calibration.voting_layers == [2, 3]
 
 
-def test_adversarial_examples_give_otsus_threshold_and_the_best_layers():
+def test_calibrate_with_adversarial_sets_otsu_threshold_and_best_layers():
     adversarial, labels = images(2, spread=0.6)
     clean, _ = images(1)
     defense = FeaturePathDefense(Layered(), [*LAYERS, "dropout"]).fit(loader(0))
@@ -125,7 +125,7 @@ def test_adversarial_examples_give_otsus_threshold_and_the_best_layers():
 
 
 @pytest.mark.parametrize("tie_break", ["last-layer", "summed-similarity"])
-def test_answers_are_the_paper_written_out(tie_break):
+def test_predict_equals_paper_written_out(tie_break):
     defense = calibrated(voting_layers=[1, 3], voting_weights=[0.5, 0.5], tie_break=tie_break)
     some, _ = images(6, count=300, spread=0.6)
     label, flagged, score, votes = defense.predict(some)
@@ -139,7 +139,7 @@ def test_answers_are_the_paper_written_out(tie_break):
     assert label.tolist() == np.where(flagged, voted, defense.logits(some).argmax(dim=1)).tolist()
 
 
-def test_a_defence_stays_in_evaluation_mode():
+def test_defence_stays_in_evaluation_mode():
     model = Layered().train()
     defense = FeaturePathDefense(model, LAYERS).train()
     assert not any(module.training for module in [*model.modules(), *defense.as_recogniser().train().defense.modules()])
@@ -149,7 +149,7 @@ def test_a_defence_stays_in_evaluation_mode():
 
 
 @pytest.mark.parametrize("pooling", ["flatten", "mean"])
-def test_a_defence_comes_back_from_its_file(pooling, tmp_path):
+def test_loaded_defence_predicts_the_same(pooling, tmp_path):
     defense = fitted(pooling, detection_layers=np.array([1, 2]), weights=np.array([0.5, 0.5]))
     defense.calibrate(loader(1), tie_break="summed-similarity")
     defense.save(tmp_path / "defense.safetensors")
@@ -163,19 +163,19 @@ def test_a_defence_comes_back_from_its_file(pooling, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["defense.safetensors"]
 
 
-def test_a_file_of_another_model_is_refused(tmp_path):
+def test_load_with_another_model_is_refused(tmp_path):
     path = tmp_path / "defense.safetensors"
     calibrated().save(path)
     other = Layered()
     with torch.no_grad():
         other.mix[0][0, 0] += 1e-3
-    with pytest.raises(FeaturePathsError, match="other weights"):
+    with pytest.raises(FeaturePathsError, match=r"defense\.safetensors"):
         FeaturePathDefense.load(path, other)
-    with pytest.raises(FeaturePathsError, match="no module 'blurred'"):
+    with pytest.raises(FeaturePathsError, match="'blurred'"):
         FeaturePathDefense.load(path, nn.Linear(3, 3))
 
 
-def test_files_that_are_none_are_refused(tmp_path):
+def test_load_of_invalid_file_is_refused(tmp_path):
     path = tmp_path / "defense.safetensors"
     for content in (None, b"", b"no safetensors"):
         if content is not None:
@@ -220,19 +220,19 @@ def broken(name):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("a class without images", "Class 1 has no image"),
+        ("a class without images", "Class 1 "),
         ("images that are not finite", r"in \[0, 1\]"),
-        ("no images", "no image to fit to"),
-        ("only other images", "no image to fit to"),
+        ("no images", "fit"),
+        ("only other images", "fit"),
         ("normalised images", r"in \[0, 1\]"),
         ("bytes", r"in \[0, 1\]"),
-        ("images alone", "pairs of images"),
-        ("too few labels", "pairs of images"),
-        ("one-hot labels", "pairs of images"),
+        ("images alone", r"\[n, C, H, W\]"),
+        ("too few labels", r"\[n, C, H, W\]"),
+        ("one-hot labels", r"\[n, C, H, W\]"),
         ("too many classes", "label 3"),
     ],
 )
-def test_what_is_wrong_with_a_loader_is_told(name, message):
+def test_fit_with_invalid_loader_is_refused(name, message):
     with pytest.raises(FeaturePathsError, match=message):
         FeaturePathDefense(Layered(), LAYERS).fit(broken(name))
 
@@ -240,15 +240,15 @@ def test_what_is_wrong_with_a_loader_is_told(name, message):
 @pytest.mark.parametrize(
     ("layers", "pooling", "message"),
     [
-        (["blurred", "nowhere"], "flatten", "no module 'nowhere'"),
-        ([], "flatten", "layers must be a list"),
-        ("blurred", "flatten", "layers must be a list"),
-        (["blurred", "blurred"], "flatten", "layers must be a list"),
-        (["blurred"], "median", "no pooling 'median'"),
-        ([""], "flatten", "no module ''"),
+        (["blurred", "nowhere"], "flatten", "'nowhere'"),
+        ([], "flatten", "layers"),
+        ("blurred", "flatten", "layers"),
+        (["blurred", "blurred"], "flatten", "layers"),
+        (["blurred"], "median", "'median'"),
+        ([""], "flatten", "''"),
     ],
 )
-def test_layers_and_poolings_that_are_none_are_told(layers, pooling, message):
+def test_unknown_layers_and_poolings_are_refused(layers, pooling, message):
     with pytest.raises(FeaturePathsError, match=message):
         FeaturePathDefense(Layered(), layers, pooling)
 
@@ -256,33 +256,33 @@ def test_layers_and_poolings_that_are_none_are_told(layers, pooling, message):
 @pytest.mark.parametrize(
     ("layer", "pooling", "message"),
     [
-        ("unused", "flatten", "unused does not run"),
-        ("pair", "flatten", "pair returns a tuple"),
+        ("unused", "flatten", "unused"),
+        ("pair", "flatten", "pair .*tuple"),
     ],
 )
-def test_layers_that_give_something_odd_are_told(layer, pooling, message):
+def test_layers_without_tensor_output_are_refused(layer, pooling, message):
     with pytest.raises(FeaturePathsError, match=message):
         FeaturePathDefense(Layered(), [layer], pooling).fit(loader(0))
 
 
 @pytest.mark.parametrize("bad", [torch.nan, torch.inf])
-def test_features_that_are_not_finite_are_told_with_layer_and_image(bad):
+def test_features_that_are_not_finite_are_refused_by_layer_and_image(bad):
     defense, (some, labels) = calibrated(), images(5)
     some[7] = 1.0
     defense.encoder.network.network.pixels.register_forward_hook(
         lambda module, inputs, out: torch.where(inputs[0].amin(dim=(1, 2, 3), keepdim=True) >= 10, bad, out)
     )
     for use in (defense.predict, defense.score, defense.paths, defense):
-        with pytest.raises(FeaturePathsError, match="Layer pixels gives a feature that is not finite for image 7"):
+        with pytest.raises(FeaturePathsError, match=r"layer pixels .*image 7 "):
             use(some)
     for view in (defense.as_recogniser(), defense.as_detector()):
         assert view(some).isnan().all(dim=1).nonzero().flatten().tolist() == [7]
     for learn in (defense.fit, defense.calibrate):
-        with pytest.raises(FeaturePathsError, match="Layer pixels gives a feature that is not finite for image 7"):
+        with pytest.raises(FeaturePathsError, match=r"layer pixels .*image 7 "):
             learn([(some, labels)])
 
 
-def test_what_has_to_come_first_is_told():
+def test_use_before_fit_or_calibrate_is_refused():
     some, _ = images(5)
     defense = FeaturePathDefense(Layered(), LAYERS)
     for use in (defense.predict, defense.score, defense.paths, defense.as_recogniser(), defense.as_detector()):
@@ -306,21 +306,21 @@ def test_what_has_to_come_first_is_told():
     ("options", "message"),
     [
         ({"fpr": 1.5}, "fpr"),
-        ({"voting_layers": [0, 1]}, "numbers from 1 to 3"),
-        ({"voting_layers": [3, 1]}, "ascending"),
-        ({"voting_layers": "all"}, "numbers from 1 to 3"),
-        ({"voting_layers": [1, 2], "voting_weights": [1.0]}, "sum to 1"),
-        ({"voting_weights": "unequal"}, "sum to 1"),
-        ({"tie_break": "first"}, "tie is one of"),
+        ({"voting_layers": [0, 1]}, "voting_layers .*1 to 3"),
+        ({"voting_layers": [3, 1]}, r"voting_layers .*\[3, 1\]"),
+        ({"voting_layers": "all"}, "voting_layers .*1 to 3"),
+        ({"voting_layers": [1, 2], "voting_weights": [1.0]}, "voting_weights"),
+        ({"voting_weights": "unequal"}, "voting_weights"),
+        ({"tie_break": "first"}, "tie_break .*'first'"),
     ],
 )
-def test_options_that_make_no_sense_are_told(options, message):
+def test_invalid_calibration_options_are_refused(options, message):
     with pytest.raises(FeaturePathsError, match=message):
         fitted().calibrate(loader(1), **options)
 
 
-def test_a_loader_that_ends_or_changes_cannot_find_the_layers():
-    with pytest.raises(FeaturePathsError, match="reads the loader twice"):
+def test_auto_detection_layers_with_changing_loader_are_refused():
+    with pytest.raises(FeaturePathsError, match="detection_layers"):
         FeaturePathDefense(Layered(), LAYERS).fit(iter(loader(0)))
 
     class Ends:
@@ -329,27 +329,27 @@ def test_a_loader_that_ends_or_changes_cannot_find_the_layers():
         def __iter__(self):
             return iter(loader(0) if next(self.passes) == 0 else loader(0)[:2])
 
-    with pytest.raises(FeaturePathsError, match="90 images, and 40 when it was read again"):
+    with pytest.raises(FeaturePathsError, match=r"90 .*40 .*detection_layers"):
         FeaturePathDefense(Layered(), LAYERS).fit(Ends())
 
 
-def test_images_of_another_size_are_told():
-    with pytest.raises(FeaturePathsError, match="Layer blurred gives 9 values, and its centroids have 6"):
+def test_images_of_another_size_are_refused():
+    with pytest.raises(FeaturePathsError, match=r"Layer blurred .*9 .*6"):
         fitted().paths(torch.rand(4, 1, 3, 3))
 
 
-def test_a_model_without_parameters_is_told():
-    with pytest.raises(FeaturePathsError, match="no parameters"):
+def test_model_without_parameters_is_refused():
+    with pytest.raises(FeaturePathsError, match="parameters"):
         FeaturePathDefense(nn.Sequential(nn.Flatten()), ["0"])
 
 
-def test_centroids_of_other_layers_are_told():
+def test_centroids_of_other_layers_are_refused():
     calibration = Calibration([1], np.ones(1), 0.5, [1], np.ones(1))
-    with pytest.raises(FeaturePathsError, match="centroids of 1 layers, not of 3"):
+    with pytest.raises(FeaturePathsError, match=r"centroids .*1 .*3"):
         FeaturePathDefense(Layered(), LAYERS).freeze([torch.eye(3)], calibration)
 
 
-def test_the_package_gives_its_class_when_asked_and_imports_no_torch_before():
+def test_package_imports_torch_only_for_its_class():
     code = """
 import sys, featurepaths
 assert "torch" not in sys.modules

@@ -21,7 +21,7 @@ from tests.oracles import plain_vote
     ("layers", "weights"),
     [([1, 2], [0.5, 0.5]), ([2, 3, 4], [1 / 3] * 3), ([1, 2, 3, 4], [0.25] * 4), ([1, 2, 4], [0.5, 0.25, 0.25])],
 )
-def test_every_pattern_of_votes(layers, weights, tie_break):
+def test_vote_of_every_pattern_equals_plain_loops(layers, weights, tie_break):
     """All ways in which four layers can vote for three classes, with similarities that differ."""
     generator = np.random.default_rng(0)
     patterns = list(product(range(3), repeat=4))
@@ -33,30 +33,30 @@ def test_every_pattern_of_votes(layers, weights, tie_break):
     assert vote(similarity, layers, np.array(weights), tie_break).tolist() == expected
 
 
-def test_the_last_layer_decides_any_vote_of_two():
+def test_vote_of_two_layers_is_the_last_layers():
     similarity = np.random.default_rng(0).uniform(size=(50, 3, 4))
     found = vote(similarity, [1, 3], np.array([0.5, 0.5]), "last-layer")
     assert (found == similarity[:, 2].argmax(axis=1)).all()
 
 
-def test_the_two_tie_rules_differ():
+def test_tie_break_rules_differ():
     similarity = np.array([[[0.9, 0.1], [0.4, 0.5]]])
     weights = np.array([0.5, 0.5])
     assert vote(similarity, [1, 2], weights, "last-layer").tolist() == [1]
     assert vote(similarity, [1, 2], weights, "summed-similarity").tolist() == [0]
 
 
-def test_a_last_layer_that_lost_does_not_break_a_tie():
+def test_last_layer_that_lost_does_not_break_tie():
     # layers vote 0, 0, 1, 1, 2: the tie is between 0 and 1, and layer 4 is the last that voted for either
     similarity = np.eye(3)[[0, 0, 1, 1, 2]][None]
     assert vote(similarity, [1, 2, 3, 4, 5], np.full(5, 0.2), "last-layer").tolist() == [1]
 
 
-def test_unflagged_images_keep_the_networks_label():
+def test_unflagged_image_keeps_network_prediction():
     assert recognise(np.array([1, 2, 3]), np.array([False, True, False]), np.array([7, 8, 9])).tolist() == [1, 8, 3]
 
 
-def test_best_layers_are_the_most_accurate_in_ascending_order():
+def test_best_layers_are_most_accurate_in_ascending_order():
     assert best_layers(np.array([0.1, 0.5, 0.4, 0.45, 0.2]), 3) == [2, 3, 4]
     assert best_layers(np.array([0.1, 0.5, 0.5, 0.5]), 2) == [2, 3], "of equal layers the earlier ones"
     assert best_layers(np.array([0.3, 0.2]), 3) == [1, 2]

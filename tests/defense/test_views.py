@@ -38,7 +38,7 @@ def planted_images():
 
 @pytest.mark.parametrize("voting_layers", [[1], [2], [1, 2]])
 @pytest.mark.parametrize("always_right", [True, False])
-def test_views_answer_what_the_defence_answers(voting_layers, always_right):
+def test_view_answers_equal_defences(voting_layers, always_right):
     planted, some = defense(Plane(always_right), voting_layers), planted_images()
     predicted = planted.predict(some)
     assert 0 < predicted.flagged.sum() < len(some)
@@ -50,7 +50,7 @@ def test_views_answer_what_the_defence_answers(voting_layers, always_right):
     assert torch.equal(detected.argmax(dim=1), expected)
 
 
-def test_views_of_a_network_answer_what_the_defence_answers(network_defense):
+def test_view_answers_of_a_network_equal_defences(network_defense):
     made, some = network_defense
     predicted = made.predict(some)
     assert torch.equal(made.as_recogniser()(some).argmax(dim=1), predicted.label)
@@ -71,7 +71,7 @@ def unit(similarity):
     return 0.35 * similarity.detach().double().std(dim=-1, keepdim=True)
 
 
-def test_the_recogniser_is_the_mixture_of_network_and_soft_vote():
+def test_recogniser_is_mixture_of_network_and_soft_vote():
     planted, some = defense(Plane(), [1]), planted_images()
     seen = planted.model_outputs(some)
     similarity = seen.similarity[:, 0].double()
@@ -80,7 +80,7 @@ def test_the_recogniser_is_the_mixture_of_network_and_soft_vote():
     torch.testing.assert_close(planted.as_recogniser().soft(seen).exp().double(), expected, rtol=1e-3, atol=1e-5)
 
 
-def test_lifting_an_answer_leaves_the_gradients():
+def test_force_argmax_leaves_gradients_unchanged():
     planted = defense(Plane(always_right=True), [1])
     some = planted_images().requires_grad_()
     view = planted.as_recogniser()
@@ -98,7 +98,7 @@ VIEWS = ["as_recogniser", "as_detector"]
 
 @pytest.mark.parametrize("view", VIEWS)
 @pytest.mark.parametrize("scale", [1, 1e3, 1e6, 1e12])
-def test_the_smallest_logit_is_one_and_the_greatest_the_answer(network_defense, view, scale):
+def test_view_logits_have_smallest_one_and_greatest_answer(network_defense, view, scale):
     """However far apart the network's logits lie, and so however great the constant is that is added."""
     made, some = network_defense
     scaled = copy.deepcopy(made)
@@ -112,7 +112,7 @@ def test_the_smallest_logit_is_one_and_the_greatest_the_answer(network_defense, 
 
 
 @pytest.mark.parametrize("view", VIEWS)
-def test_the_constant_changes_no_probability_and_no_gradient(network_defense, view):
+def test_view_constant_leaves_probability_and_gradient_unchanged(network_defense, view):
     made, some = network_defense
     part = some[:50].clone().requires_grad_()
     viewed = getattr(made, view)()
@@ -127,7 +127,7 @@ def test_the_constant_changes_no_probability_and_no_gradient(network_defense, vi
 
 @pytest.mark.parametrize("view", VIEWS)
 @pytest.mark.parametrize("bad", [torch.nan, torch.inf])
-def test_an_image_that_is_not_finite_has_logits_nan_and_the_others_have_theirs(network_defense, view, bad):
+def test_image_that_is_not_finite_has_nan_logits_and_others_theirs(network_defense, view, bad):
     """As libraries make such candidates themselves: ART's SquareAttack in L2, foolbox's NewtonFool."""
     made, some = network_defense
     broken = some[:8].clone()
@@ -149,7 +149,7 @@ def test_an_image_that_is_not_finite_has_logits_nan_and_the_others_have_theirs(n
 
 
 @pytest.mark.parametrize("view", VIEWS)
-def test_logits_of_the_network_that_are_not_finite_are_nan_too(view):
+def test_view_logits_where_networks_are_not_finite_are_nan(view):
     """The second image is finite, and only the network's second logit of it is not."""
 
     class Overflows(Plane):
@@ -165,14 +165,14 @@ def test_logits_of_the_network_that_are_not_finite_are_nan_too(view):
 
 
 @pytest.mark.parametrize("view", VIEWS)
-def test_views_are_in_evaluation_mode_from_the_start(view):
+def test_view_is_in_evaluation_mode(view):
     viewed = getattr(defense(Plane(), [1]), view)()
     for same in (viewed, viewed.train(), viewed.train(True), torch.nn.Sequential(viewed).train()[0]):
         assert not any(module.training for module in same.modules())
 
 
 @pytest.mark.parametrize("view", VIEWS)
-def test_every_image_has_a_gradient(network_defense, view):
+def test_view_gradient_of_every_image_is_not_zero(network_defense, view):
     made, some = network_defense
     for flagged in (True, False):
         part = some[made.predict(some).flagged == flagged][:20].clone().requires_grad_()
@@ -183,7 +183,7 @@ def test_every_image_has_a_gradient(network_defense, view):
         assert (found.flatten(1).abs().amax(dim=1) > 0).all()
 
 
-def test_the_score_moves_the_logit_of_the_detector():
+def test_detector_logit_follows_score():
     planted, some = defense(Plane(), [1]), planted_images().requires_grad_()
     towards = torch.autograd.grad(planted.score(some).sum(), some)[0]
     logits = planted.as_detector()(some)
@@ -193,7 +193,7 @@ def test_the_score_moves_the_logit_of_the_detector():
 
 
 @pytest.mark.parametrize("tie_break", TIE_BREAKS)
-def test_the_soft_vote_mostly_names_the_class_that_the_hard_one_does(tie_break):
+def test_soft_vote_mostly_agrees_with_hard_vote(tie_break):
     """Three layers that share a signal and have noise of their own, as layers of a network do."""
     generator = np.random.default_rng(0)
     signal = 0.15 * generator.normal(size=(2000, 1, 10))
@@ -257,7 +257,7 @@ class Plus(torch.nn.Module):
 
 
 @pytest.mark.parametrize("view", VIEWS)
-def test_an_attack_that_takes_zero_for_a_masked_logit_finds_what_it_finds_with_a_constant(network_defense, view):
+def test_carlini_wagner_on_view_succeeds_with_and_without_constant(network_defense, view):
     """torchattacks' CW: on negative logits its loss is zero everywhere, and the clean images come back."""
     library = pytest.importorskip("torchattacks")
     made, some = network_defense
@@ -270,7 +270,7 @@ def test_an_attack_that_takes_zero_for_a_masked_logit_finds_what_it_finds_with_a
 
 
 @pytest.mark.parametrize("name", ["pgd", "targeted pgd", "autoattack", "art", "art, targeted"])
-def test_libraries_break_the_recogniser_at_its_own_radius_and_not_before(name):
+def test_libraries_on_recogniser_succeed_at_known_radius_only(name):
     """The vote is always right, so an example has to be beyond the flagged angles, a known distance away."""
     planted = halves_defense()
     assert (planted.predict(attacked(name, planted.as_recogniser(), 1.03 * TO_EVADE)).label == 1).all()
@@ -279,7 +279,7 @@ def test_libraries_break_the_recogniser_at_its_own_radius_and_not_before(name):
 
 
 @pytest.mark.parametrize("name", ["targeted pgd", "art, targeted"])
-def test_targeted_attacks_evade_the_detector_at_that_radius_and_not_before(name):
+def test_targeted_attacks_on_detector_succeed_at_known_radius_only(name):
     planted = halves_defense()
     for eps, evades in ((1.03 * TO_EVADE, True), (0.97 * TO_EVADE, False)):
         found = attacked(name, planted.as_detector(), eps)
@@ -289,7 +289,7 @@ def test_targeted_attacks_evade_the_detector_at_that_radius_and_not_before(name)
 
 
 @pytest.mark.parametrize("name", ["pgd", "autoattack", "art"])
-def test_untargeted_attacks_on_the_detector_are_content_to_be_flagged(name):
+def test_untargeted_attacks_on_detector_end_flagged(name):
     planted = halves_defense()
     found = attacked(name, planted.as_detector(), 0.9 * TO_FOOL)
     assert planted.predict(found).flagged.all()

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from featurepaths.attacks.objective import misclassify
+from featurepaths.attacks.objective import misclassification
 from featurepaths.attacks.runner import attack_blocks
 from featurepaths.errors import FeaturePathsError
 from featurepaths.networks.resnet import ResNet
@@ -55,7 +55,7 @@ def test_attacks_and_features_block_too_large_continue_with_parts(network, image
 
     def attacked(module, folder):
         def attack(rows_of_blocks):
-            return attack_blocks(misclassify(module, "ce"), images, labels, indices, rows_of_blocks, **options)
+            return attack_blocks(misclassification(module, "ce"), images, labels, indices, rows_of_blocks, **options)
 
         found = list(resuming(attack, blocks(COUNT), Progress(folder, "key")))
         assert [rows for rows, _ in found] == blocks(COUNT)

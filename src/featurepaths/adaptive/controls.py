@@ -1,11 +1,11 @@
-"""Controls: does an attack's failure mean robustness, or only that its gradients are masked?
+"""Controls: does a defence resist because it is robust, or because its gradients are masked?
 
 After Athalye, Carlini and Wagner (ICML 2018) and Carlini et al., On evaluating adversarial robustness (2019): accuracy
-has to fall to 0 as the ball grows, more search has to stop helping, and attacks without gradients must not find what
-those with gradients missed.
+has to fall to 0 as the ball grows, more search has to stop helping, and attacks without gradients must not defeat what
+resists attacks with gradients.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
 from typing import Any
 
@@ -14,17 +14,20 @@ import torch
 from torch import Tensor
 
 from featurepaths.adaptive.corruptions import corruptions
-from featurepaths.adaptive.run import Block, Budget, PerImageWorstCase, Target, cascade
+from featurepaths.adaptive.objectives import NETWORK_OBJECTIVE
+from featurepaths.adaptive.target import Block, Target
+from featurepaths.adaptive.worst_case import PerImageWorstCase, cascade
+from featurepaths.attacks.budget import Budget
 from featurepaths.attacks.class_limits import possible_losses
-from featurepaths.attacks.torchattacks.library import library
-from featurepaths.attacks.torchattacks.runner import own_random_numbers
-from featurepaths.attacks.torchattacks.square import fitting
+from featurepaths.attacks.runner import Records
+from featurepaths.attacks.torchattacks.library import library, seeded_generators
+from featurepaths.attacks.torchattacks.square import fit_windows
 from featurepaths.defense.module import FeaturePathDefense
-from featurepaths.runtime.blocks import blocks, pad_block, to_tensor
+from featurepaths.runtime.blocks import blocks, padded_tensor
 from featurepaths.statistics.worst_case import check_vanished, count_vanished
 
 LEVELLED_OFF = 0.02
-"""Share of images that the last growth of the budget may still find."""
+"""Share of the images that the last increase of the budget may still defeat."""
 
 
 def control_blocks(
@@ -40,152 +43,148 @@ def control_blocks(
     budget: Budget,
     eps_multiples: Sequence[float],
     budgets: Sequence[tuple[int, int]],
-    queries: int,
+    n_queries: int,
     device: torch.device | str = "cpu",
-) -> Iterator[tuple[slice, Mapping[str, np.ndarray]]]:
+) -> Records:
     """Run the controls that need the network; parameters as in `featurepaths.adaptive.run.adaptive_blocks`.
 
     Parameters
     ----------
     transferred
-        Examples [N, C, H, W] made against another network's defence, if there is one.
-    multiples
-        Of the ball's radius, each searched by itself.
+        Examples [N, C, H, W] against another network's defence, if there are any.
+    eps_multiples
+        Multiples of the ball's radius, each searched separately.
     budgets
-        Growing numbers of iterations and restarts; each attacks what the ones before left standing.
-    queries
-        Of the black-box attack, for each image.
+        Growing numbers of iterations and restarts; each attacks what resisted the ones before.
+    n_queries
+        Queries of the black-box attack for each image.
 
     Yields
     ------
     The rows of each block and its records [n], all boolean. ``eps/<i>/undefended`` and ``/defended``: whether the
-    answers are right in the i-th ball; ``budget/<i>/...`` likewise; ``black_box/defended``, ``transfer/defended``;
-    ``false_positives/<corruption>/<level>/flagged``, ``/undefended`` and ``/defended``, ``clean`` among them: none of
-    the three where what the network shows is not finite. ``undefined``: whether that, or a gradient, happened anywhere.
+    predictions are correct in the i-th ball; ``budget/<i>/...`` likewise; ``black_box/defended``,
+    ``transfer/defended``; ``false_positives/<corruption>/<level>/flagged``, ``/undefended`` and ``/defended``, also for
+    ``clean``: all false if model outputs are not finite. ``undefined``: whether model outputs or a gradient were not
+    finite anywhere.
     """
     possible = possible_losses(losses, target.classes)
-    pairs = [(objective, loss) for objective in ("misclassify", *objectives) for loss in possible]
+    pairs = [(objective, loss) for objective in (NETWORK_OBJECTIVE, *objectives) for loss in possible]
+    reference_model = target.reference_model
     for rows in blocks(len(labels)) if rows_of_blocks is None else rows_of_blocks:
         block = Block.of(images[rows], labels[rows], indices[rows], device)
-        everything = np.arange(block.count)
         records: dict[str, np.ndarray] = {}
-        all_standing = [standing := PerImageWorstCase(target.exact, block)]
+        worst_cases = [PerImageWorstCase(reference_model, block)]
         for number, (iterations, restart) in enumerate(budgets):
-            cascade(target, standing, pairs, budget.of(iterations), restart)
-            records |= _standing(f"budget/{number}", standing)
+            cascade(target, block, pairs, budget.with_iterations(iterations), restart, worst_cases[0])
+            records |= _resisting(f"budget/{number}", worst_cases[0])
         for number, multiple in enumerate(eps_multiples):
-            if multiple == 1 and budgets[0] == (budget.iterations, 0):  # the very search that the budgets begin with
+            if multiple == 1 and budgets[0] == (budget.iterations, 0):  # the same search as the first budget's
                 records |= {f"eps/{number}/{side}": records[f"budget/0/{side}"] for side in ("undefended", "defended")}
                 continue
-            all_standing.append(standing := PerImageWorstCase(target.exact, block))
-            ball = budget.times(multiple)
-            # in a ball of radius 0 nothing moves, so that one step tells as much as many
-            cascade(target, standing, pairs, ball if multiple > 0 else ball.of(1))
-            records |= _standing(f"eps/{number}", standing)
+            # in a ball of radius 0 nothing moves, so that one step suffices
+            ball = budget.scaled(multiple) if multiple > 0 else budget.scaled(multiple).with_iterations(1)
+            worst_cases.append(cascade(target, block, pairs, ball))
+            records |= _resisting(f"eps/{number}", worst_cases[-1])
 
-        all_standing.append(standing := PerImageWorstCase(target.exact, block))
-        standing.update(_square(target.exact, block, budget, queries), everything)
-        records["black_box/defended"] = standing.defended
+        examples = {"black_box": _square(reference_model, block, budget, n_queries)}
         if transferred is not None:
-            all_standing.append(standing := PerImageWorstCase(target.exact, block))
-            standing.update(to_tensor(pad_block(transferred[rows]), device), everything)
-            records["transfer/defended"] = standing.defended
+            examples["transfer"] = padded_tensor(transferred[rows], device)
+        for name, adversarial in examples.items():
+            worst_cases.append(PerImageWorstCase(reference_model, block))
+            worst_cases[-1].update(adversarial, np.arange(block.count))
+            records[f"{name}/defended"] = worst_cases[-1].defended
 
-        records["undefined"] = np.any([each.undefined for each in all_standing], axis=0)
-        changed = {("clean", ""): lambda clean, _: clean}
-        changed |= corruptions(_smallest(budget.eps), budget.norm, budget.seed)
-        for (name, level), change in changed.items():
+        records["undefined"] = np.any([worst_case.undefined for worst_case in worst_cases], axis=0)
+        changes = {("clean", ""): lambda clean, _: clean}
+        changes |= corruptions(_smallest(budget.eps), budget.norm, budget.seed)
+        true = block.labels.cpu().numpy()
+        for (name, level), change in changes.items():
             with torch.no_grad():
-                seen, answered = target.exact.look(change(block.clean, block.indices))
-                decision, answered = target.exact.decide(seen), answered.cpu().numpy()
-            true = block.labels.cpu().numpy()
-            found = {
-                "flagged": answered & decision.flagged,
-                "undefended": answered & (decision.network_predictions == true),
-                "defended": answered & (decision.labels == true),
-            }
-            records["undefined"] |= ~answered[: block.count]
-            for key, values in found.items():
-                records[f"false_positives/{name}/{level or '-'}/{key}"] = values[: block.count]
+                outputs, finite = reference_model.outputs_and_finite(change(block.clean, block.indices))
+                decision = reference_model.decide(outputs)
+            finite = finite.cpu().numpy()
+            records["undefined"] |= ~finite[: block.count]
+            for key, values in (
+                ("flagged", decision.flagged),
+                ("undefended", decision.network_prediction == true),
+                ("defended", decision.prediction == true),
+            ):
+                records[f"false_positives/{name}/{level or '-'}/{key}"] = (finite & values)[: block.count]
         yield rows, records
 
 
 def summarise(
-    found: Mapping[str, np.ndarray],
+    records: Mapping[str, np.ndarray],
     standing: np.ndarray,
     attacks: Sequence[Mapping[str, Any]],
     *,
     eps: float,
     eps_multiples: Sequence[str],
     budgets: Sequence[tuple[int, int]],
-    queries: int,
+    n_queries: int,
     source: str | None,
 ) -> dict[str, Any]:
-    """Return the counts of all controls, and which passed.
+    """Return the counts of all controls, and which checks passed.
 
     Parameters
     ----------
-    found
+    records
         The records of `control_blocks`, of all blocks together.
     standing
         Whether the defence is right on each of these images in the adaptive worst case, [N].
     attacks
-        What every attack did: see `featurepaths.statistics.worst_case.summarise_attacks`.
-    multiples
-        Of `eps`, as they were written.
+        The summary of every attack: see `featurepaths.statistics.worst_case.summarise_attacks`.
+    eps_multiples
+        Multiples of `eps`, as written in the configuration.
     source
-        Whose examples were transferred, if any were.
+        The run whose examples were transferred, if any.
     """
+
+    def correct(name: str) -> dict[str, int]:
+        return {f"{side}_correct": int(records[f"{name}/{side}"].sum()) for side in ("undefended", "defended")}
+
+    def missed(defended: np.ndarray) -> dict[str, int]:
+        counts = {"defended_correct": int(defended.sum()), "missed": int((standing & ~defended).sum())}
+        return {"n": len(standing), **counts}
+
     content: dict[str, Any] = {
         "n": len(standing),
         "eps": [
-            {"eps": float(Fraction(multiple)) * eps, "multiple": multiple, **_right(found, f"eps/{number}")}
+            {"eps": float(Fraction(multiple)) * eps, "multiple": multiple, **correct(f"eps/{number}")}
             for number, multiple in enumerate(eps_multiples)
         ],
         "budget": [
-            {"iterations": iterations, "restarts": restart + 1, **_right(found, f"budget/{number}")}
+            {"iterations": iterations, "restarts": restart + 1, **correct(f"budget/{number}")}
             for number, (iterations, restart) in enumerate(budgets)
         ],
-        "black_box": {"attack": "square", "n_queries": queries, **_missed(found["black_box/defended"], standing)},
-        "transfer": {"source": source, **_missed(found.get("transfer/defended", standing), standing)},
+        "black_box": {"attack": "square", "n_queries": n_queries, **missed(records["black_box/defended"])},
+        "transfer": {"source": source, **missed(records.get("transfer/defended", standing))},
         "vanished": count_vanished(attacks),
-        "false_positives": _false_positives(found),
+        "false_positives": _false_positives(records),
     }
     return content | {"checks": _checks(content)}
 
 
-def _right(found: Mapping[str, np.ndarray], name: str) -> dict[str, int]:
-    return {f"{side}_correct": int(found[f"{name}/{side}"].sum()) for side in ("undefended", "defended")}
-
-
-def _missed(resisted: np.ndarray, standing: np.ndarray) -> dict[str, int]:
-    return {"n": len(standing), "defended_correct": int(resisted.sum()), "missed": int((standing & ~resisted).sum())}
-
-
-def _false_positives(found: Mapping[str, np.ndarray]) -> list[dict[str, Any]]:
+def _false_positives(records: Mapping[str, np.ndarray]) -> list[dict[str, Any]]:
+    """Return the counts of every corruption."""
+    counted = {"flagged": "flagged", "network_correct": "undefended", "defended_correct": "defended"}
     names = [
-        name.split("/")[1:3] for name in found if name.startswith("false_positives/") and name.endswith("/flagged")
+        name.split("/")[1:3] for name in records if name.startswith("false_positives/") and name.endswith("/flagged")
     ]
     return [
-        {
-            "corruption": corruption,
-            "level": level,
-            "n": len(found[f"false_positives/{corruption}/{level}/flagged"]),
-            "flagged": int(found[f"false_positives/{corruption}/{level}/flagged"].sum()),
-            "network_correct": int(found[f"false_positives/{corruption}/{level}/undefended"].sum()),
-            "defended_correct": int(found[f"false_positives/{corruption}/{level}/defended"].sum()),
-        }
+        {"corruption": corruption, "level": level, "n": len(records[f"false_positives/{corruption}/{level}/flagged"])}
+        | {key: int(records[f"false_positives/{corruption}/{level}/{side}"].sum()) for key, side in counted.items()}
         for corruption, level in names
     ]
 
 
 def _checks(content: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return which controls passed, and what was found."""
+    """Return the name of each check, whether it passed, and the counts in words."""
     count, last, budget = content["n"], content["eps"][-1], content["budget"]
     black_box, transfer = content["black_box"], content["transfer"]
-    grown = budget[-2]["defended_correct"] - budget[-1]["defended_correct"] if len(budget) > 1 else 0
+    gain = budget[-2]["defended_correct"] - budget[-1]["defended_correct"] if len(budget) > 1 else 0
     clean = next(each["defended_correct"] for each in content["false_positives"] if each["corruption"] == "clean")
-    made = [
+    checks = [
         (
             "eps 0 gives the clean accuracy",
             at_zero["defended_correct"] == clean,
@@ -194,7 +193,7 @@ def _checks(content: Mapping[str, Any]) -> list[dict[str, Any]]:
         for at_zero in content["eps"]
         if at_zero["eps"] == 0
     ]
-    made += [
+    checks += [
         (
             "accuracy falls to 0 as eps grows",
             last["defended_correct"] == 0,
@@ -202,8 +201,8 @@ def _checks(content: Mapping[str, Any]) -> list[dict[str, Any]]:
         ),
         (
             "more iterations and restarts find no more",
-            grown <= LEVELLED_OFF * count,
-            f"the last growth of the budget found {grown} of {count} more",
+            gain <= LEVELLED_OFF * count,
+            f"the last growth of the budget found {gain} of {count} more",
         ),
         (
             "the black-box attack finds nothing that gradients missed",
@@ -213,32 +212,32 @@ def _checks(content: Mapping[str, Any]) -> list[dict[str, Any]]:
         check_vanished(content["vanished"]),
     ]
     if transfer["source"] is not None:
-        made.append(
+        checks.append(
             (
                 "examples of another network find nothing that gradients missed",
                 transfer["missed"] == 0,
                 f"{transfer['missed']} of {transfer['n']} found only by those of {transfer['source']}",
             )
         )
-    return [{"check": name, "passed": bool(passed), "found": found} for name, passed, found in made]
+    return [{"check": name, "passed": bool(passed), "found": found} for name, passed, found in checks]
 
 
-def _standing(name: str, standing: PerImageWorstCase) -> dict[str, np.ndarray]:
-    return {f"{name}/undefended": standing.network, f"{name}/defended": standing.defended}
+def _resisting(name: str, worst_case: PerImageWorstCase) -> dict[str, np.ndarray]:
+    return {f"{name}/undefended": worst_case.network, f"{name}/defended": worst_case.defended}
 
 
 def _smallest(eps: float | Tensor) -> float:
     return float(eps.min()) if isinstance(eps, Tensor) else float(eps)
 
 
-def _square(defense: FeaturePathDefense, block: Block, budget: Budget, queries: int) -> Tensor:
-    """Return examples of the Square attack (Andriushchenko et al., ECCV 2020) on what the whole method answers."""
-    with own_random_numbers(budget.seed, int(block.indices[0]), block.clean.device) as seed, torch.no_grad():
+def _square(defense: FeaturePathDefense, block: Block, budget: Budget, n_queries: int) -> Tensor:
+    """Return examples of the Square attack (Andriushchenko et al., ECCV 2020) on the prediction of the whole method."""
+    with seeded_generators(budget.seed, int(block.indices[0]), block.clean.device) as seed, torch.no_grad():
         attack = library().Square(
             defense.as_recogniser(),
             norm={"linf": "Linf", "l2": "L2"}[budget.norm],
             eps=_smallest(budget.eps),
-            n_queries=queries,
+            n_queries=n_queries,
             seed=seed,
         )
-        return fitting(attack)(block.clean, block.labels)
+        return fit_windows(attack)(block.clean, block.labels)

@@ -1,4 +1,4 @@
-"""Harmless changes of an image that a detector should not take for an attack."""
+"""Harmless corruptions of images, which a detector should not flag."""
 
 import io
 from collections.abc import Callable, Mapping
@@ -12,7 +12,7 @@ JPEG_QUALITY = 50
 BLUR_RADIUS = 1.0
 BRIGHTNESS = 1.3
 NOISE_SEEDS = 2**40
-"""Noise is drawn from seeds of its own, beyond those of trainings and their attacks' restarts."""
+"""Offset of the seeds of noise, beyond those of trainings and of restarts."""
 
 Corruption = Callable[[Tensor, np.ndarray], Tensor]
 """A function of images [N, C, H, W] in [0, 1] and their rows in the data set [N]."""
@@ -21,19 +21,19 @@ Corruption = Callable[[Tensor, np.ndarray], Tensor]
 def corruptions(eps: float, norm: str, seed: int) -> Mapping[tuple[str, str], Corruption]:
     """Return corruptions by name and level: noise of the attack's size, blur, brightness and JPEG compression.
 
-    Uniform noise has every pixel within `eps` (L-infinity), or is Gaussian of length `eps` (L2); beside it stands
-    Gaussian noise of standard deviation `eps`, where `eps` is that of a pixel. Noise depends on `seed` and row alone.
+    For L-infinity, noise is uniform with every pixel within `eps`, and Gaussian of standard deviation `eps`; for L2,
+    Gaussian of length `eps`. It depends only on `seed` and row.
     """
-    found: dict[tuple[str, str], Corruption] = {}
+    changes: dict[tuple[str, str], Corruption] = {}
     if norm == "linf":
-        found["uniform noise", f"{eps:.4g}"] = lambda images, rows: _noisy(images, rows, seed, eps, "uniform")
-        found["gaussian noise", f"{eps:.4g}"] = lambda images, rows: _noisy(images, rows, seed, eps, "normal")
+        changes["uniform noise", f"{eps:.4g}"] = lambda images, rows: _noisy(images, rows, seed, eps, "uniform")
+        changes["gaussian noise", f"{eps:.4g}"] = lambda images, rows: _noisy(images, rows, seed, eps, "normal")
     else:
-        found["gaussian noise", f"{norm} {eps:.4g}"] = lambda images, rows: _noisy(images, rows, seed, eps, "sphere")
-    found["blur", f"radius {BLUR_RADIUS:g}"] = lambda images, rows: _by_pillow(images, _blurred)
-    found["brightness", f"x {BRIGHTNESS:g}"] = lambda images, rows: _by_pillow(images, _brighter)
-    found["jpeg", f"quality {JPEG_QUALITY}"] = lambda images, rows: _by_pillow(images, _compressed)
-    return found
+        changes["gaussian noise", f"{norm} {eps:.4g}"] = lambda images, rows: _noisy(images, rows, seed, eps, "sphere")
+    changes["blur", f"radius {BLUR_RADIUS:g}"] = lambda images, rows: _by_pillow(images, _blurred)
+    changes["brightness", f"x {BRIGHTNESS:g}"] = lambda images, rows: _by_pillow(images, _brighter)
+    changes["jpeg", f"quality {JPEG_QUALITY}"] = lambda images, rows: _by_pillow(images, _compressed)
+    return changes
 
 
 def _noisy(images: Tensor, rows: np.ndarray, seed: int, eps: float, kind: str) -> Tensor:
@@ -49,11 +49,11 @@ def _noisy(images: Tensor, rows: np.ndarray, seed: int, eps: float, kind: str) -
 
 
 def _by_pillow(images: Tensor, change: Callable[[Image.Image], Image.Image]) -> Tensor:
-    """Return images changed one by one as 8-bit pictures; those of neither one nor three channels stay as they are."""
+    """Return images changed one by one as 8-bit pictures; images without one or three channels do not change."""
     if images.shape[1] not in (1, 3):
         return images
     pixels = (images * 255).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
-    # Pillow knows grey pictures without an axis of channels
+    # Pillow has grey pictures without a channel axis
     changed = [
         np.asarray(change(Image.fromarray(each.squeeze(2) if each.shape[2] == 1 else each))).reshape(each.shape)
         for each in pixels

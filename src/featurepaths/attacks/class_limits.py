@@ -1,24 +1,24 @@
-"""Which searches of the attackers who know the defence the number of classes allows. Nothing here needs torch."""
+"""The searches of the adaptive attacks that the number of classes allows. Nothing here needs torch."""
 
 from collections.abc import Sequence
 
 DLR_CLASSES = {"untargeted": 3, "targeted": 4}
-"""How many classes the difference of logits ratio needs: it divides by the third greatest logit, or the fourth too."""
+"""Classes that the difference of logits ratio needs: it divides by the third greatest logit, or the fourth too."""
 
 
 def possible_losses(losses: Sequence[str], classes: int, *, targeted: bool = False) -> list[str]:
-    """Return the losses that so many classes allow."""
+    """Return the losses that this number of classes allows."""
     least = DLR_CLASSES["targeted" if targeted else "untargeted"]
     return [loss for loss in losses if loss != "dlr" or classes >= least]
 
 
 def left_out(losses: Sequence[str], targets: int, classes: int) -> list[str]:
-    """Return in words which searches of the attackers who know the defence so few classes do not allow."""
-    words = []
+    """Return descriptions of the searches of the adaptive attacks that this number of classes does not allow."""
+    descriptions = []
     if "dlr" in losses and classes < DLR_CLASSES["untargeted"]:
-        words.append("dlr, which needs 3 classes")
+        descriptions.append("dlr, which needs 3 classes")
     elif "dlr" in losses and targets and classes < DLR_CLASSES["targeted"]:
-        words.append("targeted dlr, which needs 4 classes")
+        descriptions.append("targeted dlr, which needs 4 classes")
     if targets >= classes:
-        words.append(f"{targets - classes + 1} of {targets} targets (wrong classes: {classes - 1})")
-    return words
+        descriptions.append(f"{targets - classes + 1} of {targets} targets (wrong classes: {classes - 1})")
+    return descriptions

@@ -1,25 +1,25 @@
-"""What an attack needs to know of a norm: steepest ascent, projection, random starts, size."""
+"""Norms of perturbations: size, steepest ascent, projection and random starts."""
 
 import numpy as np
 import torch
 from torch import Tensor
 
 NORMS = {"linf": float("inf"), "l2": 2}
-"""The norms by their order."""
+"""The norms that gradient searches are bounded in, by their order."""
 
 
 def steepest(gradient: Tensor, norm: str) -> Tensor:
     """Return the direction of unit norm along which a linear function of this gradient [N, ...] grows fastest.
 
-    It is the sign for L-infinity and the normalised gradient for L2; where the gradient is zero it is zero. It is
-    always finite: a partial derivative that is NaN counts as zero, and where some are infinite the L2 direction is
-    theirs alone.
+    It is the sign for L-infinity, the normalized gradient for L2, and zero where the gradient is zero. It is always
+    finite: a partial derivative that is NaN counts as zero, and if some are infinite the L2 direction has only those
+    components.
     """
     gradient = gradient.nan_to_num(nan=0.0)  # infinity becomes the greatest number
     if norm == "linf":
         return gradient.sign()
     tiny = torch.finfo(gradient.dtype).tiny
-    # squares overflow, or vanish, long before the numbers themselves do
+    # squares overflow, or underflow, before the numbers themselves do
     length, greatest = size(gradient, norm), gradient.flatten(1).abs().amax(dim=1)
     unit = torch.where(length.isinf() | (length == 0), greatest.clamp_min(tiny), 1)
     gradient = gradient / _per_image(unit, gradient)
@@ -29,7 +29,7 @@ def steepest(gradient: Tensor, norm: str) -> Tensor:
 def project(images: Tensor, clean: Tensor, eps: float, norm: str) -> Tensor:
     """Return `images` moved into the ball of radius `eps` around `clean` and into [0, 1], both [N, ...].
 
-    For L-infinity `eps` may also be one radius a channel, [C, 1, 1].
+    For L-infinity `eps` may also be one radius per channel, [C, 1, 1].
     """
     delta = images - clean
     if norm == "linf":
@@ -44,8 +44,8 @@ def project(images: Tensor, clean: Tensor, eps: float, norm: str) -> Tensor:
 def random_start(clean: Tensor, indices: np.ndarray, eps: float, norm: str, seed: int) -> Tensor:
     """Return a random point on the ball's surface around each image, clipped to [0, 1].
 
-    The direction depends only on `seed` and the image's index: not on the batch it comes in, not on any global state.
-    As in AutoPGD's publication it is uniform in the cube for L-infinity and Gaussian for L2, scaled to length `eps`.
+    The direction depends only on `seed` and the image's index, not on its batch or on global state. As in AutoPGD's
+    publication it is uniform in the cube for L-infinity and Gaussian for L2, scaled to length `eps`.
     """
     shape = tuple(clean.shape[1:])
     noise = np.empty(clean.shape, dtype=np.float32)
@@ -58,7 +58,11 @@ def random_start(clean: Tensor, indices: np.ndarray, eps: float, norm: str, seed
 
 
 def size(delta: Tensor, norm: str) -> Tensor:
-    """Return the norm of every perturbation: [N, ...] to [N]."""
+    """Return the norm of every perturbation: [N, C, H, W] to [N]; L0 counts pixels, not their channels."""
+    if norm == "l0":
+        return (delta != 0).any(dim=1).flatten(1).sum(dim=1).to(delta.dtype)
+    if norm == "l1":
+        return delta.flatten(1).abs().sum(dim=1)
     return torch.linalg.vector_norm(delta.flatten(1), ord=NORMS[norm], dim=1)
 
 

@@ -1,4 +1,4 @@
-"""Objectives of an attack: a loss to maximise and a success criterion."""
+"""Objectives of attacks: a loss to maximise, and a criterion that decides which images are fooled."""
 
 from collections.abc import Callable
 
@@ -9,19 +9,24 @@ from featurepaths.attacks.losses import LOSSES
 from featurepaths.runtime.blocks import finite_rows
 
 Objective = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+"""From images [N, C, H, W] and labels [N] to the loss [N], NaN where it is undefined, and which images are fooled."""
 
 
-def misclassify(network: nn.Module, loss: str) -> Objective:
-    """Return the objective of an attacker who knows only the network: the loss, and fooled when it is wrong."""
+def misclassified(logits: Tensor, labels: Tensor) -> Tensor:
+    """Return the criterion of misclassification, bool [N]: the greatest logit [N, C] is not that of the label [N]."""
+    return logits.detach().argmax(dim=1) != labels
+
+
+def misclassification(network: nn.Module, loss: str) -> Objective:
+    """Return the objective of an attack on a network alone: a loss of `LOSSES`, and misclassification as criterion."""
 
     def objective(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         logits = network(images)
-        answered = finite_rows(logits)
-        return torch.where(answered, LOSSES[loss](logits, labels), torch.nan), answered & are_wrong(logits, labels)
+        return defined_only(LOSSES[loss](logits, labels), misclassified(logits, labels), finite_rows(logits))
 
     return objective
 
 
-def are_wrong(logits: Tensor, labels: Tensor) -> Tensor:
-    """Return whether the greatest of each image's logits [N, C] is another than its label's: [N]."""
-    return logits.detach().argmax(dim=1) != labels
+def defined_only(loss: Tensor, fooled: Tensor, finite: Tensor) -> tuple[Tensor, Tensor]:
+    """Return loss and criterion [N] with NaN, and not fooled, for images whose model outputs are not `finite` [N]."""
+    return torch.where(finite, loss, torch.nan), finite & fooled

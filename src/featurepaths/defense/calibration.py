@@ -1,4 +1,4 @@
-"""What a defence was calibrated to, and where a run of the workflow keeps it."""
+"""The calibration of a defence, and its artefacts in a run of the workflow."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from featurepaths.store.jsonfile import read_json
 
 @dataclass(frozen=True)
 class Calibration:
-    """What the defence was calibrated to: layers are numbered from 1; an image scoring below `threshold` is flagged."""
+    """The parameters of the decision: layers are numbered from 1; an image scoring below `threshold` is flagged."""
 
     layers: Sequence[int]
     weights: np.ndarray
@@ -23,20 +23,20 @@ class Calibration:
 
 
 def read_calibration(threshold: Path, selection: Path, tie_break: str, threshold_method: str = "otsu") -> Calibration:
-    """Return what a defence was calibrated to, from its artefacts.
+    """Return the calibration in the artefacts of a run's threshold and voting layers.
 
     Raises
     ------
     FeaturePathsError
-        If threshold or voting layers are not held out, or there is no threshold by that method.
+        If threshold or voting layers are not held out, or the artefact has no threshold by that method.
     """
     detector, voters = read_json(threshold), read_json(selection)
-    for path, found in ((threshold, detector), (selection, voters)):
-        if found["protocol"] != "held-out":
-            raise FeaturePathsError(f"{path} is of protocol {found['protocol']}; a frozen defence needs held-out.")
+    for path, content in ((threshold, detector), (selection, voters)):
+        if content["protocol"] != "held-out":
+            raise FeaturePathsError(f"{path} is of protocol {content['protocol']}; a frozen defence needs held-out.")
     if threshold_method not in detector["thresholds"]:
         raise FeaturePathsError(
-            f"{threshold} has no threshold {threshold_method}; there are {', '.join(detector['thresholds'])}."
+            f"{threshold} has no threshold {threshold_method}; use one of {', '.join(detector['thresholds'])}."
         )
     return Calibration(
         layers=detector["layers"],

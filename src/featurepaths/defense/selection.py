@@ -1,4 +1,4 @@
-"""Which middle layers vote (the paper's section 2.3)."""
+"""Selection of the middle layers that vote (the paper's section 2.3)."""
 
 import numpy as np
 
@@ -27,7 +27,7 @@ def accuracy_of_votes(votes: np.ndarray, labels: np.ndarray) -> np.ndarray:
 def best_layers(adversarial_accuracy: np.ndarray, count: int) -> list[int]:
     """Return the `count` layers with the greatest adversarial accuracy [L], numbered from 1 and in ascending order.
 
-    Of equal layers the earlier one is taken: the later ones are those the attack has moved.
+    Of equal layers the earlier one is selected, because attacks move the later ones.
     """
     order = np.argsort(-adversarial_accuracy, kind="stable")[:count]
     return sorted(int(layer) + 1 for layer in order)

@@ -15,7 +15,7 @@ def nearest_classes(similarity: np.ndarray) -> np.ndarray:
 
 
 def vote(similarity: np.ndarray, layers: Sequence[int], weights: np.ndarray, tie_break: str) -> np.ndarray:
-    """Return the class that the weighted vote of `layers` gives each image: int [N].
+    """Return the class of the weighted vote of `layers` for each image, eqs. (6) and (7): int [N].
 
     Parameters
     ----------
@@ -23,10 +23,10 @@ def vote(similarity: np.ndarray, layers: Sequence[int], weights: np.ndarray, tie
         Similarities [N, L, C].
     layers, weights
         The voting layers, numbered from 1 and in ascending order, and the weight of each.
-    tie
-        Which of the classes with the greatest score wins. ``last-layer``: the one that the last of the layers voting
-        for any of them votes for, which is the paper's sentence ("the prediction from the last layer in L'").
-        ``summed-similarity``: the one with the greatest weighted similarity, eq. (3), over the voting layers.
+    tie_break
+        The rule for classes with equal score. ``last-layer``: the last of the layers that vote for any of them decides,
+        as in the paper ("the prediction from the last layer in L'"). ``summed-similarity``: the greatest weighted
+        similarity, eq. (3), over the voting layers.
     """
     classes = similarity.shape[2]
     votes = select_layers(nearest_classes(similarity), layers)
@@ -39,7 +39,7 @@ def vote(similarity: np.ndarray, layers: Sequence[int], weights: np.ndarray, tie
         case "last-layer":  # the position of the last layer that voted for the class
             preference = (ballots * np.arange(1, len(layers) + 1)[:, None]).max(axis=1)
         case _:
-            raise ValueError(f"tie is one of {', '.join(TIE_BREAKS)}, not {tie_break}")
+            raise ValueError(f"tie_break is {tie_break!r}; use one of {', '.join(TIE_BREAKS)}.")
     return np.where(winners, preference, -np.inf).argmax(axis=1)
 
 

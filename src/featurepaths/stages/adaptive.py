@@ -7,7 +7,7 @@ from contextlib import closing
 from functools import partial
 
 from featurepaths.attacks.class_limits import left_out, possible_losses
-from featurepaths.attacks.undefined import tell_undefined
+from featurepaths.attacks.undefined import report_undefined
 from featurepaths.errors import FeaturePathsError
 from featurepaths.stages import cli, frozen_defense
 from featurepaths.store.hdf5 import RowWriter, create_hdf5
@@ -53,7 +53,7 @@ def main(arguments):
             {f"{attack_name}.{stopping_rule}": rows for stopping_rule, rows in examples.items()},
             objectives=settings["objectives"],
             losses=settings["losses"],
-            targets=settings["n_targets"],
+            n_targets=settings["n_targets"],
             restarts=settings["restarts"],
             skip_defeated=settings["skip_defeated"],
             budget=frozen_defense.budget_of(settings, description, device),
@@ -67,7 +67,7 @@ def main(arguments):
             for rows, records in progress(attacked, "adaptive attacks", len(mine), "blocks of 64"):
                 write(rows, records)
         if mine:  # else there are more shards than blocks
-            tell_undefined(file["index"][:], file["undefined"][:])
+            report_undefined(file["index"][:], file["undefined"][:])
     saved.clear()
     if arguments.shard is None:
         cli.remove_shards(arguments.adaptive)

@@ -1,6 +1,6 @@
 """Attack: checkpoint and data.h5 -> adversarial images of one split, one group a stopping rule.
 
-Adversarial images of a file may stand in for an attack: then they are measured and judged.
+Precomputed adversarial images of a file are measured and evaluated like those of an attack.
 
 Killed and started again, it goes on from the blocks that it saves every 45 seconds beside the artefact.
 """
@@ -10,7 +10,7 @@ from dataclasses import replace
 from functools import partial
 
 from featurepaths.attacks.precomputed.files import open_adversarial
-from featurepaths.attacks.undefined import tell_undefined
+from featurepaths.attacks.undefined import report_undefined
 from featurepaths.data.splits import open_split
 from featurepaths.errors import FeaturePathsError
 from featurepaths.stages import cli
@@ -40,13 +40,13 @@ def main(arguments):
     if settings["method"] == "apgd":
         search, precision = autopgd(settings, network, description, device)
     elif not from_file:
-        search = zoo(settings, network, device)
+        search = torchattacks(settings, network, device)
     saved = Progress(arguments.adversarial, origin.key, device_name(device), precision)
     with ExitStack() as stack:
         limit = None if from_file else settings["max_images"]
         data = stack.enter_context(open_split(arguments.data, arguments.split, limit))
         if from_file:
-            data, search = made_elsewhere(settings, arguments, network, data, device, stack)
+            data, search = precomputed(settings, arguments, network, data, device, stack)
         file = stack.enter_context(create_hdf5(arguments.adversarial, origin))
         attack = partial(search, data, data.labels, data.indices)
         mine = blocks(len(data), arguments.shard or (1, 1))
@@ -64,40 +64,31 @@ def main(arguments):
 
 def autopgd(settings, network, description, device):
     """Return AutoPGD as a function of images, labels, indices and blocks, and the precision it searches in."""
-    import torch
-
-    from featurepaths.attacks.objective import misclassify
-    from featurepaths.attacks.radius import check_radius
+    from featurepaths.attacks.budget import pixel_budget, search_and_reference
+    from featurepaths.attacks.objective import misclassification
     from featurepaths.attacks.runner import attack_blocks
-    from featurepaths.networks.copies import copy_of
     from featurepaths.networks.precision import InPrecision, resolve_precision
 
     precision = resolve_precision(settings["precision"], device)
-    searched = exact = misclassify(network, settings["loss"])
-    if precision != "float32":
-        search_model = InPrecision(copy_of(network), precision)  # a copy, because it lays the weights out anew
-        searched = misclassify(search_model, settings["loss"])
-    unit = 1.0  # what eps and step are multiples of, in pixel values
-    if settings["eps_space"] == "normalized":
-        unit = torch.tensor(description["build"]["std"], device=device).view(-1, 1, 1)
-    eps, step = settings.number("eps"), settings.number("step")
-    check_radius("eps", eps * float(torch.as_tensor(unit).min()), settings["norm"], description["image_shape"])
-    search = partial(
-        attack_blocks,
-        searched,
-        eps=eps * unit,
-        norm=settings["norm"],
-        step=step and step * unit,
-        iterations=settings["iterations"],
-        seed=settings["seed"],
-        stopping_rules=settings["stopping_rule"],
-        reference=None if searched is exact else exact,
+
+    def objective(network, precision):
+        computed = network if precision == "float32" else InPrecision(network, precision)
+        return misclassification(computed, settings["loss"])
+
+    search, reference = search_and_reference(objective, network, precision)
+    budget = pixel_budget(
+        settings.number("eps"),
+        settings.number("step"),
+        **{key: settings[key] for key in ("norm", "iterations", "seed", "eps_space")},
+        std=description["build"]["std"],
+        image_shape=description["image_shape"],
         device=device,
     )
-    return search, precision
+    options = {"stopping_rules": settings["stopping_rule"], "reference": reference, "device": device}
+    return partial(attack_blocks, search, **vars(budget), **options), precision
 
 
-def zoo(settings, network, device):
+def torchattacks(settings, network, device):
     """Return an attack of torchattacks as a function of images, labels, indices and blocks."""
     from featurepaths.attacks.torchattacks.runner import torchattacks_blocks
 
@@ -110,21 +101,20 @@ def zoo(settings, network, device):
     )
 
 
-def made_elsewhere(settings, arguments, network, data, device, stack):
-    """Return the images that those of a file were made from, and their judgement as `zoo` returns an attack."""
+def precomputed(settings, arguments, network, data, device, stack):
+    """Return the images that those of a file were made from, and a function as `torchattacks` does."""
     from featurepaths.attacks.precomputed.runner import precomputed_blocks
 
     if arguments.file is None:
         raise FeaturePathsError("method: precomputed needs --file.")
-    made = stack.enter_context(open_adversarial(arguments.file))
+    adversarial = stack.enter_context(open_adversarial(arguments.file))
     if settings["contents"] != digest_of_file(arguments.file):
         raise FeaturePathsError(f"{arguments.file} changed meanwhile. Run snakemake again.")
-    made.check(data.shape, arguments.split)
-    chosen = replace(data, labels=data.labels[made.positions], indices=data.indices[made.positions])
-    reference = partial(
-        precomputed_blocks, network, made=made, norm=settings["norm"], eps=settings.number("eps"), device=device
-    )
-    return chosen, reference
+    adversarial.check(data.shape, arguments.split)
+    positions = adversarial.positions
+    attacked = replace(data, labels=data.labels[positions], indices=data.indices[positions])
+    options = {"norm": settings["norm"], "eps": settings.number("eps"), "device": device}
+    return attacked, partial(precomputed_blocks, network, precomputed=adversarial, **options)
 
 
 def tell(file):
@@ -137,7 +127,7 @@ def tell(file):
     if "returned" not in file:  # of others this is not known
         vanished = (file["vanished_steps"][:] > 0).mean()
         print(f"The gradient vanished at some step on {vanished:.2%} of them.")
-    tell_undefined(file["index"][:], file["undefined"][:])
+    report_undefined(file["index"][:], file["undefined"][:])
 
 
 if __name__ == "__main__":

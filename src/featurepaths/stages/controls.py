@@ -5,7 +5,7 @@ from functools import partial
 
 import numpy as np
 
-from featurepaths.attacks.undefined import tell_undefined
+from featurepaths.attacks.undefined import report_undefined
 from featurepaths.stages import cli, frozen_defense
 from featurepaths.statistics.worst_case import summarise_attacks
 from featurepaths.store.hdf5 import open_hdf5
@@ -50,14 +50,14 @@ def main(arguments):
             budget=budget,
             eps_multiples=eps_multiples,
             budgets=budgets,
-            queries=settings["n_queries"],
+            n_queries=settings["n_queries"],
             device=device,
         )
         mine = blocks(len(images))
         with closing(resuming(attack, mine, saved)) as attacked:
             parts = [records for _, records in progress(attacked, "controls", len(mine), "blocks of 64")]
         found = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-        tell_undefined(images.indices, found["undefined"])
+        report_undefined(images.indices, found["undefined"])
     with open_hdf5(arguments.adaptive) as file:
         rows = np.isin(file["index"][:], images.indices)
         standing = file["defended/adaptive"][:][rows]
@@ -69,7 +69,7 @@ def main(arguments):
         eps=settings.number("eps"),
         eps_multiples=settings["eps_multiples"],
         budgets=budgets,
-        queries=settings["n_queries"],
+        n_queries=settings["n_queries"],
         source=None if arguments.transfer is None else arguments.transfer.parts[-3],
     )
     write_json(arguments.controls, content, origin)

@@ -19,7 +19,8 @@ from featurepaths.store.provenance import read_origin
 if TYPE_CHECKING:  # torch is imported late, so that --help needs none of it
     import torch
 
-    from featurepaths.adaptive.run import Budget, Target
+    from featurepaths.adaptive.target import Target
+    from featurepaths.attacks.budget import Budget
 
 
 class Rows:
@@ -41,11 +42,11 @@ def load_target(arguments: Namespace, device: torch.device) -> tuple[Target, Map
     FeaturePathsError
         If threshold or voting layers are not held out: an attacker is judged by a defence that never saw its images.
     """
-    from featurepaths.adaptive.run import Target
+    from featurepaths.adaptive.target import Target
+    from featurepaths.attacks.budget import search_and_reference
     from featurepaths.defense.module import FeaturePathDefense
     from featurepaths.detectors.registry import read_detector
     from featurepaths.networks.checkpoint import layer_names, load_checkpoint
-    from featurepaths.networks.copies import copy_of
     from featurepaths.networks.precision import resolve_precision
     from featurepaths.paths.outputs import read_centroids
 
@@ -57,36 +58,29 @@ def load_target(arguments: Namespace, device: torch.device) -> tuple[Target, Map
     layers = layer_names(description)
     calibration = read_calibration(arguments.threshold, arguments.selection, settings["tie_break"])
 
-    def defense(its_network: torch.nn.Module, its_precision: str) -> FeaturePathDefense:
-        made = FeaturePathDefense(its_network, layers, pooling, precision=its_precision)
+    def defense(network: torch.nn.Module, precision: str) -> FeaturePathDefense:
+        made = FeaturePathDefense(network, layers, pooling, precision=precision)
         return made.freeze(centroids, calibration)
 
-    exact = search_model = defense(network, "float32")
-    if precision != "float32":  # a copy, because it lays the weights out anew
-        search_model = defense(copy_of(network), precision)
+    search_model, reference_model = search_and_reference(defense, network, precision)
     with open_hdf5(arguments.detectors) as file:
         detectors = {
             name: (read_detector(group).to(device), float(group.attrs["scale"])) for name, group in file.items()
         }
-    return Target(exact, search_model, detectors), description, precision
+    return Target(reference_model or search_model, search_model, detectors), description, precision
 
 
 def budget_of(settings: Any, description: Mapping[str, Any], device: torch.device) -> Budget:
     """Return the attacker's budget, in pixel values; see `eps_space` of the configuration's attacks."""
-    import torch
+    from featurepaths.attacks.budget import pixel_budget
 
-    from featurepaths.adaptive.run import Budget
-
-    unit: Any = 1.0
-    if settings["eps_space"] == "normalized":
-        unit = torch.tensor(description["build"]["std"], device=device).view(-1, 1, 1)
-    step = settings.number("step")
-    return Budget(
-        eps=settings.number("eps") * unit,
-        norm=settings["norm"],
-        step=None if step is None else step * unit,
-        iterations=settings["iterations"],
-        seed=settings["seed"],
+    return pixel_budget(
+        settings.number("eps"),
+        settings.number("step"),
+        **{key: settings[key] for key in ("norm", "iterations", "seed", "eps_space")},
+        std=description["build"]["std"],
+        image_shape=description["image_shape"],
+        device=device,
     )
 
 

@@ -1,9 +1,9 @@
-"""The attacks of torchattacks that an experiment may name, and what may be configured of them.
+"""The attacks of torchattacks that an experiment may use, and their parameters.
 
-Read by the configuration, so nothing here needs torch. `tests/attacks/test_methods.py` holds every entry against the
-installed library and against measurements: which draw random numbers, and which depend on the images beside. Left out
-are parameters that say nothing about the attack (`verbose`, `inf_batch`), that the library does not use, or that
-torchattacks 3.5.1 computes wrongly for more than one image (EAD's `kappa`).
+The configuration reads this table, so nothing here needs torch. `tests/attacks/test_methods.py` compares every entry
+with the installed library and with measurements of randomness and of independence between images. Parameters are left
+out that do not describe the attack (`verbose`, `inf_batch`), that the library does not use, or that torchattacks 3.5.1
+computes wrongly for more than one image (EAD's `kappa`).
 """
 
 from collections.abc import Mapping
@@ -19,14 +19,14 @@ class Parameter:
     Parameters
     ----------
     kind
-        What its values are.
+        The type of its values.
     default
-        torchattacks' own; numbers as text, so that they stay exact. None: a step size, 2.5 eps / steps (Madry et al.),
-        or 1.25 eps of an attack of one step (Wong et al.).
+        torchattacks' default; numbers are text, so that they stay exact. None: a step size of 2.5 eps / steps (Madry et
+        al.), or of 1.25 eps for an attack with one step (Wong et al.).
     least, most
         Bounds of whole and other numbers.
     words
-        The words it may be, and how many classes each needs.
+        The allowed words, and how many classes each needs.
     """
 
     kind: Literal["whole", "number", "truth", "word"]
@@ -43,34 +43,34 @@ class Method:
     Parameters
     ----------
     classes
-        Its class, by norm; the first norm is the default.
+        The library's class for each norm; the first norm is the default.
     radius
-        What the class calls the radius that bounds the attack; None where nothing does.
+        The class's argument for the radius that bounds the attack; None if the attack is not bounded.
     parameters
-        What may be configured.
-    told
-        What the class is told besides: its norm, a seed, how many classes there are.
+        The configurable arguments.
+    context
+        Arguments that are set at run time: the norm, a seed, the number of classes.
     fixed
-        What it is told besides, whatever the configuration.
+        Arguments with a constant value.
     random
         Whether its results depend on random numbers, with the default parameters.
     alone
-        Whether each image is attacked by itself, because the library attacks images one by one anyway or lets them
-        decide together when to stop; others are attacked in blocks of 64.
+        Whether each image is attacked alone, because the library attacks images one by one anyway or decides for all
+        together when to stop; other methods attack blocks of 64.
     least_classes
-        How many classes it needs.
+        The number of classes that it needs.
     square, colour
-        Whether it attacks only images that are as wide as high, and only those of three channels.
+        Whether it supports only square images, and only images of three channels.
     most_values
-        How many values an image may have.
-    lifted
-        Whether it may see logits that are all positive: a constant changes nothing for it.
+        The greatest number of values of an image.
+    shifted
+        Whether the logits may be shifted above zero, because a constant does not change the attack.
     """
 
     classes: Mapping[str, str]
     radius: str | None
     parameters: Mapping[str, Parameter] = field(default_factory=dict)
-    told: frozenset[str] = frozenset()
+    context: frozenset[str] = frozenset()
     fixed: Mapping[str, Any] = field(default_factory=dict)
     random: bool = False
     alone: bool = False
@@ -78,16 +78,16 @@ class Method:
     square: bool = False
     colour: bool = False
     most_values: int | None = None
-    lifted: bool = True
+    shifted: bool = True
 
     @property
     def norms(self) -> list[str]:
-        """The norms that it bounds or minimises, the default first."""
+        """The norms that it bounds or minimizes, the default first."""
         return list(self.classes)
 
     @property
     def independent(self) -> bool:
-        """Whether an image's result is its own, whatever other images are attacked."""
+        """Whether an image's result does not depend on which other images are attacked."""
         return self.alone or not self.random
 
 
@@ -108,15 +108,13 @@ def _word(default: str, **words: int) -> Parameter:
 
 
 STEPS = {"steps": _whole(10), "alpha": _number(None)}
-NORM, SEED = frozenset({"norm"}), frozenset({"seed"})
-EAD = {
-    "max_iterations": _whole(100, least=10),  # it divides by a tenth of them
-    "binary_search_steps": _whole(9),
-    "initial_const": _number("1/1000"),
-    "beta": _number("1/1000"),
-    "lr": _number("1/100"),
-    "abort_early": _truth(True),
-}
+DECAY = {"decay": _number("1")}
+MOMENTUM = STEPS | DECAY
+FROM_RANDOM, FROM_CLEAN = ({"random_start": _truth(random)} for random in (True, False))
+VARIANCE = MOMENTUM | {"N": _whole(5), "beta": _number("3/2")}
+DIVERSITY = STEPS | {"decay": _number("0"), "diversity_prob": _number("1/2", most="1")} | FROM_CLEAN
+PATCHES = {"num_iter_set": _whole(10), "amplification": _number("10")}
+NOISE = {"noise_sd": _number("1/2"), "noise_batch_size": _whole(5, most=1024)}
 APGD = {"steps": _whole(10), "n_restarts": _whole(1), "eot_iter": _whole(1), "rho": _number("3/4", most="1")}
 FAB = {
     "steps": _whole(10),
@@ -125,164 +123,109 @@ FAB = {
     "eta": _number("21/20"),
     "beta": _number("9/10", most="1"),
 }
-LINF_L2 = ("linf", "l2")
+SQUARE = {
+    "n_queries": _whole(5000),
+    "n_restarts": _whole(1),
+    "p_init": _number("4/5", most="1"),
+    "loss": _word("margin", margin=2, ce=2),
+}
+EAD = {
+    "max_iterations": _whole(100, least=10),  # the library divides by a tenth of them
+    "binary_search_steps": _whole(9),
+    "initial_const": _number("1/1000"),
+    "beta": _number("1/1000"),
+    "lr": _number("1/100"),
+    "abort_early": _truth(True),
+}
+OVERSHOOT = {"overshoot": _number("1/50")}
+
+
+def _linf(name: str, parameters: Mapping[str, Parameter], radius: str = "eps", **options: Any) -> Method:
+    return Method({"linf": name}, radius, parameters, **options)
+
+
+def _linf_l2(name: str, parameters: Mapping[str, Parameter], *context: str, **options: Any) -> Method:
+    return Method({"linf": name, "l2": name}, "eps", parameters, frozenset({"norm", "seed", *context}), **options)
+
+
+def _unbounded(norm: str, name: str, parameters: Mapping[str, Parameter], **options: Any) -> Method:
+    return Method({norm: name}, None, parameters, **options)
+
 
 METHODS = {
-    "fgsm": Method({"linf": "FGSM"}, "eps"),
-    "ffgsm": Method({"linf": "FFGSM"}, "eps", {"alpha": _number(None)}, random=True),
-    "rfgsm": Method({"linf": "RFGSM"}, "eps", STEPS, random=True),
-    "bim": Method({"linf": "BIM"}, "eps", STEPS),
-    "pgd": Method({"linf": "PGD", "l2": "PGDL2"}, "eps", STEPS | {"random_start": _truth(True)}, random=True),
-    "eotpgd": Method(
-        {"linf": "EOTPGD"}, "eps", STEPS | {"eot_iter": _whole(2), "random_start": _truth(True)}, random=True
+    "fgsm": _linf("FGSM", {}),
+    "ffgsm": _linf("FFGSM", {"alpha": _number(None)}, random=True),
+    "rfgsm": _linf("RFGSM", STEPS, random=True),
+    "bim": _linf("BIM", STEPS),
+    "pgd": Method({"linf": "PGD", "l2": "PGDL2"}, "eps", STEPS | FROM_RANDOM, random=True),
+    "eotpgd": _linf("EOTPGD", STEPS | {"eot_iter": _whole(2)} | FROM_RANDOM, random=True),
+    "tpgd": _linf("TPGD", STEPS, random=True),
+    "upgd": _linf(
+        "UPGD", STEPS | FROM_CLEAN | {"loss": _word("ce", ce=2, dlr=3, margin=2)} | DECAY | {"eot_iter": _whole(1)}
     ),
-    "tpgd": Method({"linf": "TPGD"}, "eps", STEPS, random=True),
-    "upgd": Method(
-        {"linf": "UPGD"},
-        "eps",
-        STEPS
-        | {
-            "random_start": _truth(False),
-            "loss": _word("ce", ce=2, dlr=3, margin=2),
-            "decay": _number("1"),
-            "eot_iter": _whole(1),
-        },
-    ),
-    "pgdrs": Method(
-        {"linf": "PGDRS", "l2": "PGDRSL2"},
-        "eps",
-        STEPS | {"noise_sd": _number("1/2"), "noise_batch_size": _whole(5, most=1024)},
+    "pgdrs": Method({"linf": "PGDRS", "l2": "PGDRSL2"}, "eps", STEPS | NOISE, random=True),
+    "jitter": _linf(
+        "Jitter",
+        STEPS | {"scale": _whole(10), "std": _number("1/10")} | FROM_RANDOM,
         random=True,
+        shifted=False,  # it divides the logits by the greatest
     ),
-    "jitter": Method(
-        {"linf": "Jitter"},
-        "eps",
-        STEPS | {"scale": _whole(10), "std": _number("1/10"), "random_start": _truth(True)},
-        random=True,
-        lifted=False,  # it divides the logits by the greatest
+    "mifgsm": _linf("MIFGSM", MOMENTUM),
+    "nifgsm": _linf("NIFGSM", MOMENTUM),
+    "sinifgsm": _linf("SINIFGSM", MOMENTUM | {"m": _whole(5)}),
+    "vmifgsm": _linf("VMIFGSM", VARIANCE, random=True),
+    "vnifgsm": _linf("VNIFGSM", VARIANCE, random=True),
+    "difgsm": _linf("DIFGSM", DIVERSITY, random=True, square=True),  # it resizes images to squares
+    "tifgsm": _linf("TIFGSM", DIVERSITY, random=True, square=True, colour=True),  # its kernel has three channels
+    "pifgsm": _linf("PIFGSM", PATCHES, "max_epsilon", colour=True),
+    "pifgsmpp": _linf("PIFGSMPP", PATCHES | {"project_factor": _number("4/5")}, "max_epsilon", colour=True),
+    "apgd-ce": _linf_l2("APGD", APGD, fixed={"loss": "ce"}, random=True),
+    "apgd-dlr": _linf_l2("APGD", APGD, fixed={"loss": "dlr"}, random=True, least_classes=3),
+    "apgd-t": _linf_l2("APGDT", APGD, "n_classes", random=True, least_classes=4),
+    "fab": _linf_l2("FAB", FAB),
+    "fab-t": _linf_l2("FAB", FAB, "n_classes", fixed={"multi_targeted": True}),
+    "square": _linf_l2("Square", SQUARE, random=True),
+    "autoattack": _linf_l2(
+        "AutoAttack", {"version": _word("standard", standard=4, plus=4, rand=3)}, "n_classes", random=True
     ),
-    "mifgsm": Method({"linf": "MIFGSM"}, "eps", STEPS | {"decay": _number("1")}),
-    "nifgsm": Method({"linf": "NIFGSM"}, "eps", STEPS | {"decay": _number("1")}),
-    "sinifgsm": Method({"linf": "SINIFGSM"}, "eps", STEPS | {"decay": _number("1"), "m": _whole(5)}),
-    "vmifgsm": Method(
-        {"linf": "VMIFGSM"},
-        "eps",
-        STEPS | {"decay": _number("1"), "N": _whole(5), "beta": _number("3/2")},
-        random=True,
-    ),
-    "vnifgsm": Method(
-        {"linf": "VNIFGSM"},
-        "eps",
-        STEPS | {"decay": _number("1"), "N": _whole(5), "beta": _number("3/2")},
-        random=True,
-    ),
-    "difgsm": Method(
-        {"linf": "DIFGSM"},
-        "eps",
-        STEPS | {"decay": _number("0"), "diversity_prob": _number("1/2", most="1"), "random_start": _truth(False)},
-        random=True,
-        square=True,  # it resizes images to squares
-    ),
-    "tifgsm": Method(
-        {"linf": "TIFGSM"},
-        "eps",
-        STEPS | {"decay": _number("0"), "diversity_prob": _number("1/2", most="1"), "random_start": _truth(False)},
-        random=True,
-        square=True,
-        colour=True,  # its kernel has three channels
-    ),
-    "pifgsm": Method(
-        {"linf": "PIFGSM"}, "max_epsilon", {"num_iter_set": _whole(10), "amplification": _number("10")}, colour=True
-    ),
-    "pifgsmpp": Method(
-        {"linf": "PIFGSMPP"},
-        "max_epsilon",
-        {"num_iter_set": _whole(10), "amplification": _number("10"), "project_factor": _number("4/5")},
-        colour=True,
-    ),
-    "apgd-ce": Method(dict.fromkeys(LINF_L2, "APGD"), "eps", APGD, NORM | SEED, {"loss": "ce"}, random=True),
-    "apgd-dlr": Method(
-        dict.fromkeys(LINF_L2, "APGD"), "eps", APGD, NORM | SEED, {"loss": "dlr"}, random=True, least_classes=3
-    ),
-    "apgd-t": Method(
-        dict.fromkeys(LINF_L2, "APGDT"), "eps", APGD, NORM | SEED | {"n_classes"}, random=True, least_classes=4
-    ),
-    "fab": Method(dict.fromkeys(LINF_L2, "FAB"), "eps", FAB, NORM | SEED),
-    "fab-t": Method(dict.fromkeys(LINF_L2, "FAB"), "eps", FAB, NORM | SEED | {"n_classes"}, {"multi_targeted": True}),
-    "square": Method(
-        dict.fromkeys(LINF_L2, "Square"),
-        "eps",
-        {
-            "n_queries": _whole(5000),
-            "n_restarts": _whole(1),
-            "p_init": _number("4/5", most="1"),
-            "loss": _word("margin", margin=2, ce=2),
-        },
-        NORM | SEED,
-        random=True,
-    ),
-    "autoattack": Method(
-        dict.fromkeys(LINF_L2, "AutoAttack"),
-        "eps",
-        {"version": _word("standard", standard=4, plus=4, rand=3)},
-        NORM | SEED | {"n_classes"},
-        random=True,
-    ),
-    "spsa": Method(
-        {"linf": "SPSA"},
-        "eps",
-        {
-            "delta": _number("1/100"),
-            "lr": _number("1/100"),
-            "nb_iter": _whole(1),
-            "nb_sample": _whole(128),
-        },
+    "spsa": _linf(
+        "SPSA",
+        {"delta": _number("1/100"), "lr": _number("1/100"), "nb_iter": _whole(1), "nb_sample": _whole(128)},
         random=True,
         alone=True,
     ),
-    "deepfool": Method({"l2": "DeepFool"}, None, {"steps": _whole(50), "overshoot": _number("1/50")}, alone=True),
-    "cw": Method(
-        {"l2": "CW"},
-        None,
-        {"steps": _whole(50), "c": _number("1"), "kappa": _number("0"), "lr": _number("1/100")},
+    "deepfool": _unbounded("l2", "DeepFool", {"steps": _whole(50)} | OVERSHOOT, alone=True),
+    "cw": _unbounded(
+        "l2", "CW", {"steps": _whole(50), "c": _number("1"), "kappa": _number("0"), "lr": _number("1/100")}
     ),
-    "ead": Method({"l1": "EADL1"}, None, EAD, alone=True),
-    "eaden": Method({"l2": "EADEN"}, None, EAD, alone=True),
-    "sparsefool": Method(
-        {"l0": "SparseFool"},
-        None,
-        {"steps": _whole(10), "lam": _number("3"), "overshoot": _number("1/50")},
-        alone=True,
-    ),
-    "jsma": Method(
-        {"l0": "JSMA"},
-        None,
+    "ead": _unbounded("l1", "EADL1", EAD, alone=True),
+    "eaden": _unbounded("l2", "EADEN", EAD, alone=True),
+    "sparsefool": _unbounded("l0", "SparseFool", {"steps": _whole(10), "lam": _number("3")} | OVERSHOOT, alone=True),
+    "jsma": _unbounded(
+        "l0",
+        "JSMA",
         {"theta": _number("1", most="1"), "gamma": _number("1/10", most="1")},
         alone=True,
         most_values=5000,  # it holds a table of all pairs of them
     ),
-    "pixle": Method(
-        {"l0": "Pixle"},
-        None,
-        {
-            "restarts": _whole(20),
-            "max_iterations": _whole(10),
-            "update_each_iteration": _truth(False),
-        },
+    "pixle": _unbounded(
+        "l0",
+        "Pixle",
+        {"restarts": _whole(20), "max_iterations": _whole(10), "update_each_iteration": _truth(False)},
         random=True,
         alone=True,
-        square=True,  # it takes columns for rows
+        square=True,  # it mistakes columns for rows
     ),
     "onepixel": Method(
         {"l0": "OnePixel"}, "pixels", {"steps": _whole(10), "popsize": _whole(10)}, random=True, alone=True
     ),
 }
-"""The methods by the name that the configuration gives them."""
+"""The methods by their name in the configuration."""
 
 
-def complete(method: str, given: Mapping[str, Any], eps: Fraction | float | None) -> dict[str, Any]:
-    """Return all parameters of a method: those given, and the defaults of the others."""
-    parameters = {name: parameter.default for name, parameter in METHODS[method].parameters.items()} | given
+def complete(method: str, parameters: Mapping[str, Any], eps: Fraction | float | None) -> dict[str, Any]:
+    """Return all parameters of a method: the given ones, and the defaults of the others."""
+    parameters = {name: parameter.default for name, parameter in METHODS[method].parameters.items()} | parameters
     if parameters.get("alpha", 0) is None:
         share = Fraction(5, 2) / parameters["steps"] if "steps" in parameters else Fraction(5, 4)
         parameters["alpha"] = str(share * Fraction(eps))
@@ -290,29 +233,29 @@ def complete(method: str, given: Mapping[str, Any], eps: Fraction | float | None
 
 
 def least_classes(method: str, parameters: Mapping[str, Any]) -> int:
-    """Return how many classes a method needs with these parameters."""
-    known = METHODS[method]
-    needed = [each.words.get(parameters.get(name, each.default), 2) for name, each in known.parameters.items()]
-    return max([known.least_classes, *needed])
+    """Return the number of classes that a method needs with these parameters."""
+    entry = METHODS[method]
+    needed = [each.words.get(parameters.get(name, each.default), 2) for name, each in entry.parameters.items()]
+    return max([entry.least_classes, *needed])
 
 
 def misfit(
     method: str, parameters: Mapping[str, Any], classes: int | None, shape: tuple[int | None, ...] | None
 ) -> str | None:
-    """Return why a method cannot attack images of a shape [C, H, W], of so many classes; None if it can, or not known.
+    """Return why a method does not support this number of classes or images of this shape [C, H, W]; None if it does.
 
-    What is None is not known: the classes, the shape, or its parts.
+    The number of classes, the shape, or parts of it may be unknown, None: they are not checked.
     """
-    known, least = METHODS[method], least_classes(method, parameters)
+    entry, least = METHODS[method], least_classes(method, parameters)
     if classes is not None and classes < least:
         return f"needs at least {least} classes with these parameters, and there are {classes}"
     if shape is None:
         return None
     channels, height, width = shape
-    if known.colour and channels not in (None, 3):
+    if entry.colour and channels not in (None, 3):
         return f"attacks images of three channels only, and these have {channels}"
-    if known.square and None not in (height, width) and height != width:
+    if entry.square and None not in (height, width) and height != width:
         return f"attacks square images only, and these are {height}x{width}"
-    if known.most_values is not None and None not in shape and channels * height * width > known.most_values:
-        return f"attacks images of at most {known.most_values} values, and these have {channels * height * width}"
+    if entry.most_values is not None and None not in shape and channels * height * width > entry.most_values:
+        return f"attacks images of at most {entry.most_values} values, and these have {channels * height * width}"
     return None

@@ -1,10 +1,10 @@
 """torchattacks' Square attack (Andriushchenko et al., ECCV 2020) on images of any height and width.
 
-torchattacks 3.5.1 begins its L2 search with tiles of a fifth of the height, as many as fit into height and width but
-not from the first row on: of 12, 14, 18, 19 or 24 pixels, among others, the last ones leave the image. And its windows
-have a share of the area, whatever the shape, so that those of the L2 search leave images that are not square. Both end
-in an error. Here such images get a margin of rows and columns that neither the network sees nor the perturbation uses,
-and windows are at most as large as the shorter side. Where the library's own sizes fit nothing changes, to the bit.
+torchattacks 3.5.1 begins its L2 search with tiles of a fifth of the height: as many as fit, but not from the first row
+on, so that for 12, 14, 18, 19 or 24 pixels, among others, the last tiles leave the image. Its windows cover a share of
+the area whatever the shape, so that those of the L2 search leave images that are not square. Both raise errors. Here
+such images are padded with rows and columns that the network does not see and the perturbation does not use, and
+windows are at most as large as the shorter side. Where the library's own sizes fit, results are bit-identical.
 """
 
 from functools import cache
@@ -16,8 +16,8 @@ from torch.nn import functional as F
 from featurepaths.attacks.torchattacks.library import library
 
 
-def fitting(attack: Any) -> Any:
-    """Return a Square attack, or one that has some among its parts, with windows that fit all images."""
+def fit_windows(attack: Any) -> Any:
+    """Return a Square attack, or an attack with Square among its parts, changed so that its windows fit all images."""
     for part in getattr(getattr(attack, "_autoattack", None), "attacks", [attack]):
         if type(part) is library().Square:
             part.__class__ = _fitting_class()
@@ -29,7 +29,7 @@ def padded_size(height: int, width: int) -> tuple[int, int]:
     width = max(width, 3)  # the smallest window
     height = max(height, 5)
     while not _tiles_fit(height, width):
-        height += 1  # at the latest at a multiple of 5, where the first tile lies in the corner
+        height += 1  # at most to a multiple of 5, where the first tile lies in the corner
     return height, width
 
 
@@ -50,6 +50,8 @@ def _tiles_fit(height: int, width: int) -> bool:
 
 @cache
 def _fitting_class() -> type:
+    """Return the library's Square attack with windows that fit all images."""
+
     class FittingSquare(library().Square):
         def forward(self, images: Tensor, labels: Tensor) -> Tensor:
             self.height, self.width = height, width = images.shape[-2:]

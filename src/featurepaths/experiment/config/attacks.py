@@ -15,7 +15,7 @@ from pydantic import (
     model_validator,
 )
 
-from featurepaths.attacks.radius import NORMALISED, too_far
+from featurepaths.attacks.radius import NORMALIZED, too_far
 from featurepaths.attacks.torchattacks.methods import METHODS, Parameter, complete
 from featurepaths.experiment.config.types import (
     Positive,
@@ -72,7 +72,7 @@ class Attack(Section):
             return None
         if self.eps_space == "pixel":
             return too_far(value, self.norm)
-        if value <= NORMALISED:
+        if value <= NORMALIZED:
             return None
         return (
             f"{value} normalised units are more than the range of pixels; did you mean {value}/255, eps_space: pixel?"
