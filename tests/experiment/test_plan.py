@@ -30,8 +30,8 @@ def test_an_attack_seed_is_added_to_the_training_seed(attack):
 def test_autopgd_is_told_what_it_always_was():
     assert settings_of({"eps": "8/255", "stopping_rule": ["max-loss", "first-success"]}, 2) == {
         "method": "apgd", "norm": "linf", "eps": "8/255", "eps_space": "pixel", "step": None, "iterations": 20,
-        "loss": "ce", "stopping_rule": ["first-success", "max-loss"], "max_images": None, "precision": "float32", "seed": 2,
-        "torch_threads": 1,
+        "loss": "ce", "stopping_rule": ["first-success", "max-loss"], "max_images": None, "precision": "float32",
+        "seed": 2, "torch_threads": 1,
     }  # fmt: skip
 
 

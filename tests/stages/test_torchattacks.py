@@ -18,8 +18,8 @@ TRAINING = {
     "compile": False,
 }  # fmt: skip
 SETTINGS = {
-    "method": "pgd", "norm": "l2", "eps": "3/2", "max_images": 70, "stopping_rule": ["returned"], "seed": 0, "torch_threads": 1,
-    "parameters": {"steps": 3, "alpha": "1/2", "random_start": True},
+    "method": "pgd", "norm": "l2", "eps": "3/2", "max_images": 70, "stopping_rule": ["returned"], "seed": 0,
+    "torch_threads": 1, "parameters": {"steps": 3, "alpha": "1/2", "random_start": True},
 }  # fmt: skip
 
 

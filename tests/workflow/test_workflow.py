@@ -60,8 +60,8 @@ def test_a_second_run_has_nothing_to_do(tiny):
 def test_a_report_is_made(tiny, tmp_path):
     tiny("--report", str(tmp_path / "report.html"))
     report = (tmp_path / "report.html").read_text()
-    for expected in ("Tables 2 and 4: accuracy", "Figure 1: mean feature paths", "Configuration and versions",
-                     "The verdict", "The fair comparison"):  # fmt: skip
+    for expected in ("Tables 2 and 4: clean and adversarial accuracy", "Figure 1: mean feature paths", "Configuration and versions",
+                     "The verdict", "Fair comparison: each method"):  # fmt: skip
         assert expected in report
 
 
@@ -197,8 +197,8 @@ def test_the_summary_of_one_seed_is_the_tables_own_numbers(tiny):
     assert set(summary["interval"]) == {"images"}
     for metric, of_metric in summary.groupby("metric"):
         table = found["recognition" if metric.endswith("_accuracy") and "balanced" not in metric else "detection"]
-        shared = [key for key in ("model", "training", "method", "detector", "pooling", "attack", "stopping_rule", "protocol",
-                                  "threshold_method") if key in table and of_metric[key].notna().any()]  # fmt: skip
+        shared = [key for key in ("model", "training", "method", "detector", "pooling", "attack", "stopping_rule",
+                                  "protocol", "threshold_method") if key in table and of_metric[key].notna().any()]  # fmt: skip
         both = of_metric.merge(table.drop_duplicates(shared), on=shared)
         assert len(both) == len(of_metric)
         for column, own in (("mean", metric), ("mean_low", f"{metric}_low"), ("mean_high", f"{metric}_high")):
@@ -359,7 +359,8 @@ def pictures(tmp_path_factory):
         "attacks": {
             "apgd": search_model,
             "some": {"eps": "8/255", "iterations": 3, "max_images": 50, "stopping_rule": ["max-loss"]},
-            "normalized": {**search_model, "eps_space": "normalized", "max_images": 50, "stopping_rule": ["last-success"]},
+            "normalized": {**search_model, "eps_space": "normalized", "max_images": 50,
+                           "stopping_rule": ["last-success"]},
         },
         "adaptive": {"attack": "normalized", "losses": ["ce"], "n_targets": 0, "iterations": 3, "precision": "bfloat16",
                      "skip_defeated": True, "controls": None},

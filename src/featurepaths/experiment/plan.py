@@ -10,9 +10,42 @@ from featurepaths.experiment.run import Run
 from featurepaths.experiment.run_artefacts import RunArtefacts
 from featurepaths.store.code_digest import digest_of
 
+NOT_OF_THE_ATTACK = ("attack", "poolings", "controls")
+"""Keys of the adaptive section that the adaptive attacks do not depend on."""
+
 
 class Plan(RunArtefacts):
-    """All artefacts of an experiment: those of its runs, and its tables and figures."""
+    """All artefacts of an experiment: those of its runs, the adaptive attacks on them, and its tables and figures."""
+
+    @once
+    def adaptive(self, run: str, pooling: str) -> Artefact:
+        """All adaptive attacks on a run's frozen defence."""
+        section = {key: value for key, value in self.config["adaptive"].items() if key not in NOT_OF_THE_ATTACK}
+        settings = section | self._frozen(run)
+        return self._artefact("adaptive", run, settings, {"pooling": pooling}, **self._defense(run, pooling))
+
+    @once
+    def worst_case(self, run: str, pooling: str) -> Artefact:
+        """The worst case over all attacks on a run's defence."""
+        adaptive, frozen = self.config["adaptive"], self._frozen(run)
+        settings = {key: adaptive[key] for key in ("attack", "iterations", "restarts", "n_targets")}
+        settings |= {key: frozen[key] for key in ("norm", "eps", "eps_space")}
+        inputs = {
+            "adaptive": [self.adaptive(run, pooling)],
+            "threshold": [self.threshold(run, pooling, "held-out")],
+            "detectors": [self.detectors(run, pooling)],
+        }
+        return self._artefact("worst_case", run, settings, {"pooling": pooling}, **inputs)
+
+    @once
+    def controls(self, run: str, pooling: str) -> Artefact:
+        """The controls for masked gradients of the attacks on a run's defence."""
+        adaptive, controls = self.config["adaptive"], dict(self.config["adaptive"]["controls"])
+        settings = {key: adaptive[key] for key in ("attack", "objectives", "losses", "iterations", "step", "precision")}
+        settings |= {"growing_iterations": controls.pop("iterations"), **controls, **self._frozen(run)}
+        inputs = self._defense(run, pooling) | {"adaptive": [self.adaptive(run, pooling)]}
+        inputs["transfer"] = [self.adaptive(other, pooling) for other in self._others(run)[:1]]
+        return self._artefact("controls", run, settings, {"pooling": pooling}, **inputs)
 
     @once
     def run_figures(self, run: str, pooling: str, attack: str) -> Artefact:
@@ -136,6 +169,35 @@ class Plan(RunArtefacts):
     def detector_evaluations(self, run: str) -> list[Artefact]:
         """The evaluation of all detectors, of all poolings."""
         return [artefact for pooling in self.poolings for artefact in self.detector_evaluation(run, pooling)]
+
+    def _frozen(self, run: str) -> dict[str, Any]:
+        """Return the settings of a frozen defence and of the ball that it is attacked in."""
+        attack = self.config["attacks"][self.experiment.adaptive.attack]
+        return {
+            **{key: attack[key] for key in ("norm", "eps", "eps_space")},
+            "tie_break": self.config["recognition"]["tie_break"],
+            "seed": Run.parse(run).seed,
+            **self.threads,
+        }
+
+    def _defense(self, run: str, pooling: str) -> dict[str, list[Artefact]]:
+        """Return the artefacts of a frozen defence, and the oblivious attack whose images are attacked."""
+        return {
+            "checkpoint": [self.checkpoint(run)],
+            "data": [self.data()],
+            "centroids": [self.centroids(run, pooling)],
+            "threshold": [self.threshold(run, pooling, "held-out")],
+            "selection": [self.selection(run, pooling, "held-out")],
+            "detectors": [self.detectors(run, pooling)],
+            "attack": [self.attack(run, "test", self.experiment.adaptive.attack)],
+        }
+
+    def _others(self, run: str) -> list[str]:
+        """Return the other runs of a run's seed: those of another model, trained alike, first."""
+        itself = Run.parse(run)
+        others = [other for other in map(Run.parse, self.runs) if other != itself and other.seed == itself.seed]
+        others.sort(key=lambda other: other.training != itself.training or other.model == itself.model)
+        return list(map(str, others))
 
     def _results(self) -> list[Artefact]:
         """Return the records of all tables and figures."""

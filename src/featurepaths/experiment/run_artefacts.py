@@ -20,8 +20,6 @@ NOT_OF_THE_DATA = ("root", "download", "title", "reference_dataset")
 """Keys of the data section that do not change the data set."""
 WITH_CONTENTS = ("folder", "arrays", "factory")
 """The sources whose contents, or code, have a digest."""
-NOT_OF_THE_ATTACK = ("attack", "poolings", "controls")
-"""Keys of the adaptive section that the adaptive attacks do not depend on."""
 
 
 class RunArtefacts:
@@ -213,36 +211,6 @@ class RunArtefacts:
         settings = self.threads | ({"attacked": self.attacked} if self.streams else {})
         return self._measured("detector_evaluation", run, settings, {"pooling": pooling}, **inputs)
 
-    @once
-    def adaptive(self, run: str, pooling: str) -> Artefact:
-        """All adaptive attacks on a run's frozen defence."""
-        section = {key: value for key, value in self.config["adaptive"].items() if key not in NOT_OF_THE_ATTACK}
-        settings = section | self._frozen(run)
-        return self._artefact("adaptive", run, settings, {"pooling": pooling}, **self._defense(run, pooling))
-
-    @once
-    def worst_case(self, run: str, pooling: str) -> Artefact:
-        """The worst case over all attacks on a run's defence."""
-        adaptive, frozen = self.config["adaptive"], self._frozen(run)
-        settings = {key: adaptive[key] for key in ("attack", "iterations", "restarts", "n_targets")}
-        settings |= {key: frozen[key] for key in ("norm", "eps", "eps_space")}
-        inputs = {
-            "adaptive": [self.adaptive(run, pooling)],
-            "threshold": [self.threshold(run, pooling, "held-out")],
-            "detectors": [self.detectors(run, pooling)],
-        }
-        return self._artefact("worst_case", run, settings, {"pooling": pooling}, **inputs)
-
-    @once
-    def controls(self, run: str, pooling: str) -> Artefact:
-        """The controls for masked gradients of the attacks on a run's defence."""
-        adaptive, controls = self.config["adaptive"], dict(self.config["adaptive"]["controls"])
-        settings = {key: adaptive[key] for key in ("attack", "objectives", "losses", "iterations", "step", "precision")}
-        settings |= {"growing_iterations": controls.pop("iterations"), **controls, **self._frozen(run)}
-        inputs = self._defense(run, pooling) | {"adaptive": [self.adaptive(run, pooling)]}
-        inputs["transfer"] = [self.adaptive(other, pooling) for other in self._others(run)[:1]]
-        return self._artefact("controls", run, settings, {"pooling": pooling}, **inputs)
-
     def _images(self, run: str, images: str) -> tuple[dict[str, Any], Artefact]:
         """Return the settings of a stage that runs a network over some images, and the artefact that holds them."""
         if images in self.splits:
@@ -263,35 +231,6 @@ class RunArtefacts:
 
     def _pair(self, run: str, pooling: str, clean: str, attacked: str) -> dict[str, list[Artefact]]:
         return {"clean": [self.paths(run, pooling, clean)], "adversarial": [self.paths(run, pooling, attacked)]}
-
-    def _frozen(self, run: str) -> dict[str, Any]:
-        """Return the settings of a frozen defence and of the ball that it is attacked in."""
-        attack = self.config["attacks"][self.experiment.adaptive.attack]
-        return {
-            **{key: attack[key] for key in ("norm", "eps", "eps_space")},
-            "tie_break": self.config["recognition"]["tie_break"],
-            "seed": Run.parse(run).seed,
-            **self.threads,
-        }
-
-    def _defense(self, run: str, pooling: str) -> dict[str, list[Artefact]]:
-        """Return the artefacts of a frozen defence, and the oblivious attack whose images are attacked."""
-        return {
-            "checkpoint": [self.checkpoint(run)],
-            "data": [self.data()],
-            "centroids": [self.centroids(run, pooling)],
-            "threshold": [self.threshold(run, pooling, "held-out")],
-            "selection": [self.selection(run, pooling, "held-out")],
-            "detectors": [self.detectors(run, pooling)],
-            "attack": [self.attack(run, "test", self.experiment.adaptive.attack)],
-        }
-
-    def _others(self, run: str) -> list[str]:
-        """Return the other runs of a run's seed: those of another model, trained alike, first."""
-        itself = Run.parse(run)
-        others = [other for other in map(Run.parse, self.runs) if other != itself and other.seed == itself.seed]
-        others.sort(key=lambda other: other.training != itself.training or other.model == itself.model)
-        return list(map(str, others))
 
     def _stopping_rules(self, attack: str) -> list[str]:
         return sorted(self.experiment.attacks[attack].stopping_rule)
