@@ -60,7 +60,8 @@ def test_a_second_run_has_nothing_to_do(tiny):
 def test_a_report_is_made(tiny, tmp_path):
     tiny("--report", str(tmp_path / "report.html"))
     report = (tmp_path / "report.html").read_text()
-    for expected in ("Tables 2 and 4: clean and adversarial accuracy", "Figure 1: mean feature paths", "Configuration and versions",
+    for expected in ("Tables 2 and 4: clean and adversarial accuracy", "Figure 1: mean feature paths",
+                     "Configuration and versions",
                      "The verdict", "Fair comparison: each method"):  # fmt: skip
         assert expected in report
 
@@ -110,7 +111,7 @@ def brute_force_otsu(scores):
 
 def assert_mcnemar(row, run, labels):
     """The p-values of a row of the recognition table, from the stored labels, by the binomial coefficients."""
-    with h5py.File(run / "recognition" / row["pooling"] / f"feature-paths.apgd.{row['keep']}.h5") as file:
+    with h5py.File(run / "recognition" / row["pooling"] / f"feature-paths.apgd.{row['stopping_rule']}.h5") as file:
         for images, column in (("clean", "clean_mcnemar_p"), ("adversarial", "mcnemar_p")):
             network = file[f"network_{images}"][:] == labels
             defended = file[f"{row['protocol']}/{row['threshold_method']}/{images}"][:] == labels
@@ -181,7 +182,7 @@ def test_tables_follow_from_the_weights_and_images_by_plain_code(raw, pooling):
         assert_mcnemar(row, tiny.results / name, labels)
 
         undefended = recognition.query(
-            f"method == 'undefended' and training == '{training}' and keep == '{stopping_rule}'"
+            f"method == 'undefended' and training == '{training}' and stopping_rule == '{stopping_rule}'"
         )
         assert len(undefended) == 1
         assert undefended["clean_accuracy"].item() == pytest.approx((clean_logits.argmax(axis=1) == labels).mean())
@@ -198,7 +199,8 @@ def test_the_summary_of_one_seed_is_the_tables_own_numbers(tiny):
     for metric, of_metric in summary.groupby("metric"):
         table = found["recognition" if metric.endswith("_accuracy") and "balanced" not in metric else "detection"]
         shared = [key for key in ("model", "training", "method", "detector", "pooling", "attack", "stopping_rule",
-                                  "protocol", "threshold_method") if key in table and of_metric[key].notna().any()]  # fmt: skip
+                                  "protocol", "threshold_method")
+                  if key in table and of_metric[key].notna().any()]  # fmt: skip
         both = of_metric.merge(table.drop_duplicates(shared), on=shared)
         assert len(both) == len(of_metric)
         for column, own in (("mean", metric), ("mean_low", f"{metric}_low"), ("mean_high", f"{metric}_high")):
@@ -413,7 +415,7 @@ def test_normalised_units_are_those_after_the_networks_normalisation(pictures):
     run = pictures.results / "small-standard-s0"
     _, description = load_checkpoint(run / "checkpoint.safetensors")
     std = np.array(description["build"]["std"])
-    with h5py.File(run / "attacks/test.normalised.h5") as attack, h5py.File(pictures.results / "data.h5") as data:
+    with h5py.File(run / "attacks/test.normalized.h5") as attack, h5py.File(pictures.results / "data.h5") as data:
         clean = data["images"][:][attack["index"][:]].transpose(0, 3, 1, 2).astype(np.float32) / 255
         delta = np.abs(attack["last-success/adversarial"][:] - clean).max(axis=(0, 2, 3))
     np.testing.assert_allclose(delta, 8 / 255 * std, rtol=1e-4)
