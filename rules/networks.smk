@@ -43,6 +43,7 @@ use rule small_job as pretrained with:
         **resources_of("network"),
     params:
         job=job("pretrained", of="checkpoint", keys=["models", "seeds", "torch_threads"], options=pretrained_options),
+        stage="pretrained",
 
 
 use rule network_job as attack with:

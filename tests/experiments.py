@@ -6,13 +6,6 @@ import numpy as np
 
 ROOT = Path(__file__).parents[1]
 
-STAGES = sorted(
-    path.stem
-    for path in (ROOT / "src/featurepaths/stages").glob("*.py")
-    if '"__main__"' in path.read_text() and path.stem != "batch"
-)
-"""The modules of `featurepaths.stages` that run as a program and make artefacts; `batch` runs several of them."""
-
 TINY = {
     "name": "tiny",
     "data": {"source": "digits", "test": 0.1, "calibration": 0.1},

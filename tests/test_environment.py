@@ -13,8 +13,9 @@ import pytest
 import yaml
 from packaging.requirements import Requirement
 
+from featurepaths.experiment.stages import STAGES
 from tests.audit import vulnerabilities
-from tests.experiments import ROOT, STAGES
+from tests.experiments import ROOT
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 

@@ -311,7 +311,7 @@ def test_networks_that_are_given_need_no_training_and_others_do():
             "data.class_names: list should have at ",
         ),
         ({"source": "torchvision", "dataset": "SVNH", "root": "."}, "training and a test part; did you mean 'SVHN'?"),
-        ({"source": "torchvision", "dataset": "Kitti", "root": "."}, "; known are CIFAR10, CIFAR100, CLEVRClassificat"),
+        ({"source": "torchvision", "dataset": "Kitti", "root": "."}, "CLEVRClassification"),
         ({"source": "torchvision", "dataset": ["SVHN"], "root": "."}, "data.dataset: '['SVHN']' is no data set of"),
         ({"source": "torchvision", "dataset": "SVHN"}, "data: root is missing: the folder that holds the files"),
         (

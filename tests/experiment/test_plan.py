@@ -60,7 +60,7 @@ def test_a_network_that_is_given_makes_one_run():
     plan = given(seeds=[3, 1])
     assert plan.runs == ["mine-pretrained-s1", *(f"small-{how}-s{seed}" for how in TINY["training"] for seed in (1, 3))]
     assert plan.trained == plan.runs[1:]
-    assert plan.checkpoint("mine-pretrained-s1").stage == "network"
+    assert plan.checkpoint("mine-pretrained-s1").stage == "pretrained"
     assert plan.checkpoint("small-standard-s1").stage == "train"
 
 

@@ -156,7 +156,7 @@ def groups_of(attacks):
     """The groups of a plan whose attacks have a `seed`, whether the configuration knows one or not."""
     plan = Plan(read_experiment(TINY))
     plan.config["attacks"] = {name: plan.config["attacks"]["apgd"] | changes for name, changes in attacks.items()}
-    plan._keeps = lambda attack: sorted(plan.config["attacks"][attack]["stopping_rule"])
+    plan._stopping_rules = lambda attack: sorted(plan.config["attacks"][attack]["stopping_rule"])
     return plan._attack_groups()
 
 

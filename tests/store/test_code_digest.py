@@ -1,11 +1,10 @@
-import re
 import shutil
 from pathlib import Path
 
 import pytest
 
+from featurepaths.experiment.stages import STAGES
 from featurepaths.store import code_digest as digests
-from tests.experiments import ROOT, STAGES
 
 STREAMED = {"streamed_classes", "streamed_paths"}
 ATTACKERS = {"attack", "adaptive", "controls"}
@@ -36,9 +35,10 @@ def affected(package, module, edit):
     return {stage for stage in STAGES if digests.code_digest(stage) != before[stage]}
 
 
-def test_stages_are_the_programs_that_the_rules_run():
-    rules = "".join(path.read_text() for path in (ROOT / "rules").glob("*.smk"))
-    assert set(re.findall(r"-m featurepaths\.stages\.(\w+)", rules)) == set(STAGES)
+def test_stages_are_the_modules_that_run_as_programs():
+    modules = (digests.SOURCE / "stages").glob("*.py")
+    programs = {path.stem for path in modules if 'if __name__ == "__main__"' in path.read_text()}
+    assert programs - {"batch"} == set(STAGES)
 
 
 @pytest.mark.parametrize(
@@ -59,16 +59,20 @@ def test_comments_docstrings_and_blank_lines_do_not_count(package, edit):
     [
         ("attacks/norms.py", {"train", *ATTACKERS}),  # imported by the training adversary and by the attacks
         ("attacks/apgd.py", ATTACKERS),
-        ("attacks/torchattacks/runner.py", {"attack", "controls"}),
+        ("attacks/torchattacks/runner.py", {"attack"}),
         ("adaptive/objectives.py", {"adaptive", "controls"}),
-        ("detectors/base.py", {"detectors", "rivals", "adaptive", "controls"}),
-        ("networks/resnet.py", {"train", "network", "features", "detectors", "rivals", *STREAMED, *ATTACKERS}),
+        ("detectors/base.py", {"detectors", "detector_evaluation", "adaptive", "controls"}),
+        (
+            "networks/resnet.py",
+            {"train", "pretrained", "features", "detectors", "detector_evaluation", *STREAMED, *ATTACKERS},
+        ),
         (
             "paths/equations.py",
             {
                 "centroids",
                 "paths",
-                "collapse",
+                "detectors",
+                "detector_evaluation",
                 "threshold",
                 "selection",
                 "detection",
@@ -153,7 +157,7 @@ def test_python_versions_agree_on_a_syntax_tree():
 
 
 def test_stages_without_a_network_never_import_torch():
-    with_torch = {"train", "network", "features", "detectors", "rivals", *STREAMED, *ATTACKERS}
+    with_torch = {"train", "pretrained", "features", "detectors", "detector_evaluation", *STREAMED, *ATTACKERS}
     for stage in set(STAGES) - with_torch:
         waiting, seen = [f"featurepaths.stages.{stage}"], set()
         while waiting:

