@@ -160,7 +160,7 @@ def files_of_routes(folder):
     environment = {"PYTHONPATH": f"{folder}{os.pathsep}{PACKAGE.parent}"}
     adaptive = {"attack": "apgd", "max_images": 8, "iterations": 2, "losses": ["ce"], "n_targets": 0, "controls": None}
     workflow = Workflow(folder / "run", small_experiment("traced", adaptive=adaptive))
-    workflow("--until", "recognition", "adaptive", environment=environment)
+    workflow("--until", "evaluation", "adaptive", environment=environment)
     subprocess.run([sys.executable, "-c", PREDICT], check=True, env=os.environ | environment)
     return {
         route: tuple(
