@@ -1,6 +1,7 @@
 """What the rules share: the experiment, its plan, and how a rule calls its stage. No rule."""
 
 import sys
+import tomllib
 from inspect import signature
 from itertools import product
 from pathlib import Path
@@ -88,7 +89,7 @@ def job(stage, *, of=None, keys=(), options=()):
     """
     stages = [stage] if isinstance(stage, str) else stage
     if set(keys) != {key for each in stages for key in STAGES[each].keys}:
-        raise WorkflowError(f"The rule of {stages} does not name the keys that the stages declare: {keys}.")
+        raise WorkflowError(f"keys={keys} in the rules are not the keys that the stages {stages} declare.")
     if stage is stages:
         return lambda w: [EXPERIMENT.device, *steps_of(artefacts(of, w))]
 
@@ -136,3 +137,22 @@ def dump(path):
 
 CLEAN_DUMPS = [dump(f"<run>/features/{pooling}/{split}.h5") for pooling in PLAN.poolings for split in PLAN.splits]
 ATTACKED_DUMPS = [dump(f"<run>/features/{pooling}/{{split}}.{{attacked}}.h5") for pooling in PLAN.poolings]
+
+
+def of_poolings(*stages):
+    """Return the paths of these stages' outputs for all poolings; the other names stay wildcards, or are `held-out`."""
+    outputs = [path for stage in stages for path in STAGES[stage].outputs.values()]
+    return [f"<run>/{path.replace('{pooling}', pooling)}" for pooling in PLAN.poolings for path in outputs]
+
+
+TITLES = tomllib.loads(Path(SOURCE, "featurepaths/report/tables/captions.toml").read_text(encoding="utf-8"))
+
+
+def shown(path, caption, category, **labels):
+    """Return an output that Snakemake's report shows."""
+    return report(path, caption=f"../captions/{caption}.rst", category=category, labels=labels)
+
+
+def shown_table(name, category):
+    """Return the page of a table, which Snakemake's report shows."""
+    return shown(f"<results>/tables/{name}.html", name, category, table=TITLES[name]["title"])

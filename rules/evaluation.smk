@@ -7,12 +7,6 @@ and the detectors, calibrated and evaluated side by side. Each job covers all po
 """
 
 
-def of_poolings(*stages):
-    """Return the paths of these stages' outputs for all poolings; the other names stay wildcards, or are `held-out`."""
-    outputs = [path for stage in stages for path in STAGES[stage].outputs.values()]
-    return [f"<run>/{path.replace('{pooling}', pooling)}" for pooling in PLAN.poolings for path in outputs]
-
-
 use rule small_job as calibration with:
     input:
         files("calibration"),

@@ -1,4 +1,4 @@
-"""What is out of date: the marks, and the rule that starts every job whose artefacts are not the expected ones.
+"""What is out of date: the marks that start every job whose artefacts are not the expected ones. No rule.
 
 The digests in the artefacts decide what runs again. So all inputs are `ancient`: their time stamps do not count. But where
 an artefact on the disk has another digest, the mark CHECKED is not ancient, and rule `check` runs. (Were params to trigger
@@ -103,24 +103,3 @@ def touch_out_of_date():
     """Make OUT_OF_DATE newer than CHECKED, with new content, because Snakemake compares that too."""
     if workflow.is_main_process:
         Path(OUT_OF_DATE).write_text(str(time.time_ns()))
-
-
-localrules:
-    check,
-
-
-rule check:
-    input:
-        OUT_OF_DATE,
-    output:
-        CHECKED,
-    log:
-        "<results>/logs/check.log",
-    conda:
-        "../envs/featurepaths.yaml"
-    shell:
-        "touch {output} > {log} 2>&1"
-
-
-onsuccess:
-    refuse_leftovers()

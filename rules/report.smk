@@ -4,9 +4,6 @@ Needs the metrics and records of all attacks.
 Makes `tables/`, `figures/` and `config.json`.
 """
 
-import tomllib
-
-TITLES = tomllib.loads(Path(SOURCE, "featurepaths/report/tables/captions.toml").read_text(encoding="utf-8"))
 TABLES = ["architecture", "accuracy", "attacks", "combinations", "detection", "recognition", "summary", "collapse"]
 RUN_FIGURES = {
     "paths": "Figure 1: mean feature paths",
@@ -27,16 +24,6 @@ if EXPERIMENT.adaptive:
         COMPARED += ["controls", "checks"]
         COMPARISON_FIGURES["curves"] = [f"curves.{pooling}" for pooling in EXPERIMENT.adaptive_poolings]
 CATEGORIES = {"detectors": "Detectors", "matrix": "Detectors", "verdict": "The verdict", "curves": "Adaptive attacks"}
-
-
-def shown(path, caption, category, **labels):
-    """Return an output that Snakemake's report shows."""
-    return report(path, caption=f"../captions/{caption}.rst", category=category, labels=labels)
-
-
-def shown_table(name, category):
-    """Return the page of a table, which Snakemake's report shows."""
-    return shown(f"<results>/tables/{name}.html", name, category, table=TITLES[name]["title"])
 
 
 localrules:

@@ -1,7 +1,4 @@
-"""What jobs ask for: memory, time, GPUs, and where files are read from. None of it makes anything out of date.
-
-The rules `small_job` and `network_job` are never run: other rules inherit from them.
-"""
+"""What jobs ask for: memory, time, GPUs, and where files are read from. None of it makes anything out of date. No rule."""
 
 from shutil import which
 
@@ -75,31 +72,3 @@ def pretrained_options(w):
     model = EXPERIMENT.pretrained(Run.parse(w.run).model)
     weights = [f"--weights={model.checkpoint}"] if model.checkpoint else []
     return [*weights, "--needs", *(f"{key}={number}" for key, number in EXPERIMENT.named_layers.items())]
-
-
-rule small_job:
-    # What jobs that only read feature paths and counts have in common.
-    log:
-        "<results>/logs/small_job.log",
-    conda:
-        "../envs/featurepaths.yaml"
-    resources:
-        **resources_of("over_paths"),
-    params:
-        stage="batch",
-    shell:
-        "python -m featurepaths.stages.{params.stage} {params.job:q} > {log} 2>&1"
-
-
-rule network_job:
-    # What jobs that run a network have in common.
-    log:
-        "<results>/logs/network_job.log",
-    conda:
-        "../envs/featurepaths.yaml"
-    threads: THREADS
-    resources:
-        gpu=gpu,
-        device=EXPERIMENT.device,
-    shell:
-        "python -m featurepaths.stages.{params.stage} {params.job:q} --device {resources.device} > {log} 2>&1"

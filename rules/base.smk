@@ -1,0 +1,54 @@
+"""The rules that other rules inherit from, which never run themselves, and `check`.
+
+Needs the mark that is set when an artefact on the disk is not the one that this experiment asks for (see `inputs`).
+Makes the mark that starts every job whose artefacts are out of date.
+"""
+
+
+rule small_job:
+    # What jobs that only read feature paths and counts have in common.
+    log:
+        "<results>/logs/small_job.log",
+    conda:
+        "../envs/featurepaths.yaml"
+    resources:
+        **resources_of("over_paths"),
+    params:
+        stage="batch",
+    shell:
+        "python -m featurepaths.stages.{params.stage} {params.job:q} > {log} 2>&1"
+
+
+rule network_job:
+    # What jobs that run a network have in common.
+    log:
+        "<results>/logs/network_job.log",
+    conda:
+        "../envs/featurepaths.yaml"
+    threads: THREADS
+    resources:
+        gpu=gpu,
+        device=EXPERIMENT.device,
+    shell:
+        "python -m featurepaths.stages.{params.stage} {params.job:q} --device {resources.device} > {log} 2>&1"
+
+
+localrules:
+    check,
+
+
+rule check:
+    input:
+        OUT_OF_DATE,
+    output:
+        CHECKED,
+    log:
+        "<results>/logs/check.log",
+    conda:
+        "../envs/featurepaths.yaml"
+    shell:
+        "touch {output} > {log} 2>&1"
+
+
+onsuccess:
+    refuse_leftovers()
