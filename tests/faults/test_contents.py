@@ -177,14 +177,14 @@ def test_checkpoint_replaced_with_temporary_dumps_dependents_rerun(complete, els
     assert "Nothing to be done" in workflow()
     for name in ("checkpoint.safetensors", "training.csv"):
         shutil.copy(elsewhere.results / RUN / name, workflow.results / RUN)
-    assert {"centroids", "collapse", "paths", "threshold", "detectors", "tables"} <= jobs(workflow("--dry-run")).keys()
+    assert {"clean_paths", "calibration", "detectors", "tables"} <= jobs(workflow("--dry-run")).keys()
     faults(FAULT, 1, OUTCOME)
 
 
 def test_results_moved_to_other_processor_extended_with_their_network(moved, faults):
     another = configured(moved, ANOTHER)
     planned = jobs(another("--dry-run"))
-    assert planned.keys().isdisjoint({"data", "train", "features", "centroids", "collapse", "detectors"})
+    assert planned.keys().isdisjoint({"data", "train", "features", "clean_paths", "detectors"})
     another(environment=OTHER_PROCESSOR)
     assert len(networks_in(another)) == 1
     assert "Nothing to be done" in another()
