@@ -189,7 +189,7 @@ CHANGES = [
     ),
     Change(
         "code of paths/equations.py",
-        both(clean_paths=1, attacked_paths=3, calibration=1) | EVALUATED | REDETECTED | {"summary_figures": 1},
+        both(clean_paths=1, attacked_paths=3, calibration=1) | EVALUATED | REDETECTED,
         module="paths/equations.py",
         edit=code,
     ),
@@ -202,10 +202,10 @@ CHANGES = [
     Change(
         "a figure's colour",
         both(run_figures=2) | {"summary_figures": 1, "comparison_figures": 1, "configuration": 1},
-        module="report/figures.py",
-        edit=lambda text: text.replace("alpha=0.2", "alpha=0.3"),
+        module="report/figures/style.py",
+        edit=lambda text: text.replace("#0072B2", "#0072B3"),
     ),
-    Change("code of report/tables.py", SHOWN | {"comparison": 1}, module="report/tables.py", edit=code),
+    Change("code of report/tables/columns.py", SHOWN | {"comparison": 1}, module="report/tables/columns.py", edit=code),
 ]
 
 
