@@ -145,7 +145,7 @@ def test_files_that_cannot_be_used_are_told_before_any_job(own, tmp_path):
     workflow = copied(own, tmp_path)
     edit(tmp_path / "theirs.npz", "index", np.zeros_like)
     told = workflow("--dry-run", succeeds=False)
-    assert "'index' in theirs.npz names several times 1 image (0)" in told
+    assert re.search(r"'index' in theirs\.npz .*\(0\)", told)
     (tmp_path / "digits.npz").unlink()
     told += workflow("--dry-run", succeeds=False)
     assert "There is no file digits.npz" in told

@@ -152,9 +152,9 @@ def test_network_of_two_layers_and_probabilities_has_all_tables_and_a_warning(tm
     assert len(pd.read_csv(tables / "combinations.csv")) == 0
     assert set(pd.read_csv(tables / "recognition.csv")["layers"].dropna()) == {"1+2"}
     assert DOUBTS["probabilities"] in (tables / "verdict.md").read_text()
-    (log,) = workflow.folder.glob("results/shallow/*/logs/network.log")
+    (log,) = workflow.folder.glob("results/shallow/*/logs/pretrained.log")
     assert DOUBTS["probabilities"] in log.read_text()
     named = Workflow(tmp_path, SHALLOW | {"recognition": {"combinations": [1, 2, 3]}})
-    told = named("--forcerun", "network", succeeds=False)
+    told = named("--forcerun", "pretrained", succeeds=False)
     assert "recognition.combinations: there is no layer 3" in told
     assert "rule attack" not in told
