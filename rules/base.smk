@@ -26,9 +26,6 @@ rule network_job:
     conda:
         "../envs/featurepaths.yaml"
     threads: THREADS
-    resources:
-        gpu=gpu,
-        device=EXPERIMENT.device,
     shell:
         "python -m featurepaths.stages.{params.stage} {params.job:q} --device {resources.device} > {log} 2>&1"
 

@@ -2,6 +2,7 @@
 
 import sys
 import tomllib
+from functools import cache
 from inspect import signature
 from itertools import product
 from pathlib import Path
@@ -59,10 +60,16 @@ wildcard_constraints:
     shard=r"\d+-of-\d+",
 
 
+@cache
+def parameters_of(method):
+    """Return the names of a method's parameters; they are looked up for every job."""
+    return tuple(signature(method).parameters)
+
+
 def artefacts(name, w):
     """Return the artefacts of a job: those of the plan's method `name`, for the wildcards that it takes."""
     method = getattr(PLAN, name)
-    made = method(**{wildcard: getattr(w, wildcard) for wildcard in signature(method).parameters})
+    made = method(**{wildcard: getattr(w, wildcard) for wildcard in parameters_of(method)})
     made = made if isinstance(made, (list, tuple)) else [made]
     return [artefact.shard(w.shard) for artefact in made] if hasattr(w, "shard") else made
 
@@ -128,6 +135,11 @@ def all_shards(name, shards):
         return {"shards": parts, "checked": mark}
 
     return named
+
+
+def gather_digest(name):
+    """Return the param function for the digest of the job that makes the artefacts of the plan's method `name`."""
+    return lambda w: artefacts(name, w)[0].job_digest
 
 
 def dump(path):

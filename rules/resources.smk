@@ -24,22 +24,15 @@ def needs(name, w):
     """Return what the estimator's method `name` estimates, for the wildcards that it takes."""
     method = getattr(ESTIMATOR, name)
     on_gpu = {"gpu": bool(gpu_to_stream(w) if name == "detectors" else gpu(w))}
-    return method(**{key: on_gpu[key] if key in on_gpu else getattr(w, key) for key in signature(method).parameters})
-
-
-def memory(name):
-    """Return the resource function for the memory of a job, in MB; more in every attempt."""
-    return lambda w, attempt: attempt * needs(name, w).mb
-
-
-def minutes(name, times=1):
-    """Return the resource function for the time of a job that does `times` times as much; more in every attempt."""
-    return lambda w, attempt: attempt * times * needs(name, w).minutes
+    return method(**{key: on_gpu[key] if key in on_gpu else getattr(w, key) for key in parameters_of(method)})
 
 
 def resources_of(name, times=1):
-    """Return the memory and time of a job, as the estimator's method `name` has them."""
-    return {"mem_mb": memory(name), "runtime": minutes(name, times)}
+    """Return the memory in MB, and the minutes of a job that does `times` times as much; more in every attempt."""
+    return {
+        "mem_mb": lambda w, attempt: attempt * needs(name, w).mb,
+        "runtime": lambda w, attempt: attempt * times * needs(name, w).minutes,
+    }
 
 
 def on_device(name):

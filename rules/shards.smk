@@ -22,6 +22,7 @@ if ATTACK_SHARDS:
 
     localrules:
         gather_attack,
+        gather_adaptive,
 
     use rule gather as gather_attack with:
         input:
@@ -31,10 +32,7 @@ if ATTACK_SHARDS:
         log:
             "<run>/logs/gather.{split}.{attack}.log",
         params:
-            digest=lambda w: artefacts("attack", w)[0].job_digest,
-
-    localrules:
-        gather_adaptive,
+            digest=gather_digest("attack"),
 
     use rule gather as gather_adaptive with:
         input:
@@ -44,7 +42,7 @@ if ATTACK_SHARDS:
         log:
             "<run>/logs/gather.adaptive.{pooling}.log",
         params:
-            digest=lambda w: artefacts("adaptive", w)[0].job_digest,
+            digest=gather_digest("adaptive"),
 
 
 if FEATURE_SHARDS:
@@ -59,7 +57,7 @@ if FEATURE_SHARDS:
         resources:
             **resources_of("over_features"),
         params:
-            digest=lambda w: artefacts("clean_features", w)[0].job_digest,
+            digest=gather_digest("clean_features"),
 
     use rule gather as gather_attacked_features with:
         input:
@@ -71,7 +69,7 @@ if FEATURE_SHARDS:
         resources:
             **resources_of("over_features"),
         params:
-            digest=lambda w: artefacts("attacked_features", w)[0].job_digest,
+            digest=gather_digest("attacked_features"),
 
 
 if FEATURE_SHARDS and PLAN.streams:
@@ -84,4 +82,4 @@ if FEATURE_SHARDS and PLAN.streams:
         log:
             "<run>/logs/gather.paths.{pooling}.{images}.log",
         params:
-            digest=lambda w: artefacts("paths", w)[0].job_digest,
+            digest=gather_digest("paths"),

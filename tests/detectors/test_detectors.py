@@ -714,14 +714,17 @@ def test_cross_fitted_scores_of_a_fold_ignore_its_outlier(row, name):
         assert planted[row] <= planted[same].min()
 
 
+class Counted:
+    """Training images that count how often they are read."""
+
+    reads = 0
+
+    def __iter__(self):
+        self.reads += 1
+        return iter(chunked(*images(1, 300)))
+
+
 def test_cross_fitting_reads_training_images_once():
-    class Counted:
-        reads = 0
-
-        def __iter__(self):
-            self.reads += 1
-            return iter(chunked(*images(1, 300)))
-
     for name, reads in (("confidence", 0), ("path-density", 0), ("mahalanobis", 1), ("nearest-neighbours", 1)):
         train = Counted()
         cross_fitted(name, train, *images(2, 60))
@@ -729,13 +732,6 @@ def test_cross_fitting_reads_training_images_once():
 
 
 def test_detectors_fitted_together_equal_fitted_alone_in_one_pass():
-    class Counted:
-        reads = 0
-
-        def __iter__(self):
-            self.reads += 1
-            return iter(chunked(*images(1, 300)))
-
     train, together = Counted(), [DETECTORS[name]() for name in DETECTORS]
     fit_detectors(together, train, CHANNELS)
     assert train.reads == 1

@@ -26,6 +26,14 @@ def shallow():
         nn.Conv2d(3, 8, 5, 4), nn.ReLU(), nn.Conv2d(8, 8, 3), nn.Flatten(), nn.Linear(200, 10), nn.Softmax(1)
     )
 """
+ADAPTIVE = {
+    "attack": "apgd",
+    "max_images": 20,
+    "iterations": 2,
+    "losses": ["ce"],
+    "n_targets": 0,
+    "controls": None,
+}
 SHALLOW = {
     "name": "shallow",
     "data": {"source": "digits", "test": 0.05, "calibration": 0.05},
@@ -33,14 +41,7 @@ SHALLOW = {
     "attacks": {"apgd": {"eps": "1/20", "iterations": 2, "stopping_rule": ["max-loss"]}},
     "calibration": {"attack": "apgd", "stopping_rule": "max-loss"},
     "features": {"poolings": ["mean"]},
-    "adaptive": {
-        "attack": "apgd",
-        "max_images": 20,
-        "iterations": 2,
-        "losses": ["ce"],
-        "n_targets": 0,
-        "controls": None,
-    },
+    "adaptive": ADAPTIVE,
 }
 EXPERIMENT = {
     "name": "own",
@@ -59,14 +60,7 @@ EXPERIMENT = {
     "calibration": {"attack": "apgd", "stopping_rule": "max-loss"},
     "features": {"poolings": ["mean"]},
     "detectors": ["confidence"],
-    "adaptive": {
-        "attack": "apgd",
-        "max_images": 20,
-        "iterations": 2,
-        "losses": ["ce"],
-        "n_targets": 0,
-        "controls": None,
-    },
+    "adaptive": ADAPTIVE,
 }
 
 

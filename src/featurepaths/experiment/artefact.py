@@ -50,7 +50,9 @@ class Artefact:
 
     @cached_property
     def job_digest(self) -> str:
-        """The cumulative digest of the call, the same for everything that it makes."""
+        """The cumulative digest of the call, the same for everything that it makes, shards included."""
+        if self.whole is not None:
+            return self.whole.job_digest
         return digest_of(self.stage, self.settings, [source.digest for source in self.sources])
 
     @cached_property

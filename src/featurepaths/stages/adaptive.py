@@ -10,6 +10,7 @@ from featurepaths.attacks.class_limits import left_out, possible_losses
 from featurepaths.attacks.undefined import report_undefined
 from featurepaths.errors import FeaturePathsError
 from featurepaths.stages import cli, frozen_defense
+from featurepaths.stages.budget import budget_of
 from featurepaths.store.hdf5 import RowWriter, create_hdf5
 from featurepaths.store.provenance import read_origin
 
@@ -56,7 +57,7 @@ def main(arguments):
             n_targets=settings["n_targets"],
             restarts=settings["restarts"],
             skip_defeated=settings["skip_defeated"],
-            budget=frozen_defense.budget_of(settings, description, device),
+            budget=budget_of(settings, description, device),
             device=device,
         )
         mine = blocks(len(images), arguments.shard or (1, 1))

@@ -14,6 +14,7 @@ from featurepaths.attacks.undefined import report_undefined
 from featurepaths.data.splits import open_split
 from featurepaths.errors import FeaturePathsError
 from featurepaths.stages import cli
+from featurepaths.stages.budget import budget_of
 from featurepaths.store.fingerprints import digest_of_file
 from featurepaths.store.hdf5 import RowWriter, create_hdf5
 
@@ -64,7 +65,7 @@ def main(arguments):
 
 def autopgd(settings, network, description, device):
     """Return AutoPGD as a function of images, labels, indices and blocks, and the precision it searches in."""
-    from featurepaths.attacks.budget import pixel_budget, search_and_reference
+    from featurepaths.attacks.budget import search_and_reference
     from featurepaths.attacks.objective import misclassification
     from featurepaths.attacks.runner import attack_blocks
     from featurepaths.networks.precision import InPrecision, resolve_precision
@@ -76,14 +77,7 @@ def autopgd(settings, network, description, device):
         return misclassification(computed, settings["loss"])
 
     search, reference = search_and_reference(objective, network, precision)
-    budget = pixel_budget(
-        settings.number("eps"),
-        settings.number("step"),
-        **{key: settings[key] for key in ("norm", "iterations", "seed", "eps_space")},
-        std=description["build"]["std"],
-        image_shape=description["image_shape"],
-        device=device,
-    )
+    budget = budget_of(settings, description, device)
     options = {"stopping_rules": settings["stopping_rule"], "reference": reference, "device": device}
     return partial(attack_blocks, search, **vars(budget), **options), precision
 

@@ -7,6 +7,7 @@ import numpy as np
 
 from featurepaths.attacks.undefined import report_undefined
 from featurepaths.stages import cli, frozen_defense
+from featurepaths.stages.budget import budget_of
 from featurepaths.statistics.worst_case import summarise_attacks
 from featurepaths.store.hdf5 import open_hdf5
 from featurepaths.store.jsonfile import write_json
@@ -26,7 +27,7 @@ def main(arguments):
     origin = cli.origin_of(arguments, f"controls/{pooling}", strangers=["transfer"])
     device = use_device(arguments.device, settings["torch_threads"])
     target, description, precision = frozen_defense.load_target(arguments, device)
-    budget = frozen_defense.budget_of(settings, description, device)
+    budget = budget_of(settings, description, device)
     eps_multiples = cli.fractions(settings["eps_multiples"])
     budgets = [(iterations, 0) for iterations in settings["growing_iterations"]]
     budgets += [(settings["growing_iterations"][-1], restart) for restart in range(1, settings["restarts"] + 1)]

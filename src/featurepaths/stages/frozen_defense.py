@@ -1,4 +1,4 @@
-"""A frozen defence, its images and the attacker's budget, from their files: what the attackers' stages share."""
+"""A frozen defence and its images, from their files: what the attackers' stages share."""
 
 from __future__ import annotations
 
@@ -13,14 +13,13 @@ import numpy as np
 from featurepaths.data.splits import Split, class_names_in, evenly_spaced
 from featurepaths.defense.calibration import read_calibration
 from featurepaths.errors import FeaturePathsError
-from featurepaths.store.hdf5 import open_hdf5
+from featurepaths.store.hdf5 import as_slice, open_hdf5
 from featurepaths.store.provenance import read_origin
 
 if TYPE_CHECKING:  # torch is imported late, so that --help needs none of it
     import torch
 
     from featurepaths.adaptive.target import Target
-    from featurepaths.attacks.budget import Budget
 
 
 class Rows:
@@ -31,7 +30,7 @@ class Rows:
 
     def __getitem__(self, rows: slice) -> np.ndarray:
         """Return a slice of the rows."""
-        return self.dataset[self.positions[rows]]
+        return self.dataset[as_slice(self.positions[rows])]
 
 
 def load_target(arguments: Namespace, device: torch.device) -> tuple[Target, Mapping[str, Any], str]:
@@ -68,20 +67,6 @@ def load_target(arguments: Namespace, device: torch.device) -> tuple[Target, Map
             name: (read_detector(group).to(device), float(group.attrs["scale"])) for name, group in file.items()
         }
     return Target(reference_model or search_model, search_model, detectors), description, precision
-
-
-def budget_of(settings: Any, description: Mapping[str, Any], device: torch.device) -> Budget:
-    """Return the attacker's budget, in pixel values; see `eps_space` of the configuration's attacks."""
-    from featurepaths.attacks.budget import pixel_budget
-
-    return pixel_budget(
-        settings.number("eps"),
-        settings.number("step"),
-        **{key: settings[key] for key in ("norm", "iterations", "seed", "eps_space")},
-        std=description["build"]["std"],
-        image_shape=description["image_shape"],
-        device=device,
-    )
 
 
 @contextmanager
