@@ -231,6 +231,8 @@ def run_safely(work: Callable[[], None]) -> None:
         with threadpool_limits(1, user_api="blas"):
             work()
     except FeaturePathsError as error:
+        if stopped:  # a library reports an exit in the middle of its work as an error of the file that it reads
+            sys.exit(128 + signal.SIGTERM)
         print(f"Error: {error}", file=sys.stderr, flush=True)
         sys.stdout.flush()
         os._exit(1)  # at once: after a write that failed HDF5 can crash while Python ends
