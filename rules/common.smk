@@ -19,7 +19,8 @@ from featurepaths.experiment.config.messages import read_experiment
 from featurepaths.experiment.external import READ_TO_KNOW, fingerprint_inputs
 from featurepaths.experiment.feasible import check_attacks, check_layers
 from featurepaths.experiment.plan import Plan
-from featurepaths.experiment.run import Run
+
+from featurepaths.experiment.stage import WILDCARDS
 from featurepaths.experiment.stages import STAGES
 from featurepaths.runtime.run_lock import join
 from featurepaths.store.atomic import sweep
@@ -51,13 +52,7 @@ shell.prefix(f"set -euo pipefail; export {EXPORTED}; ")
 
 
 wildcard_constraints:
-    run=r"[A-Za-z0-9_]+-[A-Za-z0-9_]+-s\d+",
-    pooling="flatten|mean",
-    split="train|calibration|test",
-    attack="[A-Za-z0-9_]+",
-    attacked=r"[A-Za-z0-9_]+\.(first-success|last-success|max-loss|returned)",
-    images="[A-Za-z0-9_.-]+",
-    shard=r"\d+-of-\d+",
+    **WILDCARDS,
 
 
 @cache
@@ -92,7 +87,7 @@ def job(stage, *, of=None, keys=(), options=()):
         The configuration keys that the stage depends on. They are those of its declaration, and repeated in the rule
         for its readers.
     options
-        Further arguments of the stage that change no result, or a function that returns them for the wildcards.
+        Further arguments of the stage that change no result.
     """
     stages = [stage] if isinstance(stage, str) else stage
     if set(keys) != {key for each in stages for key in STAGES[each].keys}:
@@ -101,8 +96,8 @@ def job(stage, *, of=None, keys=(), options=()):
         return lambda w: [EXPERIMENT.device, *steps_of(artefacts(of, w))]
 
     def words(w):
-        more = options(w) if callable(options) else options
-        return [*arguments_of(artefacts(of or stage, w)), *(["--shard", w.shard] if hasattr(w, "shard") else []), *more]
+        shard = ["--shard", w.shard] if hasattr(w, "shard") else []
+        return [*arguments_of(artefacts(of or stage, w)), *shard, *options]
 
     return words
 

@@ -18,5 +18,5 @@ use rule small_job as data with:
     resources:
         **resources_of("reading"),
     params:
-        job=job("data", keys=["data"], options=DATA_OPTIONS),
+        job=job("data", keys=["data"], options=["--threads", "4"]),
         stage="data",

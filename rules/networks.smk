@@ -21,9 +21,7 @@ use rule network_job as train with:
     resources:
         **on_device("training"),
     params:
-        job=job(
-            "train", of="checkpoint", keys=["models", "training", "seeds", "torch_threads"], options=training_options
-        ),
+        job=job("train", of="checkpoint", keys=["models", "training", "seeds", "torch_threads"]),
         stage="train",
 
 
@@ -42,7 +40,7 @@ use rule small_job as pretrained with:
     resources:
         **resources_of("network"),
     params:
-        job=job("pretrained", of="checkpoint", keys=["models", "seeds", "torch_threads"], options=pretrained_options),
+        job=job("pretrained", of="checkpoint", keys=["models", "seeds", "torch_threads"]),
         stage="pretrained",
 
 
@@ -58,7 +56,7 @@ use rule network_job as attack with:
     resources:
         **on_device("attack"),
     params:
-        job=job("attack", keys=["attacks", "seeds", "torch_threads"], options=attack_options),
+        job=job("attack", keys=["attacks", "seeds", "torch_threads"]),
         stage="attack",
 
 

@@ -164,5 +164,5 @@ use rule small_job as configuration with:
     benchmark:
         "<results>/benchmarks/configuration.tsv"
     params:
-        job=job("configuration", keys=["all"], options=["--page", f"{RESULTS}/tables/configuration.html"]),
+        job=job("configuration", keys=["all"]),
         stage="configuration",

@@ -38,30 +38,3 @@ def resources_of(name, times=1):
 def on_device(name):
     """Return the same of a job that runs a network, with the device to run on, and a GPU if there is one."""
     return {"gpu": gpu, "device": EXPERIMENT.device, **resources_of(name)}
-
-
-PLACES = ("train", "test", "title") if EXPERIMENT.data.source == "arrays" else ("root", "title")
-DATA_OPTIONS = ["--threads", "4"] + [
-    f"--{place}={value}" for place in PLACES if (value := getattr(EXPERIMENT.data, place, None)) is not None
-]
-if getattr(EXPERIMENT.data, "download", False):
-    DATA_OPTIONS.append("--download")
-
-
-def training_options(w):
-    """Return the options for the table of epochs, and for how many images are held in memory."""
-    return ["--training", f"{RESULTS}/{w.run}/training.csv", "--in-memory-mb", str(EXPERIMENT.in_memory_mb)]
-
-
-def attack_options(w):
-    """Return the options for the split, and for the file of precomputed adversarial images."""
-    attack = EXPERIMENT.attacks[w.attack]
-    file = attack.files.get(w.split) if attack.method == "precomputed" else None
-    return [f"--split={w.split}", *([f"--file={file}"] if file else [])]
-
-
-def pretrained_options(w):
-    """Return the options for the weights, and for the number of layers that the configuration needs."""
-    model = EXPERIMENT.pretrained(Run.parse(w.run).model)
-    weights = [f"--weights={model.checkpoint}"] if model.checkpoint else []
-    return [*weights, "--needs", *(f"{key}={number}" for key, number in EXPERIMENT.named_layers.items())]

@@ -22,7 +22,7 @@ RUN = "small-standard-s0"
 def stages(tiny, folder):
     """A stage of every kind of file: its command line, and what it makes."""
     plan, there = Plan(read_experiment(TINY)), tiny.results / RUN
-    network = {"device": "cpu", "checkpoint": there / "checkpoint.safetensors", "data": tiny.results / "data.h5"}
+    network = {"device": "cpu", "checkpoint": there / "checkpoint.safetensors", "images": tiny.results / "data.h5"}
     trained = {"device": "cpu", "data": tiny.results / "data.h5", "checkpoint": folder / "checkpoint.safetensors"}
     collapse = {"features": there / "features/mean/train.h5", "collapse": folder / "mean.json"}
     summary = {

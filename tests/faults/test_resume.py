@@ -105,7 +105,7 @@ def test_attack_stopped_resumes_same_bytes(tiny, tmp_path, end):
     params = Plan(read_experiment(TINY)).attack("small-standard-s0", "test", "apgd").params
     run = tiny.results / "small-standard-s0"
     files = {"data": tiny.results / "data.h5", "checkpoint": run / "checkpoint.safetensors"}
-    arguments = options(params, device="cpu", split="test", adversarial=tmp_path / "test.apgd.h5", **files)
+    arguments = options(params, device="cpu", adversarial=tmp_path / "test.apgd.h5", **files)
     stopped = process(SIGNAL_AFTER_SAVES.format(saves=1, signal=end, stage="attack"), arguments)
     text, _ = stopped.communicate()
     assert "Traceback" not in text

@@ -103,13 +103,14 @@ def stages(plan, results, folder):
         "detectors": there / "detectors/flatten.h5",
         "attack": there / "attacks/test.apgd.h5",
     }
-    attack = {"split": "test", "adversarial": folder / "test.apgd.h5"}
+    attack = {"adversarial": folder / "test.apgd.h5"}
     adaptive = {"adaptive": folder / "flatten.h5"}
+    images = {"device": "cpu", "checkpoint": files["checkpoint"], "images": files["data"]}
     features = {"features": [folder / "mean/train.h5", folder / "flatten/train.h5"]}
     return {
         "attack": (command("attack", plan.attack(run, "test", "apgd").params, **files, **attack), "attacks"),
         "adaptive": (command("adaptive", plan.adaptive(run, "flatten").params, **frozen, **adaptive), "adaptive"),
-        "features": (command("features", plan.features(run, "mean", "train").params, **files, **features), "features"),
+        "features": (command("features", plan.features(run, "mean", "train").params, **images, **features), "features"),
     }
 
 

@@ -169,7 +169,7 @@ def test_attack_groups_differ_only_in_seed():
         "a": "a",
         "b": "a",
     }
-    assert Plan(read_experiment(TINY)).tables().settings["groups"] == {"apgd": "apgd"}
+    assert Plan(read_experiment(TINY)).tables().settings.groups == {"apgd": "apgd"}
 
 
 def test_adaptive_summary_two_seeds_has_their_mean():

@@ -125,7 +125,7 @@ def test_default_experiment_on_cluster_same_tables_as_local_run(tmp_path):
     assert {job.state for job in jobs} == {"COMPLETED"}
     for job in jobs:
         assert job.gpus == (job.kind in WITH_GPU), job
-    expected = {"data": 1, "train": 4, "shards": 4 * 2, "extraction": 4 * (1 + 4), "evaluation": 4 * 2}
+    expected = {"data": 1, "train": 4, "shards": 4 * 2, "extraction": 4 * (1 + 4), "evaluation": 4}
     expected |= {"adaptive": 4, "controls": 4}
     assert Counter(job.kind for job in jobs) == expected, "everything else ran here"
 

@@ -64,16 +64,14 @@ def take(folder, monkeypatch):
     monkeypatch.chdir(folder)
     monkeypatch.setattr(sys, "path", list(sys.path))
 
-    def run(name="transformer", weights=None, needs=(), **changed):
-        factory = f"ours:{name}"
+    def run(name="transformer", weights=None, seed=5, code=None, named_layers=None, **changed):
+        model = {"factory": f"ours:{name}", "arguments": {"num_classes": 3}, "checkpoint": weights, **changed}
         settings = {
-            **{"factory": factory, "arguments": {"num_classes": 3}, "mean": None, "std": None, "size": None},
-            **{"layers": "auto", "code": factory_digest(factory), "seed": 5, "torch_threads": 1},
-            **{"weights": weights and digest_of_file(Path(weights)), **changed},
+            **{"model": model, "code": code or factory_digest(model["factory"]), "seed": seed},
+            **{"weights": weights and digest_of_file(Path(weights)), "named_layers": named_layers or {}},
         }
         words = ["--settings", json.dumps(settings), "--data", "data.h5", "--checkpoint", "run/checkpoint.safetensors"]
-        words += ["--weights", weights] if weights else []
-        pretrained.main(cli.parser("pretrained").parse_args([*words, "--needs", *needs]))
+        pretrained.main(cli.parser("pretrained").parse_args(words))
 
     yield run
     sys.modules.pop("ours", None)
@@ -133,7 +131,7 @@ def test_the_weights_of_the_constructor_are_drawn_by_the_seed(folder, take):
         ({"size": 18}, "images of 3x18x18"),
         ({"code": "0" * 20}, "changed meanwhile"),
         (
-            {"needs": ["detection.layers=3", "recognition.combinations=4"]},
+            {"named_layers": {"detection.layers": 3, "recognition.combinations": 4}},
             "recognition.combinations: there is no layer 4; ours:transformer has 3 layers",
         ),
     ],

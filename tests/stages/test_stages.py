@@ -32,14 +32,15 @@ def test_a_stage_by_hand_makes_what_the_workflow_makes(run, tmp_path):
 
 def test_centroids_of_another_network_are_refused(tiny, run, tmp_path):
     other = tiny.results / "small-adversarial-s0/centroids/mean.h5"
-    arguments = ["--features", run / "features/mean/test.h5", "--centroids", other, "--paths", tmp_path / "test.h5"]
+    arguments = ["--features", run / "features/mean/test.h5", "--centroids", other]
+    arguments += ["--paths", tmp_path / "mean/test.h5"]
     refused(stage("paths", *arguments), "do not belong together", "'checkpoint.safetensors'", "centroids/mean.h5")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_centroids_of_the_other_pooling_are_refused(run, tmp_path):
     arguments = ["--features", run / "features/mean/test.h5", "--centroids", run / "centroids/flatten.h5"]
-    refused(stage("paths", *arguments, "--paths", tmp_path / "test.h5"), "mean", "flatten")
+    refused(stage("paths", *arguments, "--paths", tmp_path / "mean/test.h5"), "mean", "flatten")
 
 
 def test_inputs_that_the_workflow_does_not_expect_are_refused(run, tmp_path):
@@ -72,16 +73,16 @@ def test_a_missing_setting_is_named(run, tmp_path):
     settings = json.dumps({"protocol": "held-out", "layers": [1, 2]})
     paths = run / "paths/mean"
     arguments = ["--clean", paths / "calibration.h5", "--adversarial", paths / "calibration.apgd.max-loss.h5"]
-    done = stage(
-        "threshold", "--settings", settings, *arguments, "--threshold", tmp_path / "feature-paths.held-out.json"
-    )
-    refused(done, "--settings lacks 'weights'")
+    made = tmp_path / "mean/feature-paths.held-out.json"
+    done = stage("threshold", "--settings", settings, *arguments, "--threshold", made)
+    assert done.returncode == 2
+    assert "--settings: weights: Field required" in done.stderr
 
 
 def test_settings_that_are_not_json_are_named(tmp_path):
     done = stage("collapse", "--settings", "{", "--features", "a", "--collapse", tmp_path / "b.json")
     assert done.returncode == 2
-    assert "not JSON" in done.stderr
+    assert "--settings: Invalid JSON" in done.stderr
 
 
 def test_chosen_layers_and_weights_are_used(run, tmp_path):
@@ -91,7 +92,7 @@ def test_chosen_layers_and_weights_are_used(run, tmp_path):
         "weights": ["1/4", "3/4"],
         "false_positive_rates": ["1/10", "1/200"],
     }
-    paths, made = run / "paths/mean", tmp_path / "feature-paths.held-out.json"
+    paths, made = run / "paths/mean", tmp_path / "mean/feature-paths.held-out.json"
     arguments = ["--clean", paths / "calibration.h5", "--adversarial", paths / "calibration.apgd.max-loss.h5"]
     done = stage("threshold", "--settings", json.dumps(settings), *arguments, "--threshold", made)
     assert done.returncode == 0, done.stderr
@@ -105,8 +106,9 @@ def test_chosen_layers_and_weights_are_used(run, tmp_path):
 def test_clean_paths_of_another_pooling_are_refused(run, tmp_path):
     settings = json.dumps({"protocol": "paper", "layers": [1], "weights": "equal"})
     clean, adversarial = run / "paths/mean/test.h5", run / "paths/flatten/test.apgd.max-loss.h5"
-    arguments = ["--clean", clean, "--adversarial", adversarial, "--threshold", tmp_path / "t.json"]
-    refused(stage("threshold", "--settings", settings, *arguments), "different poolings")
+    arguments = ["--clean", clean, "--adversarial", adversarial]
+    arguments += ["--threshold", tmp_path / "flatten/feature-paths.held-out.json"]
+    refused(stage("threshold", "--settings", settings, *arguments), "mean", "flatten")
 
 
 def test_test_images_are_not_passed_off_as_calibration_images(tiny, run, tmp_path):
@@ -119,7 +121,7 @@ def test_test_images_are_not_passed_off_as_calibration_images(tiny, run, tmp_pat
     options = ["--settings", params["settings"], "--digest", params["digest"], "--collapse", run / "collapse/mean.json"]
     for images, accepted in (("calibration", True), ("test", False)):
         clean, adversarial = (run / f"paths/mean/{images}{end}.h5" for end in ("", ".apgd.max-loss"))
-        made = tmp_path / "feature-paths.held-out.json"
+        made = tmp_path / "mean/feature-paths.held-out.json"
         done = stage("threshold", *options, "--clean", clean, "--adversarial", adversarial, "--threshold", made)
         assert (done.returncode == 0) == accepted, done.stderr
     refused(done, "not those that this run of the workflow expects")
@@ -129,15 +131,16 @@ def test_a_folder_that_changed_meanwhile_is_refused(tmp_path):
     for part in ("train", "test"):
         (tmp_path / part / "cat").mkdir(parents=True)
         Image.new("RGB", (8, 8)).save(tmp_path / part / "cat/1.png")
-    settings = json.dumps({"source": "folder", "size": None, "calibration": 0, "seed": 0, "contents": "of before"})
-    done = stage("data", "--settings", settings, "--root", tmp_path, "--data", tmp_path / "data.h5")
+    data = {"source": "folder", "root": str(tmp_path), "calibration": 0}
+    settings = json.dumps({"data": data, "contents": "of before"})
+    done = stage("data", "--settings", settings, "--data", tmp_path / "data.h5")
     progress, _, done.stderr = done.stderr.partition("\n")
     assert progress.startswith("reading ")
     refused(done, "changed meanwhile")
 
 
 def test_a_data_set_of_torchvision(tmp_path):
-    settings = {
+    data = {
         "source": "torchvision",
         "dataset": "FakeData",
         "arguments": {"image_size": [3, 40, 50], "num_classes": 2},
@@ -147,12 +150,12 @@ def test_a_data_set_of_torchvision(tmp_path):
         "calibration": "1/5",
         "seed": 0,
     }
-    done = stage("data", "--settings", json.dumps(settings), "--data", tmp_path / "made/data.h5")
+    done = stage("data", "--settings", json.dumps({"data": data}), "--data", tmp_path / "made/data.h5")
     assert done.returncode == 0, done.stderr
     assert done.stdout == "FakeData, read by torchvision: 48 train, 12 calibration, 40 test\n"
     assert [path.name for path in (tmp_path / "made").iterdir()] == ["data.h5"]
-    settings["dataset"] = "SVHN"
-    done = stage("data", "--settings", json.dumps(settings), "--data", tmp_path / "made/data.h5", "--root", tmp_path)
+    settings = json.dumps({"data": {**data, "dataset": "SVHN", "root": str(tmp_path)}})
+    done = stage("data", "--settings", settings, "--data", tmp_path / "made/data.h5")
     refused(done, "torchvision's SVHN cannot be opened with", "unexpected keyword argument")
 
 
@@ -162,30 +165,30 @@ def test_arrays_and_code_that_changed_meanwhile_are_refused(tmp_path, monkeypatc
         np.savez(f"{part}.npz", images=np.zeros((4, 8, 8), np.uint8), labels=np.arange(4) % 2)
     (tmp_path / "own_data.py").write_text("raise SystemExit")
     before = set(tmp_path.iterdir())
-    common = {"size": None, "layout": None, "calibration": 0, "seed": 0, "contents": "of before"}
-    settings = {"source": "arrays", "keys": {}, "class_names": None, **common}
-    files = ["--train", "train.npz", "--test", "test.npz"]
-    done = stage("data", "--settings", json.dumps(settings), *files, "--data", "data.h5")
+    arrays = {"source": "arrays", "train": "train.npz", "test": "test.npz", "calibration": 0}
+    factory = {"source": "factory", "factory": "own_data:make", "calibration": 0}
+    done = stage("data", "--settings", json.dumps({"data": arrays, "contents": "of before"}), "--data", "data.h5")
     progress, _, done.stderr = done.stderr.partition("\n")
     assert progress.startswith("reading train.npz and test.npz")
     refused(done, "train.npz or test.npz changed meanwhile")
-    refused(stage("data", "--settings", json.dumps(settings), "--data", "data.h5"), "source: arrays needs --train")
-    settings = {"source": "factory", "factory": "own_data:make", "arguments": {}, **common}
-    done = stage("data", "--settings", json.dumps(settings), "--data", "data.h5")
+    done = stage("data", "--settings", json.dumps({"data": factory, "contents": "of before"}), "--data", "data.h5")
     refused(done, "The code of own_data:make changed meanwhile")
     assert set(tmp_path.iterdir()) == before
 
 
 def test_an_attack_is_named_after_its_split(tiny, run, tmp_path):
-    arguments = ["--data", tiny.results / "data.h5", "--checkpoint", run / "checkpoint.safetensors", "--split", "test"]
-    done = stage("attack", *arguments, "--adversarial", tmp_path / "calibration.apgd.h5")
-    refused(done, "is to be called test.<attack>.h5")
+    arguments = ["--data", tiny.results / "data.h5", "--checkpoint", run / "checkpoint.safetensors"]
+    arguments += ["--settings", json.dumps({"attack": {"eps": "1/10"}})]
+    done = stage("attack", *arguments, "--adversarial", tmp_path / "tests.apgd.h5")
+    refused(done, "tests.apgd.h5 is to be called attacks/{split}.{attack}.h5")
+    done = stage("attack", *arguments, "--shard", "1-of-2", "--adversarial", tmp_path / "test.apgd/2-of-2.h5")
+    refused(done, "2-of-2.h5 is to be called attacks/{split}.{attack}.h5", "1-of-2")
 
 
 def test_streamed_artefacts_are_named_after_their_images_and_poolings(tiny, run, tmp_path):
     network = ["--checkpoint", run / "checkpoint.safetensors", "--settings", json.dumps({"torch_threads": 1})]
     arguments = [*network, "--images", tiny.results / "data.h5", "--centroids", run / "centroids/mean.h5"]
-    done = stage("streamed_paths", *arguments, "--paths", tmp_path / "tests.h5")
+    done = stage("streamed_paths", *arguments, "--paths", tmp_path / "mean/tests.h5")
     refused(done, "call it train or calibration or test.h5")
     arguments = [*network, "--data", tiny.results / "data.h5", "--centroids", tmp_path / "mean.h5"]
     done = stage("streamed_classes", *arguments, "--collapse", tmp_path / "flatten.json")
@@ -197,7 +200,14 @@ def test_detectors_that_see_no_dump_need_the_network(tiny, run, tmp_path):
     attack, centroids = run / "attacks/test.apgd.h5", run / "centroids/mean.h5"
     arguments = ["--detectors", run / "detectors/mean.h5", "--centroids", centroids, "--test", tiny.results / "data.h5"]
     arguments += ["--calibration", attack, "--adversarial", attack, "--settings", json.dumps({"torch_threads": 1})]
-    done = stage("detector_evaluation", *arguments, "--metrics", tmp_path / "m.json", "--records", tmp_path / "r.h5")
+    done = stage(
+        "detector_evaluation",
+        *arguments,
+        "--metrics",
+        tmp_path / "mean/detector_evaluation.json",
+        "--records",
+        tmp_path / "r.h5",
+    )
     refused(done, "--checkpoint is needed", "data.h5 is no feature dump")
     assert list(tmp_path.iterdir()) == []
 
@@ -218,14 +228,22 @@ def test_paths_of_other_images_are_refused(run, tmp_path):
     paths = run / "paths/mean"
     settings = {"protocol": "paper", "layers": [1], "weights": "equal"}
     arguments = ["--clean", paths / "calibration.h5", "--adversarial", paths / "test.apgd.max-loss.h5"]
-    done = stage("threshold", "--settings", json.dumps(settings), *arguments, "--threshold", tmp_path / "t.json")
+    done = stage(
+        "threshold",
+        "--settings",
+        json.dumps(settings),
+        *arguments,
+        "--threshold",
+        tmp_path / "mean/feature-paths.held-out.json",
+    )
     refused(done, "do not hold the same images")
 
 
 def test_training_resists_a_data_set_that_is_none(tmp_path):
     (tmp_path / "data.h5").write_text("not HDF5")
     arguments = ["--data", tmp_path / "data.h5", "--checkpoint", tmp_path / "c.safetensors"]
-    done = stage("train", *arguments, "--training", tmp_path / "training.csv")
+    settings = {"model": {"architecture": "resnet18"}, "training": {}, "seed": 0}
+    done = stage("train", "--settings", json.dumps(settings), *arguments, "--training", tmp_path / "training.csv")
     refused(done, "data.h5 cannot be read")
 
 
@@ -235,7 +253,8 @@ def test_a_device_that_is_not_there_is_told(run, tmp_path, tiny):
     if torch.cuda.is_available():
         pytest.skip("this machine has a GPU")
     settings = json.dumps({"torch_threads": 1})
-    arguments = ["--checkpoint", run / "checkpoint.safetensors", "--data", tiny.results / "data.h5", "--device", "cuda"]
+    arguments = ["--checkpoint", run / "checkpoint.safetensors", "--images", tiny.results / "data.h5"]
+    arguments += ["--device", "cuda"]
     done = stage("features", "--settings", settings, *arguments, "--features", tmp_path / "mean/test.h5")
     refused(done, "device: cuda")
 

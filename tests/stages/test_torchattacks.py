@@ -7,45 +7,35 @@ import numpy as np
 import pytest
 
 from featurepaths.data.splits import open_split
+from featurepaths.experiment.config.settings import Attack
 from featurepaths.store.code_digest import digest_of
 from featurepaths.store.fingerprints import digest_of_file
 from featurepaths.store.provenance import read_origin
 from tests.processes import refused, stage
 
-TRAINING = {
-    "epochs": 1, "batch_size": 64, "learning_rate": "1/20", "momentum": "9/10", "weight_decay": "1/2000",
-    "schedule": "constant", "milestones": [], "augment": "none", "adversary": None, "precision": "float32",
-    "compile": False,
-}  # fmt: skip
-SETTINGS = {
-    "method": "pgd", "norm": "l2", "eps": "3/2", "max_images": 70, "stopping_rule": ["returned"], "seed": 0,
-    "torch_threads": 1, "parameters": {"steps": 3, "alpha": "1/2", "random_start": True},
-}  # fmt: skip
+TRAINING = {"epochs": 1, "batch_size": 64, "learning_rate": "1/20", "schedule": "constant"}
+PGD = {"method": "pgd", "norm": "l2", "eps": "3/2", "max_images": 70, "parameters": {"steps": 3, "alpha": "1/2"}}
 
 
 @pytest.fixture(scope="module")
 def inputs(tmp_path_factory):
     folder = tmp_path_factory.mktemp("trained")
     data, checkpoint = folder / "data.h5", folder / "checkpoint.safetensors"
-    settings = {"source": "digits", "size": 32, "test": "1/10", "calibration": "1/10", "seed": 0}
+    settings = {"data": {"source": "digits", "test": "1/10"}}
     done = stage("data", "--settings", json.dumps(settings), "--data", data)
     assert done.returncode == 0, done.stderr
-    settings = {"model": {"architecture": "resnet18", "width": 4, "stem": "conv"}, "training": TRAINING, "seed": 0}
-    arguments = ["--settings", json.dumps(settings | {"torch_threads": 1}), "--data", data, "--checkpoint", checkpoint]
+    settings = {"model": {"architecture": "resnet18", "width": 4}, "training": TRAINING, "seed": 0}
+    arguments = ["--settings", json.dumps(settings), "--data", data, "--checkpoint", checkpoint]
     done = stage("train", *arguments, "--training", folder / "training.csv")
     assert done.returncode == 0, done.stderr
-    return ["--data", data, "--checkpoint", checkpoint, "--split", "test"]
+    return ["--data", data, "--checkpoint", checkpoint]
 
 
-def attack(inputs, path, *more, **changes):
-    return stage("attack", *inputs, "--settings", json.dumps(SETTINGS | changes), "--adversarial", path, *more)
-
-
-def made_in_shards(inputs, folder, settings, *more):
+def made_in_shards(inputs, folder, settings):
     """Return an attack's artefact that was gathered from two shards, and is the same file as one job makes."""
 
     def run(path, *options):
-        done = stage("attack", *inputs, "--settings", json.dumps(settings), "--adversarial", path, *more, *options)
+        done = stage("attack", *inputs, "--settings", json.dumps(settings), "--adversarial", path, *options)
         assert done.returncode == 0, done.stderr
         return done.stdout
 
@@ -58,14 +48,14 @@ def made_in_shards(inputs, folder, settings, *more):
     gathered = folder / "parts/test.x.h5"
     sources = [read_origin(path).digest for path in (inputs[3], inputs[1])]
     done = stage("gather", "--shards", *shards, "--artefacts", gathered, "--digest",
-                 digest_of("attack", settings, sources))  # fmt: skip
+                 digest_of("attack", Attack(**settings).recipe(), sources))  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert gathered.read_bytes() == (folder / "whole/test.x.h5").read_bytes()
     return gathered
 
 
 def test_shards_gathered_are_the_same_file_as_one_job_makes(inputs, tmp_path):
-    with h5py.File(made_in_shards(inputs, tmp_path, SETTINGS)) as file:
+    with h5py.File(made_in_shards(inputs, tmp_path, {"attack": PGD})) as file:
         assert file.attrs["precision"] == "float32"
         assert file["returned/adversarial"].shape == (70, 3, 32, 32)
         assert file["returned/norm"][:].max() <= 1.5 * 1.0001 + 1e-6
@@ -73,9 +63,10 @@ def test_shards_gathered_are_the_same_file_as_one_job_makes(inputs, tmp_path):
 
 
 def test_what_the_library_cannot_do_is_refused_in_one_line(inputs, tmp_path):
-    done = attack(inputs, tmp_path / "test.x.h5", parameters={"stpes": 1})
-    done.stderr = done.stderr[done.stderr.index("Error: ") :]  # after the progress bar
-    refused(done, "Attack method pgd has no parameter stpes")
+    settings = json.dumps({"attack": {**PGD, "parameters": {"stpes": 1}}})
+    done = stage("attack", *inputs, "--settings", settings, "--adversarial", tmp_path / "test.x.h5")
+    assert done.returncode == 2
+    assert "'stpes' is no parameter of method pgd" in done.stderr
     assert not (tmp_path / "test.x.h5").exists()
 
 
@@ -87,18 +78,13 @@ def theirs(inputs, tmp_path_factory):
     noise = np.random.default_rng(0).uniform(-0.2, 0.2, images.shape)
     path = tmp_path_factory.mktemp("theirs") / "theirs.npz"
     np.savez(path, adversarial=(images + noise).clip(0, 1)[::-1], index=np.arange(70)[::-1])
-    return path, {
-        "method": "precomputed",
-        "norm": "linf",
-        "eps": "1/5",
-        "contents": digest_of_file(path),
-        "torch_threads": 1,
-    }
+    return path, {"method": "precomputed", "test": str(path), "eps": "1/5"}
 
 
 def test_images_made_elsewhere_in_shards(inputs, theirs, tmp_path):
-    path, settings = theirs
-    with h5py.File(made_in_shards(inputs, tmp_path, settings, "--file", path)) as file, np.load(path) as made:
+    path, images = theirs
+    settings = {"attack": images, "contents": digest_of_file(path)}
+    with h5py.File(made_in_shards(inputs, tmp_path, settings)) as file, np.load(path) as made:
         expected = made["adversarial"][::-1].transpose(0, 3, 1, 2).astype(np.float32)
         np.testing.assert_allclose(file["returned/adversarial"][:], expected, atol=1e-6)
         with open_split(inputs[1], "test") as data:
@@ -110,16 +96,22 @@ def test_images_made_elsewhere_in_shards(inputs, theirs, tmp_path):
     ("changes", "expected"),
     [
         ({"contents": "of before"}, "theirs.npz changed meanwhile"),
-        ({"eps": "1/10"}, "perturbation of 70 images (0, 1, 2, 3, 4, 5, 6, 7, 8, 9, ...) is greater than eps"),
+        (
+            {"attack": {"eps": "1/10"}},
+            "perturbation of 70 images (0, 1, 2, 3, 4, 5, 6, 7, 8, 9, ...) is greater than eps",
+        ),
     ],
 )
 def test_images_made_elsewhere_that_are_not_those_asked_for(inputs, theirs, tmp_path, changes, expected):
-    path, settings = theirs
-    options = ["--settings", json.dumps(settings | changes), "--file", path]
-    refused(stage("attack", *inputs, *options, "--adversarial", tmp_path / "test.x.h5"), expected)
+    path, images = theirs
+    settings = {"contents": digest_of_file(path), **changes, "attack": images | changes.get("attack", {})}
+    refused(
+        stage("attack", *inputs, "--settings", json.dumps(settings), "--adversarial", tmp_path / "test.x.h5"), expected
+    )
     assert list(tmp_path.iterdir()) == []
 
 
 def test_images_made_elsewhere_have_to_be_named(inputs, theirs, tmp_path):
-    done = stage("attack", *inputs, "--settings", json.dumps(theirs[1]), "--adversarial", tmp_path / "test.x.h5")
-    refused(done, "method: precomputed needs --file")
+    settings = json.dumps({"attack": theirs[1], "contents": "of before"})
+    done = stage("attack", *inputs, "--settings", settings, "--adversarial", tmp_path / "calibration.x.h5")
+    refused(done, "names no file for the calibration split")

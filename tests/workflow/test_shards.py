@@ -1,6 +1,5 @@
 """Attacks and extractions that are split over several jobs."""
 
-import json
 import shutil
 import subprocess
 import sys
@@ -80,9 +79,9 @@ def test_shards_that_are_not_all_there_or_of_something_else_are_refused(tiny, tm
     artefact = Plan(read_experiment(TINY)).attack(RUN, "test", "apgd")
     shards = [tmp_path / f"test.apgd/{number}-of-2.h5" for number in (1, 2)]
     for path in shards:
-        command = [sys.executable, "-m", "featurepaths.stages.attack", "--settings", json.dumps(artefact.settings)]
+        command = [sys.executable, "-m", "featurepaths.stages.attack", "--settings", artefact.params["settings"]]
         command += ["--data", tiny.results / "data.h5", "--checkpoint", run / "checkpoint.safetensors"]
-        command += ["--split", "test", "--device", "cpu", "--shard", path.stem, "--adversarial", path]
+        command += ["--device", "cpu", "--shard", path.stem, "--adversarial", path]
         subprocess.run(list(map(str, command)), check=True)
     whole = tmp_path / "test.apgd.h5"
     done = gather(artefact.job_digest, shards[:1], whole)
@@ -121,8 +120,6 @@ def test_a_number_that_is_no_shard_is_refused(tmp_path):
         "d",
         "--checkpoint",
         "c",
-        "--split",
-        "test",
     ]
     for shard in ("0-of-2", "3-of-2", "1", "a-of-b"):
         done = subprocess.run(

@@ -2,12 +2,13 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Any
 
 from featurepaths.errors import FeaturePathsError
+from featurepaths.experiment.config.types import Section
+from featurepaths.experiment.stages import STAGES
 from featurepaths.store.code_digest import artefact_digest, digest_of
 from featurepaths.store.origin import Origin, Version
 from featurepaths.store.provenance import check_files
@@ -28,11 +29,15 @@ class Artefact:
     name
         What its origin calls it: the path below the run, without suffix.
     settings
-        The stage's slice of the configuration.
+        The stage's settings.
     output
         The option of the stage that names it.
     inputs
         The artefacts it is made from, by option, in the order of the stage's declaration.
+    folder
+        The run's folder, or the experiment's.
+    names
+        What stands for each name in the path that the stage declares.
     run
         The run that it belongs to, empty if it belongs to the whole experiment.
     whole
@@ -42,9 +47,11 @@ class Artefact:
     stage: str
     path: Path
     name: str
-    settings: Mapping[str, Any]
+    settings: Section
     output: str
-    inputs: Mapping[str, Sequence["Artefact"]] = field(default_factory=dict)
+    inputs: Mapping[str, Sequence["Artefact"]]
+    folder: Path
+    names: Mapping[str, str]
     run: str = ""
     whole: "Artefact | None" = None
 
@@ -53,7 +60,7 @@ class Artefact:
         """The cumulative digest of the call, the same for everything that it makes, shards included."""
         if self.whole is not None:
             return self.whole.job_digest
-        return digest_of(self.stage, self.settings, [source.digest for source in self.sources])
+        return digest_of(self.stage, self.settings.recipe(), [source.digest for source in self.sources])
 
     @cached_property
     def digest(self) -> str:
@@ -127,17 +134,21 @@ class Artefact:
     @property
     def params(self) -> dict[str, str]:
         """The settings as JSON and the job's digest, as the stage takes them."""
-        return {"settings": json.dumps(self.settings, sort_keys=True), "digest": self.job_digest}
+        return {"settings": self.settings.model_dump_json(), "digest": self.job_digest}
 
 
 def arguments_of(artefacts: Sequence[Artefact]) -> list[str]:
-    """Return the arguments of the call of a stage that makes all of these artefacts."""
+    """Return the arguments of the call of a stage that makes all of these artefacts, and all else that it makes."""
     first = artefacts[0]
     words = [word for name, value in first.params.items() for word in (f"--{name}", value)]
     for option, sources in first.inputs.items():
         words += [f"--{option}", *(str(source.path) for source in sources)]
-    for option in dict.fromkeys(artefact.output for artefact in artefacts):
-        words += [f"--{option}", *(str(artefact.path) for artefact in artefacts if artefact.output == option)]
+    stage = STAGES[first.stage]
+    for option, file in stage.outputs.items():
+        paths = [artefact.path for artefact in artefacts if artefact.output == option]
+        if not paths and not stage.several:  # beside the artefact, and has no origin of its own
+            paths = [first.folder / file.format_map(first.names)]
+        words += [f"--{option}", *map(str, paths)]
     return words
 
 

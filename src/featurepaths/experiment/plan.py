@@ -1,17 +1,15 @@
 """The plan: all artefacts of an experiment, and the jobs that make several of them. The rules ask the plan."""
 
-import json
 from fractions import Fraction
 from itertools import product
 from typing import Any
 
 from featurepaths.experiment.artefact import Artefact, once
+from featurepaths.experiment.config.attacks import Ball
+from featurepaths.experiment.config.evaluation import Search
 from featurepaths.experiment.run import Run
 from featurepaths.experiment.run_artefacts import RunArtefacts
 from featurepaths.store.code_digest import digest_of
-
-NOT_OF_THE_ATTACK = ("attack", "poolings", "controls")
-"""Keys of the adaptive section that the adaptive attacks do not depend on."""
 
 
 class Plan(RunArtefacts):
@@ -20,39 +18,34 @@ class Plan(RunArtefacts):
     @once
     def adaptive(self, run: str, pooling: str) -> Artefact:
         """All adaptive attacks on a run's frozen defence."""
-        section = {key: value for key, value in self.config["adaptive"].items() if key not in NOT_OF_THE_ATTACK}
-        settings = section | self._frozen(run)
-        return self._artefact("adaptive", run, settings, {"pooling": pooling}, **self._defense(run, pooling))
+        return self._artefact("adaptive", run, {"pooling": pooling}, self._frozen(run), **self._defense(run, pooling))
 
     @once
     def worst_case(self, run: str, pooling: str) -> Artefact:
         """The worst case over all attacks on a run's defence."""
-        adaptive, frozen = self.config["adaptive"], self._frozen(run)
-        settings = {key: adaptive[key] for key in ("attack", "iterations", "restarts", "n_targets")}
-        settings |= {key: frozen[key] for key in ("norm", "eps", "eps_space")}
+        frozen = self._frozen(run)
+        values = {"attack": self.experiment.adaptive.attack, "search": frozen["search"], "ball": frozen["ball"]}
         inputs = {
             "adaptive": [self.adaptive(run, pooling)],
             "threshold": [self.threshold(run, pooling, "held-out")],
             "detectors": [self.detectors(run, pooling)],
         }
-        return self._artefact("worst_case", run, settings, {"pooling": pooling}, **inputs)
+        return self._artefact("worst_case", run, {"pooling": pooling}, values, **inputs)
 
     @once
     def controls(self, run: str, pooling: str) -> Artefact:
         """The controls for masked gradients of the attacks on a run's defence."""
-        adaptive, controls = self.config["adaptive"], dict(self.config["adaptive"]["controls"])
-        settings = {key: adaptive[key] for key in ("attack", "objectives", "losses", "iterations", "step", "precision")}
-        settings |= {"growing_iterations": controls.pop("iterations"), **controls, **self._frozen(run)}
+        adaptive = self.experiment.adaptive
+        values = {**self._frozen(run), "attack": adaptive.attack, "controls": adaptive.controls}
         inputs = self._defense(run, pooling) | {"adaptive": [self.adaptive(run, pooling)]}
         inputs["transfer"] = [self.adaptive(other, pooling) for other in self._others(run)[:1]]
-        return self._artefact("controls", run, settings, {"pooling": pooling}, **inputs)
+        return self._artefact("controls", run, {"pooling": pooling}, values, **inputs)
 
     @once
     def run_figures(self, run: str, pooling: str, attack: str) -> Artefact:
         """The record of the figures of a run, pooling and attack."""
         model, training, seed = Run.parse(run)
         how = "pretrained" if self.experiment.pretrained(model) else f"{training} training, seed {seed}"
-        settings = {"title": f"{model}, {how}\n{pooling} features, attack {attack}"}
         examples = self.examples(attack)
         detection, records = zip(*(self.detection(run, pooling, attacked) for attacked in examples), strict=True)
         inputs = {
@@ -64,53 +57,63 @@ class Plan(RunArtefacts):
             "recognition": [self.recognition(run, pooling, attacked)[0] for attacked in examples],
         }
         names = {"run": run, "pooling": pooling, "attack": attack}
-        return self._artefact("run_figures", "", settings, names, **inputs)
+        title = f"{model}, {how}\n{pooling} features, attack {attack}"
+        return self._artefact("run_figures", "", names, {"title": title}, **inputs)
 
     @once
     def summary_figures(self) -> Artefact:
         """The record of the figures over all runs."""
+        values = {"pfc3_threshold": self.experiment.collapse.pfc3_threshold}
         inputs = {"checkpoints": self._checkpoints(), "collapse": self._over(self.collapse)}
-        return self._artefact("summary_figures", "", self.config["collapse"], **inputs)
+        return self._artefact("summary_figures", "", settings=values, **inputs)
 
     @once
     def tables(self) -> Artefact:
         """The record of all tables."""
-        settings = {
+        attacks = self.experiment.attacks
+        values = {
             "paper_attacks": self._attacks_like_the_papers(),
-            "stopping_rule": {attack: self._stopping_rules(attack) for attack in self.experiment.attacks},
+            "stopping_rules": {name: attack.stopping_rule for name, attack in attacks.items()},
             "groups": self._attack_groups(),
         }
         inputs = {
             "checkpoints": self._checkpoints(),
-            "attacks": [self.attack(run, "test", attack) for run in self.runs for attack in self.experiment.attacks],
+            "attacks": [self.attack(run, "test", attack) for run in self.runs for attack in attacks],
             "detection": [metrics for metrics, _ in self._over(self.detection, self.attacked)],
             "recognition": [metrics for metrics, _ in self._over(self.recognition, self.attacked)],
             "collapse": self._over(self.collapse),
         }
-        return self._artefact("tables", "", settings, **inputs)
+        return self._artefact("tables", "", settings=values, **inputs)
 
     @once
     def comparison(self) -> Artefact:
         """The record of the tables of adaptive attacks and of all detectors."""
         evaluations = [metrics for metrics, _ in self._over(self.detector_evaluation)]
         inputs = {"checkpoints": self._checkpoints(), "evaluations": evaluations, **self._attacked_defenses()}
-        return self._artefact("comparison", "", {"groups": self._attack_groups()}, **inputs)
+        return self._artefact("comparison", "", settings={"groups": self._attack_groups()}, **inputs)
 
     @once
     def comparison_figures(self) -> Artefact:
         """The record of the figures of the same."""
         attack = self.experiment.calibration
         metrics, scores = zip(*self._over(self.detector_evaluation), strict=True)
-        settings = {"calibrated_on": f"{attack.attack}.{attack.stopping_rule}"}
-        inputs = {"evaluations": metrics, "scores": scores, **self._attacked_defenses()}
-        return self._artefact("comparison_figures", "", settings, **inputs)
+        attacked, controls = self._attacked_defenses().values()
+        inputs = {
+            "evaluations": metrics,
+            "scores": scores,
+            "adaptive": attacked,
+            "records": [source for worst_case in attacked for source in worst_case.inputs["adaptive"]],
+            "controls": controls,
+        }
+        values = {"calibrated_on": f"{attack.attack}.{attack.stopping_rule}"}
+        return self._artefact("comparison_figures", "", settings=values, **inputs)
 
     @once
     def configuration(self) -> Artefact:
         """The record of the configuration; it is made again when any stage's code or library changes."""
-        results = [artefact.digest for artefact in self._results()]
-        settings = {"configuration": self.config, "results": digest_of("configuration", {}, results)}
-        return self._artefact("configuration", "", settings)
+        results = digest_of("configuration", {}, [artefact.digest for artefact in self._results()])
+        values = {"configuration": self.experiment.model_dump(mode="json"), "results": results}
+        return self._artefact("configuration", "", settings=values)
 
     def everything(self) -> list[Artefact]:
         """Return all artefacts that the experiment needs, each after its inputs."""
@@ -171,13 +174,13 @@ class Plan(RunArtefacts):
         return [artefact for pooling in self.poolings for artefact in self.detector_evaluation(run, pooling)]
 
     def _frozen(self, run: str) -> dict[str, Any]:
-        """Return the settings of a frozen defence and of the ball that it is attacked in."""
-        attack = self.config["attacks"][self.experiment.adaptive.attack]
+        """Return the settings of a search against a frozen defence."""
+        adaptive = self.experiment.adaptive
         return {
-            **{key: attack[key] for key in ("norm", "eps", "eps_space")},
-            "tie_break": self.config["recognition"]["tie_break"],
+            "search": adaptive.part(Search),
+            "ball": self.experiment.attacks[adaptive.attack].part(Ball),
+            "tie_break": self.experiment.recognition.tie_break,
             "seed": Run.parse(run).seed,
-            **self.threads,
         }
 
     def _defense(self, run: str, pooling: str) -> dict[str, list[Artefact]]:
@@ -214,24 +217,19 @@ class Plan(RunArtefacts):
         return [self.checkpoint(run) for run in self.runs]
 
     def _attacked_defenses(self) -> dict[str, list[Artefact]]:
-        """Return the artefacts of every defence under adaptive attack, by the options of the stages that read them."""
+        """Return the worst case of every defence under adaptive attack, and the controls if there are any."""
         attacked = [(run, pooling) for run in self.runs for pooling in self.experiment.adaptive_poolings]
         with_controls = attacked if attacked and self.experiment.adaptive.controls else []
         return {
             "adaptive": [self.worst_case(*names) for names in attacked],
-            "records": [self.adaptive(*names) for names in attacked],
             "controls": [self.controls(*names) for names in with_controls],
         }
 
     def _attack_groups(self) -> dict[str, str]:
         """Return, by attack, the first one that differs from it in nothing but the seed: they are repetitions."""
         firsts: dict[str, str] = {}
-        groups = {}
-        for name, attack in self.config["attacks"].items():
-            section = {key: value for key, value in attack.items() if key != "seed"}
-            section["stopping_rule"] = self._stopping_rules(name)
-            groups[name] = firsts.setdefault(json.dumps(section, sort_keys=True), name)
-        return groups
+        sections = {name: attack.model_dump_json(exclude={"seed"}) for name, attack in self.experiment.attacks.items()}
+        return {name: firsts.setdefault(section, name) for name, section in sections.items()}
 
     def _attacks_like_the_papers(self) -> list[str]:
         """Return the attacks that the paper's numbers may stand beside: AutoPGD on CIFAR-10, L-infinity, 8/255."""

@@ -3,47 +3,34 @@
 Killed and started again, it goes on from the blocks that it saves every 45 seconds beside the artefact.
 """
 
-from contextlib import closing
 from functools import partial
 
 from featurepaths.attacks.class_limits import left_out, possible_losses
-from featurepaths.attacks.undefined import report_undefined
 from featurepaths.errors import FeaturePathsError
 from featurepaths.stages import cli, frozen_defense
-from featurepaths.stages.budget import budget_of
-from featurepaths.store.hdf5 import RowWriter, create_hdf5
+from featurepaths.stages.attack_blocks import budget_of, write_attack
 from featurepaths.store.provenance import read_origin
 
 
 def main(arguments):
     from featurepaths.adaptive.run import adaptive_blocks
-    from featurepaths.runtime.blocks import blocks, span
-    from featurepaths.runtime.devices import device_name, use_device
-    from featurepaths.runtime.progress import progress
-    from featurepaths.store.resume import Progress, resuming
+    from featurepaths.runtime.devices import use_device
 
-    settings = arguments.settings
-    called = cli.whole(arguments.adaptive, arguments.shard).stem
-    pooling = read_origin(arguments.centroids).pooling
-    if called != pooling:
-        raise FeaturePathsError(f"{arguments.adaptive} is to be called {pooling}.h5, for its pooling.")
-    name = cli.name_of(f"adaptive/{pooling}", arguments.shard)
-    origin = cli.origin_of(arguments, name)
-    device = use_device(arguments.device, settings["torch_threads"])
+    settings, search = arguments.settings, arguments.settings.search
+    output = cli.output_of(arguments)
+    origin = cli.origin_of(arguments, output)
+    device = use_device(arguments.device, settings.torch_threads)
     target, description, precision = frozen_defense.load_target(arguments, device)
-    saved = Progress(arguments.adaptive, origin.key, device_name(device), precision)
     attack_name = read_origin(arguments.attack).name.rpartition(".")[2]
-    with (
-        frozen_defense.open_images(arguments.data, arguments.attack, settings["max_images"]) as (images, examples),
-        create_hdf5(arguments.adaptive, origin) as file,
-    ):
+    with frozen_defense.open_attacked(arguments.data, arguments.attack, search.max_images) as (images, examples):
         classes = len(images.class_names)
-        if not possible_losses(settings["losses"], classes):
+        if not possible_losses(search.losses, classes):
             raise FeaturePathsError(
                 f"adaptive.losses: dlr needs at least three classes, and there are {classes}; use losses: [ce]."
             )
-        if words := " and ".join(left_out(settings["losses"], settings["n_targets"], classes)):
-            file.attrs["left_out"] = words
+        notes = {}
+        if words := " and ".join(left_out(search.losses, search.n_targets, classes)):
+            notes["left_out"] = words
             print(f"Left out, because there are {classes} classes: {words}.")
         attack = partial(
             adaptive_blocks,
@@ -52,26 +39,15 @@ def main(arguments):
             images.labels,
             images.indices,
             {f"{attack_name}.{stopping_rule}": rows for stopping_rule, rows in examples.items()},
-            objectives=settings["objectives"],
-            losses=settings["losses"],
-            n_targets=settings["n_targets"],
-            restarts=settings["restarts"],
-            skip_defeated=settings["skip_defeated"],
-            budget=budget_of(settings, description, device),
+            objectives=search.objectives,
+            losses=search.losses,
+            n_targets=search.n_targets,
+            restarts=search.restarts,
+            skip_defeated=search.skip_defeated,
+            budget=budget_of(settings.ball, search, settings.seed, description, device),
             device=device,
         )
-        mine = blocks(len(images), arguments.shard or (1, 1))
-        file.attrs["device"] = device_name(device)
-        file.attrs["precision"] = precision
-        write = RowWriter(file, span(mine), {"labels": images.labels, "index": images.indices})
-        with closing(resuming(attack, mine, saved)) as attacked:
-            for rows, records in progress(attacked, "adaptive attacks", len(mine), "blocks of 64"):
-                write(rows, records)
-        if mine:  # else there are more shards than blocks
-            report_undefined(file["index"][:], file["undefined"][:])
-    saved.clear()
-    if arguments.shard is None:
-        cli.remove_shards(arguments.adaptive)
+        write_attack(arguments, output, origin, images, attack, device, precision, **notes)
 
 
 if __name__ == "__main__":

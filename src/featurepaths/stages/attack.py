@@ -1,66 +1,44 @@
-"""Attack: checkpoint and data.h5 -> adversarial images of one split, one group a stopping rule.
+"""Attack: checkpoint and data.h5 -> adversarial images of one split, one group per stopping rule.
 
 Precomputed adversarial images of a file are measured and evaluated like those of an attack.
 
 Killed and started again, it goes on from the blocks that it saves every 45 seconds beside the artefact.
 """
 
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 from featurepaths.attacks.precomputed.files import open_adversarial
-from featurepaths.attacks.undefined import report_undefined
 from featurepaths.data.splits import open_split
 from featurepaths.errors import FeaturePathsError
 from featurepaths.stages import cli
-from featurepaths.stages.budget import budget_of
+from featurepaths.stages.attack_blocks import budget_of, write_attack
 from featurepaths.store.fingerprints import digest_of_file
-from featurepaths.store.hdf5 import RowWriter, create_hdf5
 
 
 def main(arguments):
     from featurepaths.networks.checkpoint import load_checkpoint
-    from featurepaths.runtime.blocks import blocks, span
-    from featurepaths.runtime.devices import device_name, use_device
-    from featurepaths.runtime.progress import progress
-    from featurepaths.store.resume import Progress, resuming
+    from featurepaths.runtime.devices import use_device
 
     settings = arguments.settings
-    called = cli.whole(arguments.adversarial, arguments.shard).stem
-    name = cli.name_of(f"attacks/{called}", arguments.shard)
-    if not called.startswith(f"{arguments.split}."):
-        raise FeaturePathsError(
-            f"{arguments.adversarial} is to be called {arguments.split}.<attack>.h5, for its split."
-        )
-    origin = cli.origin_of(arguments, name)
-    device = use_device(arguments.device, settings["torch_threads"])
+    output = cli.output_of(arguments)
+    origin = cli.origin_of(arguments, output)
+    split = output.names["split"]
+    device = use_device(arguments.device, settings.torch_threads)
     network, description = load_checkpoint(arguments.checkpoint, device)
-    from_file = settings["method"] == "precomputed"
     precision = "float32"
-    if settings["method"] == "apgd":
-        search, precision = autopgd(settings, network, description, device)
-    elif not from_file:
-        search = torchattacks(settings, network, device)
-    saved = Progress(arguments.adversarial, origin.key, device_name(device), precision)
     with ExitStack() as stack:
-        limit = None if from_file else settings["max_images"]
-        data = stack.enter_context(open_split(arguments.data, arguments.split, limit))
-        if from_file:
-            data, search = precomputed(settings, arguments, network, data, device, stack)
-        file = stack.enter_context(create_hdf5(arguments.adversarial, origin))
-        attack = partial(search, data, data.labels, data.indices)
-        mine = blocks(len(data), arguments.shard or (1, 1))
-        file.attrs["device"] = device_name(device)
-        file.attrs["precision"] = precision
-        write = RowWriter(file, span(mine), {"labels": data.labels, "index": data.indices})
-        with closing(resuming(attack, mine, saved)) as attacked:
-            for rows, records in progress(attacked, "attack", len(mine), "blocks of 64"):
-                write(rows, records)
-        tell(file)
-    saved.clear()
-    if arguments.shard is None:
-        cli.remove_shards(arguments.adversarial)
+        images = stack.enter_context(open_split(arguments.data, split, settings.attack.max_images))
+        if settings.attack.method == "apgd":
+            search, precision = autopgd(settings, network, description, device)
+        elif settings.attack.method == "precomputed":
+            images, search = precomputed(settings, network, images, split, device, stack)
+        else:
+            search = torchattacks(settings, network, device)
+        attack = partial(search, images, images.labels, images.indices)
+        write_attack(arguments, output, origin, images, attack, device, precision, report)
 
 
 def autopgd(settings, network, description, device):
@@ -70,15 +48,16 @@ def autopgd(settings, network, description, device):
     from featurepaths.attacks.runner import attack_blocks
     from featurepaths.networks.precision import InPrecision, resolve_precision
 
-    precision = resolve_precision(settings["precision"], device)
+    attack = settings.attack
+    precision = resolve_precision(attack.precision, device)
 
     def objective(network, precision):
         computed = network if precision == "float32" else InPrecision(network, precision)
-        return misclassification(computed, settings["loss"])
+        return misclassification(computed, attack.loss)
 
     search, reference = search_and_reference(objective, network, precision)
-    budget = budget_of(settings, description, device)
-    options = {"stopping_rules": settings["stopping_rule"], "reference": reference, "device": device}
+    budget = budget_of(attack, attack, settings.seed, description, device)
+    options = {"stopping_rules": attack.stopping_rule, "reference": reference, "device": device}
     return partial(attack_blocks, search, **vars(budget), **options), precision
 
 
@@ -86,42 +65,44 @@ def torchattacks(settings, network, device):
     """Return an attack of torchattacks as a function of images, labels, indices and blocks."""
     from featurepaths.attacks.torchattacks.runner import torchattacks_blocks
 
+    attack = settings.attack
     return partial(
         torchattacks_blocks,
         network,
-        eps=settings.number("eps"),
-        **{key: settings[key] for key in ("method", "norm", "parameters", "seed")},
+        method=attack.method,
+        norm=attack.norm,
+        eps=attack.eps and float(attack.eps),
+        parameters=attack.parameters,
+        seed=settings.seed,
         device=device,
     )
 
 
-def precomputed(settings, arguments, network, data, device, stack):
+def precomputed(settings, network, images, split, device, stack):
     """Return the images that those of a file were made from, and a function as `torchattacks` does."""
     from featurepaths.attacks.precomputed.runner import precomputed_blocks
 
-    if arguments.file is None:
-        raise FeaturePathsError("method: precomputed needs --file.")
-    adversarial = stack.enter_context(open_adversarial(arguments.file))
-    if settings["contents"] != digest_of_file(arguments.file):
-        raise FeaturePathsError(f"{arguments.file} changed meanwhile. Run snakemake again.")
-    adversarial.check(data.shape, arguments.split)
+    attack = settings.attack
+    if split not in attack.files:
+        raise FeaturePathsError(f"method: precomputed names no file for the {split} split.")
+    file = Path(attack.files[split])
+    adversarial = stack.enter_context(open_adversarial(file))
+    if settings.contents != digest_of_file(file):
+        raise FeaturePathsError(f"{file} changed meanwhile. Run snakemake again.")
+    adversarial.check(images.shape, split)
     positions = adversarial.positions
-    attacked = replace(data, labels=data.labels[positions], indices=data.indices[positions])
-    options = {"norm": settings["norm"], "eps": settings.number("eps"), "device": device}
+    attacked = replace(images, labels=images.labels[positions], indices=images.indices[positions])
+    options = {"norm": attack.norm, "eps": attack.eps and float(attack.eps), "device": device}
     return attacked, partial(precomputed_blocks, network, precomputed=adversarial, **options)
 
 
-def tell(file):
+def report(file):
     """Print what the attack did."""
-    if len(file["labels"]) == 0:
-        print("No image: there are more shards than blocks.")
-        return
     correct, fooled = file["clean_correct"][:].mean(), file["success"][:].mean()
     print(f"{len(file['labels'])} images: {correct:.2%} correct when clean, {correct - fooled:.2%} under attack")
     if "returned" not in file:  # of others this is not known
         vanished = (file["vanished_steps"][:] > 0).mean()
         print(f"The gradient vanished at some step on {vanished:.2%} of them.")
-    report_undefined(file["index"][:], file["undefined"][:])
 
 
 if __name__ == "__main__":

@@ -5,21 +5,22 @@ Every stage takes its input and output files, `--settings` (its slice of the con
 """
 
 import argparse
-import json
 import os
 import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from fractions import Fraction
 from functools import partial
 from pathlib import Path
 from shutil import rmtree
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
+from pydantic import ValidationError
 from threadpoolctl import threadpool_limits
 
 from featurepaths.errors import FeaturePathsError
+from featurepaths.experiment.config.types import Section
+from featurepaths.experiment.stage import ANY_NUMBER, ONE_OR_MORE
 from featurepaths.experiment.stages import STAGES
 from featurepaths.runtime.run_lock import join
 from featurepaths.store.code_digest import artefact_digest, digest_of
@@ -28,47 +29,21 @@ from featurepaths.store.origin import Origin
 from featurepaths.store.provenance import common_ancestors, descend, read_origin, read_version
 from featurepaths.store.seal import checksum_of
 
-QUANTITIES = {
-    "(one or more)": {"nargs": "+", "required": True},
-    "(any number)": {"nargs": "*", "default": []},
-    "(optional)": {"nargs": "?"},
-}
-"""How many files an input takes, by the end of its help text; all others take exactly one."""
 
+class Output(NamedTuple):
+    """A file that a stage is to write: what its artefact is called, and what stands for each name in its path."""
 
-class Settings(dict):
-    """A stage's slice of the configuration."""
-
-    def __missing__(self, key: str) -> Any:
-        raise FeaturePathsError(f"--settings lacks '{key}'.")
-
-    def number(self, key: str) -> float | None:
-        """Return a number written as a fraction such as ``8/255``, or None where it is null."""
-        try:
-            return None if self[key] is None else float(Fraction(self[key]))
-        except (ValueError, ZeroDivisionError):
-            raise FeaturePathsError(f"--settings: {key} is no number, but '{self[key]}'.") from None
-
-    def numbers(self, key: str) -> list[float] | None:
-        """Return a list of such numbers, or None where it is null."""
-        return None if self[key] is None else [float(Fraction(value)) for value in self[key]]
-
-
-def fractions(weights: str | list[str]) -> str | list[float]:
-    """Return weights written as fractions as floats; ``equal`` stays."""
-    return weights if weights == "equal" else [float(Fraction(weight)) for weight in weights]
+    path: Path
+    name: str
+    names: dict[str, str]
 
 
 def parser(name: str, description: str | None = None) -> argparse.ArgumentParser:
     """Return the parser of a stage: an option per input and output of its declaration, and its further options."""
     stage = STAGES[name]
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
-    text = (
-        f"JSON object, from {', '.join(stage.keys)} of the configuration"
-        if stage.keys
-        else "JSON object; this stage has no settings"
-    )
-    parser.add_argument("--settings", type=_settings, default="{}", help=text)
+    text = f"JSON object, from {', '.join(stage.keys) or 'nothing'} of the configuration"
+    parser.add_argument("--settings", type=partial(_settings, stage.settings), default="{}", help=text)
     parser.add_argument("--digest", help="refuse to work if inputs, settings or code do not have this digest")
     if stage.network:
         text = "auto takes a GPU if there is one"
@@ -78,8 +53,9 @@ def parser(name: str, description: str | None = None) -> argparse.ArgumentParser
         parser.add_argument("--shard", type=parse_shard, metavar="I-of-N", help=text)
     for option, arguments in stage.options.items():
         parser.add_argument(f"--{option}", **arguments)
-    for option, text in stage.inputs.items():
-        quantity = next((files for ending, files in QUANTITIES.items() if text.endswith(ending)), {"required": True})
+    for option, (text, number) in stage.inputs.items():
+        default = [] if number == ANY_NUMBER else None
+        quantity = {"nargs": number, "required": number in (None, ONE_OR_MORE), "default": default}
         parser.add_argument(f"--{option}", type=Path, help=text, **quantity)
     for option, path in stage.outputs.items():
         if option not in stage.inputs:
@@ -89,14 +65,30 @@ def parser(name: str, description: str | None = None) -> argparse.ArgumentParser
     return parser
 
 
-def name_of(artefact: str, shard: tuple[int, int] | None) -> str:
-    """Return the name of an artefact's origin, or of that of a shard of it."""
-    return artefact if shard is None else f"{artefact}/{shard[0]}-of-{shard[1]}"
+def outputs_of(arguments: argparse.Namespace, option: str) -> list[Output]:
+    """Return the files that a stage is to write for one of its output options.
+
+    Raises
+    ------
+    FeaturePathsError
+        If a file is not called as the stage's declaration says.
+    """
+    stage, value = STAGES[arguments.stage], getattr(arguments, option)
+    shard, form = getattr(arguments, "shard", None), stage.outputs[option]
+    outputs = []
+    for path in value if isinstance(value, list) else [value]:
+        names = stage.names_in(option, path if shard is None else path.parent.with_name(f"{path.parent.name}.h5"))
+        if names is None or (shard and path.stem != f"{shard[0]}-of-{shard[1]}"):
+            ending = "" if shard is None else f", as its shard {form.rpartition('.')[0]}/{shard[0]}-of-{shard[1]}.h5"
+            raise FeaturePathsError(f"{path} is to be called {form}{ending}.")
+        name = form.rpartition(".")[0].format_map(names)
+        outputs.append(Output(path, name if shard is None else f"{name}/{path.stem}", names))
+    return outputs
 
 
-def whole(path: Path, shard: tuple[int, int] | None) -> Path:
-    """Return the artefact that a file is, or is a shard of."""
-    return path if shard is None else path.parent.with_name(f"{path.parent.name}.h5")
+def output_of(arguments: argparse.Namespace) -> Output:
+    """Return the only file, or the first of the files, that a stage is to write."""
+    return outputs_of(arguments, next(iter(STAGES[arguments.stage].outputs)))[0]
 
 
 def shards_of(artefact: Path) -> Path:
@@ -118,7 +110,7 @@ def inputs_of(arguments: argparse.Namespace) -> list[Path]:
     return files
 
 
-def origin_of(arguments: argparse.Namespace, name: str, strangers: Sequence[str] = ()) -> Origin:
+def origin_of(arguments: argparse.Namespace, output: Output, strangers: Sequence[str] = ()) -> Origin:
     """Return the origin of what a stage makes from its inputs, which must belong together and be the expected ones.
 
     `strangers` are the options of inputs of another run: see `featurepaths.store.provenance.descend`.
@@ -126,12 +118,20 @@ def origin_of(arguments: argparse.Namespace, name: str, strangers: Sequence[str]
     Raises
     ------
     FeaturePathsError
-        If two inputs come from different versions of an artefact, or the digest is not that of `--digest`.
+        If two inputs come from different versions of an artefact or from other features than the output is called
+        after, or the digest is not that of `--digest`.
     """
     digest = check_inputs(arguments)
     others = [path for option in strangers if (path := getattr(arguments, option))]
-    inputs = [path for path in inputs_of(arguments) if path not in others]
-    return descend(name, artefact_digest(digest, name), inputs, others)
+    inputs = inputs_of(arguments)
+    for path in inputs:
+        pooling = read_origin(path).pooling
+        if pooling and pooling != output.names.get("pooling", pooling):
+            raise FeaturePathsError(
+                f"{output.path} is called after other features than {path}, whose pooling is {pooling}."
+            )
+    own = [path for path in inputs if path not in others]
+    return descend(output.name, artefact_digest(digest, output.name), own, others)
 
 
 def check_inputs(arguments: argparse.Namespace) -> str:
@@ -143,7 +143,7 @@ def check_inputs(arguments: argparse.Namespace) -> str:
         If it is not that of `--digest`: the inputs are not those expected.
     """
     inputs = inputs_of(arguments)
-    digest = digest_of(arguments.stage, arguments.settings, [read_origin(path).digest for path in inputs])
+    digest = digest_of(arguments.stage, arguments.settings.recipe(), [read_origin(path).digest for path in inputs])
     if arguments.digest not in (None, digest):
         raise FeaturePathsError(
             f"The inputs of stage {arguments.stage} ({', '.join(map(str, inputs))}), or the code, are not those that "
@@ -277,11 +277,9 @@ def parse_shard(text: str) -> tuple[int, int]:
     return int(number), int(shards)
 
 
-def _settings(text: str) -> Settings:
+def _settings(kind: type[Section], text: str) -> Section:
     try:
-        found = json.loads(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(f"not JSON ({error})") from None
-    if not isinstance(found, dict):
-        raise argparse.ArgumentTypeError("not a JSON object")
-    return Settings(found)
+        return kind.model_validate_json(text)
+    except ValidationError as error:
+        problems = (f"{'.'.join(map(str, each['loc']))}: {each['msg']}".removeprefix(": ") for each in error.errors())
+        raise argparse.ArgumentTypeError("; ".join(problems)) from None

@@ -6,12 +6,11 @@ from featurepaths.paths.collapse import measure_collapse
 from featurepaths.stages import cli
 from featurepaths.store.hdf5 import layers_in, open_hdf5
 from featurepaths.store.jsonfile import write_json
-from featurepaths.store.provenance import read_origin
 
 
 def main(arguments):
-    pooling = read_origin(arguments.features).pooling
-    origin = cli.origin_of(arguments, f"collapse/{pooling}")
+    output = cli.output_of(arguments)
+    origin = cli.origin_of(arguments, output)
     with open_hdf5(arguments.features) as features:
         labels = features["labels"][:]
         classes = features["logits"].shape[1]
@@ -19,7 +18,7 @@ def main(arguments):
             {"layer": number, **asdict(measure_collapse(features[layer], labels, classes))}
             for number, layer in enumerate(layers_in(features), start=1)
         ]
-    write_json(arguments.collapse, {"layers": layers}, origin)
+    write_json(output.path, {"layers": layers}, origin)
 
 
 if __name__ == "__main__":

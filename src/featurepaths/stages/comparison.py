@@ -28,7 +28,7 @@ def main(arguments):
         tables["comparison"] = adaptive_tables.comparison_table(adaptive)
         tables["evasion"] = adaptive_tables.evasion_table(adaptive)
         summarised = [tables[name] for name in ("comparison", "evasion", "detectors")]
-        tables["adaptive_summary"] = adaptive_summary_table(*summarised, arguments.settings["groups"])
+        tables["adaptive_summary"] = adaptive_summary_table(*summarised, arguments.settings.groups)
         texts |= render("adaptive", adaptive_tables.adaptive_table(adaptive), adaptive_tables.omitted_attacks(adaptive))
         texts |= {"verdict.md": verdict(adaptive, controls), "verdict.html": verdict_page(adaptive, controls)}
     if controls:

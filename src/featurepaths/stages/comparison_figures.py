@@ -18,7 +18,7 @@ def main(arguments):
         matrices = {each["detector"]: each["matrix"] for each in read_json(metrics)["detectors"]}
         title = f"Calibrated on one attack, tested on another: {run}, {pooling} features"
         figures[f"matrix.{run}.{pooling}"] = title, plots.matrix_figure(matrices)
-        attack = arguments.settings["calibrated_on"]
+        attack = arguments.settings.calibrated_on
         adaptive = adaptive_curves(records[run, pooling]) if (run, pooling) in records else {}
         title = f"Detectors under {attack} and under attacks on themselves: {run}, {pooling} features"
         figures[f"detectors.{run}.{pooling}"] = title, plots.detector_rocs(oblivious_curves(scores, attack), adaptive)

@@ -16,7 +16,7 @@ from featurepaths.store.jsonfile import write_json
 
 def main(arguments):
     content = {
-        "configuration": arguments.settings["configuration"],
+        "configuration": arguments.settings.configuration,
         "versions": {
             "python": platform.python_version(),
             **{name: library_version(name) for name in ("featurepaths", "snakemake", "h5py", *DISTRIBUTIONS.values())},
@@ -27,7 +27,7 @@ def main(arguments):
     text = json.dumps(content, indent=2)
     with atomic(arguments.page) as temporary:
         temporary.write_text(page("Configuration and versions", f"<pre>{escape(text)}</pre>"), encoding="utf-8")
-    write_json(arguments.config, content, cli.origin_of(arguments, "config"))
+    write_json(arguments.config, content, cli.origin_of(arguments, cli.output_of(arguments)))
 
 
 def revision():

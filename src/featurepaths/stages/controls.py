@@ -6,12 +6,12 @@ from functools import partial
 import numpy as np
 
 from featurepaths.attacks.undefined import report_undefined
+from featurepaths.experiment.config.types import as_floats
 from featurepaths.stages import cli, frozen_defense
-from featurepaths.stages.budget import budget_of
+from featurepaths.stages.attack_blocks import budget_of
 from featurepaths.statistics.worst_case import summarise_attacks
 from featurepaths.store.hdf5 import open_hdf5
 from featurepaths.store.jsonfile import write_json
-from featurepaths.store.provenance import read_origin
 
 
 def main(arguments):
@@ -21,21 +21,19 @@ def main(arguments):
     from featurepaths.runtime.progress import progress
     from featurepaths.store.resume import Progress, resuming
 
-    settings = arguments.settings
-    pooling = read_origin(arguments.centroids).pooling
+    settings, search, controls = arguments.settings, arguments.settings.search, arguments.settings.controls
+    output = cli.output_of(arguments)
     # the examples of another network have another checkpoint among their ancestors: they belong to no other input
-    origin = cli.origin_of(arguments, f"controls/{pooling}", strangers=["transfer"])
-    device = use_device(arguments.device, settings["torch_threads"])
+    origin = cli.origin_of(arguments, output, strangers=["transfer"])
+    device = use_device(arguments.device, settings.torch_threads)
     target, description, precision = frozen_defense.load_target(arguments, device)
-    budget = budget_of(settings, description, device)
-    eps_multiples = cli.fractions(settings["eps_multiples"])
-    budgets = [(iterations, 0) for iterations in settings["growing_iterations"]]
-    budgets += [(settings["growing_iterations"][-1], restart) for restart in range(1, settings["restarts"] + 1)]
-    saved = Progress(arguments.controls, origin.key, device_name(device), precision)
+    greatest = controls.iterations[-1]
+    budgets = [(iterations, 0) for iterations in controls.iterations]
+    budgets += [(greatest, restart) for restart in range(1, controls.restarts + 1)]
+    saved = Progress(output.path, origin.key, device_name(device), precision)
     with ExitStack() as stack:
-        images, _ = stack.enter_context(
-            frozen_defense.open_images(arguments.data, arguments.adaptive, settings["max_images"])
-        )
+        attacked = frozen_defense.open_attacked(arguments.data, arguments.adaptive, controls.max_images)
+        images, _ = stack.enter_context(attacked)
         transferred = None
         if arguments.transfer is not None:
             transferred = stack.enter_context(frozen_defense.open_worst(arguments.transfer, images.indices))
@@ -46,34 +44,34 @@ def main(arguments):
             images.labels,
             images.indices,
             transferred,
-            objectives=settings["objectives"],
-            losses=settings["losses"],
-            budget=budget,
-            eps_multiples=eps_multiples,
+            objectives=search.objectives,
+            losses=search.losses,
+            budget=budget_of(settings.ball, search, settings.seed, description, device),
+            eps_multiples=as_floats(controls.eps_multiples),
             budgets=budgets,
-            n_queries=settings["n_queries"],
+            n_queries=controls.n_queries,
             device=device,
         )
-        mine = blocks(len(images))
-        with closing(resuming(attack, mine, saved)) as attacked:
-            parts = [records for _, records in progress(attacked, "controls", len(mine), "blocks of 64")]
-        found = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-        report_undefined(images.indices, found["undefined"])
+        all_blocks = blocks(len(images))
+        with closing(resuming(attack, all_blocks, saved)) as attacked:
+            parts = [records for _, records in progress(attacked, "controls", len(all_blocks), "blocks of 64")]
+        records = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        report_undefined(images.indices, records["undefined"])
     with open_hdf5(arguments.adaptive) as file:
         rows = np.isin(file["index"][:], images.indices)
         standing = file["defended/adaptive"][:][rows]
-        summaries = summarise_attacks(file["attacks"], file["labels"][:], settings["attack"])
+        summaries = summarise_attacks(file["attacks"], file["labels"][:], settings.attack)
     content = summarise(
-        found,
+        records,
         standing,
         summaries,
-        eps=settings.number("eps"),
-        eps_multiples=settings["eps_multiples"],
+        eps=float(settings.ball.eps),
+        eps_multiples=list(map(str, controls.eps_multiples)),
         budgets=budgets,
-        n_queries=settings["n_queries"],
+        n_queries=controls.n_queries,
         source=None if arguments.transfer is None else arguments.transfer.parts[-3],
     )
-    write_json(arguments.controls, content, origin)
+    write_json(output.path, content, origin)
     saved.clear()
 
 

@@ -13,56 +13,48 @@ from featurepaths.errors import FeaturePathsError
 from featurepaths.runtime.entry_points import factory_digest
 from featurepaths.stages import cli
 
-READ_FROM = {"arrays": ("train", "test"), "cifar10": ("root",), "cifar100": ("root",), "folder": ("root",)}
-"""The options that say where a data set lies."""
-
 
 def main(arguments):
-    settings = arguments.settings
-    source = settings["source"]
-    for option in READ_FROM.get(source, ()):
-        if getattr(arguments, option) is None:
-            raise FeaturePathsError(f"source: {source} needs --{option}.")
-    origin = cli.origin_of(arguments, "data")
-    split_rows = settings.number("calibration"), settings["seed"]
+    output = cli.output_of(arguments)
+    origin = cli.origin_of(arguments, output)
+    data = arguments.settings.data
     with ExitStack() as stack:
-        parts, class_names, provenance = load(settings, arguments, stack)
-        sizes = write_splits(arguments.data, parts, class_names, *split_rows, origin, provenance)
+        parts, class_names, provenance = load(data, arguments, stack)
+        sizes = write_splits(output.path, parts, class_names, float(data.calibration), data.seed, origin, provenance)
     print(f"{provenance}: " + ", ".join(f"{size} {split}" for split, size in sizes.items()))
 
 
-def load(settings, arguments, stack):
+def load(data, arguments, stack):
     """Return training and test images and labels, the names of the classes, and where the images come from."""
-    match settings["source"]:
+    match data.source:
         case "digits":
-            found = load_digits(settings["size"], settings.number("test"), settings["seed"])
+            loaded = load_digits(data.size, float(data.test), data.seed)
         case "folder":
-            unchanged(settings, contents_of(arguments.root).digest, f"The images in {arguments.root}")
+            unchanged(arguments, contents_of(data.root).digest, f"The images in {data.root}")
             pool = stack.enter_context(ProcessPoolExecutor(arguments.threads))
-            return *load_folder(arguments.root, settings["size"], pool), arguments.title
+            return *load_folder(data.root, data.size, pool), data.title
         case "arrays":
-            files = {"train": arguments.train, "test": arguments.test}
-            options = [files, *(settings[key] for key in ("keys", "layout", "size", "class_names"))]
-            unchanged(settings, contents_of_arrays(*options).digest, f"{arguments.train} or {arguments.test}")
-            return *stack.enter_context(open_parts(*options)), arguments.title
+            files = {"train": data.train, "test": data.test}
+            options = [files, data.keys.model_dump(), data.layout, data.size, data.class_names]
+            unchanged(arguments, contents_of_arrays(*options).digest, f"{data.train} or {data.test}")
+            return *stack.enter_context(open_parts(*options)), data.title
         case "torchvision":
-            given = {part: {**settings["arguments"], **settings[part]} for part in ("train", "test")}
-            dataset, where = settings["dataset"], (arguments.root, arguments.download)
-            found = load_torchvision(dataset, *where, given, settings["size"], arguments.data.parent)
-            return *found, f"{dataset}, read by torchvision"
+            given = {part: {**data.arguments, **own} for part, own in (("train", data.train), ("test", data.test))}
+            folder = arguments.data.parent
+            loaded = load_torchvision(data.dataset, data.root, data.download, given, data.size, folder)
+            return *loaded, f"{data.dataset}, read by torchvision"
         case "factory":
-            factory = settings["factory"]
-            unchanged(settings, factory_digest(factory), f"The code of {factory}")
-            options = [settings[key] for key in ("arguments", "layout", "size")]
-            return *load_made(factory, *options, arguments.data.parent), factory
+            unchanged(arguments, factory_digest(data.factory), f"The code of {data.factory}")
+            folder = arguments.data.parent
+            return *load_made(data.factory, data.arguments, data.layout, data.size, folder), data.factory
         case source:
-            found = load_cifar(source, arguments.root, arguments.download)
-    return *found, PROVENANCE[settings["source"]]
+            loaded = load_cifar(source, data.root, data.download)
+    return *loaded, PROVENANCE[data.source]
 
 
-def unchanged(settings, digest, what):
+def unchanged(arguments, digest, what):
     """Raise FeaturePathsError if the contents are not those that the settings ask for."""
-    if settings["contents"] != digest:
+    if arguments.settings.contents != digest:
         raise FeaturePathsError(f"{what} changed meanwhile. Run snakemake again.")
 
 

@@ -7,13 +7,10 @@ from featurepaths.statistics.groups import groups_of
 from featurepaths.statistics.metrics import measure, roc_curve
 from featurepaths.store.hdf5 import create_hdf5
 from featurepaths.store.jsonfile import write_json
-from featurepaths.store.provenance import read_origin
 
 
 def main(arguments):
-    pooling = read_origin(arguments.clean).pooling
-    name = f"detection/{pooling}/{arguments.metrics.stem}"
-    origin = cli.origin_of(arguments, name)
+    origin = cli.origin_of(arguments, cli.output_of(arguments))
     protocols = {}
     with open_pair(arguments.clean, arguments.adversarial) as pair, create_hdf5(arguments.records, origin) as file:
         clean, adversarial = pair

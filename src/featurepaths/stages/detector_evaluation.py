@@ -1,4 +1,4 @@
-"""Rivals: calibrated detectors and features of test images -> how they fare side by side, by attack and calibration.
+"""Detector evaluation: calibrated detectors and features of test images -> metrics by attack and calibration.
 
 The attacks here know the network and no detector (oblivious).
 """
@@ -12,7 +12,6 @@ from featurepaths.statistics.groups import groups_of
 from featurepaths.statistics.metrics import measure
 from featurepaths.store.hdf5 import create_hdf5, open_hdf5
 from featurepaths.store.jsonfile import write_json
-from featurepaths.store.provenance import read_origin
 
 
 def main(arguments):
@@ -20,9 +19,9 @@ def main(arguments):
     from featurepaths.paths.outputs import read_centroids
 
     settings = arguments.settings
-    pooling = read_origin(arguments.centroids).pooling
-    origin = cli.origin_of(arguments, f"detection/{pooling}/detector_evaluation")
-    device, network = prepare(arguments, arguments.test, pooling)
+    output = cli.output_of(arguments)
+    origin = cli.origin_of(arguments, output)
+    device, network = prepare(arguments, arguments.test, output.names["pooling"])
     centroids = [each.to(device) for each in read_centroids(arguments.centroids)]
     with open_hdf5(arguments.detectors) as calibrated:
         detectors = {name: read_detector(group).to(device) for name, group in calibrated.items()}
@@ -62,7 +61,7 @@ def by_attack(paths, settings):
     """Return files by ``<attack>.<stopping_rule>``, which is in the name of a dump, but not in that of an attack."""
     if all(map(is_dump, paths)):
         return {path.stem.partition(".")[2]: path for path in paths}
-    return dict(zip(settings["attacked"], paths, strict=True))
+    return dict(zip(settings.attacked, paths, strict=True))
 
 
 def clean_scores_of(name, test, attacked):

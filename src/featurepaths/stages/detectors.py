@@ -5,7 +5,6 @@ adversarial example, and that of calibration images; nothing sees a test image.
 """
 
 from contextlib import ExitStack
-from fractions import Fraction
 
 from featurepaths.detectors.thresholds import calibrate
 from featurepaths.errors import FeaturePathsError
@@ -13,7 +12,6 @@ from featurepaths.stages import cli
 from featurepaths.stages.feature_sources import open_feature_source, prepare
 from featurepaths.store.hdf5 import create_hdf5
 from featurepaths.store.jsonfile import read_json
-from featurepaths.store.provenance import read_origin
 from featurepaths.store.safetensors import read_description
 
 
@@ -24,21 +22,19 @@ def main(arguments):
     from featurepaths.detectors.registry import cross_fitted_scores, save
     from featurepaths.paths.outputs import read_centroids
 
-    settings = arguments.settings
-    pooling = read_origin(arguments.centroids).pooling
-    origin = cli.origin_of(arguments, f"detectors/{pooling}")
+    settings, output = arguments.settings, cli.output_of(arguments)
+    origin = cli.origin_of(arguments, output)
     channels = [layer["shape"][0] for layer in read_description(arguments.checkpoint)["layers"]]
-    rates = [Fraction(rate) for rate in settings["false_positive_rates"]]
-    device, network = prepare(arguments, arguments.train, pooling)
+    device, network = prepare(arguments, arguments.train, output.names["pooling"])
     centroids = [each.to(device) for each in read_centroids(arguments.centroids)]
-    detectors = dict(made(settings["detectors"], read_json(arguments.threshold), len(channels)))
+    detectors = dict(build_detectors(settings.detectors, read_json(arguments.threshold), len(channels)))
     with ExitStack() as stack, create_hdf5(arguments.detectors, origin) as file:
         train, calibration, adversarial = (
             stack.enter_context(open_feature_source(path, part, centroids, network))
             for path, part in (
                 (arguments.train, "train"),
                 (arguments.calibration, "calibration"),
-                (arguments.adversarial, settings.get("stopping_rule")),
+                (arguments.adversarial, settings.stopping_rule),
             )
         )
         fit_detectors(list(detectors.values()), train, channels)
@@ -52,7 +48,7 @@ def main(arguments):
         for name, detector in detectors.items():
             clean = clean_scores[name]
             try:
-                thresholds = calibrate(clean, adversarial_scores[name], rates)
+                thresholds = calibrate(clean, adversarial_scores[name], settings.false_positive_rates)
             except FeaturePathsError as error:
                 raise FeaturePathsError(f"Detector {name}: {error}") from error
             group = file.create_group(name)
@@ -67,7 +63,7 @@ def main(arguments):
             print(f"{name}: calibrated", flush=True)
 
 
-def made(rivals, calibrated, layers):
+def build_detectors(rivals, calibrated, layers):
     """Yield the paper's detector and its rivals by name; those that read layers once more for those before collapse."""
     from featurepaths.detectors.base import LayerDetector
     from featurepaths.detectors.registry import DETECTORS

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from featurepaths.errors import FeaturePathsError
-from featurepaths.stages.image_inputs import open_images
+from featurepaths.stages.network_inputs import open_images
 from featurepaths.store.hdf5 import layers_in, open_hdf5
 from featurepaths.store.provenance import read_origin
 
@@ -86,7 +86,7 @@ class Stream(FeatureSource):
     """What the network shows when it runs over the images."""
 
     def __init__(self, network, images, centroids):
-        super().__init__(images.labels, images.index, centroids)
+        super().__init__(images.labels, images.indices, centroids)
         self.network, self.pixels = network, images.pixels
 
     def __iter__(self):
@@ -128,7 +128,7 @@ def prepare(arguments, source, pooling):
     from featurepaths.networks.checkpoint import layer_names, load_checkpoint
     from featurepaths.runtime.devices import use_device
 
-    threads = arguments.settings["torch_threads"]
+    threads = arguments.settings.torch_threads
     if is_dump(source):
         return use_device("cpu", threads), None
     if arguments.checkpoint is None:

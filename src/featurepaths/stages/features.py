@@ -1,63 +1,44 @@
-"""Features: checkpoint and images (data.h5, or an attack's) -> one dump of layer features a split and pooling."""
+"""Features: checkpoint and images (data.h5, or an attack's) -> one dump of layer features per split and pooling."""
 
 from contextlib import ExitStack
+from itertools import groupby
 
-from featurepaths.errors import FeaturePathsError
 from featurepaths.stages import cli
-from featurepaths.stages.image_inputs import open_images, parts_by_name
+from featurepaths.stages.network_inputs import load_network, open_images, part_of
 from featurepaths.store.hdf5 import RowWriter, create_hdf5
 
 
 def main(arguments):
-    from featurepaths.networks.checkpoint import layer_names, load_checkpoint
     from featurepaths.paths.features import extract_blocks
     from featurepaths.runtime.blocks import blocks, span
-    from featurepaths.runtime.devices import device_name, use_device
+    from featurepaths.runtime.devices import device_name
     from featurepaths.runtime.progress import progress
 
-    outputs = {}
-    for path in arguments.features:
-        dump = cli.whole(path, arguments.shard)
-        outputs.setdefault(dump.stem, {})[dump.parent.name] = path
-    if (arguments.data is None) == (arguments.adversarial is None):
-        raise FeaturePathsError("Give either --data or --adversarial.")
-    source = arguments.adversarial or arguments.data
-    allowed = parts_by_name(source, arguments.settings["stopping_rule"] if arguments.adversarial else None)
-    for images, paths in outputs.items():
-        if images not in allowed or not paths.keys() <= {"flatten", "mean"}:
-            named = ", ".join(map(str, paths.values()))
-            raise FeaturePathsError(
-                f"{named}: call it flatten/<images>.h5 or mean/..., with images {'/'.join(allowed)}."
-            )
-    origins = {
-        (images, pooling): cli.origin_of(arguments, cli.name_of(f"features/{pooling}/{images}", arguments.shard))
-        for images, paths in outputs.items()
-        for pooling in paths
-    }
-    device = use_device(arguments.device, arguments.settings["torch_threads"])
-    network, description = load_checkpoint(arguments.checkpoint, device)
-    layers = layer_names(description)
-    for images, paths in outputs.items():
+    outputs = sorted(cli.outputs_of(arguments, "features"), key=lambda output: output.names["images"])
+    parts = {output.names["images"]: part_of(arguments, output) for output in outputs}
+    origins = {output.path: cli.origin_of(arguments, output) for output in outputs}
+    network, layers, device = load_network(arguments)
+    for images, outputs_of_images in groupby(outputs, lambda output: output.names["images"]):
         with ExitStack() as stack:
             files = {
-                pooling: stack.enter_context(create_hdf5(path, origins[images, pooling]))
-                for pooling, path in paths.items()
+                output.names["pooling"]: stack.enter_context(create_hdf5(output.path, origins[output.path]))
+                for output in outputs_of_images
             }
-            pixels, labels, index = stack.enter_context(open_images(source, allowed[images]))
-            mine = blocks(len(pixels), arguments.shard or (1, 1))
-            found = extract_blocks(network, layers, pixels, list(files), device, mine)
+            pixels, labels, indices = stack.enter_context(open_images(arguments.images, parts[images]))
+            own_blocks = blocks(len(pixels), arguments.shard or (1, 1))
+            extracted = extract_blocks(network, layers, pixels, list(files), device, own_blocks)
             writers = {}
             for pooling, file in files.items():
                 file.attrs["device"] = device_name(device)
-                writers[pooling] = RowWriter(file, span(mine), {"labels": labels, "index": index})
-            write(writers, progress(found, f"features of {images}", len(mine), "blocks of 64"))
+                writers[pooling] = RowWriter(file, span(own_blocks), {"labels": labels, "index": indices})
+            write(writers, progress(extracted, f"features of {images}", len(own_blocks), "blocks of 64"))
     if arguments.shard is None:
-        for path in arguments.features:
-            cli.remove_shards(path)
+        for output in outputs:
+            cli.remove_shards(output.path)
 
 
 def write(writers, blocks):
-    """Fill one artefact a pooling with logits and features of blocks of images, while the network runs."""
+    """Fill one artefact per pooling with logits and features of blocks of images, while the network runs."""
     from featurepaths.runtime.prefetch import write_behind
 
     with write_behind() as call:

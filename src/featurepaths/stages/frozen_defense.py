@@ -51,11 +51,11 @@ def load_target(arguments: Namespace, device: torch.device) -> tuple[Target, Map
 
     settings = arguments.settings
     network, description = load_checkpoint(arguments.checkpoint, device)
-    precision = resolve_precision(settings["precision"], device)
+    precision = resolve_precision(settings.search.precision, device)
     centroids = [each.to(device) for each in read_centroids(arguments.centroids)]
     pooling = read_origin(arguments.centroids).pooling
     layers = layer_names(description)
-    calibration = read_calibration(arguments.threshold, arguments.selection, settings["tie_break"])
+    calibration = read_calibration(arguments.threshold, arguments.selection, settings.tie_break)
 
     def defense(network: torch.nn.Module, precision: str) -> FeaturePathDefense:
         made = FeaturePathDefense(network, layers, pooling, precision=precision)
@@ -70,20 +70,14 @@ def load_target(arguments: Namespace, device: torch.device) -> tuple[Target, Map
 
 
 @contextmanager
-def open_images(data: Path, attack: Path, limit: int | None) -> Iterator[tuple[Split, Mapping[str, Rows]]]:
-    """Open the images that an attack attacked, or `limit` of them evenly spaced, and its examples by their keep."""
+def open_attacked(data: Path, attack: Path, limit: int | None) -> Iterator[tuple[Split, Mapping[str, Rows]]]:
+    """Open the images that an attack attacked, or `limit` of them evenly spaced, and its examples by stopping rule."""
     with open_hdf5(data) as file, open_hdf5(attack) as attacked:
         labels, index = attacked["labels"][:], attacked["index"][:]
         positions = evenly_spaced(len(labels), limit)
         split = Split(file["images"], labels[positions], index[positions], class_names_in(file))
-        stopping_rules = [name for name, group in attacked.items() if "adversarial" in getattr(group, "keys", dict)()]
-        yield (
-            split,
-            {
-                stopping_rule: Rows(attacked[stopping_rule]["adversarial"], positions)
-                for stopping_rule in stopping_rules
-            },
-        )
+        groups = {name: group for name, group in attacked.items() if "adversarial" in getattr(group, "keys", dict)()}
+        yield split, {name: Rows(group["adversarial"], positions) for name, group in groups.items()}
 
 
 @contextmanager

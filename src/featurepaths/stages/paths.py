@@ -10,14 +10,15 @@ from featurepaths.store.provenance import read_origin
 
 
 def main(arguments):
-    _, pooling, images = read_origin(arguments.features).name.split("/")
-    if read_origin(arguments.centroids).name != f"centroids/{pooling}":
-        raise FeaturePathsError(f"{arguments.features} holds {pooling} features, but {arguments.centroids} does not.")
-    origin = cli.origin_of(arguments, f"paths/{pooling}/{images}")
+    output = cli.output_of(arguments)
+    images = read_origin(arguments.features).name.rpartition("/")[2]
+    if output.names["images"] != images:
+        raise FeaturePathsError(f"{output.path} is to be called {images}.h5, after the images of {arguments.features}.")
+    origin = cli.origin_of(arguments, output)
     with (
         open_hdf5(arguments.features) as features,
         open_hdf5(arguments.centroids) as centroids,
-        create_hdf5(arguments.paths, origin) as file,
+        create_hdf5(output.path, origin) as file,
     ):
         layers = layers_in(features)
         count, classes = features["logits"].shape

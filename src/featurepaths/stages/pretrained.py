@@ -1,11 +1,14 @@
-"""Network: a network that is given, and data.h5 -> checkpoint.safetensors.
+"""Pretrained: a pretrained network, and data.h5 -> checkpoint.safetensors.
 
-What the function of the user's makes is built and tried out once; later stages build it again and read their weights
-from the checkpoint.
+The user's function is called and its network tried out once; later stages call it again and read the weights from the
+checkpoint.
 """
+
+from pathlib import Path
 
 from featurepaths.data.splits import open_split
 from featurepaths.errors import FeaturePathsError
+from featurepaths.experiment.config.types import as_floats
 from featurepaths.networks.architectures import missing_layers
 from featurepaths.runtime.entry_points import factory_digest
 from featurepaths.stages import cli
@@ -18,29 +21,27 @@ def main(arguments):
     from featurepaths.networks.warnings import DOUBTS
     from featurepaths.runtime.devices import use_device
 
-    settings = arguments.settings
-    origin = cli.origin_of(arguments, "checkpoint")
-    found = factory_digest(settings["factory"]), arguments.weights and digest_of_file(arguments.weights)
-    if found != (settings["code"], settings["weights"]):
+    settings, model = arguments.settings, arguments.settings.model
+    origin = cli.origin_of(arguments, cli.output_of(arguments))
+    weights = model.checkpoint and Path(model.checkpoint)
+    if (settings.code, settings.weights) != (factory_digest(model.factory), weights and digest_of_file(weights)):
         raise FeaturePathsError("The network's code or weights changed meanwhile. Run snakemake again.")
-    use_device("cpu", settings["torch_threads"])
+    use_device("cpu", settings.torch_threads)
     with open_split(arguments.data, "train") as data:
         _, height, width, channels = data.shape
         classes = len(data.class_names)
     build = {
-        **{key: settings[key] for key in ("factory", "arguments", "size")},
-        "mean": settings.numbers("mean") or [0.0] * channels,
-        "std": settings.numbers("std") or [1.0] * channels,
+        **{key: getattr(model, key) for key in ("factory", "arguments", "size")},
+        "mean": as_floats(model.mean) or [0.0] * channels,
+        "std": as_floats(model.std) or [1.0] * channels,
     }
     image_shape = channels, height, width
-    network, layers, doubts = build_external(
-        build, arguments.weights, settings["layers"], image_shape, classes, settings["seed"]
-    )
-    for problem in missing_layers(dict(arguments.needs), len(layers), settings["factory"]):
+    network, layers, doubts = build_external(build, weights, model.layers, image_shape, classes, settings.seed)
+    for problem in missing_layers(settings.named_layers, len(layers), model.factory):
         raise FeaturePathsError(f"{problem}.")
     notes = {"device": "cpu", "precision": "float32", "adversarial": False, "doubts": doubts}
     save_checkpoint(arguments.checkpoint, network, build, layers, image_shape, origin, **notes)
-    print(f"{settings['factory']}: layers {', '.join(layers)}")
+    print(f"{model.factory}: layers {', '.join(layers)}")
     for doubt in doubts:
         print(f"Warning: {DOUBTS[doubt]}")
 

@@ -21,14 +21,11 @@ from featurepaths.statistics.outcome import recognise_pair
 from featurepaths.statistics.paired import mcnemar
 from featurepaths.store.hdf5 import create_hdf5
 from featurepaths.store.jsonfile import read_json, write_json
-from featurepaths.store.provenance import read_origin
 
 
 def main(arguments):
     settings = arguments.settings
-    pooling = read_origin(arguments.clean).pooling
-    name = f"recognition/{pooling}/{arguments.metrics.stem}"
-    origin = cli.origin_of(arguments, name)
+    origin = cli.origin_of(arguments, cli.output_of(arguments))
     protocols = {}
     with open_pair(arguments.clean, arguments.adversarial) as pair, create_hdf5(arguments.records, origin) as file:
         clean, adversarial = pair
@@ -62,10 +59,10 @@ def evaluate(settings, detector, voters, clean, adversarial, group):
     """Return the counts of one protocol's defence, and write each image's label to `group`."""
     pair = clean, adversarial
     scores, count = [detector.score(paths) for paths in pair], clean.similarity.shape[1]
-    selected = votes(pair, voters["layers"], np.array(voters["weights"]), settings["tie_break"])
+    selected = votes(pair, voters["layers"], np.array(voters["weights"]), settings.tie_break)
     combined = {
         (tuple(layers), tie_break): votes(pair, layers, weights_of("equal", len(layers)), tie_break)
-        for layers in subsets(middle_layers(count) if settings["combinations"] == "auto" else settings["combinations"])
+        for layers in subsets(middle_layers(count) if settings.combinations == "auto" else settings.combinations)
         for tie_break in TIE_BREAKS
     }
     outcomes, tried = [], []
@@ -83,7 +80,7 @@ def evaluate(settings, detector, voters, clean, adversarial, group):
             tried.append(
                 {"threshold_method": method, "layers": list(layers), "tie_break": tie_break, **asdict(outcome)}
             )
-    return {"layers": voters["layers"], "tie_break": settings["tie_break"], "outcomes": outcomes, "combinations": tried}
+    return {"layers": voters["layers"], "tie_break": settings.tie_break, "outcomes": outcomes, "combinations": tried}
 
 
 def votes(pair, layers, weights, tie_break):

@@ -53,7 +53,7 @@ def main(arguments):
         "roc": plots.roc_curves(curves),
     }
     for name, figure in figures.items():
-        title = f"{TITLES[name]}: {arguments.settings['title']}"
+        title = f"{TITLES[name]}: {arguments.settings.title}"
         save(figure, title, arguments.record.with_name(f"{name}.{arguments.record.stem}"))
     files = (f"{name}.{arguments.record.stem}.{kind}" for name in figures for kind in KINDS)
     cli.write_record(arguments.record, origin, files)

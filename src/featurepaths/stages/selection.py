@@ -4,6 +4,7 @@ Under the `paper` protocol the images are the test images themselves; under `hel
 """
 
 from featurepaths.defense.selection import best_layers, layer_accuracy
+from featurepaths.experiment.config.types import as_floats
 from featurepaths.paths.equations import weights_of
 from featurepaths.paths.records import open_paths
 from featurepaths.stages import cli
@@ -12,23 +13,21 @@ from featurepaths.store.provenance import read_origin
 
 
 def main(arguments):
-    settings = arguments.settings
-    origin_of_paths = read_origin(arguments.adversarial)
-    name = f"selection/{origin_of_paths.pooling}/{arguments.selection.stem}"
-    origin = cli.origin_of(arguments, name)
+    settings, output = arguments.settings, cli.output_of(arguments)
+    origin = cli.origin_of(arguments, output)
     with open_paths(arguments.adversarial) as paths:
         accuracy = layer_accuracy(paths)
         count = len(paths.labels)
-    layers = best_layers(accuracy, settings["top"]) if settings["layers"] == "auto" else settings["layers"]
+    layers = best_layers(accuracy, settings.top) if settings.layers == "auto" else settings.layers
     content = {
-        "protocol": settings["protocol"],
+        "protocol": settings.protocol,
         "layers": layers,
-        "weights": weights_of(cli.fractions(settings["weights"]), len(layers)).tolist(),
-        "selected_on": origin_of_paths.name,
+        "weights": weights_of(as_floats(settings.weights), len(layers)).tolist(),
+        "selected_on": read_origin(arguments.adversarial).name,
         "images": count,
         "layer_accuracy": accuracy.tolist(),
     }
-    write_json(arguments.selection, content, origin)
+    write_json(output.path, content, origin)
 
 
 if __name__ == "__main__":

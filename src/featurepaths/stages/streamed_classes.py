@@ -11,38 +11,36 @@ import numpy as np
 
 from featurepaths.errors import FeaturePathsError
 from featurepaths.stages import cli
-from featurepaths.stages.image_inputs import open_images
+from featurepaths.stages.network_inputs import load_network, open_images
 from featurepaths.store.hdf5 import create_hdf5
 from featurepaths.store.jsonfile import write_json
 
 
 def main(arguments):
-    from featurepaths.networks.checkpoint import layer_names, load_checkpoint
-    from featurepaths.paths.features import POOLINGS
     from featurepaths.paths.stream import FeatureStream
-    from featurepaths.runtime.devices import device_name, use_device
+    from featurepaths.runtime.devices import device_name
     from featurepaths.store.resume import Progress
 
-    outputs = {kind: {path.stem: path for path in getattr(arguments, kind)} for kind in ("centroids", "collapse")}
-    poolings = sorted(outputs["centroids"])
-    if sorted(outputs["collapse"]) != poolings or not set(poolings) <= set(POOLINGS):
-        raise FeaturePathsError(
-            f"Call centroids <pooling>.h5 and collapse metrics <pooling>.json, of the same poolings "
-            f"({', '.join(POOLINGS)})."
-        )
-    origins = {
-        (kind, pooling): cli.origin_of(arguments, f"{kind}/{pooling}") for kind in outputs for pooling in poolings
+    outputs = {
+        kind: {output.names["pooling"]: output for output in cli.outputs_of(arguments, kind)}
+        for kind in ("centroids", "collapse")
     }
-    device = use_device(arguments.device, arguments.settings["torch_threads"])
-    network, description = load_checkpoint(arguments.checkpoint, device)
-    layers = layer_names(description)
+    poolings = sorted(outputs["centroids"])
+    if sorted(outputs["collapse"]) != poolings:
+        raise FeaturePathsError("--centroids and --collapse need files of the same poolings.")
+    origins = {
+        (kind, pooling): cli.origin_of(arguments, output)
+        for kind, by_pooling in outputs.items()
+        for pooling, output in by_pooling.items()
+    }
+    network, layers, device = load_network(arguments)
     first = poolings[0]
-    saved = Progress(outputs["centroids"][first], origins["centroids", first].key, device_name(device))
+    saved = Progress(outputs["centroids"][first].path, origins["centroids", first].key, device_name(device))
     collapse = {}
     with ExitStack() as stack:
         files = {
-            pooling: stack.enter_context(create_hdf5(path, origins["centroids", pooling]))
-            for pooling, path in outputs["centroids"].items()
+            pooling: stack.enter_context(create_hdf5(output.path, origins["centroids", pooling]))
+            for pooling, output in outputs["centroids"].items()
         }
         pixels, labels, _ = stack.enter_context(open_images(arguments.data, "train"))
         stream = FeatureStream(network, layers, pixels, poolings, device)
@@ -51,9 +49,11 @@ def main(arguments):
             file.attrs["device"] = device_name(device)
         for number, keys in enumerate(stream.passes()):
             collapse |= measure(stream, keys, labels, files, saved, str(number))
-    for pooling, path in outputs["collapse"].items():
-        measured = [{"layer": key.layer, **found} for key, found in sorted(collapse.items()) if key.pooling == pooling]
-        write_json(path, {"layers": measured}, origins["collapse", pooling])
+    for pooling, output in outputs["collapse"].items():
+        layers = [
+            {"layer": key.layer, **metrics} for key, metrics in sorted(collapse.items()) if key.pooling == pooling
+        ]
+        write_json(output.path, {"layers": layers}, origins["collapse", pooling])
     saved.clear()
 
 

@@ -2,56 +2,47 @@
 
 import numpy as np
 
-from featurepaths.errors import FeaturePathsError
 from featurepaths.stages import cli
-from featurepaths.stages.image_inputs import open_images, parts_by_name
+from featurepaths.stages.network_inputs import load_network, open_images, part_of
 from featurepaths.store.hdf5 import RowWriter, create_hdf5, open_hdf5
-from featurepaths.store.provenance import read_origin
 
 
 def main(arguments):
-    from featurepaths.networks.checkpoint import layer_names, load_checkpoint
     from featurepaths.paths.equations import cosine_similarity
     from featurepaths.paths.stream import FeatureStream
     from featurepaths.runtime.blocks import blocks, span
-    from featurepaths.runtime.devices import device_name, use_device
+    from featurepaths.runtime.devices import device_name
     from featurepaths.runtime.progress import progress
 
-    pooling = read_origin(arguments.centroids).pooling
-    whole = cli.whole(arguments.paths, arguments.shard)
-    parts = parts_by_name(arguments.images, arguments.settings.get("stopping_rule"))
-    if whole.stem not in parts:
-        raise FeaturePathsError(f"{arguments.paths}: call it {' or '.join(parts)}.h5, after its images.")
-    name = cli.name_of(f"paths/{pooling}/{whole.stem}", arguments.shard)
-    origin = cli.origin_of(arguments, name)
-    device = use_device(arguments.device, arguments.settings["torch_threads"])
-    network, description = load_checkpoint(arguments.checkpoint, device)
-    layers = layer_names(description)
+    output = cli.output_of(arguments)
+    part = part_of(arguments, output)
+    origin = cli.origin_of(arguments, output)
+    network, layers, device = load_network(arguments)
     with (
-        open_images(arguments.images, parts[whole.stem]) as images,
+        open_images(arguments.images, part) as images,
         open_hdf5(arguments.centroids) as centroids,
-        create_hdf5(arguments.paths, origin) as file,
+        create_hdf5(output.path, origin) as file,
     ):
-        mine = blocks(len(images.pixels), arguments.shard or (1, 1))
-        stream = FeatureStream(network, layers, images.pixels, [pooling], device, mine)
-        first, last = span(mine).start, span(mine).stop
+        own_blocks = blocks(len(images.pixels), arguments.shard or (1, 1))
+        stream = FeatureStream(network, layers, images.pixels, [output.names["pooling"]], device, own_blocks)
+        first, last = span(own_blocks).start, span(own_blocks).stop
         file.attrs["device"] = device_name(device)
-        write = RowWriter(file, span(mine), {"labels": images.labels, "index": images.index})
+        write = RowWriter(file, span(own_blocks), {"labels": images.labels, "index": images.indices})
         # a row first, as in a gathered artefact, because the layers of one may come in several passes
         row = np.zeros((min(last - first, 1), len(layers), stream.classes), np.float32)
         write(slice(first, first + len(row)), {"logits": row[:, 0], "similarity": row})
         for keys in stream.passes():
-            found = {key: centroids[key.name][:] for key in keys}
+            of_layers = {key: centroids[key.name][:] for key in keys}
 
-            def see(key, rows, features, found=found):
-                part = slice(rows.start - first, rows.stop - first)
-                file["similarity"][part, key.layer - 1] = cosine_similarity(features, found[key])
+            def callback(key, rows, features, of_layers=of_layers):
+                block = slice(rows.start - first, rows.stop - first)
+                file["similarity"][block, key.layer - 1] = cosine_similarity(features, of_layers[key])
 
-            read = stream.read(keys, see)
-            for rows, logits in progress(read, f"paths of {whole.stem}", len(mine), "blocks of 64"):
+            read = stream.read(keys, callback)
+            for rows, logits in progress(read, f"paths of {output.names['images']}", len(own_blocks), "blocks of 64"):
                 write(rows, {"logits": logits})
     if arguments.shard is None:
-        cli.remove_shards(arguments.paths)
+        cli.remove_shards(output.path)
 
 
 if __name__ == "__main__":

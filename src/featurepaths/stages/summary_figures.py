@@ -15,7 +15,7 @@ def main(arguments):
     collapse = {}
     for path in arguments.collapse:
         collapse.setdefault(path.stem, {})[path.parts[-3]] = read_json(path)["layers"]
-    threshold = arguments.settings.number("pfc3_threshold")
+    threshold = float(arguments.settings.pfc3_threshold)
     folder = arguments.record.parent
     for pooling, runs in collapse.items():
         title = f"Collapse by layer, on the training images ({pooling} features)"

@@ -25,14 +25,14 @@ def main(arguments):
         "combinations": combinations_table(recognition),
         "detection": detection_table(read_evaluation(path, runs) for path in arguments.detection),
         "attacks": attack_table(
-            read_attack(path, runs, arguments.settings["stopping_rule"]) for path in arguments.attacks
+            read_attack(path, runs, arguments.settings.stopping_rules) for path in arguments.attacks
         ),
         "collapse": collapse_table((runs[path.parts[-3]], path.stem, read_json(path)) for path in arguments.collapse),
     }
-    tables["summary"] = summary_table(tables["recognition"], tables["detection"], arguments.settings["groups"])
+    tables["summary"] = summary_table(tables["recognition"], tables["detection"], arguments.settings.groups)
     tables["accuracy"] = accuracy_table(tables["recognition"])
-    if arguments.settings["paper_attacks"]:
-        add_paper_numbers(tables, runs.values(), arguments.settings["paper_attacks"])
+    if arguments.settings.paper_attacks:
+        add_paper_numbers(tables, runs.values(), arguments.settings.paper_attacks)
     texts = {}
     for name, table in tables.items():
         texts |= render(name, table)

@@ -3,10 +3,9 @@
 Under the `paper` protocol the images are the test images themselves; under `held-out` they are the calibration images.
 """
 
-from fractions import Fraction
-
 from featurepaths.detectors.thresholds import calibrate
 from featurepaths.errors import FeaturePathsError
+from featurepaths.experiment.config.types import as_floats
 from featurepaths.paths.collapse import layers_before_collapse
 from featurepaths.paths.equations import s_max, weights_of
 from featurepaths.paths.records import open_pair
@@ -17,23 +16,20 @@ from featurepaths.store.provenance import read_origin
 
 def main(arguments):
     settings = arguments.settings
-    layers = settings["layers"]
+    layers = settings.layers
     if layers == "auto":
         if arguments.collapse is None:
             raise FeaturePathsError("layers: auto needs --collapse.")
         pfc3 = [layer["pfc3"] for layer in read_json(arguments.collapse)["layers"]]
-        layers = layers_before_collapse(pfc3, settings.number("pfc3_threshold"))
-    pooling = read_origin(arguments.clean).pooling
-    name = f"thresholds/{pooling}/{arguments.threshold.stem}"
-    origin = cli.origin_of(arguments, name)
-    weights = weights_of(cli.fractions(settings["weights"]), len(layers))
+        layers = layers_before_collapse(pfc3, float(settings.pfc3_threshold))
+    origin = cli.origin_of(arguments, cli.output_of(arguments))
+    weights = weights_of(as_floats(settings.weights), len(layers))
     with open_pair(arguments.clean, arguments.adversarial) as pair:
         clean, adversarial = (paths.map_rows(lambda similarity: s_max(similarity, layers, weights)) for paths in pair)
-    rates = settings["false_positive_rates"] if settings["protocol"] == "held-out" else ()
-    thresholds = calibrate(clean, adversarial, map(Fraction, rates))
+    thresholds = calibrate(clean, adversarial, settings.false_positive_rates)
     content = {
         "detector": "feature-paths",
-        "protocol": settings["protocol"],
+        "protocol": settings.protocol,
         "thresholds": thresholds,
         "layers": layers,
         "weights": weights.tolist(),

@@ -24,33 +24,38 @@ def main(arguments):
     from featurepaths.training.loop import train
 
     settings = arguments.settings
-    origin = cli.origin_of(arguments, "checkpoint")
-    device = use_device(arguments.device, settings["torch_threads"])
-    options = cli.Settings(settings["training"])
-    adversary = options["adversary"] and cli.Settings(options["adversary"])
-    precision = resolve_precision(options["precision"], device)
+    origin = cli.origin_of(arguments, cli.output_of(arguments))
+    device = use_device(arguments.device, settings.torch_threads)
+    options, adversary = settings.training, settings.training.adversary
+    precision = resolve_precision(options.precision, device)
     resume = Progress(arguments.checkpoint, origin.key)  # the file states its arithmetic
     with open_split(arguments.data, "train") as data, cli.stop_requests() as stop:
         mean, std = normalisation(data)
-        build = {**settings["model"], "classes": len(data.class_names), "mean": mean, "std": std}
+        build = {**settings.model.model_dump(), "classes": len(data.class_names), "mean": mean, "std": std}
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(settings["seed"])
+            torch.manual_seed(settings.seed)
             network = ResNet(**build).to(device)
         epochs = train(
             network,
-            training_images(data, device, arguments.in_memory_mb),
-            epochs=options["epochs"],
-            batch_size=options["batch_size"],
-            learning_rate=options.number("learning_rate"),
-            momentum=options.number("momentum"),
-            weight_decay=options.number("weight_decay"),
-            schedule=options["schedule"],
-            milestones=options["milestones"],
-            augment=options["augment"],
-            adversary=adversary and {**adversary, "eps": adversary.number("eps"), "step": adversary.number("step")},
+            training_images(data, device, settings.in_memory_mb),
+            epochs=options.epochs,
+            batch_size=options.batch_size,
+            learning_rate=float(options.learning_rate),
+            momentum=float(options.momentum),
+            weight_decay=float(options.weight_decay),
+            schedule=options.schedule,
+            milestones=options.milestones,
+            augment=options.augment,
+            adversary=adversary
+            and {
+                "method": adversary.method,
+                "eps": float(adversary.eps),
+                "step": adversary.step and float(adversary.step),
+                "iterations": adversary.iterations,
+            },
             precision=precision,
-            compile=options["compile"],
-            seed=settings["seed"],
+            compile=options.compile,
+            seed=settings.seed,
             resume=resume,
             stop=stop,
         )
@@ -59,7 +64,7 @@ def main(arguments):
             records.append(asdict(record))
             print(", ".join(f"{name} {value:.6g}" for name, value in records[-1].items()), flush=True)
             del records[-1]["images_per_second"]  # so that the table is the same whenever it is made
-        if stop() and len(records) < options["epochs"]:
+        if stop() and len(records) < options.epochs:
             cli.end_by(stop())
         _, height, width, channels = data.shape
     check_finite(network, "Training diverged: a weight is not a finite number, in")

@@ -8,24 +8,24 @@ from featurepaths.statistics.paired import mcnemar
 from featurepaths.statistics.worst_case import count_evaded, count_left, summarise_attacks
 from featurepaths.store.hdf5 import open_hdf5
 from featurepaths.store.jsonfile import read_json, write_json
-from featurepaths.store.provenance import read_origin
 
 
 def main(arguments):
-    settings = arguments.settings
-    pooling = read_origin(arguments.adaptive).name.rpartition("/")[2]
-    origin = cli.origin_of(arguments, f"adaptive/{pooling}")
+    settings, search, ball = arguments.settings, arguments.settings.search, arguments.settings.ball
+    origin = cli.origin_of(arguments, cli.output_of(arguments))
     thresholds = read_json(arguments.threshold)["thresholds"]
-    oblivious = settings["attack"]
+    oblivious = settings.attack
     with open_hdf5(arguments.adaptive) as file, open_hdf5(arguments.detectors) as calibrated:
         labels, right = file["labels"][:], file["undefended/clean"][:]
         content = {
             "n": len(labels),
             "threshold_method": "otsu",
             "threshold": thresholds["otsu"],
-            **{key: settings[key] for key in ("attack", "norm", "iterations", "restarts", "n_targets")},
-            "eps": settings.number("eps"),
-            "eps_space": settings["eps_space"],
+            "attack": settings.attack,
+            **{key: getattr(search, key) for key in ("iterations", "restarts", "n_targets")},
+            "norm": ball.norm,
+            "eps": float(ball.eps),
+            "eps_space": ball.eps_space,
             "left_out": file.attrs.get("left_out"),
             "undefended": count_left(file, oblivious, "undefended"),
             "defended": count_left(file, oblivious, "defended"),

@@ -103,7 +103,7 @@ def _parse(module: str) -> tuple[str, tuple[str, ...]]:
     imported = {name for node in ast.walk(tree) for name in _imports(node, package)}
     imported.add(module.rpartition(".")[0])  # importing a.b runs a/__init__.py first
     _drop_docstrings(tree)
-    return json.dumps(_plain(tree)), tuple(sorted(imported))
+    return json.dumps(tree, default=_plain, check_circular=False), tuple(sorted(imported))
 
 
 def _texts(module: str) -> dict[str, str]:
@@ -154,13 +154,11 @@ def _drop_docstrings(tree: ast.Module) -> None:
 
 
 def _plain(node: Any) -> Any:
-    """Return a syntax tree as lists, without empty fields, so that Python versions agree on it (`ast.dump` differs)."""
+    """Return a node of a syntax tree as JSON, without empty fields, so that Python versions agree on it."""
     if isinstance(node, ast.AST):
-        fields = [[name, _plain(value)] for name, value in ast.iter_fields(node) if value not in (None, [])]
-        return [type(node).__name__, *fields]
-    if isinstance(node, list):
-        return [_plain(item) for item in node]
-    return repr(node)
+        fields = {name: getattr(node, name, None) for name in node._fields}
+        return [type(node).__name__, {name: value for name, value in fields.items() if value not in (None, [])}]
+    return repr(node)  # bytes, complex numbers, and an ellipsis
 
 
 def _is_text(node: ast.AST) -> bool:

@@ -34,9 +34,9 @@ class Origin:
         return hashlib.sha256(json.dumps([self.digest, *self.inputs]).encode()).hexdigest()[:20]
 
     @property
-    def pooling(self) -> str:
-        """The pooling in the name of features and artefacts derived from them: ``flatten`` or ``mean``."""
-        return self.name.split("/")[1]
+    def pooling(self) -> str | None:
+        """The pooling in the name of features and artefacts derived from them; None for other artefacts."""
+        return next((part for part in self.name.split("/")[1:2] if part in ("flatten", "mean")), None)
 
 
 class Version(NamedTuple):

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from fractions import Fraction
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import (
     AfterValidator,
@@ -23,28 +23,33 @@ from featurepaths.experiment.config.types import (
     Section,
     Seed,
     StoppingRule,
-    distinct,
+    ascending,
     exact,
     meant,
     reachable,
 )
 
 
-class Attack(Section):
-    """An attack on the network alone, by AutoPGD (Croce and Hein, 2020)."""
+class Ball(Section):
+    """The images that AutoPGD may reach."""
 
-    method: Literal["apgd"] = "apgd"
     norm: Literal["linf", "l2"] = "linf"
     eps: Positive
     """Radius, in `eps_space`."""
     eps_space: Literal["pixel", "normalized"] = "pixel"
     """Units of eps and step: pixel values of [0, 1], or the network's normalised input (L-infinity only)."""
+
+
+class Attack(Ball):
+    """An attack on the network alone, by AutoPGD (Croce and Hein, 2020)."""
+
+    method: Literal["apgd"] = "apgd"
     step: Positive | None = None
     """Initial step; null for 2 eps, as published."""
     iterations: int = Field(20, ge=1)
     loss: Literal["ce", "dlr"] = "ce"
     """Cross-entropy, or the difference of logits ratio."""
-    stopping_rule: Annotated[list[StoppingRule], Field(min_length=1), AfterValidator(distinct)] = [
+    stopping_rule: Annotated[list[StoppingRule], Field(min_length=1), AfterValidator(ascending)] = [
         "first-success",
         "max-loss",
     ]
@@ -67,7 +72,7 @@ class Attack(Section):
         return self
 
     def too_far(self, value: Fraction | None) -> str | None:
-        """Return what is wrong with a radius or a step in the attack's units; None if images can be that far apart."""
+        """Return what is wrong with a radius or a step in `eps_space`; None if images can be that far apart."""
         if value is None:
             return None
         if self.eps_space == "pixel":
@@ -178,6 +183,7 @@ class TorchattacksAttack(Section):
 class PrecomputedAttack(Section):
     """Precomputed adversarial images, in place of an attack."""
 
+    not_in_digest: ClassVar = ("test", "calibration")
     method: Literal["precomputed"]
     test: str
     """npz or HDF5 file with `adversarial` images, uint8 or floats in [0, 1], and `index`: the position in the test

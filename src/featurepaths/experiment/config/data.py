@@ -1,7 +1,7 @@
 """Configuration of data sets."""
 
 from fractions import Fraction
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import (
     BeforeValidator,
@@ -22,7 +22,24 @@ def _known_dataset(name: Any) -> Any:
     return name
 
 
-class Digits(Section):
+class Splits(Section):
+    """How images are assigned to splits."""
+
+    calibration: Annotated[Exact, Field(ge=0, lt=1)] = Fraction(1, 10)
+    """Share of the training images that form the calibration split; with 0 only the `paper` protocol is available."""
+    seed: int = Field(0, ge=0, lt=2**32)
+    """Seed of the assignment of images to splits."""
+    not_in_digest: ClassVar = ("root", "download", "title", "reference_dataset")
+
+
+class OwnImages(Splits):
+    """Images of the user's."""
+
+    reference_dataset: Literal["cifar10"] | None = None
+    """Data set whose published numbers appear beside the results."""
+
+
+class Digits(Splits):
     """scikit-learn's handwritten digits: 1,797 images that the library includes."""
 
     source: Literal["digits"]
@@ -30,13 +47,9 @@ class Digits(Section):
     """Height and width in pixels to which the 8x8 images are enlarged."""
     test: Annotated[Exact, Field(gt=0, lt=1)] = Fraction(1, 5)
     """Share of the images that are test images."""
-    calibration: Annotated[Exact, Field(ge=0, lt=1)] = Fraction(1, 10)
-    """Share of the training images that form the calibration split; with 0 only the `paper` protocol is available."""
-    seed: int = Field(0, ge=0, lt=2**32)
-    """Seed of the assignment of images to splits."""
 
 
-class Cifar(Section):
+class Cifar(Splits):
     """CIFAR-10 or CIFAR-100, read by torchvision."""
 
     source: Literal["cifar10", "cifar100"]
@@ -44,13 +57,9 @@ class Cifar(Section):
     """Folder that contains (or, with `download`, will contain) `cifar-10-batches-py` or `cifar-100-python`."""
     download: bool = False
     """Whether torchvision may download the files."""
-    calibration: Annotated[Exact, Field(ge=0, lt=1)] = Fraction(1, 10)
-    """Share of the training images that form the calibration split; with 0 only the `paper` protocol is available."""
-    seed: int = Field(0, ge=0, lt=2**32)
-    """Seed of the assignment of images to splits."""
 
 
-class Folder(Section):
+class Folder(OwnImages):
     """PNG and JPEG files in `train/<class>/` and `test/<class>/`."""
 
     source: Literal["folder"]
@@ -60,12 +69,6 @@ class Folder(Section):
     """Height and width to which the central square of each image is resized; null requires images of one size."""
     title: str = "image folder"
     """Description of the images, stored with them; changes no number."""
-    reference_dataset: Literal["cifar10"] | None = None
-    """Data set whose published numbers appear beside the results."""
-    calibration: Annotated[Exact, Field(ge=0, lt=1)] = Fraction(1, 10)
-    """Share of the training images that form the calibration split; with 0 only the `paper` protocol is available."""
-    seed: int = Field(0, ge=0, lt=2**32)
-    """Seed of the assignment of images to splits."""
 
 
 class ArrayKeys(Section):
@@ -77,9 +80,10 @@ class ArrayKeys(Section):
     test_labels: str | None = None
 
 
-class Arrays(Section):
+class Arrays(OwnImages):
     """Images and labels in NumPy's npz or in HDF5."""
 
+    not_in_digest: ClassVar = (*OwnImages.not_in_digest, "train", "test")
     source: Literal["arrays"]
     train: str
     """File of the training images (uint8, or floats in [0, 1] that are multiples of 1/255) and their labels (integers
@@ -96,15 +100,9 @@ class Arrays(Section):
     """Names of the classes 0, 1, ...; null uses their numbers."""
     title: str = "arrays"
     """Description of the images, stored with them; changes no number."""
-    reference_dataset: Literal["cifar10"] | None = None
-    """Data set whose published numbers appear beside the results."""
-    calibration: Annotated[Exact, Field(ge=0, lt=1)] = Fraction(1, 10)
-    """Share of the training images that form the calibration split; with 0 only the `paper` protocol is available."""
-    seed: int = Field(0, ge=0, lt=2**32)
-    """Seed of the assignment of images to splits."""
 
 
-class Torchvision(Section):
+class Torchvision(Splits):
     """A data set that torchvision reads. Changes of its files are not detected."""
 
     source: Literal["torchvision"]
@@ -122,10 +120,6 @@ class Torchvision(Section):
     """What it is given for the test images alone."""
     size: int | None = Field(None, ge=32)
     """Height and width to which the central square of each image is resized; null requires images of one size."""
-    calibration: Annotated[Exact, Field(ge=0, lt=1)] = Fraction(1, 10)
-    """Share of the training images that form the calibration split; with 0 only the `paper` protocol is available."""
-    seed: int = Field(0, ge=0, lt=2**32)
-    """Seed of the assignment of images to splits."""
 
     @field_validator("root")
     @classmethod
@@ -148,7 +142,7 @@ class Torchvision(Section):
         return self
 
 
-class Factory(Section):
+class Factory(OwnImages):
     """Images that your own function returns."""
 
     source: Literal["factory"]
@@ -161,9 +155,6 @@ class Factory(Section):
     """Order of the axes of arrays; null selects the axis of length 1 or 3 as the channels."""
     size: int | None = Field(None, ge=32)
     """Height and width to which the central square of each image is resized; null requires images of one size."""
-    reference_dataset: Literal["cifar10"] | None = None
-    """Data set whose published numbers appear beside the results."""
-    calibration: Annotated[Exact, Field(ge=0, lt=1)] = Fraction(1, 10)
-    """Share of the training images that form the calibration split; with 0 only the `paper` protocol is available."""
-    seed: int = Field(0, ge=0, lt=2**32)
-    """Seed of the assignment of images to splits."""
+
+
+AnyData = Annotated[Digits | Cifar | Folder | Arrays | Torchvision | Factory, Field(discriminator="source")]

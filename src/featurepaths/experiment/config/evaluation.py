@@ -118,16 +118,11 @@ class Controls(Section):
     """Queries per image of the black-box attack (Square)."""
 
 
-class Adaptive(Section):
-    """Attacks that know the whole defence: network, centroids, layers, threshold and vote."""
+class Search(Section):
+    """How the attacker who knows the defence searches."""
 
-    attack: str
-    """The AutoPGD attack whose norm, eps and images they use. Its examples, made without knowledge of the defence, also
-    count in the worst case."""
     max_images: int | None = Field(None, ge=1)
-    """Attack only this many of its images, evenly spaced; null for all."""
-    poolings: Annotated[list[Pooling], Field(min_length=1), AfterValidator(distinct)] | None = None
-    """Poolings whose defences are attacked; null for all of `features.poolings`."""
+    """Attack only this many of the attack's images, evenly spaced; null for all."""
     objectives: Annotated[list[Objective], Field(min_length=1), AfterValidator(distinct)] = [
         "evade",
         "misvote",
@@ -152,5 +147,15 @@ class Adaptive(Section):
     """Initial step; null for 2 eps."""
     precision: Precision = "float32"
     """`bfloat16` applies to the search only: results are judged in float32. `auto` uses bfloat16 where it is fast."""
+
+
+class Adaptive(Search):
+    """Attacks that know the whole defence: network, centroids, layers, threshold and vote."""
+
+    attack: str
+    """The AutoPGD attack whose norm, eps and images they use. Its examples, made without knowledge of the defence, also
+    count in the worst case."""
+    poolings: Annotated[list[Pooling], Field(min_length=1), AfterValidator(distinct)] | None = None
+    """Poolings whose defences are attacked; null for all of `features.poolings`."""
     controls: Controls | None = Controls()
     """null runs no controls; the verdict then states this."""

@@ -10,7 +10,7 @@ from pydantic import (
 )
 
 from featurepaths.experiment.config.attacks import AnyAttack
-from featurepaths.experiment.config.data import Arrays, Cifar, Digits, Factory, Folder, Torchvision
+from featurepaths.experiment.config.data import AnyData
 from featurepaths.experiment.config.evaluation import (
     Adaptive,
     CalibrationAttack,
@@ -41,7 +41,7 @@ class Experiment(Section):
     the same results."""
     shards: Shards = Shards()
     """Number of jobs per attack and extraction; changes no result."""
-    data: Annotated[Digits | Cifar | Folder | Arrays | Torchvision | Factory, Field(discriminator="source")]
+    data: AnyData
     models: Annotated[dict[Name, AnyModel], Field(min_length=1)]
     training: dict[Name, Training] = {}
     """Every model that is not pretrained is trained in each of these ways. Required if there is such a model."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from fractions import Fraction
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import (
     AfterValidator,
@@ -35,6 +35,7 @@ Modules = Annotated[list[str], Field(min_length=1), AfterValidator(distinct)]
 class PretrainedNetwork(Section):
     """A pretrained network from torchvision, timm, or your own package."""
 
+    not_in_digest: ClassVar = ("checkpoint",)
     factory: Function
     """`package.module:function`, a function (or class) that returns the network: a `torch.nn.Module` that maps images
     [N, C, H, W] to logits. The working directory is searched first."""

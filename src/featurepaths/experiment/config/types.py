@@ -4,7 +4,7 @@ import difflib
 import re
 from collections.abc import Iterable
 from fractions import Fraction
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -117,6 +117,11 @@ Detector = Literal[
 ]
 
 
+def as_floats(values: str | list[Fraction] | None) -> Any:
+    """Return a list of exact numbers as floats; a word, such as ``equal``, and None stay."""
+    return [float(value) for value in values] if isinstance(values, list) else values
+
+
 def _names_a_function(text: str) -> str:
     if not re.fullmatch(FACTORY, text):
         raise ValueError(f"should be package.module:function, not '{text}'")
@@ -127,7 +132,24 @@ Function = Annotated[str, AfterValidator(_names_a_function)]
 """The name of a user's function."""
 
 
+S = TypeVar("S", bound=BaseModel)
+
+
 class Section(BaseModel):
-    """A section of the configuration; unknown keys are errors."""
+    """A section of the configuration, or the settings of a stage; unknown keys are errors."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, use_attribute_docstrings=True)
+
+    not_in_digest: ClassVar[tuple[str, ...]] = ()
+    """Keys that change no result, such as where files lie."""
+
+    def recipe(self) -> dict[str, Any]:
+        """Return everything that results depend on, as JSON values."""
+        values = self.model_dump(mode="json")
+        sections = {key: getattr(self, key) for key in type(self).model_fields}
+        values |= {key: section.recipe() for key, section in sections.items() if isinstance(section, Section)}
+        return {key: value for key, value in values.items() if key not in self.not_in_digest}
+
+    def part(self, kind: type[S]) -> S:
+        """Return the keys of a section that this one extends."""
+        return kind(**{key: getattr(self, key) for key in kind.model_fields})

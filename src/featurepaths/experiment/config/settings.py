@@ -1,0 +1,166 @@
+"""The settings of every stage: the part of the configuration that it depends on.
+
+The plan fills them from the sections of the configuration, `--settings` carries them as JSON, and the stage reads them
+with the same class.
+"""
+
+from typing import Any, ClassVar, Literal
+
+from featurepaths.experiment.config.attacks import AnyAttack, Ball
+from featurepaths.experiment.config.data import AnyData
+from featurepaths.experiment.config.evaluation import Controls, Search
+from featurepaths.experiment.config.networks import Model, PretrainedNetwork, Training
+from featurepaths.experiment.config.types import Detector, Exact, Section, Weights
+
+Protocol = Literal["paper", "held-out"]
+
+
+class OnNetwork(Section):
+    """Settings of a stage that runs a network, and all settings of one that runs it on the images of a split."""
+
+    torch_threads: int = 1
+
+
+class Data(Section):
+    """The data set, and a digest of the files or the code of the user's that it comes from."""
+
+    data: AnyData
+    contents: str | None = None
+
+
+class Train(OnNetwork):
+    """A network, how it is trained, and the seed."""
+
+    model: Model
+    training: Training
+    seed: int
+    in_memory_mb: int = 1024
+    not_in_digest: ClassVar = ("in_memory_mb",)
+
+
+class Pretrained(OnNetwork):
+    """A pretrained network, digests of its code and weights, and the layers that each configuration key needs."""
+
+    model: PretrainedNetwork
+    seed: int
+    code: str
+    weights: str | None
+    named_layers: dict[str, int] = {}
+    not_in_digest: ClassVar = ("named_layers",)
+
+
+class Attack(OnNetwork):
+    """An attack, its seed in this run, and a digest of precomputed images."""
+
+    attack: AnyAttack
+    seed: int = 0
+    contents: str | None = None
+
+
+class Images(OnNetwork):
+    """The stopping rule whose examples a network runs over; None for the images of a split."""
+
+    stopping_rule: str | None = None
+
+
+class Threshold(Section):
+    """What the thresholds of the feature-path detector are calibrated by; `pfc3_threshold` is for ``layers: auto``."""
+
+    protocol: Protocol
+    layers: Literal["auto"] | list[int]
+    weights: Weights
+    false_positive_rates: list[Exact] = []
+    pfc3_threshold: Exact | None = None
+
+
+class Selection(Section):
+    """How the voting layers are selected; `top` is for ``layers: auto``."""
+
+    protocol: Protocol
+    layers: Literal["auto"] | list[int]
+    weights: Weights
+    top: int | None = None
+
+
+class Recognition(Section):
+    """How ties are broken, and which layers' combinations are tried."""
+
+    tie_break: str
+    combinations: Literal["auto"] | list[int]
+
+
+class Detectors(OnNetwork):
+    """The rival detectors, and how they are calibrated; the stopping rule is for streamed features."""
+
+    detectors: list[Detector]
+    false_positive_rates: list[Exact]
+    stopping_rule: str | None = None
+
+
+class DetectorEvaluation(OnNetwork):
+    """The names ``<attack>.<stopping_rule>`` of the attacks, for streamed features."""
+
+    attacked: list[str] | None = None
+
+
+class Adaptive(OnNetwork):
+    """A search against a frozen defence, and the ball in which it searches."""
+
+    search: Search
+    ball: Ball
+    tie_break: str
+    seed: int
+
+
+class WorstCase(Section):
+    """What the worst case over all attacks of a search is described by."""
+
+    attack: str
+    search: Search
+    ball: Ball
+
+
+class ControlsOfAdaptive(Adaptive):
+    """The controls of a search that starts from the examples of an attack."""
+
+    attack: str
+    controls: Controls
+
+
+class RunFigures(Section):
+    """The title of a run's figures."""
+
+    title: str
+
+
+class SummaryFigures(Section):
+    """When a layer counts as collapsed."""
+
+    pfc3_threshold: Exact
+
+
+class Tables(Section):
+    """Attacks like the paper's, the stopping rules of all, and which of them are repetitions of which."""
+
+    paper_attacks: list[str]
+    stopping_rules: dict[str, list[str]]
+    groups: dict[str, str]
+
+
+class Comparison(Section):
+    """Which attacks are repetitions of which."""
+
+    groups: dict[str, str]
+
+
+class ComparisonFigures(Section):
+    """The attack on which detectors are calibrated."""
+
+    calibrated_on: str
+
+
+class Configuration(Section):
+    """The whole configuration, and a digest of all results."""
+
+    configuration: dict[str, Any]
+    results: str
