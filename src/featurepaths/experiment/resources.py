@@ -4,8 +4,9 @@ These are limits and no forecasts: about three times what the paper's networks t
 it is a careful guess. A job that needs more is ended by its cluster, and a retry asks for more.
 """
 
+from collections.abc import Callable, Mapping
 from fractions import Fraction
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from featurepaths.attacks.torchattacks.methods import METHODS
 from featurepaths.data.size import DataSize
@@ -200,52 +201,56 @@ class Estimator:
         return Needs(round(mb), 10 + round(MARGIN * seconds / 60))
 
 
+AUTOATTACK = {
+    "standard": lambda classes: 2500 + 50 * classes,
+    "plus": lambda classes: 3000 + 150 * classes,
+    "rand": lambda classes: 500,
+}
+"""Passes in each version of AutoAttack by the number of classes: 5,000 queries of Square, a few dozen steps against
+every class, or 20 gradients per step."""
+PASSES: Mapping[str, Callable[[Mapping[str, Any], int], float]] = {
+    "fgsm": lambda given, classes: 1,
+    "ffgsm": lambda given, classes: 1,
+    "eotpgd": lambda given, classes: given["steps"] * given["eot_iter"],
+    "upgd": lambda given, classes: given["steps"] * given["eot_iter"],
+    "pgdrs": lambda given, classes: given["steps"] * given["noise_batch_size"],
+    "sinifgsm": lambda given, classes: given["steps"] * given["m"],
+    "vmifgsm": lambda given, classes: given["steps"] * (given["N"] + 1),
+    "vnifgsm": lambda given, classes: given["steps"] * (given["N"] + 1),
+    "pifgsm": lambda given, classes: given["num_iter_set"],
+    "pifgsmpp": lambda given, classes: given["num_iter_set"],
+    "apgd-ce": lambda given, classes: (given["steps"] + 1) * given["eot_iter"] * given["n_restarts"],
+    "apgd-dlr": lambda given, classes: (given["steps"] + 1) * given["eot_iter"] * given["n_restarts"],
+    "apgd-t": lambda given, classes: (given["steps"] + 1) * given["eot_iter"] * given["n_restarts"] * (classes - 1),
+    # a gradient of every class, or towards every class a gradient of two
+    "fab": lambda given, classes: given["steps"] * given["n_restarts"] * classes,
+    "fab-t": lambda given, classes: 2 * given["steps"] * given["n_restarts"] * (classes - 1),
+    # a gradient of every class; it seldom takes more than a few steps
+    "deepfool": lambda given, classes: min(given["steps"], 5) * classes,
+    # a DeepFool per step, and many small steps on the CPU
+    "sparsefool": lambda given, classes: 10 * given["steps"] * classes,
+    "ead": lambda given, classes: 1.5 * given["binary_search_steps"] * given["max_iterations"],
+    "eaden": lambda given, classes: 1.5 * given["binary_search_steps"] * given["max_iterations"],
+    # five coordinates per pixel, at least one candidate each
+    "onepixel": lambda given, classes: max(given["popsize"], 5 * given["pixels"]) * (given["steps"] + 2) / 2,
+    # each candidate twice
+    "pixle": lambda given, classes: (
+        given["max_iterations"] * (1 if given["update_each_iteration"] else given["restarts"])
+    ),
+    # a gradient of every class, and a table of all pairs of values, some 100 times a gradient
+    "jsma": lambda given, classes: 2500 * float(Fraction(given["gamma"])) * (classes + 100),
+    "spsa": lambda given, classes: given["nb_iter"] * given["nb_sample"],
+    "square": lambda given, classes: given["n_queries"] * given["n_restarts"] / 2,
+    "autoattack": lambda given, classes: AUTOATTACK[given["version"]](classes),
+}
+"""Passes of an image through the network by method of torchattacks; all others take one per step."""
+
+
 def passes_of(attack: AnyAttack, classes: int) -> float:
     """Return how often an image passes through the network, forward and backward, in an attack; forward is half."""
     if attack.method == "apgd":
         return attack.iterations + 2
     if attack.method == "precomputed":  # the clean image and the adversarial one, forward
         return 1
-    given = attack.parameters
-    match attack.method:
-        case "fgsm" | "ffgsm":
-            passes = 1
-        case "eotpgd" | "upgd":
-            passes = given["steps"] * given["eot_iter"]
-        case "pgdrs":
-            passes = given["steps"] * given["noise_batch_size"]
-        case "sinifgsm":
-            passes = given["steps"] * given["m"]
-        case "vmifgsm" | "vnifgsm":
-            passes = given["steps"] * (given["N"] + 1)
-        case "pifgsm" | "pifgsmpp":
-            passes = given["num_iter_set"]
-        case "apgd-ce" | "apgd-dlr":
-            passes = (given["steps"] + 1) * given["eot_iter"] * given["n_restarts"]
-        case "apgd-t":
-            passes = (given["steps"] + 1) * given["eot_iter"] * given["n_restarts"] * (classes - 1)
-        case "fab":  # a gradient of every class
-            passes = given["steps"] * given["n_restarts"] * classes
-        case "fab-t":  # towards every class a gradient of two
-            passes = 2 * given["steps"] * given["n_restarts"] * (classes - 1)
-        case "deepfool":  # a gradient of every class; it seldom takes more than a few steps
-            passes = min(given["steps"], 5) * classes
-        case "sparsefool":  # a DeepFool a step, and many small steps on the CPU
-            passes = 10 * given["steps"] * classes
-        case "ead" | "eaden":
-            passes = 1.5 * given["binary_search_steps"] * given["max_iterations"]
-        case "onepixel":  # five coordinates a pixel, at least one candidate each
-            passes = max(given["popsize"], 5 * int(attack.eps)) * (given["steps"] + 2) / 2
-        case "pixle":  # each candidate twice
-            passes = given["max_iterations"] * (1 if given["update_each_iteration"] else given["restarts"])
-        case "jsma":  # a gradient of every class, and a table of all pairs of values, some 100 times a gradient
-            passes = 2500 * float(Fraction(given["gamma"])) * (classes + 100)
-        case "spsa":
-            passes = given["nb_iter"] * given["nb_sample"]
-        case "square":
-            passes = given["n_queries"] * given["n_restarts"] / 2
-        case "autoattack":  # 5,000 queries of Square, a few dozen steps against every class, or 20 gradients a step
-            passes = {"standard": 2500 + 50 * classes, "plus": 3000 + 150 * classes, "rand": 500}[given["version"]]
-        case _:  # a gradient a step
-            passes = given["steps"]
-    return passes + 2
+    given = {**attack.parameters, "pixels": int(attack.eps or 0)}
+    return PASSES.get(attack.method, lambda given, classes: given["steps"])(given, classes) + 2

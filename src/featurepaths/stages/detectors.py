@@ -38,12 +38,12 @@ def main(arguments):
             )
         )
         fit_detectors(list(detectors.values()), train, channels)
-        evidence, labels = calibration.evidence(detectors), torch.from_numpy(calibration.labels).to(device)
+        inputs, labels = calibration.inputs(detectors), torch.from_numpy(calibration.labels).to(device)
         clean_scores = {}
         for name, detector in detectors.items():
             detector.to(device)
-            clean_scores[name] = cross_fitted_scores(detector, evidence[name], labels).cpu().numpy()
-            detector.calibrate(evidence[name])
+            clean_scores[name] = cross_fitted_scores(detector, inputs[name], labels).cpu().numpy()
+            detector.calibrate(inputs[name])
         adversarial_scores = adversarial.scored_by(detectors).scores
         for name, detector in detectors.items():
             clean = clean_scores[name]

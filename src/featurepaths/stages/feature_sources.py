@@ -1,13 +1,15 @@
-"""What networks show of images, as detectors see it, from dumps or by running: what the stages of detectors share."""
+"""A network's outputs for images, as detectors read them, from dumps or by running it: what their stages share."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 
 from featurepaths.errors import FeaturePathsError
-from featurepaths.stages.network_inputs import open_images
+from featurepaths.stages.network_inputs import load_network, open_images
 from featurepaths.store.hdf5 import layers_in, open_hdf5
 from featurepaths.store.provenance import read_origin
 
@@ -16,7 +18,7 @@ CHUNK = 512
 
 
 class Scored(NamedTuple):
-    """What detectors say of N images: float64 [N] by their names; and what there is to know of the images, each [N]."""
+    """Detectors' scores of N images, float64 [N] by name; their labels, indices and network predictions, each [N]."""
 
     scores: Mapping[str, np.ndarray]
     labels: np.ndarray
@@ -24,118 +26,68 @@ class Scored(NamedTuple):
     network_predictions: np.ndarray
 
 
+@dataclass
 class FeatureSource:
-    """What a network shows of some images, some at a time, in one pass over them each time that it is iterated over."""
+    """The model outputs for N images, chunk by chunk and with their labels, anew each time that it is iterated over.
 
-    def __init__(self, labels, index, centroids):
-        self.labels, self.index, self.centroids = labels, index, centroids
+    `labels` and `index` are [N].
+    """
+
+    labels: np.ndarray
+    index: np.ndarray
+    chunks: Callable[[], Iterator]
 
     def __iter__(self):
-        """Yield what the network shows of some images, and their labels."""
-        raise NotImplementedError
+        """Yield the model outputs for some images, and their labels."""
+        return self.chunks()
 
-    def evidence(self, detectors):
-        """Return what detectors, by name, take from all of the images: by name too."""
+    def inputs(self, detectors):
+        """Return what detectors, by name, read of all of the images: by name too."""
         import torch
 
         from featurepaths.detectors.base import DetectorInputs
 
         with torch.no_grad():
-            parts = [[detector.inputs(seen) for detector in detectors.values()] for seen, _ in self]
+            parts = [[detector.inputs(outputs) for detector in detectors.values()] for outputs, _ in self]
         return {
-            name: DetectorInputs(*map(torch.cat, zip(*of_one, strict=True)))
-            for name, of_one in zip(detectors, zip(*parts, strict=True), strict=True)
+            name: DetectorInputs(*map(torch.cat, zip(*of_detector, strict=True)))
+            for name, of_detector in zip(detectors, zip(*parts, strict=True), strict=True)
         }
 
     def scored_by(self, detectors):
-        """Return what calibrated detectors, by name, say of all of the images."""
+        """Return the scores that calibrated detectors, by name, give all of the images."""
         import torch
 
         scores = {name: [] for name in detectors}
-        network_predictions = []
+        predictions = []
         with torch.no_grad():
-            for seen, _ in self:
-                network_predictions.append(seen.logits.cpu().numpy().argmax(axis=1))
+            for outputs, _ in self:
+                predictions.append(outputs.logits.cpu().numpy().argmax(axis=1))
                 for name, detector in detectors.items():
-                    scores[name].append(detector.score(seen).cpu().numpy())
-        found = {name: np.concatenate(parts) for name, parts in scores.items()}
-        return Scored(found, self.labels, self.index, np.concatenate(network_predictions))
-
-
-class Dump(FeatureSource):
-    """What a dump says that the network showed."""
-
-    def __init__(self, file, centroids):
-        super().__init__(file["labels"][:], file["index"][:], centroids)
-        self.file = file
-
-    def __iter__(self):
-        """Read the dump."""
-        import torch
-
-        from featurepaths.paths.outputs import model_outputs
-
-        for start in range(0, len(self.labels), CHUNK):
-            rows = slice(start, start + CHUNK)
-            features = [torch.from_numpy(self.file[name][rows]).float() for name in layers_in(self.file)]
-            logits = torch.from_numpy(self.file["logits"][rows])
-            yield model_outputs(logits, features, self.centroids), torch.from_numpy(self.labels[rows])
-
-
-class Stream(FeatureSource):
-    """What the network shows when it runs over the images."""
-
-    def __init__(self, network, images, centroids):
-        super().__init__(images.labels, images.indices, centroids)
-        self.network, self.pixels = network, images.pixels
-
-    def __iter__(self):
-        """Run the network, a block of 64 images at a time; the features of one are gone when the next one comes."""
-        import torch
-
-        from featurepaths.paths.features import POOLINGS, run_blocks
-        from featurepaths.paths.outputs import model_outputs
-        from featurepaths.runtime.blocks import blocks
-        from featurepaths.runtime.oom import retry_smaller_on_oom
-
-        module, layers, pooling, device = self.network
-        features = {}
-
-        def keep(name, rows, output):
-            features[name] = POOLINGS[pooling](output)[: rows.stop - rows.start].float()
-
-        def run(chosen):
-            return run_blocks(module, layers, self.pixels, keep, device, chosen)
-
-        for rows, logits in retry_smaller_on_oom(run, blocks(len(self.pixels))):
-            in_order = [features.pop(name) for name in layers]
-            seen = model_outputs(torch.from_numpy(logits).to(device), in_order, self.centroids)
-            yield seen, torch.from_numpy(self.labels[rows]).to(device)
-            in_order.clear()  # the caller may still hold `seen`
+                    scores[name].append(detector.score(outputs).cpu().numpy())
+        all_scores = {name: np.concatenate(parts) for name, parts in scores.items()}
+        return Scored(all_scores, self.labels, self.index, np.concatenate(predictions))
 
 
 class Network(NamedTuple):
-    """A network that runs, the names of its layers, how their outputs are pooled, and where it runs."""
+    """A network that runs, the names of its layers, where it runs, and how their outputs are pooled."""
 
     module: object
     layers: list
-    pooling: str
     device: object
+    pooling: str
 
 
 def prepare(arguments, source, pooling):
     """Return the device to compute on, and the network that is to run there: None where `source` is a dump."""
-    from featurepaths.networks.checkpoint import layer_names, load_checkpoint
     from featurepaths.runtime.devices import use_device
 
-    threads = arguments.settings.torch_threads
     if is_dump(source):
-        return use_device("cpu", threads), None
+        return use_device("cpu", arguments.settings.torch_threads), None
     if arguments.checkpoint is None:
         raise FeaturePathsError(f"--checkpoint is needed, because {source} is no feature dump: the network has to run.")
-    device = use_device(arguments.device, threads)
-    module, description = load_checkpoint(arguments.checkpoint, device)
-    return device, Network(module, layer_names(description), pooling, device)
+    network = Network(*load_network(arguments), pooling)
+    return network.device, network
 
 
 def is_dump(path):
@@ -145,10 +97,49 @@ def is_dump(path):
 
 @contextmanager
 def open_feature_source(path, part, centroids, network) -> Iterator[FeatureSource]:
-    """Open what a network shows of images: a dump, or a part of data.h5 or an attack that `network` runs over."""
+    """Open the model outputs for images: a dump, or a part of data.h5 or an attack that `network` runs over."""
     if network is None:
         with open_hdf5(path) as file:
-            yield Dump(file, centroids)
+            labels = file["labels"][:]
+            yield FeatureSource(labels, file["index"][:], partial(dumped, file, labels, centroids))
     else:
         with open_images(path, part) as images:
-            yield Stream(network, images, centroids)
+            yield FeatureSource(images.labels, images.indices, partial(streamed, network, images, centroids))
+
+
+def dumped(file, labels, centroids):
+    """Yield the model outputs and the labels of some images at a time from a dump."""
+    import torch
+
+    from featurepaths.paths.outputs import model_outputs
+
+    for start in range(0, len(labels), CHUNK):
+        rows = slice(start, start + CHUNK)
+        features = [torch.from_numpy(file[name][rows]).float() for name in layers_in(file)]
+        logits = torch.from_numpy(file["logits"][rows])
+        yield model_outputs(logits, features, centroids), torch.from_numpy(labels[rows])
+
+
+def streamed(network, images, centroids):
+    """Yield the same while the network runs; the features of a block of 64 images are gone when the next one comes."""
+    import torch
+
+    from featurepaths.paths.features import POOLINGS, run_blocks
+    from featurepaths.paths.outputs import model_outputs
+    from featurepaths.runtime.blocks import blocks
+    from featurepaths.runtime.oom import retry_smaller_on_oom
+
+    module, layers, device, pooling = network
+    features = {}
+
+    def keep(name, rows, output):
+        features[name] = POOLINGS[pooling](output)[: rows.stop - rows.start].float()
+
+    def run(rows_of_blocks):
+        return run_blocks(module, layers, images.pixels, keep, device, rows_of_blocks)
+
+    for rows, logits in retry_smaller_on_oom(run, blocks(len(images.pixels))):
+        in_order = [features.pop(name) for name in layers]
+        outputs = model_outputs(torch.from_numpy(logits).to(device), in_order, centroids)
+        yield outputs, torch.from_numpy(images.labels[rows]).to(device)
+        in_order.clear()  # the caller may still hold the outputs

@@ -1,9 +1,7 @@
 """Gather: shards -> the artefacts of one job, byte for byte what that job makes when its work is not split."""
 
-from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import replace
-from pathlib import Path
 
 import h5py
 import numpy as np
@@ -14,19 +12,17 @@ from featurepaths.store.code_digest import artefact_digest
 from featurepaths.store.hdf5 import RowWriter, create_hdf5, open_hdf5
 from featurepaths.store.provenance import read_origin
 
-KNOWN = ("labels", "index")
+WHOLE = ("labels", "index")
 """Written at once, before the rows; in this order, as the stages that make the artefacts do."""
+ROWS = 64
 
 
 def main(arguments):
     if arguments.digest is None:
         raise FeaturePathsError("--digest is needed: that of the job whose shards are gathered.")
     for artefact in arguments.artefacts:
-        gather(
-            [path for path in arguments.shards if path.parent == cli.shards_of(artefact)],
-            artefact,
-            arguments.digest,
-        )
+        shards = [path for path in arguments.shards if path.parent == cli.shards_of(artefact)]
+        gather(shards, artefact, arguments.digest)
     for artefact in arguments.artefacts:
         cli.remove_shards(artefact)
 
@@ -37,23 +33,22 @@ def gather(paths, artefact, digest):
     origin = replace(origin_in_common(paths), name=name, digest=artefact_digest(digest, name))
     with ExitStack() as stack:
         shards = [stack.enter_context(open_hdf5(path)) for path in paths]
-        known = {name: np.concatenate([shard[name][:] for shard in shards]) for name in KNOWN}
-        with create_hdf5(artefact, origin) as file:
-            for attribute, value in attributes(shards, artefact).items():
-                file.attrs[attribute] = value
-            write = RowWriter(file, slice(0, len(known["labels"])), known)
-            start = 0
-            for shard in shards:
-                count, names = len(shard["labels"]), datasets(shard)
-                for rows in pieces(count):
-                    moved = slice(start + rows.start, start + rows.stop)
-                    write(moved, {name: shard[name][rows] for name in names})
-                start += count
+        whole = {name: np.concatenate([shard[name][:] for shard in shards]) for name in WHOLE}
+        file = stack.enter_context(create_hdf5(artefact, origin))
+        file.attrs.update(attributes(shards, artefact))
+        write = RowWriter(file, slice(0, len(whole["labels"])), whole)
+        start = 0
+        for shard in shards:
+            count, names = len(shard["labels"]), datasets(shard)
+            for first in range(0, count, ROWS):
+                rows = slice(first, min(first + ROWS, count))
+                write(slice(start + rows.start, start + rows.stop), {name: shard[name][rows] for name in names})
+            start += count
 
 
 def in_order(paths, artefact, digest):
     """Return the name of the artefact and its shards by their numbers; all of them have to be there, and expected."""
-    found, names, counts = {}, set(), set()
+    shards, names, counts = {}, set(), set()
     for path in paths:
         origin = read_origin(path)
         if origin.digest != artefact_digest(digest, origin.name):
@@ -62,23 +57,20 @@ def in_order(paths, artefact, digest):
             )
         name, _, item = origin.name.rpartition("/")
         number, count = cli.parse_shard(item) if "-of-" in item else (0, 0)
-        found[number] = path
+        shards[number] = path
         names.add(name)
         counts.add(count)
-    if (
-        len(paths) != len(found)
-        or len(names) != 1
-        or {frozenset(range(1, n + 1)) for n in counts} != {frozenset(found)}
-    ):
+    complete = len(paths) == len(shards) and len(names) == 1 == len(counts)
+    if not complete or sorted(shards) != list(range(1, counts.pop() + 1)):
         raise FeaturePathsError(
             f"These are not all shards of {artefact}, {cli.shards_of(artefact)}/I-of-N.h5, once each: "
             f"{', '.join(map(str, paths)) or 'none'}."
         )
-    return names.pop(), [found[number] for number in sorted(found)]
+    return names.pop(), [shards[number] for number in sorted(shards)]
 
 
 def origin_in_common(paths):
-    """Return the origin of some shards but for what tells them apart; FeaturePathsError if their inputs differ."""
+    """Return the origin of some shards but for what distinguishes them; FeaturePathsError if their inputs differ."""
     first, *others = map(read_origin, paths)
     for path, origin in zip(paths[1:], others, strict=True):
         if (origin.inputs, origin.ancestors) != (first.inputs, first.ancestors):
@@ -89,29 +81,23 @@ def origin_in_common(paths):
     return first
 
 
-def attributes(shards: list[h5py.File], artefact: Path) -> dict[str, str]:
-    """Return what the shards say of how they were computed; only devices may differ."""
-    said = {name: sorted({str(shard.attrs[name]) for shard in shards}) for name in sorted(shards[0].attrs)}
-    for name, values in said.items():
+def attributes(shards, artefact):
+    """Return the attributes of how the shards were computed; only devices may differ."""
+    stated = {name: sorted({str(shard.attrs[name]) for shard in shards}) for name in sorted(shards[0].attrs)}
+    for name, values in stated.items():
         if name != "device" and len(values) > 1:
             raise FeaturePathsError(
                 f"The shards of {artefact} were computed with different {name} ({', '.join(values)}). Delete them and "
                 f"set {name} in the configuration, not to auto."
             )
-    return {name: ", ".join(values) for name, values in said.items()}
+    return {name: ", ".join(values) for name, values in stated.items()}
 
 
-def datasets(file: h5py.File) -> list[str]:
-    """Return the paths of all data sets of a file but `KNOWN`."""
-    found = []
-    file.visititems(lambda name, node: found.append(name) if isinstance(node, h5py.Dataset) else None)
-    return [name for name in found if name not in KNOWN]
-
-
-def pieces(count: int, size: int = 64) -> Iterator[slice]:
-    """Yield `count` rows in pieces that fit into memory."""
-    for start in range(0, count, size):
-        yield slice(start, min(start + size, count))
+def datasets(file):
+    """Return the paths of all data sets of a file but `WHOLE`."""
+    names = []
+    file.visititems(lambda name, node: names.append(name) if isinstance(node, h5py.Dataset) else None)
+    return [name for name in names if name not in WHOLE]
 
 
 if __name__ == "__main__":
