@@ -282,6 +282,22 @@ def test_features_that_are_not_finite_are_refused_by_layer_and_image(bad):
             learn([(some, labels)])
 
 
+def test_features_too_large_for_float32_are_refused_with_and_without_gradient():
+    defense, (some, _) = calibrated(), images(5)
+    defense.encoder.network.network.pixels.register_forward_hook(lambda module, inputs, out: 1e30 * out)
+    for pixels in (some, some.clone().requires_grad_()):
+        with pytest.raises(FeaturePathsError, match="image 0 .*too large for float32"):
+            defense.score(pixels)
+
+
+def test_fit_to_features_with_gradient_equals_fit_without():
+    train, labels = images(0)
+    features = [torch.from_numpy(values).float().requires_grad_() for values in layer_features(train, "flatten")]
+    some, _ = images(5)
+    defense = FeaturePathDefense(Layered(), LAYERS).fit_features(features, labels)
+    torch.testing.assert_close(defense.paths(some), fitted().paths(some))
+
+
 def test_use_before_fit_or_calibrate_is_refused():
     some, _ = images(5)
     defense = FeaturePathDefense(Layered(), LAYERS)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from featurepaths.errors import FeaturePathsError
-from featurepaths.networks.hooks import forward_intermediates
+from featurepaths.networks.forward import forward_intermediates
 from featurepaths.paths.chunks import ClassSums, class_means
 from featurepaths.paths.collapse import CollapseMeter, measure_collapse
 from featurepaths.paths.equations import centroids, centroids_of, cosine_similarity, similarities

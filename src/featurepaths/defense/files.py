@@ -12,25 +12,21 @@ from torch import Tensor, nn
 from featurepaths.defense.calibration import Calibration, read_calibration
 from featurepaths.errors import FeaturePathsError
 from featurepaths.networks.checkpoint import layer_names, load_checkpoint
-from featurepaths.paths.encoder import Encoder
-from featurepaths.paths.outputs import read_centroids
+from featurepaths.paths.outputs import Encoder, read_centroids
 from featurepaths.store.jsonfile import read_json
 from featurepaths.store.provenance import descend
 from featurepaths.store.tensors import read_tensors, write_tensors
 
 KIND = "featurepaths-defense"
-LISTS = ("layers", "weights", "voting_layers", "voting_weights")
-"""Fields of a calibration that are lists of numbers in a file."""
 
 
 def save_defense(path: Path, encoder: Encoder, centroids: Sequence[Tensor], calibration: Calibration) -> None:
     """Write a safetensors file: centroids as tensors; layers, calibration and a digest of the model as metadata."""
-    content = asdict(calibration)
     description = {
         "kind": KIND,
         "layers": encoder.layers,
         "pooling": encoder.pooling,
-        "calibration": content | {name: np.asarray(content[name]).tolist() for name in LISTS},
+        "calibration": {name: np.asarray(value).tolist() for name, value in asdict(calibration).items()},
         "model": _digest(encoder),
     }
     write_tensors(path, {f"layer{number}": each for number, each in enumerate(centroids, start=1)}, description)
@@ -78,7 +74,7 @@ def read_run(
         raise FeaturePathsError(f"{configuration} has no recognition.tie_break ({error!r}). Finish the run.") from error
     layers = layer_names(description)
     calibration = read_calibration(threshold, selection, tie_break, threshold_method)
-    return network, layers, [each.to(device) for each in read_centroids(centroids)], calibration
+    return network, layers, read_centroids(centroids, device), calibration
 
 
 def _digest(encoder: Encoder) -> str:

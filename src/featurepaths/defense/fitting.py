@@ -1,33 +1,24 @@
-"""Fitting of a defence: class centroids, detection layers, threshold and voting layers, from batches of images."""
+"""Fitting of a defence: class centroids and detection layers from batches of images, and checks of its options."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from fractions import Fraction
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from featurepaths.defense.calibration import Calibration
-from featurepaths.defense.selection import accuracy_of_votes, best_layers, middle_layers
-from featurepaths.defense.votes import TIE_BREAKS
-from featurepaths.detectors.thresholds import at_false_positive_rate, otsu
 from featurepaths.errors import FeaturePathsError
+from featurepaths.networks.forward import finite_rows
 from featurepaths.paths.chunks import ClassSums
 from featurepaths.paths.collapse import CollapseMeter, layers_before_collapse
 from featurepaths.paths.equations import centroids_of, weights_of
-from featurepaths.runtime.blocks import finite_rows
 
 COLLAPSED = 0.99
 """Training PFC3 from which a layer counts as collapsed, if detection layers are ``auto``."""
-VOTERS = 3
-"""The number of voting layers, if they are ``auto``."""
 
 Batches = Iterable[tuple[Tensor, Tensor]]
 """A loader: images [n, C, H, W] in [0, 1] and labels [n], batch by batch."""
 FeatureBatches = Callable[[], Iterable[tuple[int, list[Tensor], np.ndarray]]]
 """Starts a pass over training images: number of classes, features by layer [n, d], and labels [n], batch by batch."""
-Scores = tuple[np.ndarray, np.ndarray, np.ndarray]
-"""S_max [N], every layer's vote [N, L], and the labels [N] of images."""
 
 
 def fit_centroids(
@@ -40,7 +31,7 @@ def fit_centroids(
 
     `names` are the layers'. If `detection_layers` is ``auto``, the batches are read a second time.
     """
-    layers = None if is_auto(detection_layers) else check_layers(detection_layers, "detection_layers", len(names))
+    layers = check_layers(detection_layers, "detection_layers", len(names))
     if layers is not None:
         check_weights(weights, layers, "weights")  # before the work
     sums: list[ClassSums] = []
@@ -48,16 +39,14 @@ def fit_centroids(
         if labels.max() >= classes:
             raise FeaturePathsError(f"There is a label {labels.max()}, but the model has {classes} logits, from 0.")
         sums = sums or [ClassSums(classes, feature.shape[1]) for feature in features]
-        for layer_sums, values in zip(sums, finite_arrays(names, features), strict=True):
-            layer_sums.add(values, labels)
+        _add(sums, names, features, labels)
     if not sums:
         raise FeaturePathsError("The loader has no image to fit to.")
     means = [layer_sums.means() for layer_sums in sums]
     if layers is None:
         meters = [CollapseMeter(mean, layer_sums.counts) for mean, layer_sums in zip(means, sums, strict=True)]
         for _, features, labels in batches():
-            for meter, values in zip(meters, finite_arrays(names, features), strict=True):
-                meter.add(values, labels)
+            _add(meters, names, features, labels)
         if (second := meters[0].count) != (first := int(sums[0].counts.sum())):
             raise FeaturePathsError(
                 f"The loader had {first} images, and {second} in a second pass. detection_layers: auto needs a loader "
@@ -67,37 +56,25 @@ def fit_centroids(
     return [centroids_of(mean) for mean in means], layers, check_weights(weights, layers, "weights")
 
 
-def calibration_of(
-    detection: tuple[list[int], np.ndarray],
-    clean: Callable[[], Scores],
-    adversarial: Callable[[], Scores] | None,
-    fpr: float | Fraction,
-    layer_count: int,
-    voting_layers: str | Sequence[int],
-    voting_weights: str | Sequence[float],
-    tie_break: str,
-) -> Calibration:
-    """Return the calibration with these detection layers and weights; see `FeaturePathDefense.calibrate`.
+def _add(
+    accumulators: Sequence[ClassSums | CollapseMeter],
+    names: Sequence[str],
+    features: Sequence[Tensor],
+    labels: np.ndarray,
+) -> None:
+    """Add each layer's features to its accumulator; raise FeaturePathsError if one is not finite."""
+    check_features(names, features)
+    for accumulator, feature in zip(accumulators, features, strict=True):
+        accumulator.add(feature.detach().cpu().numpy(), labels)
 
-    `clean` and `adversarial` compute the scores of their images; they are called once the options are checked.
-    """
-    rate = Fraction(str(fpr))
-    if not 0 <= rate < 1:
-        raise FeaturePathsError(f"fpr is {fpr}; set a share of the clean images, at least 0 and below 1.")
-    if tie_break not in TIE_BREAKS:
-        raise FeaturePathsError(f"tie_break is {tie_break!r}; use one of {', '.join(TIE_BREAKS)}.")
-    voters = None if is_auto(voting_layers) else check_layers(voting_layers, "voting_layers", layer_count)
-    scores, _, _ = clean()
-    if adversarial is None:
-        threshold = at_false_positive_rate(scores, rate)
-        voters = voters or middle_layers(layer_count) or [1]
-    else:
-        adversarial_scores, votes, labels = adversarial()
-        threshold = otsu(np.concatenate([scores, adversarial_scores]))
-        voters = voters or best_layers(accuracy_of_votes(votes, labels), VOTERS)
-    return Calibration(
-        *detection, threshold, voters, check_weights(voting_weights, voters, "voting_weights"), tie_break
-    )
+
+def check_features(names: Sequence[str], features: Sequence[Tensor]) -> None:
+    """Raise FeaturePathsError, with layer and image, if one of the features by layer [n, d] is not finite."""
+    for name, feature in zip(names, features, strict=True):
+        if not (finite := finite_rows(feature)).all():
+            raise FeaturePathsError(
+                f"The feature of layer {name} is not finite for image {first_false(finite)} of the batch, from 0."
+            )
 
 
 def check_batches(loader: Batches, device: torch.device) -> Iterator[tuple[Tensor, np.ndarray]]:
@@ -129,28 +106,15 @@ def check_batches(loader: Batches, device: torch.device) -> Iterator[tuple[Tenso
             yield images[labelled].to(device), labels[labelled].numpy()
 
 
-def finite_arrays(names: Sequence[str], features: Sequence[Tensor]) -> list[np.ndarray]:
-    """Return features by layer as float32 arrays; raise FeaturePathsError if one is not finite."""
-    for name, feature in zip(names, features, strict=True):
-        if not (finite := finite_rows(feature)).all():
-            raise FeaturePathsError(
-                f"The feature of layer {name} is not finite for image {first_false(finite)} of the batch, from 0."
-            )
-    return [feature.cpu().numpy() for feature in features]
-
-
 def first_false(values: Tensor) -> int:
     """Return the first position at which `values` [N] is false."""
     return int((~values).nonzero()[0])
 
 
-def is_auto(layers: str | Sequence[int]) -> bool:
-    """Return whether layers are ``auto``; they may be an array."""
-    return isinstance(layers, str) and layers == "auto"
-
-
-def check_layers(layers: str | Sequence[int], name: str, count: int) -> list[int]:
-    """Return layers as a list if they are different numbers from 1 to `count`, ascending."""
+def check_layers(layers: str | Sequence[int], name: str, count: int) -> list[int] | None:
+    """Return layers as a list if they are different numbers from 1 to `count`, ascending; None if they are ``auto``."""
+    if isinstance(layers, str) and layers == "auto":
+        return None
     if isinstance(layers, str) or len(layers) == 0 or not all(layer in range(1, count + 1) for layer in layers):
         raise FeaturePathsError(f"{name} is {layers!r}; use auto, or numbers from 1 to {count}.")
     if list(layers) != sorted(set(layers)):

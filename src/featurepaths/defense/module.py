@@ -1,36 +1,38 @@
-"""The whole defence as one module: a network, its feature paths, the threshold and the vote."""
+"""The defence as its users have it: fitted to images, calibrated, saved and loaded."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from fractions import Fraction
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import Self
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from featurepaths.defense.decision import Decision, decide
+from featurepaths.defense.calibration import Calibration, accuracy_of_votes, best_layers, middle_layers
 from featurepaths.defense.files import read_defense, read_run, save_defense
-from featurepaths.defense.fitted import FittedPaths
-from featurepaths.defense.fitting import finite_arrays
-from featurepaths.defense.views import DetectorView, RecogniserView
-from featurepaths.defense.votes import nearest_classes
-from featurepaths.paths.outputs import ModelOutputs
+from featurepaths.defense.fitting import (
+    Batches,
+    FeatureBatches,
+    check_batches,
+    check_layers,
+    check_weights,
+    fit_centroids,
+)  # fmt: skip
+from featurepaths.defense.frozen import FrozenDefense
+from featurepaths.defense.recognition import TIE_BREAKS, nearest_classes
+from featurepaths.detectors.thresholds import calibrate, rate_name
+from featurepaths.errors import FeaturePathsError
+from featurepaths.networks.probabilities import warn_of_probabilities
+from featurepaths.paths.equations import s_max
+
+ROWS = 512
+"""The number of cached features that are read at a time."""
+VOTERS = 3
+"""The number of voting layers, if they are ``auto``."""
 
 
-class Prediction(NamedTuple):
-    """The defence's answers to N images, on the device of its network.
-
-    `label` [N] is the predicted class: the network's, or the vote if the image is `flagged` [N] because its `score`
-    [N], S_max, lies below the threshold. `votes` [N, V] are the votes of the voting layers, in their order.
-    """
-
-    label: Tensor
-    flagged: Tensor
-    score: Tensor
-    votes: Tensor
-
-
-class FeaturePathDefense(FittedPaths):
+class FeaturePathDefense(FrozenDefense):
     """The paper's method, detection and recognition, around any classifier.
 
     `fit` computes the class centroids from training images; `calibrate` sets the threshold and the voting layers by
@@ -64,52 +66,159 @@ class FeaturePathDefense(FittedPaths):
     >>> label, flagged, score, votes = defense.predict(images)
     """
 
-    @property
-    def pooling(self) -> str:
-        """The pooling of the features."""
-        return self.encoder.pooling
+    def fit(
+        self,
+        loader: Batches,
+        *,
+        detection_layers: str | Sequence[int] = "auto",
+        weights: str | Sequence[float] = "equal",
+    ) -> Self:
+        """Compute class centroids from training images, batch by batch; this removes a calibration.
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Return minus S_max of images, float64 [N], high when adversarial, as pytorch-ood's detectors do."""
-        with torch.no_grad():
-            return -self.score(images)
+        Parameters
+        ----------
+        loader
+            Images [n, C, H, W] in [0, 1] and labels [n], from 0, batch by batch. Images with negative labels, which
+            mark other data in pytorch-ood, are left out.
+        detection_layers
+            The layers, from 1, that are scored. ``auto``: those before collapse (PFC3 below
+            `featurepaths.defense.fitting.COLLAPSED`), for which the loader is read a second time.
+        weights
+            The weight of each of them, with sum 1, or ``equal``.
 
-    def logits(self, images: Tensor) -> Tensor:
-        """Return the network's logits [N, classes] alone; differentiable."""
-        return self.encoder.logits(images)
+        Raises
+        ------
+        FeaturePathsError
+            If a class has no image, features are not finite, images lie outside of [0, 1], or the loader can be read
+            only once and has to be read twice.
+        """
 
-    def score(self, images: Tensor) -> Tensor:
-        """Return S_max, eq. (5), of images, float64 [N], low when adversarial; differentiable."""
-        return self.detector.score(self.model_outputs(images))
+        def batches() -> Iterator[tuple[int, list[Tensor], np.ndarray]]:
+            for images, labels in check_batches(loader, self.device):
+                with torch.no_grad():
+                    logits, features = self.encoder.features(images)
+                warn_of_probabilities(logits)
+                yield logits.shape[1], features, labels
+
+        if (
+            isinstance(loader, Iterator)
+            and check_layers(detection_layers, "detection_layers", len(self.layers)) is None
+        ):
+            raise FeaturePathsError(
+                "detection_layers: auto reads the loader twice, but this one is an iterator. Pass one that restarts, "
+                "such as a DataLoader, or set detection_layers to numbers."
+            )
+        earlier = self.encoder.fingerprint
+        self.encoder.remember()
+        try:
+            return self._fit(batches, detection_layers, weights)
+        except BaseException:
+            self.encoder.fingerprint = earlier  # as the centroids are
+            raise
+
+    def fit_features(
+        self,
+        features: Tensor | Sequence[Tensor],
+        labels: Tensor,
+        *,
+        detection_layers: str | Sequence[int] = "auto",
+        weights: str | Sequence[float] = "equal",
+    ) -> Self:
+        """Compute class centroids from cached features, as `fit` does from images.
+
+        Parameters
+        ----------
+        features
+            One tensor [N, d] per layer; or the output of `encoder`, all layers side by side in one tensor [N, D].
+        labels
+            Classes [N]: every number from 0 to the greatest occurs. Rows with negative labels are left out.
+        """
+        parts, labelled = self.encoder.split(features), labels >= 0
+        if not labelled.any():
+            raise FeaturePathsError("There are no features to fit to.")
+        classes = int(labels.max()) + 1
+        chunks = labelled.nonzero().squeeze(1).split(ROWS)
+
+        def batches() -> Iterator[tuple[int, list[Tensor], np.ndarray]]:
+            for rows in chunks:
+                yield classes, [part[rows].float() for part in parts], labels[rows].cpu().numpy()
+
+        self._fit(batches, detection_layers, weights)
+        self.encoder.remember()
+        return self
+
+    def _fit(
+        self, batches: FeatureBatches, detection_layers: str | Sequence[int], weights: str | Sequence[float]
+    ) -> Self:
+        centroids, layers, layer_weights = fit_centroids(batches, self.layers, detection_layers, weights)
+        self._set([torch.from_numpy(each).to(self.device) for each in centroids], layers, layer_weights)
+        return self
+
+    def calibrate(
+        self,
+        clean: Batches,
+        adversarial: Batches | None = None,
+        fpr: float | Fraction = 0.05,
+        *,
+        voting_layers: str | Sequence[int] = "auto",
+        voting_weights: str | Sequence[float] = "equal",
+        tie_break: str = "last-layer",
+    ) -> Self:
+        """Set the threshold and the voting layers by images that were not used by `fit`.
+
+        Parameters
+        ----------
+        clean
+            Clean images and their labels, batch by batch.
+        adversarial
+            Adversarial examples with the true labels. If given, the threshold is Otsu's, on the scores of both.
+        fpr
+            Share of the clean images that the threshold may flag, if there are no adversarial examples.
+        voting_layers
+            The layers, from 1 and ascending, that vote. ``auto``: the `VOTERS` layers whose nearest centroid is most
+            accurate on the adversarial examples; without them the paper's, 2, 3 and 4, as far as they exist.
+        voting_weights
+            The weight of each of them, with sum 1, or ``equal``.
+        tie_break
+            The rule for tied votes: see `featurepaths.defense.recognition.vote`.
+
+        Raises
+        ------
+        FeaturePathsError
+            If the defence is not fitted, there are no images, or a feature is not finite.
+        """
+        layers, weights = list(self.detector.layers or ()), self.detector.get_buffer("weights").cpu().numpy().copy()
+        rate = Fraction(str(fpr))
+        if not 0 <= rate < 1:
+            raise FeaturePathsError(f"fpr is {fpr}; set a share of the clean images, at least 0 and below 1.")
+        if tie_break not in TIE_BREAKS:
+            raise FeaturePathsError(f"tie_break is {tie_break!r}; use one of {', '.join(TIE_BREAKS)}.")
+        voters = check_layers(voting_layers, "voting_layers", len(self.layers))
+        scores, _, _ = self._scores(clean, "clean", layers, weights)
+        if adversarial is None:
+            threshold = calibrate(scores, rates=[rate])[rate_name(rate)]
+            voters = voters or middle_layers(len(self.layers)) or [1]
+        else:
+            adversarial_scores, votes, labels = self._scores(adversarial, "adversarial", layers, weights)
+            threshold = calibrate(scores, adversarial_scores)["otsu"]
+            voters = voters or best_layers(accuracy_of_votes(votes, labels), VOTERS)
+        of_voters = check_weights(voting_weights, voters, "voting_weights")
+        self._calibration = Calibration(layers, weights, threshold, voters, of_voters, tie_break)
+        return self
 
     @torch.no_grad()
-    def predict(self, images: Tensor) -> Prediction:
-        """Return label, flag, score and votes of images [N, C, H, W] in [0, 1]."""
-        outputs = self.model_outputs(images)
-        decision = self.decide(outputs)
-        votes = nearest_classes(outputs.similarity.cpu().numpy())[:, np.array(self.calibration.voting_layers) - 1]
-        answers = (decision.prediction, decision.flagged, decision.score, votes)
-        return Prediction(*(torch.from_numpy(values).to(outputs.logits.device) for values in answers))
-
-    def predict_features(self, features: Tensor | Sequence[Tensor]) -> Tensor:
-        """Return minus S_max of cached features, as `fit_features` takes them: [N], high when adversarial."""
-        with torch.no_grad():
-            parts = [part.to(self.device).float() for part in self.encoder.split(features)]
-            finite_arrays(self.layers, parts)
-            logits = parts[0].new_zeros(len(parts[0]), len(self.centroids[0]))  # S_max does not depend on them
-            return -self.detector.score(self._compare(logits, parts, self.centroids))
-
-    def decide(self, outputs: ModelOutputs) -> Decision:
-        """Return the decision on model outputs: see `featurepaths.defense.decision.decide`."""
-        return decide(outputs, self.calibration)
-
-    def as_recogniser(self) -> RecogniserView:
-        """Return the defence as a network with C logits, whose greatest is the label that `predict` returns."""
-        return RecogniserView(self)
-
-    def as_detector(self) -> DetectorView:
-        """Return the defence as a network with C + 1 logits: the network's, and "adversarial" if it is flagged."""
-        return DetectorView(self)
+    def _scores(
+        self, loader: Batches, description: str, layers: Sequence[int], weights: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return S_max [N], every layer's vote [N, L] and the labels [N] of a loader's images."""
+        batches = []
+        for images, labels in check_batches(loader, self.device):
+            similarity = self.paths(images).cpu().numpy()
+            batches.append((s_max(similarity, layers, weights), nearest_classes(similarity), labels))
+        if not batches:
+            raise FeaturePathsError(f"The loader of {description} images has no image to calibrate by.")
+        scores, votes, labels = (np.concatenate(values) for values in zip(*batches, strict=True))
+        return scores, votes, labels
 
     def save(self, path: str | Path) -> None:
         """Write centroids and calibration, not the model, to a safetensors file.

@@ -8,7 +8,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from featurepaths.attacks.losses import above_zero
-from featurepaths.defense.decision import decide, soft_margin, soft_vote
+from featurepaths.defense.recognition import decide
+from featurepaths.defense.soft_decision import soft_margin, soft_vote
 from featurepaths.paths.outputs import ModelOutputs
 
 LOGIT_MARGIN = 1e-3

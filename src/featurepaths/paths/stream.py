@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from featurepaths.data.splits import Split
 from featurepaths.errors import FeaturePathsError
-from featurepaths.paths.features import POOLINGS, check_finite, run_blocks
+from featurepaths.networks.forward import POOLINGS
+from featurepaths.paths.features import check_finite, run_blocks
 from featurepaths.runtime.blocks import blocks, size_of, split_rows
 from featurepaths.runtime.oom import is_out_of_memory, retry_smaller_on_oom
 
@@ -42,7 +43,7 @@ class FeatureStream:
     images
         uint8 [N, H, W, C] or float32 [N, C, H, W], read by slices of rows.
     poolings
-        Names of `featurepaths.paths.features.POOLINGS`; one pass of the network serves them all.
+        Names of `featurepaths.networks.forward.POOLINGS`; one pass of the network serves them all.
     rows_of_blocks
         The blocks of the images to run; all by default.
     """

@@ -23,7 +23,7 @@ def main(arguments):
     pooling = read_origin(arguments.centroids).pooling
     origin = cli.origin_of(arguments, f"detection/{pooling}/detector_evaluation")
     device, network = prepare(arguments, arguments.test, pooling)
-    centroids = [each.to(device) for each in read_centroids(arguments.centroids)]
+    centroids = read_centroids(arguments.centroids, device)
     with open_hdf5(arguments.detectors) as calibrated:
         detectors = {name: read_detector(group).to(device) for name, group in calibrated.items()}
         clean = {name: group["calibration_score"][:] for name, group in calibrated.items()}

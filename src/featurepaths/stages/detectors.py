@@ -30,7 +30,7 @@ def main(arguments):
     channels = [layer["shape"][0] for layer in read_description(arguments.checkpoint)["layers"]]
     rates = [Fraction(rate) for rate in settings["false_positive_rates"]]
     device, network = prepare(arguments, arguments.train, pooling)
-    centroids = [each.to(device) for each in read_centroids(arguments.centroids)]
+    centroids = read_centroids(arguments.centroids, device)
     detectors = dict(made(settings["detectors"], read_json(arguments.threshold), len(channels)))
     with ExitStack() as stack, create_hdf5(arguments.detectors, origin) as file:
         train, calibration, adversarial = (

@@ -18,7 +18,7 @@ from featurepaths.store.jsonfile import write_json
 
 def main(arguments):
     from featurepaths.networks.checkpoint import layer_names, load_checkpoint
-    from featurepaths.paths.features import POOLINGS
+    from featurepaths.networks.forward import POOLINGS
     from featurepaths.paths.stream import FeatureStream
     from featurepaths.runtime.devices import device_name, use_device
     from featurepaths.store.resume import Progress
