@@ -286,7 +286,7 @@ def test_features_too_large_for_float32_are_refused_with_and_without_gradient():
     defense, (some, _) = calibrated(), images(5)
     defense.encoder.network.network.pixels.register_forward_hook(lambda module, inputs, out: 1e30 * out)
     for pixels in (some, some.clone().requires_grad_()):
-        with pytest.raises(FeaturePathsError, match="image 0 .*too large for float32"):
+        with pytest.raises(FeaturePathsError, match=r"image 0 .*too large for float32"):
             defense.score(pixels)
 
 

@@ -8,13 +8,17 @@ from torch import Tensor
 
 from featurepaths.errors import FeaturePathsError
 from featurepaths.networks.forward import finite_rows
-from featurepaths.paths.chunks import ClassSums
+from featurepaths.paths.chunks import Accumulator, ClassSums
 from featurepaths.paths.collapse import CollapseMeter, layers_before_collapse
 from featurepaths.paths.equations import centroids_of, weights_of
 
 COLLAPSED = 0.99
 """Training PFC3 from which a layer counts as collapsed, if detection layers are ``auto``."""
 
+Layers = str | Sequence[int]
+"""Numbers of layers, from 1, or ``auto``."""
+Weights = str | Sequence[float]
+"""The weight of each of some layers, or ``equal``."""
 Batches = Iterable[tuple[Tensor, Tensor]]
 """A loader: images [n, C, H, W] in [0, 1] and labels [n], batch by batch."""
 FeatureBatches = Callable[[], Iterable[tuple[int, list[Tensor], np.ndarray]]]
@@ -22,10 +26,7 @@ FeatureBatches = Callable[[], Iterable[tuple[int, list[Tensor], np.ndarray]]]
 
 
 def fit_centroids(
-    batches: FeatureBatches,
-    names: Sequence[str],
-    detection_layers: str | Sequence[int],
-    weights: str | Sequence[float],
+    batches: FeatureBatches, names: Sequence[str], detection_layers: Layers, weights: Weights
 ) -> tuple[list[np.ndarray], list[int], np.ndarray]:
     """Return class centroids by layer [C, d], eq. (1), and the detection layers, from 1, with their weights.
 
@@ -57,10 +58,7 @@ def fit_centroids(
 
 
 def _add(
-    accumulators: Sequence[ClassSums | CollapseMeter],
-    names: Sequence[str],
-    features: Sequence[Tensor],
-    labels: np.ndarray,
+    accumulators: Sequence[Accumulator], names: Sequence[str], features: Sequence[Tensor], labels: np.ndarray
 ) -> None:
     """Add each layer's features to its accumulator; raise FeaturePathsError if one is not finite."""
     check_features(names, features)
@@ -111,7 +109,7 @@ def first_false(values: Tensor) -> int:
     return int((~values).nonzero()[0])
 
 
-def check_layers(layers: str | Sequence[int], name: str, count: int) -> list[int] | None:
+def check_layers(layers: Layers, name: str, count: int) -> list[int] | None:
     """Return layers as a list if they are different numbers from 1 to `count`, ascending; None if they are ``auto``."""
     if isinstance(layers, str) and layers == "auto":
         return None
@@ -122,7 +120,7 @@ def check_layers(layers: str | Sequence[int], name: str, count: int) -> list[int
     return [int(layer) for layer in layers]
 
 
-def check_weights(weights: str | Sequence[float], layers: Sequence[int], name: str) -> np.ndarray:
+def check_weights(weights: Weights, layers: Sequence[int], name: str) -> np.ndarray:
     """Return the weights [L] of layers if they are ``equal``, or not negative with sum 1."""
     if weights == "equal" if isinstance(weights, str) else len(weights) == len(layers):
         values = weights_of(weights if isinstance(weights, str) else list(weights), len(layers))

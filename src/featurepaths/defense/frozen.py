@@ -1,20 +1,29 @@
-"""A frozen defence as a module: a network, class centroids and a calibration, and their answers to images."""
+"""A frozen defence as a module: a network, centroids and a calibration, their files, and their answers to images."""
 
 from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
 from typing import NamedTuple, NoReturn, Self
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from featurepaths.defense.calibration import Calibration
+from featurepaths.defense.calibration import Calibration, read_calibration
 from featurepaths.defense.fitting import check_features, first_false
 from featurepaths.defense.recognition import Decision, decide, nearest_classes
 from featurepaths.defense.views import DetectorView, RecogniserView
 from featurepaths.detectors.s_max import SMax
 from featurepaths.errors import FeaturePathsError
+from featurepaths.networks.checkpoint import layer_names, load_checkpoint
 from featurepaths.networks.forward import finite_rows
-from featurepaths.paths.outputs import Encoder, ModelOutputs, model_outputs
+from featurepaths.paths.outputs import Encoder, ModelOutputs, model_outputs, read_centroids
+from featurepaths.store.jsonfile import read_json
+from featurepaths.store.provenance import descend
+from featurepaths.store.tensors import read_tensors, write_tensors
+
+KIND = "featurepaths-defense"
+"""Name of the files of defences."""
 
 
 class Prediction(NamedTuple):
@@ -95,6 +104,81 @@ class FrozenDefense(nn.Module):
         self.encoder.remember()
         self._calibration = calibration
         return self
+
+    def save(self, path: str | Path) -> None:
+        """Write a safetensors file: centroids as tensors; layers, calibration and a digest of the model as metadata.
+
+        Raises
+        ------
+        FeaturePathsError
+            If the defence is not calibrated, the model has changed since `fit`, or the file cannot be written.
+        """
+        self.encoder.check()
+        description = {
+            "kind": KIND,
+            "layers": self.layers,
+            "pooling": self.pooling,
+            "calibration": {name: np.asarray(value).tolist() for name, value in asdict(self.calibration).items()},
+            "model": self.encoder.digest(),
+        }
+        tensors = {f"layer{number}": each for number, each in enumerate(self.centroids, start=1)}
+        write_tensors(Path(path), tensors, description)
+
+    @classmethod
+    def load(cls, path: str | Path, model: nn.Module) -> Self:
+        """Return the defence in a file that `save` wrote, around the same model, on the model's device.
+
+        Raises
+        ------
+        FeaturePathsError
+            If the file cannot be read, or the model has other layers or weights than the saved one.
+        """
+        tensors, description = read_tensors(Path(path))
+        if description.get("kind") != KIND:
+            raise FeaturePathsError(f"{path} was not written by FeaturePathDefense.save.")
+        defense = cls(model, description["layers"], description["pooling"])
+        if defense.encoder.digest() != description["model"]:
+            raise FeaturePathsError(f"{path} belongs to a model of other weights: load that model, or fit again.")
+        calibration = description["calibration"]
+        calibration |= {name: np.array(calibration[name]) for name in ("weights", "voting_weights")}
+        centroids = [tensors[f"layer{number}"].to(defense.device) for number in range(1, len(defense.layers) + 1)]
+        return defense.freeze(centroids, Calibration(**calibration))
+
+    @classmethod
+    def from_run(
+        cls,
+        run: str | Path,
+        pooling: str = "flatten",
+        *,
+        threshold_method: str = "otsu",
+        device: torch.device | str = "cpu",
+    ) -> Self:
+        """Return the held-out defence of a run of the workflow, network included.
+
+        Parameters
+        ----------
+        run
+            Its folder, such as ``results/digits/resnet20-standard-s0``.
+        threshold_method
+            ``otsu``, or that of a false positive rate in the configuration: ``fpr-5``, ``fpr-1``.
+
+        Raises
+        ------
+        FeaturePathsError
+            If a file is missing, the files do not belong together, or there is no such threshold.
+        """
+        checkpoint, centroids = Path(run, "checkpoint.safetensors"), Path(run, f"centroids/{pooling}.h5")
+        threshold = Path(run, f"thresholds/{pooling}/feature-paths.held-out.json")
+        selection = Path(run, f"selection/{pooling}/held-out.json")
+        descend("defense", "", [checkpoint, centroids, threshold, selection])  # refuses files of different runs
+        network, description = load_checkpoint(checkpoint, device)
+        path = Path(run).parent / "config.json"
+        try:
+            tie_break = read_json(path)["configuration"]["recognition"]["tie_break"]
+        except KeyError as error:
+            raise FeaturePathsError(f"{path} has no recognition.tie_break ({error!r}). Finish the run.") from error
+        calibration = read_calibration(threshold, selection, tie_break, threshold_method)
+        return cls(network, layer_names(description), pooling).freeze(read_centroids(centroids, device), calibration)
 
     def forward(self, images: Tensor) -> Tensor:
         """Return minus S_max of images, float64 [N], high when adversarial, as pytorch-ood's detectors do."""

@@ -1,19 +1,19 @@
-"""The defence as its users have it: fitted to images, calibrated, saved and loaded."""
+"""The defence as its users have it: a frozen defence that can be fitted to images and calibrated."""
 
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
-from pathlib import Path
 from typing import Self
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from featurepaths.defense.calibration import Calibration, accuracy_of_votes, best_layers, middle_layers
-from featurepaths.defense.files import read_defense, read_run, save_defense
 from featurepaths.defense.fitting import (
     Batches,
     FeatureBatches,
+    Layers,
+    Weights,
     check_batches,
     check_layers,
     check_weights,
@@ -66,13 +66,7 @@ class FeaturePathDefense(FrozenDefense):
     >>> label, flagged, score, votes = defense.predict(images)
     """
 
-    def fit(
-        self,
-        loader: Batches,
-        *,
-        detection_layers: str | Sequence[int] = "auto",
-        weights: str | Sequence[float] = "equal",
-    ) -> Self:
+    def fit(self, loader: Batches, *, detection_layers: Layers = "auto", weights: Weights = "equal") -> Self:
         """Compute class centroids from training images, batch by batch; this removes a calibration.
 
         Parameters
@@ -121,8 +115,8 @@ class FeaturePathDefense(FrozenDefense):
         features: Tensor | Sequence[Tensor],
         labels: Tensor,
         *,
-        detection_layers: str | Sequence[int] = "auto",
-        weights: str | Sequence[float] = "equal",
+        detection_layers: Layers = "auto",
+        weights: Weights = "equal",
     ) -> Self:
         """Compute class centroids from cached features, as `fit` does from images.
 
@@ -147,9 +141,7 @@ class FeaturePathDefense(FrozenDefense):
         self.encoder.remember()
         return self
 
-    def _fit(
-        self, batches: FeatureBatches, detection_layers: str | Sequence[int], weights: str | Sequence[float]
-    ) -> Self:
+    def _fit(self, batches: FeatureBatches, detection_layers: Layers, weights: Weights) -> Self:
         centroids, layers, layer_weights = fit_centroids(batches, self.layers, detection_layers, weights)
         self._set([torch.from_numpy(each).to(self.device) for each in centroids], layers, layer_weights)
         return self
@@ -160,8 +152,8 @@ class FeaturePathDefense(FrozenDefense):
         adversarial: Batches | None = None,
         fpr: float | Fraction = 0.05,
         *,
-        voting_layers: str | Sequence[int] = "auto",
-        voting_weights: str | Sequence[float] = "equal",
+        voting_layers: Layers = "auto",
+        voting_weights: Weights = "equal",
         tie_break: str = "last-layer",
     ) -> Self:
         """Set the threshold and the voting layers by images that were not used by `fit`.
@@ -219,52 +211,3 @@ class FeaturePathDefense(FrozenDefense):
             raise FeaturePathsError(f"The loader of {description} images has no image to calibrate by.")
         scores, votes, labels = (np.concatenate(values) for values in zip(*batches, strict=True))
         return scores, votes, labels
-
-    def save(self, path: str | Path) -> None:
-        """Write centroids and calibration, not the model, to a safetensors file.
-
-        Raises
-        ------
-        FeaturePathsError
-            If the defence is not calibrated, the model has changed since `fit`, or the file cannot be written.
-        """
-        self.encoder.check()
-        save_defense(Path(path), self.encoder, self.centroids, self.calibration)
-
-    @classmethod
-    def load(cls, path: str | Path, model: nn.Module) -> Self:
-        """Return the defence in a file that `save` wrote, around the same model, on the model's device.
-
-        Raises
-        ------
-        FeaturePathsError
-            If the file cannot be read, or the model has other layers or weights than the saved one.
-        """
-        layers, pooling, centroids, calibration = read_defense(Path(path), model)
-        return cls(model, layers, pooling).freeze(centroids, calibration)
-
-    @classmethod
-    def from_run(
-        cls,
-        run: str | Path,
-        pooling: str = "flatten",
-        *,
-        threshold_method: str = "otsu",
-        device: torch.device | str = "cpu",
-    ) -> Self:
-        """Return the held-out defence of a run of the workflow, network included.
-
-        Parameters
-        ----------
-        run
-            Its folder, such as ``results/digits/resnet20-standard-s0``.
-        threshold_method
-            ``otsu``, or that of a false positive rate in the configuration: ``fpr-5``, ``fpr-1``.
-
-        Raises
-        ------
-        FeaturePathsError
-            If a file is missing, the files do not belong together, or there is no such threshold.
-        """
-        network, layers, centroids, calibration = read_run(Path(run), pooling, threshold_method, device)
-        return cls(network, layers, pooling).freeze(centroids, calibration)

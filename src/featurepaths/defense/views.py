@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from featurepaths.attacks.losses import above_zero
-from featurepaths.defense.recognition import decide
+from featurepaths.defense.recognition import Decision, decide
 from featurepaths.defense.soft_decision import soft_margin, soft_vote
 from featurepaths.paths.outputs import ModelOutputs
 
@@ -37,16 +37,18 @@ class View(nn.Module):
         """Return the logits of images [N, C, H, W] in [0, 1]: [N, K], the smallest of each row 1."""
         outputs, finite = self.defense.outputs_and_finite(images)
         outputs = outputs.blanked(~finite)
+        logits = above_zero(self.soft(outputs))
+        answers = self.answers(decide(outputs, self.defense.calibration), logits.shape[1] - 1)
         # last, because the margin is relative to the greatest logit
-        logits = force_argmax(above_zero(self.soft(outputs)), self.answers(outputs))
+        logits = force_argmax(logits, torch.from_numpy(answers).to(logits.device))
         return logits + torch.where(finite, 0.0, torch.nan).unsqueeze(1)
 
     def soft(self, outputs: ModelOutputs) -> Tensor:
         """Return the logits of the formula, [N, K], before any of them is raised."""
         raise NotImplementedError
 
-    def answers(self, outputs: ModelOutputs) -> Tensor:
-        """Return the defence's answers, the numbers of logits [N]."""
+    def answers(self, decision: Decision, last: int) -> np.ndarray:
+        """Return the numbers [N], from 0 to `last`, of the logits that stand for the defence's decision."""
         raise NotImplementedError
 
 
@@ -68,9 +70,9 @@ class RecogniserView(View):
         of_network = F.logsigmoid(margin) + F.log_softmax(outputs.logits, dim=1)
         return torch.logaddexp(of_network, F.logsigmoid(-margin) + votes)
 
-    def answers(self, outputs: ModelOutputs) -> Tensor:
+    def answers(self, decision: Decision, last: int) -> np.ndarray:
         """Return the method's predictions [N]."""
-        return torch.from_numpy(decide(outputs, self.defense.calibration).prediction).to(outputs.logits.device)
+        return decision.prediction
 
 
 class DetectorView(View):
@@ -86,11 +88,9 @@ class DetectorView(View):
         adversarial = outputs.logits.amax(dim=1) - soft_margin(outputs, self.defense.calibration)
         return torch.cat([outputs.logits, adversarial.unsqueeze(1)], dim=1)
 
-    def answers(self, outputs: ModelOutputs) -> Tensor:
-        """Return the network's predictions [N], and C where the image is flagged."""
-        decision = decide(outputs, self.defense.calibration)
-        answers = np.where(decision.flagged, outputs.logits.shape[1], decision.network_prediction)
-        return torch.from_numpy(answers).to(outputs.logits.device)
+    def answers(self, decision: Decision, last: int) -> np.ndarray:
+        """Return the network's predictions [N], and `last` where the image is flagged."""
+        return np.where(decision.flagged, last, decision.network_prediction)
 
 
 def force_argmax(logits: Tensor, answers: Tensor) -> Tensor:

@@ -1,5 +1,6 @@
 """A model's outputs for images as tensors: logits, pooled features and feature paths (eq. 2), differentiable."""
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -105,6 +106,13 @@ class Encoder(nn.Module):
         """Compare every weight and statistic with those of `remember`; a changed network is refused."""
         if self.fingerprint is not None:
             self.fingerprint.check_all(self.network.network)
+
+    def digest(self) -> str:
+        """Return a digest of the network's weights and statistics."""
+        digest = hashlib.sha256()
+        for values in self.state_dict().values():
+            digest.update(values.detach().cpu().reshape(-1).view(torch.uint8).numpy().tobytes())
+        return digest.hexdigest()
 
     def forward(self, images: Tensor) -> Tensor:
         """Return the features of all layers side by side, [N, D], in one tensor as pytorch-ood's detectors need."""

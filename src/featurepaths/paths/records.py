@@ -45,22 +45,18 @@ class FeaturePaths:
         FeaturePathsError
             If a similarity is not finite.
         """
-        return np.concatenate(
-            [function(similarity, *(each[part] for each in values)) for part, similarity in self._chunks()]
-        )
+        results = []
+        for start in range(0, len(self.rows), CHUNK):
+            part = slice(start, start + CHUNK)
+            similarity = self.similarity[as_slice(self.rows[part])]
+            _check_finite(similarity, self.similarity)
+            results.append(function(similarity, *(each[part] for each in values)))
+        return np.concatenate(results)
 
     def take(self, positions: np.ndarray) -> "FeaturePaths":
         """Return the feature paths of the images at ascending positions."""
         fields = {name: getattr(self, name)[positions] for name in ("rows", "network_predictions", "labels", "index")}
         return replace(self, **fields)
-
-    def _chunks(self) -> Iterator[tuple[slice, np.ndarray]]:
-        for start in range(0, len(self.rows), CHUNK):
-            part = slice(start, start + CHUNK)
-            rows = self.rows[part]
-            similarity = self.similarity[as_slice(rows)]
-            _check_finite(similarity, self.similarity)
-            yield part, similarity
 
 
 @contextmanager
