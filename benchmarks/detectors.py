@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.measure import Result, speed_ratio
-from featurepaths.detectors.moments import REFERENCES
+from featurepaths.detectors.averaged import REFERENCES
 from featurepaths.detectors.registry import DETECTORS
 from featurepaths.networks.forward import POOLINGS, forward_intermediates
 from featurepaths.networks.resnet import ResNet

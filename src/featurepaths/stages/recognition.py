@@ -11,7 +11,7 @@ import numpy as np
 
 from featurepaths.defense.calibration import layer_accuracy, middle_layers
 from featurepaths.defense.recognition import TIE_BREAKS, vote
-from featurepaths.detectors.feature_paths import read_feature_path_detector
+from featurepaths.detectors.thresholds import read_feature_path_detector
 from featurepaths.errors import FeaturePathsError
 from featurepaths.paths.equations import weights_of
 from featurepaths.paths.records import open_pair
