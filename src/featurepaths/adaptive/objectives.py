@@ -18,9 +18,8 @@ from torch import Tensor
 
 from featurepaths.attacks.losses import column, dlr, log_odds, targeted_dlr
 from featurepaths.attacks.objective import defined_only, misclassified
-from featurepaths.defense.calibration import Calibration
 from featurepaths.defense.module import FeaturePathDefense
-from featurepaths.defense.recognition import decide
+from featurepaths.defense.recognition import Calibration, decide
 from featurepaths.defense.soft_decision import soft_logits, soft_margin, soft_vote
 from featurepaths.paths.outputs import ModelOutputs
 

@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 
 from featurepaths.errors import FeaturePathsError
-from featurepaths.networks.forward import finite_rows
 from featurepaths.paths.chunks import Accumulator, ClassSums
 from featurepaths.paths.collapse import CollapseMeter, layers_before_collapse
 from featurepaths.paths.equations import centroids_of, weights_of
+from featurepaths.paths.features import check_finite
 
 COLLAPSED = 0.99
 """Training PFC3 from which a layer counts as collapsed, if detection layers are ``auto``."""
@@ -67,12 +67,9 @@ def _add(
 
 
 def check_features(names: Sequence[str], features: Sequence[Tensor]) -> None:
-    """Raise FeaturePathsError, with layer and image, if one of the features by layer [n, d] is not finite."""
+    """Raise FeaturePathsError, with layer and images, if one of a batch's features by layer [n, d] is not finite."""
     for name, feature in zip(names, features, strict=True):
-        if not (finite := finite_rows(feature)).all():
-            raise FeaturePathsError(
-                f"The feature of layer {name} is not finite for image {first_false(finite)} of the batch, from 0."
-            )
+        check_finite(f"The batch's features of layer {name} are", feature, slice(0, len(feature)))
 
 
 def check_batches(loader: Batches, device: torch.device) -> Iterator[tuple[Tensor, np.ndarray]]:
@@ -95,18 +92,13 @@ def check_batches(loader: Batches, device: torch.device) -> Iterator[tuple[Tenso
         labelled = labels >= 0
         in_range = ((images >= -1e-6) & (images <= 1 + 1e-6)).flatten(1).all(dim=1).cpu() | ~labelled
         if not (images.is_floating_point() and in_range.all()):
-            row = 0 if in_range.all() else first_false(in_range)
+            row = int(in_range.int().argmin())  # the first that is not
             raise FeaturePathsError(
                 f"Images have to be floating-point numbers in [0, 1], and image {row} of a batch, from 0, is not. "
                 "Make normalization the model's first layer: attacks have to see pixels."
             )
         if labelled.any():
             yield images[labelled].to(device), labels[labelled].numpy()
-
-
-def first_false(values: Tensor) -> int:
-    """Return the first position at which `values` [N] is false."""
-    return int((~values).nonzero()[0])
 
 
 def check_layers(layers: Layers, name: str, count: int) -> list[int] | None:

@@ -9,14 +9,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from featurepaths.defense.calibration import Calibration, read_calibration
-from featurepaths.defense.fitting import check_features, first_false
-from featurepaths.defense.recognition import Decision, decide, nearest_classes
-from featurepaths.defense.views import DetectorView, RecogniserView
+from featurepaths.defense.fitting import check_features
+from featurepaths.defense.recognition import Calibration, Decision, decide, nearest_classes, read_calibration
+from featurepaths.defense.soft_decision import DetectorView, RecogniserView
 from featurepaths.detectors.s_max import SMax
-from featurepaths.errors import FeaturePathsError
+from featurepaths.errors import FeaturePathsError, counted
 from featurepaths.networks.checkpoint import layer_names, load_checkpoint
 from featurepaths.networks.forward import finite_rows
+from featurepaths.paths.features import check_finite
 from featurepaths.paths.outputs import Encoder, ModelOutputs, model_outputs, read_centroids
 from featurepaths.store.jsonfile import read_json
 from featurepaths.store.provenance import descend
@@ -47,20 +47,11 @@ class FrozenDefense(nn.Module):
     ):
         super().__init__()
         self.encoder = Encoder(model, layers, pooling, precision)
+        self.layers, self.pooling = self.encoder.layers, pooling
         self._centroids = nn.ParameterList()
         self._detector: SMax | None = None
         self._calibration: Calibration | None = None
         self.eval()
-
-    @property
-    def layers(self) -> list[str]:
-        """Names of the layers."""
-        return self.encoder.layers
-
-    @property
-    def pooling(self) -> str:
-        """The pooling of the features."""
-        return self.encoder.pooling
 
     @property
     def device(self) -> torch.device:
@@ -237,7 +228,7 @@ class FrozenDefense(nn.Module):
         """
         outputs, finite = self.outputs_and_finite(images)
         if not finite.all():
-            self._refuse(images, outputs, first_false(finite))
+            self._refuse(images, outputs, finite)
         return outputs
 
     def outputs_and_finite(self, images: Tensor) -> tuple[ModelOutputs, Tensor]:
@@ -267,11 +258,11 @@ class FrozenDefense(nn.Module):
                 )
         return model_outputs(logits, features, centroids)
 
-    def _refuse(self, images: Tensor, outputs: ModelOutputs, row: int) -> NoReturn:
-        """Raise FeaturePathsError with what of image `row` is not finite."""
-        if not images[row].isfinite().all():
-            raise FeaturePathsError(f"Image {row} of the batch, from 0, has a value that is not finite.")
+    def _refuse(self, images: Tensor, outputs: ModelOutputs, finite: Tensor) -> NoReturn:
+        """Raise FeaturePathsError with what is not finite, of which images."""
+        rows = slice(0, len(images))
+        check_finite("The batch's pixels are", images, rows)
         check_features(self.layers, outputs.features)
-        if outputs.logits[row].isfinite().all():
-            raise FeaturePathsError(f"The features of image {row} of the batch, from 0, are too large for float32.")
-        raise FeaturePathsError(f"The model's logits are not finite for image {row} of the batch, from 0.")
+        check_finite("The network's logits for the batch are", outputs.logits, rows)
+        too_large = counted((~finite).nonzero().flatten().tolist())
+        raise FeaturePathsError(f"The features of {too_large} of the batch, from 0, are too large for float32.")

@@ -8,7 +8,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from featurepaths.defense.calibration import Calibration, accuracy_of_votes, best_layers, middle_layers
 from featurepaths.defense.fitting import (
     Batches,
     FeatureBatches,
@@ -20,7 +19,14 @@ from featurepaths.defense.fitting import (
     fit_centroids,
 )  # fmt: skip
 from featurepaths.defense.frozen import FrozenDefense
-from featurepaths.defense.recognition import TIE_BREAKS, nearest_classes
+from featurepaths.defense.recognition import (
+    TIE_BREAKS,
+    Calibration,
+    accuracy_of_votes,
+    best_layers,
+    middle_layers,
+    nearest_classes,
+)
 from featurepaths.detectors.thresholds import calibrate, rate_name
 from featurepaths.errors import FeaturePathsError
 from featurepaths.networks.probabilities import warn_of_probabilities
@@ -179,19 +185,19 @@ class FeaturePathDefense(FrozenDefense):
         FeaturePathsError
             If the defence is not fitted, there are no images, or a feature is not finite.
         """
-        layers, weights = list(self.detector.layers or ()), self.detector.get_buffer("weights").cpu().numpy().copy()
+        layers, weights = list(self.detector.layers), self.detector.weights.cpu().numpy().copy()
         rate = Fraction(str(fpr))
         if not 0 <= rate < 1:
             raise FeaturePathsError(f"fpr is {fpr}; set a share of the clean images, at least 0 and below 1.")
         if tie_break not in TIE_BREAKS:
             raise FeaturePathsError(f"tie_break is {tie_break!r}; use one of {', '.join(TIE_BREAKS)}.")
         voters = check_layers(voting_layers, "voting_layers", len(self.layers))
-        scores, _, _ = self._scores(clean, "clean", layers, weights)
+        scores, _, _ = self._scores(clean, "clean")
         if adversarial is None:
             threshold = calibrate(scores, rates=[rate])[rate_name(rate)]
             voters = voters or middle_layers(len(self.layers)) or [1]
         else:
-            adversarial_scores, votes, labels = self._scores(adversarial, "adversarial", layers, weights)
+            adversarial_scores, votes, labels = self._scores(adversarial, "adversarial")
             threshold = calibrate(scores, adversarial_scores)["otsu"]
             voters = voters or best_layers(accuracy_of_votes(votes, labels), VOTERS)
         of_voters = check_weights(voting_weights, voters, "voting_weights")
@@ -199,10 +205,9 @@ class FeaturePathDefense(FrozenDefense):
         return self
 
     @torch.no_grad()
-    def _scores(
-        self, loader: Batches, description: str, layers: Sequence[int], weights: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def _scores(self, loader: Batches, description: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return S_max [N], every layer's vote [N, L] and the labels [N] of a loader's images."""
+        layers, weights = self.detector.layers, self.detector.weights.cpu().numpy()
         batches = []
         for images, labels in check_batches(loader, self.device):
             similarity = self.paths(images).cpu().numpy()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from featurepaths.data.splits import Split, class_names_in, evenly_spaced
-from featurepaths.defense.calibration import read_calibration
+from featurepaths.defense.recognition import read_calibration
 from featurepaths.errors import FeaturePathsError
 from featurepaths.store.hdf5 import as_slice, open_hdf5
 from featurepaths.store.provenance import read_origin

@@ -9,8 +9,7 @@ from itertools import combinations
 
 import numpy as np
 
-from featurepaths.defense.calibration import layer_accuracy, middle_layers
-from featurepaths.defense.recognition import TIE_BREAKS, vote
+from featurepaths.defense.recognition import TIE_BREAKS, layer_accuracy, middle_layers, vote
 from featurepaths.detectors.thresholds import read_feature_path_detector
 from featurepaths.errors import FeaturePathsError
 from featurepaths.paths.equations import weights_of
