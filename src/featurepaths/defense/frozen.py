@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from featurepaths.defense.fitting import check_features
+from featurepaths.defense.checks import check_features
 from featurepaths.defense.recognition import Calibration, Decision, decide, nearest_classes, read_calibration
 from featurepaths.defense.soft_decision import DetectorView, RecogniserView
 from featurepaths.detectors.s_max import SMax

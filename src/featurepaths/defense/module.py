@@ -1,6 +1,6 @@
 """The defence as its users have it: a frozen defence that can be fitted to images and calibrated."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from fractions import Fraction
 from typing import Self
 
@@ -8,34 +8,24 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from featurepaths.defense.fitting import (
-    Batches,
-    FeatureBatches,
-    Layers,
-    Weights,
-    check_batches,
-    check_layers,
-    check_weights,
-    fit_centroids,
-)  # fmt: skip
+from featurepaths.defense import checks, recognition
+from featurepaths.defense.checks import Batches, Layers, Weights
 from featurepaths.defense.frozen import FrozenDefense
-from featurepaths.defense.recognition import (
-    TIE_BREAKS,
-    Calibration,
-    accuracy_of_votes,
-    best_layers,
-    middle_layers,
-    nearest_classes,
-)
 from featurepaths.detectors.thresholds import calibrate, rate_name
 from featurepaths.errors import FeaturePathsError
 from featurepaths.networks.probabilities import warn_of_probabilities
-from featurepaths.paths.equations import s_max
+from featurepaths.paths.chunks import Accumulator, ClassSums
+from featurepaths.paths.collapse import CollapseMeter, layers_before_collapse
+from featurepaths.paths.equations import centroids_of, s_max
 
 ROWS = 512
 """The number of cached features that are read at a time."""
+COLLAPSED = 0.99
+"""Training PFC3 from which a layer counts as collapsed, if detection layers are ``auto``."""
 VOTERS = 3
 """The number of voting layers, if they are ``auto``."""
+FeatureBatches = Callable[[], Iterable[tuple[int, list[Tensor], np.ndarray]]]
+"""Starts a pass over training images: number of classes, features by layer [n, d], and labels [n], batch by batch."""
 
 
 class FeaturePathDefense(FrozenDefense):
@@ -82,7 +72,7 @@ class FeaturePathDefense(FrozenDefense):
             mark other data in pytorch-ood, are left out.
         detection_layers
             The layers, from 1, that are scored. ``auto``: those before collapse (PFC3 below
-            `featurepaths.defense.fitting.COLLAPSED`), for which the loader is read a second time.
+            `COLLAPSED`), for which the loader is read a second time.
         weights
             The weight of each of them, with sum 1, or ``equal``.
 
@@ -94,7 +84,7 @@ class FeaturePathDefense(FrozenDefense):
         """
 
         def batches() -> Iterator[tuple[int, list[Tensor], np.ndarray]]:
-            for images, labels in check_batches(loader, self.device):
+            for images, labels in checks.check_batches(loader, self.device):
                 with torch.no_grad():
                     logits, features = self.encoder.features(images)
                 warn_of_probabilities(logits)
@@ -102,7 +92,7 @@ class FeaturePathDefense(FrozenDefense):
 
         if (
             isinstance(loader, Iterator)
-            and check_layers(detection_layers, "detection_layers", len(self.layers)) is None
+            and checks.check_layers(detection_layers, "detection_layers", len(self.layers)) is None
         ):
             raise FeaturePathsError(
                 "detection_layers: auto reads the loader twice, but this one is an iterator. Pass one that restarts, "
@@ -148,9 +138,38 @@ class FeaturePathDefense(FrozenDefense):
         return self
 
     def _fit(self, batches: FeatureBatches, detection_layers: Layers, weights: Weights) -> Self:
-        centroids, layers, layer_weights = fit_centroids(batches, self.layers, detection_layers, weights)
-        self._set([torch.from_numpy(each).to(self.device) for each in centroids], layers, layer_weights)
+        """Set class centroids, eq. (1), detection layers and weights; ``auto`` reads the batches a second time."""
+        layers = checks.check_layers(detection_layers, "detection_layers", len(self.layers))
+        if layers is not None:
+            checks.check_weights(weights, layers, "weights")  # before the work
+        sums: list[ClassSums] = []
+        for classes, features, labels in batches():
+            if labels.max() >= classes:
+                raise FeaturePathsError(f"There is a label {labels.max()}, but the model has {classes} logits, from 0.")
+            sums = sums or [ClassSums(classes, feature.shape[1]) for feature in features]
+            self._add(sums, features, labels)
+        if not sums:
+            raise FeaturePathsError("The loader has no image to fit to.")
+        means = [layer_sums.means() for layer_sums in sums]
+        if layers is None:
+            meters = [CollapseMeter(mean, layer_sums.counts) for mean, layer_sums in zip(means, sums, strict=True)]
+            for _, features, labels in batches():
+                self._add(meters, features, labels)
+            if (second := meters[0].count) != (first := int(sums[0].counts.sum())):
+                raise FeaturePathsError(
+                    f"The loader had {first} images, and {second} in a second pass. detection_layers: auto needs a "
+                    "loader with the same images in every pass."
+                )
+            layers = layers_before_collapse([meter.result().pfc3 for meter in meters], COLLAPSED)
+        layer_weights = checks.check_weights(weights, layers, "weights")
+        self._set([torch.from_numpy(centroids_of(mean)).to(self.device) for mean in means], layers, layer_weights)
         return self
+
+    def _add(self, accumulators: Sequence[Accumulator], features: Sequence[Tensor], labels: np.ndarray) -> None:
+        """Add each layer's features to its accumulator; raise FeaturePathsError if one is not finite."""
+        checks.check_features(self.layers, features)
+        for accumulator, feature in zip(accumulators, features, strict=True):
+            accumulator.add(feature.detach().cpu().numpy(), labels)
 
     def calibrate(
         self,
@@ -189,19 +208,19 @@ class FeaturePathDefense(FrozenDefense):
         rate = Fraction(str(fpr))
         if not 0 <= rate < 1:
             raise FeaturePathsError(f"fpr is {fpr}; set a share of the clean images, at least 0 and below 1.")
-        if tie_break not in TIE_BREAKS:
-            raise FeaturePathsError(f"tie_break is {tie_break!r}; use one of {', '.join(TIE_BREAKS)}.")
-        voters = check_layers(voting_layers, "voting_layers", len(self.layers))
+        if tie_break not in recognition.TIE_BREAKS:
+            raise FeaturePathsError(f"tie_break is {tie_break!r}; use one of {', '.join(recognition.TIE_BREAKS)}.")
+        voters = checks.check_layers(voting_layers, "voting_layers", len(self.layers))
         scores, _, _ = self._scores(clean, "clean")
         if adversarial is None:
             threshold = calibrate(scores, rates=[rate])[rate_name(rate)]
-            voters = voters or middle_layers(len(self.layers)) or [1]
+            voters = voters or recognition.middle_layers(len(self.layers)) or [1]
         else:
             adversarial_scores, votes, labels = self._scores(adversarial, "adversarial")
             threshold = calibrate(scores, adversarial_scores)["otsu"]
-            voters = voters or best_layers(accuracy_of_votes(votes, labels), VOTERS)
-        of_voters = check_weights(voting_weights, voters, "voting_weights")
-        self._calibration = Calibration(layers, weights, threshold, voters, of_voters, tie_break)
+            voters = voters or recognition.best_layers(recognition.accuracy_of_votes(votes, labels), VOTERS)
+        of_voters = checks.check_weights(voting_weights, voters, "voting_weights")
+        self._calibration = recognition.Calibration(layers, weights, threshold, voters, of_voters, tie_break)
         return self
 
     @torch.no_grad()
@@ -209,9 +228,9 @@ class FeaturePathDefense(FrozenDefense):
         """Return S_max [N], every layer's vote [N, L] and the labels [N] of a loader's images."""
         layers, weights = self.detector.layers, self.detector.weights.cpu().numpy()
         batches = []
-        for images, labels in check_batches(loader, self.device):
+        for images, labels in checks.check_batches(loader, self.device):
             similarity = self.paths(images).cpu().numpy()
-            batches.append((s_max(similarity, layers, weights), nearest_classes(similarity), labels))
+            batches.append((s_max(similarity, layers, weights), recognition.nearest_classes(similarity), labels))
         if not batches:
             raise FeaturePathsError(f"The loader of {description} images has no image to calibrate by.")
         scores, votes, labels = (np.concatenate(values) for values in zip(*batches, strict=True))

@@ -96,6 +96,9 @@ def _distance_to_simplex(centred: np.ndarray) -> float:
 
 
 def layers_before_collapse(pfc3: list[float], threshold: float) -> list[int]:
-    """Return the layers, numbered from 1, that precede the first with PFC3 >= `threshold`; layer 1 always stays."""
+    """Return the layers, numbered from 1, that precede the first with PFC3 >= `threshold`; layer 1 always stays.
+
+    The paper removes the layers where collapse occurs from the sum over layers, eq. (3), of the score (section 2.2).
+    """
     count = next((number for number, value in enumerate(pfc3) if value >= threshold), len(pfc3))
     return list(range(1, max(count, 1) + 1))

@@ -1,19 +1,14 @@
-"""Fitting of a defence: class centroids and detection layers from batches of images, and checks of its options."""
+"""Checks of what a defence is fitted and calibrated to: batches of images, features, layers and weights."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from featurepaths.errors import FeaturePathsError
-from featurepaths.paths.chunks import Accumulator, ClassSums
-from featurepaths.paths.collapse import CollapseMeter, layers_before_collapse
-from featurepaths.paths.equations import centroids_of, weights_of
+from featurepaths.paths.equations import weights_of
 from featurepaths.paths.features import check_finite
-
-COLLAPSED = 0.99
-"""Training PFC3 from which a layer counts as collapsed, if detection layers are ``auto``."""
 
 Layers = str | Sequence[int]
 """Numbers of layers, from 1, or ``auto``."""
@@ -21,49 +16,6 @@ Weights = str | Sequence[float]
 """The weight of each of some layers, or ``equal``."""
 Batches = Iterable[tuple[Tensor, Tensor]]
 """A loader: images [n, C, H, W] in [0, 1] and labels [n], batch by batch."""
-FeatureBatches = Callable[[], Iterable[tuple[int, list[Tensor], np.ndarray]]]
-"""Starts a pass over training images: number of classes, features by layer [n, d], and labels [n], batch by batch."""
-
-
-def fit_centroids(
-    batches: FeatureBatches, names: Sequence[str], detection_layers: Layers, weights: Weights
-) -> tuple[list[np.ndarray], list[int], np.ndarray]:
-    """Return class centroids by layer [C, d], eq. (1), and the detection layers, from 1, with their weights.
-
-    `names` are the layers'. If `detection_layers` is ``auto``, the batches are read a second time.
-    """
-    layers = check_layers(detection_layers, "detection_layers", len(names))
-    if layers is not None:
-        check_weights(weights, layers, "weights")  # before the work
-    sums: list[ClassSums] = []
-    for classes, features, labels in batches():
-        if labels.max() >= classes:
-            raise FeaturePathsError(f"There is a label {labels.max()}, but the model has {classes} logits, from 0.")
-        sums = sums or [ClassSums(classes, feature.shape[1]) for feature in features]
-        _add(sums, names, features, labels)
-    if not sums:
-        raise FeaturePathsError("The loader has no image to fit to.")
-    means = [layer_sums.means() for layer_sums in sums]
-    if layers is None:
-        meters = [CollapseMeter(mean, layer_sums.counts) for mean, layer_sums in zip(means, sums, strict=True)]
-        for _, features, labels in batches():
-            _add(meters, names, features, labels)
-        if (second := meters[0].count) != (first := int(sums[0].counts.sum())):
-            raise FeaturePathsError(
-                f"The loader had {first} images, and {second} in a second pass. detection_layers: auto needs a loader "
-                "with the same images in every pass."
-            )
-        layers = layers_before_collapse([meter.result().pfc3 for meter in meters], COLLAPSED)
-    return [centroids_of(mean) for mean in means], layers, check_weights(weights, layers, "weights")
-
-
-def _add(
-    accumulators: Sequence[Accumulator], names: Sequence[str], features: Sequence[Tensor], labels: np.ndarray
-) -> None:
-    """Add each layer's features to its accumulator; raise FeaturePathsError if one is not finite."""
-    check_features(names, features)
-    for accumulator, feature in zip(accumulators, features, strict=True):
-        accumulator.add(feature.detach().cpu().numpy(), labels)
 
 
 def check_features(names: Sequence[str], features: Sequence[Tensor]) -> None:
