@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from featurepaths.detectors.thresholds import read_feature_path_detector
 from featurepaths.errors import FeaturePathsError
 from featurepaths.paths.equations import class_scores, s_max, select_layers
 from featurepaths.paths.records import FeaturePaths
@@ -108,16 +109,15 @@ def read_calibration(threshold: Path, selection: Path, tie_break: str, threshold
     FeaturePathsError
         If threshold or voting layers are not held out, or the artefact has no threshold by that method.
     """
-    detector, voters = read_json(threshold), read_json(selection)
-    for path, content in ((threshold, detector), (selection, voters)):
-        if content["protocol"] != "held-out":
-            raise FeaturePathsError(f"{path} is of protocol {content['protocol']}; a frozen defence needs held-out.")
-    thresholds = detector["thresholds"]
-    if threshold_method not in thresholds:
-        raise FeaturePathsError(f"{threshold} has no threshold {threshold_method}; use one of {', '.join(thresholds)}.")
-    weights, voting_weights = np.array(detector["weights"]), np.array(voters["weights"])
-    threshold_value = thresholds[threshold_method]
-    return Calibration(detector["layers"], weights, threshold_value, voters["layers"], voting_weights, tie_break)
+    detector, voters = read_feature_path_detector(threshold), read_json(selection)
+    for path, protocol in ((threshold, detector.protocol), (selection, voters["protocol"])):
+        if protocol != "held-out":
+            raise FeaturePathsError(f"{path} is of protocol {protocol}; a frozen defence needs held-out.")
+    if threshold_method not in detector.thresholds:
+        methods = ", ".join(detector.thresholds)
+        raise FeaturePathsError(f"{threshold} has no threshold {threshold_method}; use one of {methods}.")
+    value, voting_weights = detector.thresholds[threshold_method], np.array(voters["weights"])
+    return Calibration(detector.layers, detector.weights, value, voters["layers"], voting_weights, tie_break)
 
 
 def middle_layers(count: int) -> list[int]:

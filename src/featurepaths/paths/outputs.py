@@ -157,17 +157,17 @@ class Encoder(nn.Module):
         FeaturePathsError
             If the number of layers or values differs.
         """
-        parts = [features] if isinstance(features, Tensor) else list(features)
-        if isinstance(features, Tensor) and len(self.layers) > 1:
-            if self.widths is None:
+        if isinstance(features, Tensor):
+            if self.widths is None and len(self.layers) > 1:
                 raise FeaturePathsError(
                     "Layer widths are not known yet: pass features as a list with one tensor per layer."
                 )
-            parts = list(features.split(self.widths, dim=1)) if features.shape[1] == sum(self.widths) else []
-        widths = [part.shape[1] for part in parts]
-        if len(parts) != len(self.layers) or self.widths not in (None, widths):
+            widths = self.widths or [features.shape[1]]
+            features = features.split(widths, dim=1) if features.shape[1] == sum(widths) else []
+        widths = [part.shape[1] for part in features]
+        if len(widths) != len(self.layers) or self.widths not in (None, widths):
             raise FeaturePathsError(
                 f"These features are not those of the {len(self.layers)} layers {', '.join(self.layers)} with pooling "
                 f"{self.pooling}" + (f", of {self.widths} values." if self.widths else ".")
             )
-        return parts
+        return list(features)
