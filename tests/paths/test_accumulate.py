@@ -1,4 +1,4 @@
-"""Passes over streamed features that are stopped and gone on with, against passes that are not."""
+"""Passes over streamed features that are stopped and resumed, against passes that are not."""
 
 import numpy as np
 import pytest
@@ -34,10 +34,10 @@ def meters_of(stream):
     }
 
 
-def gathered(gatherers):
-    """All that gatherers hold, whatever they say that changes."""
-    return {(key, name): np.asarray(value).tobytes() for key, found in gatherers.items()
-            for name, value in vars(found).items()}  # fmt: skip
+def values_of(accumulators):
+    """All attributes of accumulators, whether or not they are declared to change."""
+    return {(key, name): np.asarray(value).tobytes() for key, accumulator in accumulators.items()
+            for name, value in vars(accumulator).items()}  # fmt: skip
 
 
 def stop_after(blocks):
@@ -47,10 +47,10 @@ def stop_after(blocks):
 
 @pytest.fixture(scope="module", params=[sums_of, meters_of])
 def undisturbed(request, stream, tmp_path_factory):
-    """What makes gatherers, and what they hold in the end."""
+    """The function that creates accumulators, and their attributes after a whole pass."""
     whole = request.param(stream)
     stream.accumulate(whole, LABELS, "test", Progress(tmp_path_factory.mktemp("whole") / "a.h5", "key"), NAME)
-    return request.param, gathered(whole)
+    return request.param, values_of(whole)
 
 
 @pytest.mark.parametrize("blocks", [1, 3, 5])
@@ -59,11 +59,11 @@ def test_a_pass_goes_on_where_it_was_stopped(stream, undisturbed, tmp_path, bloc
     saved = Progress(tmp_path / "folder/a.h5", "key")
     stopped = make(stream)
     stream.accumulate(stopped, LABELS, "test", saved, NAME, stop_after(blocks))
-    assert (gathered(stopped) == expected) == (blocks == 5), "what is left after 5 of 5 blocks is nothing"
+    assert (values_of(stopped) == expected) == (blocks == 5), "what is left after 5 of 5 blocks is nothing"
     resumed = make(stream)
     stream.accumulate(resumed, LABELS, "test", saved, NAME)
     assert f"resumed after {min(blocks * 64, COUNT)} of {COUNT} images" in capsys.readouterr().out
-    assert gathered(resumed) == expected
+    assert values_of(resumed) == expected
 
 
 def test_a_killed_pass_goes_on_from_what_it_saved_on_the_way(stream, undisturbed, tmp_path, monkeypatch, capsys):
@@ -82,7 +82,7 @@ def test_a_killed_pass_goes_on_from_what_it_saved_on_the_way(stream, undisturbed
     resumed = make(stream)
     stream.accumulate(resumed, LABELS, "test", saved, NAME)
     assert f"resumed after {3 * 64} of" in capsys.readouterr().out
-    assert gathered(resumed) == expected
+    assert values_of(resumed) == expected
 
 
 def test_what_is_damaged_is_not_taken_up(stream, undisturbed, tmp_path, capsys):
@@ -97,7 +97,7 @@ def test_what_is_damaged_is_not_taken_up(stream, undisturbed, tmp_path, capsys):
     told = capsys.readouterr().out
     assert "saved.npz cannot be read" in told
     assert "resumed" not in told
-    assert gathered(resumed) == expected
+    assert values_of(resumed) == expected
 
 
 def test_what_is_of_other_features_or_blocks_is_not_taken_up(stream, tmp_path, capsys):
@@ -118,5 +118,5 @@ def test_a_full_disk_does_not_end_the_pass(stream, undisturbed, tmp_path, capsys
     (tmp_path / "folder").write_text("a file in the folder's place")
     whole = make(stream)
     stream.accumulate(whole, LABELS, "test", Progress(tmp_path / "folder/a.h5", "key"), NAME)
-    assert gathered(whole) == expected
+    assert values_of(whole) == expected
     assert "could not be saved" in capsys.readouterr().out

@@ -187,7 +187,7 @@ def test_sums_of_many_classes_are_those_of_each():
         np.testing.assert_allclose(found.means()[c], features[labels == c].astype(float).mean(axis=0), atol=1e-6)
 
 
-def test_collapse_metrics_of_wide_features_are_gathered_in_parts(monkeypatch):
+def test_collapse_metrics_of_wide_features_are_accumulated_in_parts(monkeypatch):
     generator = np.random.default_rng(0)
     labels = np.arange(60) % 4
     features = (generator.normal(size=(4, 50))[labels] + generator.normal(size=(60, 50))).astype(np.float32)

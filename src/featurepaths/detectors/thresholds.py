@@ -90,8 +90,7 @@ def rate_name(rate: Fraction) -> str:
 
 def thresholds_in(group: h5py.Group) -> dict[str, float]:
     """Return a detector's thresholds by the method that set them, from its group of the detectors' artefact."""
-    methods = [method.decode() if isinstance(method, bytes) else method for method in group.attrs["threshold_methods"]]
-    return dict(zip(methods, group.attrs["thresholds"].tolist(), strict=True))
+    return dict(zip(group.attrs["threshold_methods"].tolist(), group.attrs["thresholds"].tolist(), strict=True))
 
 
 @dataclass(frozen=True)
