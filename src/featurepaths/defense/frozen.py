@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import NamedTuple, NoReturn, Self
+from typing import NamedTuple, Self
 
 import numpy as np
 import torch
@@ -227,9 +227,13 @@ class FrozenDefense(nn.Module):
             an image, a feature or a logit is not finite.
         """
         outputs, finite = self.outputs_and_finite(images)
-        if not finite.all():
-            self._refuse(images, outputs, finite)
-        return outputs
+        if finite.all():
+            return outputs
+        check_finite("The batch's pixels are", images, slice(0, len(images)))
+        check_features(self.layers, outputs.features)
+        check_finite("The network's logits for the batch are", outputs.logits, slice(0, len(images)))
+        too_large = counted((~finite).nonzero().flatten().tolist())
+        raise FeaturePathsError(f"The features of {too_large} of the batch, from 0, are too large for float32.")
 
     def outputs_and_finite(self, images: Tensor) -> tuple[ModelOutputs, Tensor]:
         """Return `model_outputs` without refusing images, and for which of them all of it is finite, bool [N]."""
@@ -257,12 +261,3 @@ class FrozenDefense(nn.Module):
                     "from other images or another model. Fit again."
                 )
         return model_outputs(logits, features, centroids)
-
-    def _refuse(self, images: Tensor, outputs: ModelOutputs, finite: Tensor) -> NoReturn:
-        """Raise FeaturePathsError with what is not finite, of which images."""
-        rows = slice(0, len(images))
-        check_finite("The batch's pixels are", images, rows)
-        check_features(self.layers, outputs.features)
-        check_finite("The network's logits for the batch are", outputs.logits, rows)
-        too_large = counted((~finite).nonzero().flatten().tolist())
-        raise FeaturePathsError(f"The features of {too_large} of the batch, from 0, are too large for float32.")
