@@ -13,7 +13,7 @@ from benchmarks.measure import Result, speed_ratio
 from featurepaths.attacks.apgd import STOPPING_RULES
 from featurepaths.attacks.objective import misclassification
 from featurepaths.attacks.runner import attack_blocks
-from featurepaths.networks.precision import InPrecision, resolve_precision
+from featurepaths.networks.forward import InPrecision, resolve_precision
 from featurepaths.networks.resnet import ResNet
 
 EPS = 8 / 255

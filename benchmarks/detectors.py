@@ -4,12 +4,11 @@ import torch
 from torch import Tensor
 
 from benchmarks.measure import Result, speed_ratio
-from featurepaths.detectors.moments import REFERENCES
+from featurepaths.detectors.averaged import REFERENCES
 from featurepaths.detectors.registry import DETECTORS
-from featurepaths.networks.hooks import forward_intermediates
+from featurepaths.networks.forward import POOLINGS, forward_intermediates
 from featurepaths.networks.resnet import ResNet
 from featurepaths.paths.equations import unit
-from featurepaths.paths.features import POOLINGS
 from featurepaths.paths.outputs import ModelOutputs, model_outputs
 
 CLASSES = 10

@@ -16,7 +16,7 @@ from featurepaths.attacks.objective import misclassification
 from featurepaths.attacks.runner import attack_blocks
 from featurepaths.data.splits import Split, open_split
 from featurepaths.networks.checkpoint import load_checkpoint
-from featurepaths.networks.precision import InPrecision
+from featurepaths.networks.forward import InPrecision
 from featurepaths.runtime.blocks import blocks
 from featurepaths.runtime.devices import use_device
 from featurepaths.runtime.progress import progress

@@ -12,7 +12,7 @@ from torchvision import transforms
 from torchvision.datasets import CIFAR10, VisionDataset
 
 from benchmarks.measure import Result, speed_ratio
-from featurepaths.networks.precision import InPrecision, resolve_precision
+from featurepaths.networks.forward import InPrecision, resolve_precision
 from featurepaths.networks.resnet import ResNet
 from featurepaths.training.images import ResidentImages
 from featurepaths.training.loop import train

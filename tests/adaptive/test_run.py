@@ -14,8 +14,8 @@ from featurepaths.adaptive.objectives import OBJECTIVES
 from featurepaths.adaptive.run import _searches, adaptive_blocks
 from featurepaths.adaptive.target import Target
 from featurepaths.attacks.budget import Budget
-from featurepaths.defense.calibration import Calibration
 from featurepaths.defense.module import FeaturePathDefense
+from featurepaths.defense.recognition import Calibration
 from featurepaths.runtime.blocks import blocks
 from featurepaths.statistics.worst_case import count_evaded, count_left, summarise_attacks
 from featurepaths.store.hdf5 import write_rows

@@ -10,8 +10,8 @@ from featurepaths.adaptive.objectives import OBJECTIVES, AdaptiveObjective, Dete
 from featurepaths.adaptive.run import adaptive_blocks
 from featurepaths.adaptive.target import Target
 from featurepaths.attacks.budget import Budget
-from featurepaths.defense.calibration import Calibration
 from featurepaths.defense.module import FeaturePathDefense
+from featurepaths.defense.recognition import Calibration
 from featurepaths.detectors.confidence import Confidence, Energy
 from featurepaths.errors import FeaturePathsError
 from featurepaths.statistics.worst_case import summarise_attacks

@@ -14,7 +14,7 @@ from safetensors import safe_open
 from torch import nn
 
 from featurepaths import FeaturePathDefense, FeaturePathsError
-from featurepaths.defense.calibration import Calibration
+from featurepaths.defense.recognition import Calibration
 from featurepaths.detectors.thresholds import otsu
 from featurepaths.paths.collapse import layers_before_collapse, measure_collapse
 from featurepaths.paths.equations import centroids
@@ -273,13 +273,29 @@ def test_features_that_are_not_finite_are_refused_by_layer_and_image(bad):
         lambda module, inputs, out: torch.where(inputs[0].amin(dim=(1, 2, 3), keepdim=True) >= 10, bad, out)
     )
     for use in (defense.predict, defense.score, defense.paths, defense):
-        with pytest.raises(FeaturePathsError, match=r"layer pixels .*image 7 "):
+        with pytest.raises(FeaturePathsError, match=r"layer pixels .*1 image \(7\)"):
             use(some)
     for view in (defense.as_recogniser(), defense.as_detector()):
         assert view(some).isnan().all(dim=1).nonzero().flatten().tolist() == [7]
     for learn in (defense.fit, defense.calibrate):
-        with pytest.raises(FeaturePathsError, match=r"layer pixels .*image 7 "):
+        with pytest.raises(FeaturePathsError, match=r"layer pixels .*1 image \(7\)"):
             learn([(some, labels)])
+
+
+def test_features_too_large_for_float32_are_refused_with_and_without_gradient():
+    defense, (some, _) = calibrated(), images(5)
+    defense.encoder.network.network.pixels.register_forward_hook(lambda module, inputs, out: 1e30 * out)
+    for pixels in (some, some.clone().requires_grad_()):
+        with pytest.raises(FeaturePathsError, match=r"90 images \(0, .*too large for float32"):
+            defense.score(pixels)
+
+
+def test_fit_to_features_with_gradient_equals_fit_without():
+    train, labels = images(0)
+    features = [torch.from_numpy(values).float().requires_grad_() for values in layer_features(train, "flatten")]
+    some, _ = images(5)
+    defense = FeaturePathDefense(Layered(), LAYERS).fit_features(features, labels)
+    torch.testing.assert_close(defense.paths(some), fitted().paths(some))
 
 
 def test_use_before_fit_or_calibrate_is_refused():

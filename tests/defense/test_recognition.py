@@ -7,8 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.stats import binom
 
-from featurepaths.defense.selection import best_layers, layer_accuracy
-from featurepaths.defense.votes import TIE_BREAKS, recognise, vote
+from featurepaths.defense.recognition import TIE_BREAKS, best_layers, layer_accuracy, recognise, vote
 from featurepaths.paths.records import FeaturePaths
 from featurepaths.statistics.groups import groups_of
 from featurepaths.statistics.outcome import recognise_pair

@@ -13,14 +13,12 @@ from sklearn.covariance import LedoitWolf, ledoit_wolf
 from sklearn.metrics import roc_auc_score
 from sklearn.neighbors import NearestNeighbors
 
-from featurepaths.detectors import density, moments
+from featurepaths.detectors import averaged, density
 from featurepaths.detectors.base import DetectorInputs, fit_detectors
 from featurepaths.detectors.confidence import log_odds
-from featurepaths.detectors.density import Density
-from featurepaths.detectors.mahalanobis import RIDGE
-from featurepaths.detectors.path_density import PathDensity
+from featurepaths.detectors.density import Density, PathDensity, Transport
+from featurepaths.detectors.mahalanobis import RIDGE, Moments
 from featurepaths.detectors.registry import DETECTORS, cross_fitted_scores, load, save
-from featurepaths.detectors.transport import Transport
 from featurepaths.errors import FeaturePathsError
 from featurepaths.paths.outputs import ModelOutputs, model_outputs
 
@@ -427,14 +425,14 @@ def test_moments_in_chunks_shrink_as_ledoit_wolf(width, count, monkeypatch):
     residuals = (train - torch.stack([train[labels == c].mean(dim=0) for c in range(10)])[labels]).numpy()
     expected, share = ledoit_wolf(residuals / residuals.std(axis=0), assume_centered=True)
     for size in (3, 64, 1000):
-        accumulator = moments.Moments()
+        accumulator = Moments()
         for start in range(0, count, size):
             accumulator.add(train[start : start + size], labels[start : start + size], 10)
         _, scale, covariance = accumulator.result()
         np.testing.assert_allclose(scale, residuals.std(axis=0), rtol=1e-12)
         np.testing.assert_allclose(covariance, expected, rtol=1e-9, atol=1e-12)
-    monkeypatch.setattr(moments, "REFERENCES", 250)  # every second of 500: estimated, and the memory stays flat
-    accumulator = moments.Moments()
+    monkeypatch.setattr(averaged, "REFERENCES", 250)  # every second of 500: estimated, and the memory stays flat
+    accumulator = Moments()
     for start in range(0, count, 64):
         accumulator.add(train[start : start + 64], labels[start : start + 64], 10)
         assert len(accumulator.values.rows) <= 250
@@ -519,7 +517,7 @@ def test_nearest_neighbours_equal_pytorch_ood():
 
 @pytest.mark.parametrize("size", [300, 50, 7])
 def test_nearest_neighbours_keep_evenly_spaced_images(monkeypatch, size):
-    monkeypatch.setattr(moments, "REFERENCES", 100)
+    monkeypatch.setattr(averaged, "REFERENCES", 100)
     train, labels = images(1, 300)
     detector = DETECTORS["nearest-neighbours"]()
     detector.fit(chunked(train, labels, size), images(2, 120)[0], CHANNELS)
@@ -598,9 +596,7 @@ def test_density_of_many_classes_and_few_images_separates():
 
 
 def test_calibrate_with_one_image_raises():
-    with pytest.raises(FeaturePathsError, match=r"data\.calibration"):
-        Density().fit(torch.ones(1, 2), torch.zeros(1, dtype=torch.int64), 1)
-    for name in ("two-sided-confidence", "mahalanobis", "nearest-neighbours"):
+    for name in ("two-sided-confidence", *LAYERED):
         with pytest.raises(FeaturePathsError, match=rf"{name}: .*2 .*data\.calibration"):
             DETECTORS[name]().fit(chunked(*images(1, 300)), images(2, 1)[0], CHANNELS)
 

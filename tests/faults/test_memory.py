@@ -10,8 +10,9 @@ from torch import nn
 from featurepaths.attacks.objective import misclassification
 from featurepaths.attacks.runner import attack_blocks
 from featurepaths.errors import FeaturePathsError
+from featurepaths.networks.forward import POOLINGS
 from featurepaths.networks.resnet import ResNet
-from featurepaths.paths.features import POOLINGS, extract_blocks
+from featurepaths.paths.features import extract_blocks
 from featurepaths.paths.stream import FeatureStream
 from featurepaths.runtime.blocks import blocks
 from featurepaths.store.resume import Progress, resuming

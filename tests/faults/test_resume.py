@@ -22,7 +22,7 @@ runpy.run_module("featurepaths.stages.train", run_name="__main__")
 """
 SIGNAL_AFTER_SAVES = """
 import os, runpy, signal
-from featurepaths.paths import gather
+from featurepaths.paths import stream
 from featurepaths.store import resume
 save, left = resume.Progress.save, [{saves}]
 def save_and_signal(*arguments):
@@ -30,7 +30,7 @@ def save_and_signal(*arguments):
     left[0] -= 1
     if left[0] == 0:
         os.kill(os.getpid(), signal.{signal})
-resume.Progress.save, resume.SECONDS_BETWEEN_SAVES, gather.SHARE_OF_SAVES = save_and_signal, 0, float("inf")
+resume.Progress.save, resume.SECONDS_BETWEEN_SAVES, stream.SHARE_OF_SAVES = save_and_signal, 0, float("inf")
 runpy.run_module("featurepaths.stages.{stage}", run_name="__main__")
 """
 """A stage that sends itself a signal when it has saved what it does some times, which it does after every block."""

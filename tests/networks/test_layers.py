@@ -6,7 +6,7 @@ import torchvision
 from torch import nn
 
 from featurepaths.errors import FeaturePathsError
-from featurepaths.networks.hooks import forward_intermediates, layer_shapes
+from featurepaths.networks.forward import forward_intermediates, layer_shapes
 from featurepaths.networks.layers import find_layers
 from featurepaths.networks.resnet import ResNet
 

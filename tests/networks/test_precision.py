@@ -1,7 +1,7 @@
 import torch
 from torch import nn
 
-from featurepaths.networks.precision import InPrecision, memory_format, resolve_precision
+from featurepaths.networks.forward import InPrecision, memory_format, resolve_precision
 from featurepaths.networks.resnet import ResNet
 
 CPU = torch.device("cpu")

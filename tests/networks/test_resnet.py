@@ -4,7 +4,7 @@ import torch
 from featurepaths.errors import FeaturePathsError
 from featurepaths.networks.architectures import BLOCKS, layer_count
 from featurepaths.networks.checkpoint import load_checkpoint, save_checkpoint
-from featurepaths.networks.hooks import forward_intermediates, layer_shapes
+from featurepaths.networks.forward import forward_intermediates, layer_shapes
 from featurepaths.networks.resnet import ResNet
 from featurepaths.store.origin import Origin
 from featurepaths.store.safetensors import read_description

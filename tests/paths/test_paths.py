@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from featurepaths.errors import FeaturePathsError
-from featurepaths.networks.hooks import forward_intermediates
+from featurepaths.networks.forward import forward_intermediates
 from featurepaths.networks.resnet import ResNet
 from featurepaths.paths.chunks import CHUNK_ROWS, chunks
 from featurepaths.paths.equations import (

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from featurepaths.errors import FeaturePathsError
-from featurepaths.networks.hooks import forward_intermediates
+from featurepaths.networks.forward import forward_intermediates
 from featurepaths.paths.chunks import ClassSums, class_means
 from featurepaths.paths.collapse import CollapseMeter, measure_collapse
 from featurepaths.paths.equations import centroids, centroids_of, cosine_similarity, similarities
@@ -187,7 +187,7 @@ def test_sums_of_many_classes_are_those_of_each():
         np.testing.assert_allclose(found.means()[c], features[labels == c].astype(float).mean(axis=0), atol=1e-6)
 
 
-def test_collapse_metrics_of_wide_features_are_gathered_in_parts(monkeypatch):
+def test_collapse_metrics_of_wide_features_are_accumulated_in_parts(monkeypatch):
     generator = np.random.default_rng(0)
     labels = np.arange(60) % 4
     features = (generator.normal(size=(4, 50))[labels] + generator.normal(size=(60, 50))).astype(np.float32)

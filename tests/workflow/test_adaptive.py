@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from featurepaths.networks.checkpoint import load_checkpoint
-from featurepaths.networks.hooks import forward_intermediates
+from featurepaths.networks.forward import forward_intermediates
 from featurepaths.store.hdf5 import layers_in
 
 EPS = 0.1

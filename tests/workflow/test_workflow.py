@@ -15,7 +15,7 @@ from PIL import Image
 
 from featurepaths.data.builtin import load_digits
 from featurepaths.networks.checkpoint import load_checkpoint
-from featurepaths.networks.hooks import forward_intermediates
+from featurepaths.networks.forward import forward_intermediates
 from featurepaths.store.provenance import read_origin
 from tests.experiments import TINY
 from tests.processes import Workflow, edit_hdf5, jobs

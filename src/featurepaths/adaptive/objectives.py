@@ -18,9 +18,9 @@ from torch import Tensor
 
 from featurepaths.attacks.losses import column, dlr, log_odds, targeted_dlr
 from featurepaths.attacks.objective import defined_only, misclassified
-from featurepaths.defense.calibration import Calibration
-from featurepaths.defense.decision import decide, soft_logits, soft_margin, soft_vote, tensor_score
 from featurepaths.defense.module import FeaturePathDefense
+from featurepaths.defense.recognition import Calibration, decide
+from featurepaths.defense.soft_decision import soft_logits, soft_margin, soft_vote
 from featurepaths.paths.outputs import ModelOutputs
 
 MARGIN = 0.1
@@ -167,9 +167,10 @@ class AdaptiveObjective:
 
     def _direction(self, direction: Callable, outputs: ModelOutputs, images: Tensor, labels: Tensor) -> Tensor:
         """Return the direction [N, d] by the gradients of misclassification and score."""
+        calibration = self.defense.calibration
         parts = (
             misclassification_loss(outputs.logits, labels, self.targets, self.loss, saturate=False),
-            tensor_score(outputs, self.defense.calibration),
+            outputs.s_max(calibration.layers, calibration.weights),
         )
         to_wrong, to_above = (
             torch.autograd.grad(part.sum(), images, retain_graph=True)[0].flatten(1) for part in parts

@@ -13,8 +13,8 @@ from featurepaths.attacks.apgd import Search
 from featurepaths.attacks.budget import Budget
 from featurepaths.attacks.class_limits import possible_losses
 from featurepaths.attacks.runner import Records
-from featurepaths.defense.decision import Decision
 from featurepaths.defense.module import FeaturePathDefense
+from featurepaths.defense.recognition import Decision
 from featurepaths.runtime.blocks import blocks, padded_tensor
 
 BLANK = {

@@ -10,8 +10,8 @@ from featurepaths.adaptive.objectives import NETWORK_OBJECTIVE
 from featurepaths.adaptive.target import Block, Target, search
 from featurepaths.attacks.apgd import Search
 from featurepaths.attacks.budget import Budget
-from featurepaths.defense.decision import Decision
 from featurepaths.defense.module import FeaturePathDefense
+from featurepaths.defense.recognition import Decision
 from featurepaths.errors import FeaturePathsError, counted
 from featurepaths.runtime.blocks import pad_block
 

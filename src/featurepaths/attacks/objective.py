@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from featurepaths.attacks.losses import LOSSES
-from featurepaths.runtime.blocks import finite_rows
+from featurepaths.networks.forward import finite_rows
 
 Objective = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 """From images [N, C, H, W] and labels [N] to the loss [N], NaN where it is undefined, and which images are fooled."""

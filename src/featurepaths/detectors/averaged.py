@@ -9,6 +9,9 @@ from torch import Tensor, nn
 from featurepaths.detectors.base import DetectorInputs, LayerDetector
 from featurepaths.paths.outputs import ModelOutputs
 
+REFERENCES = 5000
+"""Greatest number of training images among which neighbours are searched, and of which fourth moments are taken."""
+
 
 class Standardise(nn.Module):
     """Shift and scale columns [N, S] to mean 0 and standard deviation 1, as measured on the rows of `fit`."""
@@ -79,3 +82,20 @@ class TrainedDetector(AveragedDetector):
     def parameters_of(self, accumulator: Any) -> dict[str, Tensor]:
         """Return a layer's parameters by name; every such detector defines it."""
         raise NotImplementedError
+
+
+class EvenlySpaced:
+    """At most `REFERENCES` of the rows that are added chunk by chunk: every 2^j-th."""
+
+    def __init__(self):
+        self.rows: Tensor | None = None
+        self.stride, self.count = 1, 0
+
+    def add(self, rows: Tensor) -> None:
+        """Add rows [n, ...], and double the stride while there are too many."""
+        kept = rows[-self.count % self.stride :: self.stride]
+        self.rows = kept.clone() if self.rows is None else torch.cat([self.rows, kept])
+        self.count += len(rows)
+        while len(self.rows) > REFERENCES:
+            self.stride *= 2
+            self.rows = self.rows[::2]

@@ -1,14 +1,17 @@
-"""A Gaussian per class: how usual an image's statistics are among clean images of the class that is predicted."""
+"""Detectors by density: how usual an image's statistics are among clean images of the class that is predicted."""
 
 import math
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from featurepaths.detectors.averaged import Standardise
 from featurepaths.detectors.base import DetectorInputs, LayerDetector
 from featurepaths.errors import FeaturePathsError
+from featurepaths.paths.equations import unit
+from featurepaths.paths.outputs import ModelOutputs
 
 MEAN_IMAGES = 5
 """Number of images from which a class has its own mean."""
@@ -35,21 +38,7 @@ class Density(nn.Module):
         self.standard = Standardise()
 
     def fit(self, statistics: Tensor, labels: Tensor, classes: int) -> None:
-        """Fit the Gaussians to statistics [N, S] of images of classes `labels` [N].
-
-        Raises
-        ------
-        FeaturePathsError
-            If a statistic is not finite, or there are fewer than two images.
-        """
-        if len(statistics) < 2:
-            raise FeaturePathsError(
-                "A density needs at least two clean calibration images: set data.calibration higher."
-            )
-        if not torch.isfinite(statistics).all():
-            raise FeaturePathsError(
-                "A statistic of a calibration image is not finite. Delete these images' features and run again."
-            )
+        """Fit the Gaussians to statistics [N, S] of two or more images of classes `labels` [N]."""
         self.standard.fit(statistics)
         values = self.standard(statistics.detach())
         width = values.shape[1]
@@ -89,12 +78,67 @@ class DensityDetector(LayerDetector):
 
     def calibrate(self, calibration: DetectorInputs) -> None:
         """Fit the density."""
-        logits = self.check_finite(calibration.logits, "calibration image")
-        self.density.fit(calibration.statistics, logits.argmax(dim=1), logits.shape[1])
+        logits = self.check_calibration(calibration.logits)
+        statistics = self.check_calibration(calibration.statistics)
+        self.density.fit(statistics, logits.argmax(dim=1), logits.shape[1])
 
     def score_samples(self, inputs: DetectorInputs) -> Tensor:
         """Return the log density."""
         return self.density(inputs.statistics, inputs.logits.argmax(dim=1))
+
+
+class Transport(DensityDetector):
+    r"""How far, and in which direction, residual blocks move an image.
+
+    For consecutive layers of equal size the step :math:`r = h^{l+1} - h^l` has two statistics, :math:`\log|r|` and
+    :math:`\cos(r, h^l)`. Source: Karkar, Gallinari and Rakotomamonjy, Adversarial sample detection through neural
+    network transport dynamics, 2023 (the paper's reference 10). Two differences: they train a random forest on labelled
+    adversarial examples, which a Gaussian of clean images replaces here; and layers are read after the activation here,
+    so that a step is not the residual that a block adds before it.
+    """
+
+    name = "transport"
+
+    def statistics(self, outputs: ModelOutputs) -> Tensor:
+        """Return logarithms of lengths, then cosines: [N, 2 steps]."""
+        lengths, cosines = [], []
+        for layer in self._steps(outputs):
+            before, after = outputs.features[layer - 1], outputs.features[layer]
+            step = after - before
+            lengths.append(log_length(step))
+            cosines.append((unit(step) * unit(before)).sum(dim=1))
+        return torch.stack(lengths + cosines, dim=1)
+
+    def _steps(self, outputs: ModelOutputs) -> list[int]:
+        """Return the layers whose successor is read too and has as many channels and values."""
+        sizes = [(number, feature.shape[1]) for number, feature in zip(self.channels, outputs.features, strict=True)]
+        steps = [n for n in self.layers if n + 1 in self.layers and sizes[n - 1] == sizes[n]]
+        if not steps:
+            raise FeaturePathsError(
+                f"{self.name}: no two consecutive layers of {self.layers} have the same size. Leave this detector out "
+                "of `detectors`."
+            )
+        return steps
+
+
+class PathDensity(DensityDetector):
+    """The whole feature path at once, compared with those of clean images of the predicted class.
+
+    For every layer: the similarity to the centroid of the predicted class, its margin over the best other class, and
+    the logarithm of the feature's length. S_max measures whether an image is near any class on average; this measures
+    whether its path is usual for images of this class, where too near is as unusual as too far.
+    """
+
+    name = "path-density"
+
+    def statistics(self, outputs: ModelOutputs) -> Tensor:
+        """Return own similarities, margins and logarithms of lengths: [N, 3 layers]."""
+        similarity = outputs.similarity[:, torch.tensor(self.layers) - 1]
+        own_class = F.one_hot(outputs.logits.argmax(dim=1), outputs.logits.shape[1]).bool().unsqueeze(1)
+        own = similarity.masked_fill(~own_class, -torch.inf).amax(dim=2)
+        margin = own - similarity.masked_fill(own_class, -torch.inf).amax(dim=2)
+        lengths = torch.stack([log_length(outputs.features[layer - 1]) for layer in self.layers], dim=1)
+        return torch.cat([own, margin, lengths], dim=1)
 
 
 def log_length(vectors: Tensor) -> Tensor:

@@ -2,8 +2,7 @@
 
 from torch import Tensor
 
-from featurepaths.detectors.averaged import TrainedDetector
-from featurepaths.detectors.moments import EvenlySpaced
+from featurepaths.detectors.averaged import EvenlySpaced, TrainedDetector
 from featurepaths.errors import FeaturePathsError
 from featurepaths.paths.equations import unit
 from featurepaths.paths.outputs import ModelOutputs
@@ -23,7 +22,7 @@ class UnitRows(EvenlySpaced):
 class NearestNeighbours(TrainedDetector):
     """The cosine similarity to the k-th nearest training image, per layer; k is `NEIGHBOUR`.
 
-    Averages of each layer's channels are compared, with at most `featurepaths.detectors.moments.REFERENCES` evenly
+    Averages of each layer's channels are compared, with at most `featurepaths.detectors.averaged.REFERENCES` evenly
     spaced training images: every 2^j-th. Sources: Sun et al., ICML 2022, who take the last layer and the distance,
     which falls as the similarity rises; all layers as Papernot and McDaniel, 2018, who count the labels of the
     neighbours instead.

@@ -9,11 +9,10 @@ from torch import Tensor
 
 from featurepaths.detectors.base import Detector, DetectorInputs, LayerDetector
 from featurepaths.detectors.confidence import Confidence, Energy, TwoSidedConfidence
+from featurepaths.detectors.density import PathDensity, Transport
 from featurepaths.detectors.mahalanobis import Mahalanobis
 from featurepaths.detectors.nearest_neighbours import NearestNeighbours
-from featurepaths.detectors.path_density import PathDensity
 from featurepaths.detectors.s_max import SMax
-from featurepaths.detectors.transport import Transport
 from featurepaths.errors import FeaturePathsError
 
 FOLDS = 5

@@ -1,13 +1,18 @@
-"""Thresholds on detection scores: an image is flagged as adversarial when its score lies below."""
+"""Otsu's threshold and thresholds at a false positive rate: an image is flagged when its score lies below."""
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from fractions import Fraction
 from math import floor
+from pathlib import Path
 
 import h5py
 import numpy as np
 
 from featurepaths.errors import FeaturePathsError
+from featurepaths.paths.equations import s_max
+from featurepaths.paths.records import FeaturePaths
+from featurepaths.store.jsonfile import read_json
 
 GREATEST_SCORE = 1e140
 """Bound on scores, because their sums are squared."""
@@ -85,5 +90,24 @@ def rate_name(rate: Fraction) -> str:
 
 def thresholds_in(group: h5py.Group) -> dict[str, float]:
     """Return a detector's thresholds by the method that set them, from its group of the detectors' artefact."""
-    methods = [method.decode() if isinstance(method, bytes) else method for method in group.attrs["threshold_methods"]]
-    return dict(zip(methods, group.attrs["thresholds"].tolist(), strict=True))
+    return dict(zip(group.attrs["threshold_methods"].tolist(), group.attrs["thresholds"].tolist(), strict=True))
+
+
+@dataclass(frozen=True)
+class FeaturePathDetector:
+    """The paper's calibrated detector: layers (from 1), their weights, and thresholds by the method that set them."""
+
+    protocol: str
+    layers: list[int]
+    weights: np.ndarray
+    thresholds: dict[str, float]
+
+    def score(self, paths: FeaturePaths) -> np.ndarray:
+        """Return S_max, eq. (5), of each image, float64 [N], low when adversarial."""
+        return paths.map_rows(lambda similarity: s_max(similarity, self.layers, self.weights))
+
+
+def read_feature_path_detector(path: Path) -> FeaturePathDetector:
+    """Read the artefact of a calibrated detector."""
+    record = read_json(path)
+    return FeaturePathDetector(record["protocol"], record["layers"], np.array(record["weights"]), record["thresholds"])

@@ -19,7 +19,7 @@ from featurepaths.experiment.plan import Plan
 from featurepaths.experiment.run import Run
 from featurepaths.networks.architectures import missing_layers
 from featurepaths.networks.external.build import build_external
-from featurepaths.networks.hooks import layer_shapes, user_name
+from featurepaths.networks.forward import layer_shapes, user_name
 from featurepaths.networks.resnet import ResNet
 from featurepaths.networks.warnings import DOUBTS
 from featurepaths.store.code_digest import library_version

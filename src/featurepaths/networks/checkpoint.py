@@ -10,7 +10,7 @@ from torch import nn
 
 from featurepaths.errors import FeaturePathsError
 from featurepaths.networks.external.model import ExternalNetwork
-from featurepaths.networks.hooks import layer_shapes
+from featurepaths.networks.forward import layer_shapes
 from featurepaths.networks.resnet import ResNet
 from featurepaths.store.origin import Origin
 from featurepaths.store.tensors import read_tensors, write_tensors

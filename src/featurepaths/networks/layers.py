@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from featurepaths.errors import FeaturePathsError
-from featurepaths.networks.hooks import as_tensor
+from featurepaths.networks.forward import as_tensor
 
 CONTAINERS = (nn.Sequential, nn.ModuleList)
 """Classes that only contain blocks. A subclass of them is a block itself."""

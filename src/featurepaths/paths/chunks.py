@@ -1,7 +1,7 @@
 """Class sums and chunks of features: class means in bounded memory, whatever the number of images."""
 
 from collections.abc import Iterator
-from typing import Protocol
+from typing import ClassVar, Protocol, TypeVar
 
 import numpy as np
 
@@ -21,6 +21,25 @@ class Rows(Protocol):
     def __getitem__(self, rows: slice) -> np.ndarray: ...
 
 
+class Accumulator(Protocol):
+    """Measures features chunk by chunk; its attributes `ACCUMULATED` are all that `add` changes."""
+
+    ACCUMULATED: ClassVar[tuple[str, ...]]
+
+    def add(self, features: np.ndarray, labels: np.ndarray) -> None:
+        """Add features, float32 [n, d], of images of the classes `labels` [n]."""
+
+
+A = TypeVar("A", bound=Accumulator)
+
+
+def accumulated(accumulator: A, features: Rows, labels: np.ndarray) -> A:
+    """Return the accumulator after adding all features [N, d], chunk by chunk."""
+    for rows, chunk in chunks(features):
+        accumulator.add(chunk, labels[rows])
+    return accumulator
+
+
 def chunks(features: Rows) -> Iterator[tuple[slice, np.ndarray]]:
     """Yield the rows of each chunk of features [N, d], and its values in float32."""
     count, width = features.shape
@@ -32,10 +51,9 @@ def chunks(features: Rows) -> Iterator[tuple[slice, np.ndarray]]:
 
 
 class ClassSums:
-    """Sums of one layer's features by class, accumulated chunk by chunk."""
+    """Sums of one layer's features by class."""
 
-    GATHERED = "sums", "counts"
-    """The attributes that `add` changes: see `featurepaths.paths.gather`."""
+    ACCUMULATED = "sums", "counts"
 
     def __init__(self, classes: int, width: int):
         self.sums = np.zeros((classes, width))
@@ -67,7 +85,4 @@ class ClassSums:
 
 def class_means(features: Rows, labels: np.ndarray, classes: int) -> np.ndarray:
     """Return the mean feature of each class, float64 [classes, d]; errors are those of `ClassSums.means`."""
-    sums = ClassSums(classes, features.shape[1])
-    for rows, chunk in chunks(features):
-        sums.add(chunk, labels[rows])
-    return sums.means()
+    return accumulated(ClassSums(classes, features.shape[1]), features, labels).means()

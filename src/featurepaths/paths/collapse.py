@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from featurepaths.paths.chunks import CHUNK_VALUES, Rows, chunks, class_means
+from featurepaths.paths.chunks import CHUNK_VALUES, Rows, accumulated, class_means
 
 
 @dataclass(frozen=True)
@@ -41,8 +41,7 @@ class CollapseMeter:
         Number of images of each class [C].
     """
 
-    GATHERED = "within", "nearest", "count"
-    """The attributes that `add` changes: see `featurepaths.paths.gather`."""
+    ACCUMULATED = "within", "nearest", "count"
 
     def __init__(self, means: np.ndarray, counts: np.ndarray):
         classes = len(means)
@@ -84,9 +83,7 @@ def measure_collapse(features: Rows, labels: np.ndarray, classes: int) -> Collap
         If a class has no image.
     """
     meter = CollapseMeter(class_means(features, labels, classes), np.bincount(labels, minlength=classes))
-    for rows, chunk in chunks(features):
-        meter.add(chunk, labels[rows])
-    return meter.result()
+    return accumulated(meter, features, labels).result()
 
 
 def _distance_to_simplex(centred: np.ndarray) -> float:
@@ -99,6 +96,9 @@ def _distance_to_simplex(centred: np.ndarray) -> float:
 
 
 def layers_before_collapse(pfc3: list[float], threshold: float) -> list[int]:
-    """Return the layers, numbered from 1, that precede the first with PFC3 >= `threshold`; layer 1 always stays."""
+    """Return the layers, numbered from 1, that precede the first with PFC3 >= `threshold`; layer 1 always stays.
+
+    The paper removes the layers where collapse occurs from the sum over layers, eq. (3), of the score (section 2.2).
+    """
     count = next((number for number, value in enumerate(pfc3) if value >= threshold), len(pfc3))
     return list(range(1, max(count, 1) + 1))

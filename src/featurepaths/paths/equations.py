@@ -106,9 +106,9 @@ def class_scores_tensor(similarity: Tensor, layers: Sequence[int], weights: Tens
 
     Differentiable. It may differ from `class_scores` in the last bits, as torch adds in another order.
     """
-    chosen = similarity[:, [layer - 1 for layer in layers]].double()
+    of_layers = similarity[:, [layer - 1 for layer in layers]].double()
     # imported by name: an import statement would let the version of torch count for stages that only use NumPy
-    return import_module("torch").einsum("nlc,l->nc", chosen, weights)
+    return import_module("torch").einsum("nlc,l->nc", of_layers, weights)
 
 
 def s_max(similarity: np.ndarray, layers: Sequence[int], weights: np.ndarray) -> np.ndarray:

@@ -9,16 +9,9 @@ from torch import Tensor, nn
 
 from featurepaths.data.splits import Split
 from featurepaths.errors import FeaturePathsError, counted
-from featurepaths.networks.hooks import forward_with_callback
-from featurepaths.runtime.blocks import blocks, finite_rows, padded_tensor
+from featurepaths.networks.forward import POOLINGS, finite_rows, forward_with_callback
+from featurepaths.runtime.blocks import blocks, padded_tensor
 from featurepaths.runtime.oom import retry_smaller_on_oom
-
-POOLINGS = {
-    "flatten": lambda output: output.flatten(1),
-    "mean": lambda output: output.mean(dim=tuple(range(2, output.dim()))) if output.dim() > 2 else output,
-}
-"""Poolings of a layer's output [N, d, ...] to its feature: every value (the paper's), or each channel's average over
-all positions or tokens."""
 
 
 def extract_blocks(

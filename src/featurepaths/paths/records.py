@@ -45,22 +45,13 @@ class FeaturePaths:
         FeaturePathsError
             If a similarity is not finite.
         """
-        return np.concatenate(
-            [function(similarity, *(each[part] for each in values)) for part, similarity in self._chunks()]
-        )
+        chunks = _finite_chunks(self.similarity, self.rows)
+        return np.concatenate([function(chunk, *(each[part] for each in values)) for part, chunk in chunks])
 
     def take(self, positions: np.ndarray) -> "FeaturePaths":
         """Return the feature paths of the images at ascending positions."""
         fields = {name: getattr(self, name)[positions] for name in ("rows", "network_predictions", "labels", "index")}
         return replace(self, **fields)
-
-    def _chunks(self) -> Iterator[tuple[slice, np.ndarray]]:
-        for start in range(0, len(self.rows), CHUNK):
-            part = slice(start, start + CHUNK)
-            rows = self.rows[part]
-            similarity = self.similarity[as_slice(rows)]
-            _check_finite(similarity, self.similarity)
-            yield part, similarity
 
 
 @contextmanager
@@ -73,13 +64,9 @@ def open_paths(path: Path) -> Iterator[FeaturePaths]:
         If it cannot be read, or holds a logit that is not finite.
     """
     with open_hdf5(path) as file:
-        labels, index, logits = file["labels"][:], file["index"][:], file["logits"]
-        network_predictions = np.empty(len(labels), np.int64)
-        for start in range(0, len(labels), CHUNK):
-            chunk = logits[start : start + CHUNK]
-            _check_finite(chunk, logits)
-            network_predictions[start : start + CHUNK] = chunk.argmax(axis=1)
-        yield FeaturePaths(file["similarity"], np.arange(len(labels)), network_predictions, labels, index)
+        labels, index, rows = file["labels"][:], file["index"][:], np.arange(len(file["labels"]))
+        predictions = [logits.argmax(axis=1) for _, logits in _finite_chunks(file["logits"], rows)]
+        yield FeaturePaths(file["similarity"], rows, np.concatenate(predictions), labels, index)
 
 
 @contextmanager
@@ -101,7 +88,12 @@ def open_pair(clean: Path, adversarial: Path) -> Iterator[tuple[FeaturePaths, Fe
         yield clean_paths, adversarial_paths
 
 
-def _check_finite(values: np.ndarray, source: h5py.Dataset | np.ndarray) -> None:
-    if not np.isfinite(values).all():
-        path = source.file.filename if isinstance(source, h5py.Dataset) else "the feature paths"
-        raise FeaturePathsError(f"{path} contains NaN or infinity. Delete it and run snakemake again.")
+def _finite_chunks(values: h5py.Dataset | np.ndarray, rows: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
+    """Yield slices of the positions in `rows`, ascending, and those rows of `values`; refuse NaN and infinity."""
+    for start in range(0, len(rows), CHUNK):
+        part = slice(start, start + CHUNK)
+        chunk = values[as_slice(rows[part])]
+        if not np.isfinite(chunk).all():
+            path = values.file.filename if isinstance(values, h5py.Dataset) else "the feature paths"
+            raise FeaturePathsError(f"{path} contains NaN or infinity. Delete it and run snakemake again.")
+        yield part, chunk

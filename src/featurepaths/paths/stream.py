@@ -1,6 +1,6 @@
 """Layer features that are never stored: the network runs over the images whenever they are read."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import h5py
@@ -10,12 +10,18 @@ from torch import Tensor, nn
 
 from featurepaths.data.splits import Split
 from featurepaths.errors import FeaturePathsError
-from featurepaths.paths.features import POOLINGS, check_finite, run_blocks
+from featurepaths.networks.forward import POOLINGS
+from featurepaths.paths.chunks import Accumulator
+from featurepaths.paths.features import check_finite, run_blocks
 from featurepaths.runtime.blocks import blocks, size_of, split_rows
 from featurepaths.runtime.oom import is_out_of_memory, retry_smaller_on_oom
+from featurepaths.runtime.progress import progress
+from featurepaths.store.resume import Progress
 
 MOST_VALUES = 2**28
 """Number of values, one row per class, in the layers that one pass reads: 2 GiB in float64."""
+SHARE_OF_SAVES = 1 / 20
+"""The greatest share of a pass's time that is spent on saving before its end: sums may be gigabytes."""
 
 
 class Key(NamedTuple):
@@ -42,7 +48,7 @@ class FeatureStream:
     images
         uint8 [N, H, W, C] or float32 [N, C, H, W], read by slices of rows.
     poolings
-        Names of `featurepaths.paths.features.POOLINGS`; one pass of the network serves them all.
+        Names of `featurepaths.networks.forward.POOLINGS`; one pass of the network serves them all.
     rows_of_blocks
         The blocks of the images to run; all by default.
     """
@@ -52,19 +58,17 @@ class FeatureStream:
         network: nn.Module,
         layers: Sequence[str],
         images: np.ndarray | Split | h5py.Dataset,
-        poolings: Iterable[str],
+        poolings: Sequence[str],
         device: torch.device | str = "cpu",
         rows_of_blocks: Sequence[slice] | None = None,
     ):
         self.network, self.layers, self.images, self.device = network, list(layers), images, device
         self.widths: dict[Key, int] = {}
         """Number of values of each feature."""
-        poolings = list(poolings)
 
         def measure(name: str, rows: slice, output: Tensor) -> None:
             for pooling in poolings:
-                key = Key(pooling, self.layers.index(name) + 1)
-                self.widths[key] = POOLINGS[pooling](output).shape[1]
+                self.widths[Key(pooling, self.layers.index(name) + 1)] = POOLINGS[pooling](output).shape[1]
 
         def run(trial: Iterable[slice]) -> Iterator[tuple[slice, np.ndarray]]:
             return run_blocks(network, self.layers, images, measure, device, trial)
@@ -125,8 +129,8 @@ class FeatureStream:
                 feature = POOLINGS[key.pooling](output)[: rows.stop - rows.start]
                 callback(key, rows, feature.float().cpu().numpy())
 
+        remaining = self.blocks_from(start)
         try:
-            remaining = self.blocks_from(start)
             yield from run_blocks(self.network, list(keys_of_layer), self.images, pool, self.device, remaining)
         except RuntimeError as error:
             if not is_out_of_memory(error):
@@ -135,3 +139,53 @@ class FeatureStream:
                 "The GPU ran out of memory in the middle of a pass, although it held a block before. Another process "
                 "may use the GPU. Run again, or set device: cpu."
             ) from error
+
+    def accumulate(
+        self,
+        accumulators: Mapping[Key, Accumulator],
+        labels: np.ndarray,
+        label: str,
+        saved: Progress,
+        name: str,
+        stop: Callable[[], object] = lambda: False,
+    ) -> None:
+        """Run the network over all images once, and add the features of each key to its accumulator.
+
+        A pass that was stopped continues after the last saved block.
+
+        Parameters
+        ----------
+        labels
+            Labels of all images of the stream [N].
+        label
+            Is shown beside the progress.
+        saved, name
+            Holds the file of this pass: read at the start if it exists, written every 45 seconds, when stopped, and at
+            the end.
+        stop
+            Is asked after each block whether to leave the rest for another time.
+        """
+        attributes = {
+            f"{key.pooling}/{key.layer}/{attribute}": (accumulator, attribute)
+            for key, accumulator in accumulators.items()
+            for attribute in accumulator.ACCUMULATED
+        }
+        arrays, done = saved.load_arrays(name), 0
+        # other blocks where a GPU's memory holds more now than it did then
+        if arrays.keys() == {"done", *attributes} and arrays["done"] in [rows.stop for rows in self.blocks]:
+            done = int(arrays["done"])
+            for entry, attribute in attributes.items():
+                setattr(*attribute, arrays[entry][()])
+            print(f"{label}: resumed after {done} of {len(labels)} images", flush=True)
+
+        def add(key: Key, rows: slice, features: np.ndarray) -> None:
+            accumulators[key].add(features, labels[rows])
+
+        blocks_left = len(self.blocks_from(done))
+        for rows, _ in progress(self.read(accumulators, add, done), label, blocks_left, "blocks of 64"):
+            stopping = stop()
+            if stopping or saved.due(SHARE_OF_SAVES) or rows.stop == len(labels):
+                sums = {entry: getattr(*attribute) for entry, attribute in attributes.items()}
+                saved.save_arrays({"done": np.array(rows.stop), **sums}, name)
+            if stopping:
+                return

@@ -46,7 +46,7 @@ def autopgd(settings, network, description, device):
     from featurepaths.attacks.budget import search_and_reference
     from featurepaths.attacks.objective import misclassification
     from featurepaths.attacks.runner import attack_blocks
-    from featurepaths.networks.precision import InPrecision, resolve_precision
+    from featurepaths.networks.forward import InPrecision, resolve_precision
 
     attack = settings.attack
     precision = resolve_precision(attack.precision, device)

@@ -1,6 +1,6 @@
 """Detection: calibrated detectors and feature paths of test images -> scores, flags, counts and ranking metrics."""
 
-from featurepaths.detectors.feature_paths import read_feature_path_detector
+from featurepaths.detectors.thresholds import read_feature_path_detector
 from featurepaths.paths.records import open_pair
 from featurepaths.stages import cli
 from featurepaths.statistics.groups import groups_of

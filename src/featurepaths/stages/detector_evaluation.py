@@ -22,7 +22,7 @@ def main(arguments):
     output = cli.output_of(arguments)
     origin = cli.origin_of(arguments, output)
     device, network = prepare(arguments, arguments.test, output.names["pooling"])
-    centroids = [each.to(device) for each in read_centroids(arguments.centroids)]
+    centroids = read_centroids(arguments.centroids, device)
     with open_hdf5(arguments.detectors) as calibrated:
         detectors = {name: read_detector(group).to(device) for name, group in calibrated.items()}
         clean = {name: group["calibration_score"][:] for name, group in calibrated.items()}

@@ -26,7 +26,7 @@ def main(arguments):
     origin = cli.origin_of(arguments, output)
     channels = [layer["shape"][0] for layer in read_description(arguments.checkpoint)["layers"]]
     device, network = prepare(arguments, arguments.train, output.names["pooling"])
-    centroids = [each.to(device) for each in read_centroids(arguments.centroids)]
+    centroids = read_centroids(arguments.centroids, device)
     detectors = dict(build_detectors(settings.detectors, read_json(arguments.threshold), len(channels)))
     with ExitStack() as stack, create_hdf5(arguments.detectors, origin) as file:
         train, calibration, adversarial = (

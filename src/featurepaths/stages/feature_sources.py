@@ -124,7 +124,8 @@ def streamed(network, images, centroids):
     """Yield the same while the network runs; the features of a block of 64 images are gone when the next one comes."""
     import torch
 
-    from featurepaths.paths.features import POOLINGS, run_blocks
+    from featurepaths.networks.forward import POOLINGS
+    from featurepaths.paths.features import run_blocks
     from featurepaths.paths.outputs import model_outputs
     from featurepaths.runtime.blocks import blocks
     from featurepaths.runtime.oom import retry_smaller_on_oom

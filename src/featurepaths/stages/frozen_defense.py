@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from featurepaths.data.splits import Split, class_names_in, evenly_spaced
-from featurepaths.defense.calibration import read_calibration
+from featurepaths.defense.recognition import read_calibration
 from featurepaths.errors import FeaturePathsError
 from featurepaths.store.hdf5 import as_slice, open_hdf5
 from featurepaths.store.provenance import read_origin
@@ -46,13 +46,13 @@ def load_target(arguments: Namespace, device: torch.device) -> tuple[Target, Map
     from featurepaths.defense.module import FeaturePathDefense
     from featurepaths.detectors.registry import read_detector
     from featurepaths.networks.checkpoint import layer_names, load_checkpoint
-    from featurepaths.networks.precision import resolve_precision
+    from featurepaths.networks.forward import resolve_precision
     from featurepaths.paths.outputs import read_centroids
 
     settings = arguments.settings
     network, description = load_checkpoint(arguments.checkpoint, device)
     precision = resolve_precision(settings.search.precision, device)
-    centroids = [each.to(device) for each in read_centroids(arguments.centroids)]
+    centroids = read_centroids(arguments.centroids, device)
     pooling = read_origin(arguments.centroids).pooling
     layers = layer_names(description)
     calibration = read_calibration(arguments.threshold, arguments.selection, settings.tie_break)

@@ -9,9 +9,8 @@ from itertools import combinations
 
 import numpy as np
 
-from featurepaths.defense.selection import layer_accuracy, middle_layers
-from featurepaths.defense.votes import TIE_BREAKS, vote
-from featurepaths.detectors.feature_paths import read_feature_path_detector
+from featurepaths.defense.recognition import TIE_BREAKS, layer_accuracy, middle_layers, vote
+from featurepaths.detectors.thresholds import read_feature_path_detector
 from featurepaths.errors import FeaturePathsError
 from featurepaths.paths.equations import weights_of
 from featurepaths.paths.records import open_pair

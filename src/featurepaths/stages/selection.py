@@ -3,7 +3,7 @@
 Under the `paper` protocol the images are the test images themselves; under `held-out` they are the calibration images.
 """
 
-from featurepaths.defense.selection import best_layers, layer_accuracy
+from featurepaths.defense.recognition import best_layers, layer_accuracy
 from featurepaths.experiment.config.types import as_floats
 from featurepaths.paths.equations import weights_of
 from featurepaths.paths.records import open_paths

@@ -77,10 +77,8 @@ def measure(stream, keys, labels, files, saved, part):
 
 def gather_or_end(stream, gatherers, labels, what, saved, name):
     """Gather something of all images; end here if a signal asked for it, whatever it came in the middle of."""
-    from featurepaths.paths.gather import gather
-
     with cli.stop_requests() as stop:
-        gather(stream, gatherers, labels, what, saved, name, stop)
+        stream.accumulate(gatherers, labels, what, saved, name, stop)
         if stop():
             cli.end_by(stop())
 

@@ -16,7 +16,7 @@ def main(arguments):
     import torch
 
     from featurepaths.networks.checkpoint import check_finite, save_checkpoint
-    from featurepaths.networks.precision import memory_format, resolve_precision
+    from featurepaths.networks.forward import memory_format, resolve_precision
     from featurepaths.networks.resnet import ResNet
     from featurepaths.runtime.devices import device_name, use_device
     from featurepaths.store.resume import Progress

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from featurepaths.defense.votes import recognise
+from featurepaths.defense.recognition import recognise
 from featurepaths.paths.records import FeaturePaths
 from featurepaths.statistics.groups import groups_of
 

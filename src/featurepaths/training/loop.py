@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from torch.optim.lr_scheduler import MultiStepLR, OneCycleLR
 
 from featurepaths.errors import FeaturePathsError
-from featurepaths.networks.precision import InPrecision
+from featurepaths.networks.forward import InPrecision
 from featurepaths.runtime.oom import is_out_of_memory
 from featurepaths.runtime.progress import progress
 from featurepaths.store.resume import Progress
@@ -53,7 +53,7 @@ def train(
     adversary
         None for standard training, else ``method`` (``pgd`` or ``single-step``), ``eps``, ``step`` and ``iterations``.
     precision
-        ``float32`` or ``bfloat16``: see `featurepaths.networks.precision`.
+        ``float32`` or ``bfloat16``: see `featurepaths.networks.forward`.
     compile
         Whether `torch.compile` compiles the network.
     seed

@@ -1,5 +1,11 @@
-"""The whole defence as networks that any library can attack: recognition with C logits, detection with C + 1."""
+"""The soft decision of the defence, with a gradient, and the whole defence as networks that any library can attack.
 
+The soft vote and the soft margin measure similarities and scores in units of `TEMPERATURE`. The spread of an image's
+similarities to the classes depends on pooling and layer (0.3, or 0.003 where features are averaged), so that no fixed
+unit fits all. The views make logits of them: recognition has C, detection C + 1.
+"""
+
+from collections.abc import Sequence
 from typing import Self
 
 import numpy as np
@@ -8,11 +14,50 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from featurepaths.attacks.losses import above_zero
-from featurepaths.defense.decision import decide, soft_margin, soft_vote
+from featurepaths.defense.recognition import Calibration, Decision, decide
 from featurepaths.paths.outputs import ModelOutputs
 
+TEMPERATURE = 0.35
+"""Temperature of the vote and of the threshold, in standard deviations of an image's similarities to the classes. It
+was set by the success of libraries' attacks on the views: at 0.2 they pass fewer thresholds, at 1 they change fewer
+votes.
+"""
 LOGIT_MARGIN = 1e-3
 """Margin of the forced greatest logit above the others, relative to the greatest of them (at least to 1)."""
+
+
+def soft_logits(similarity: Tensor) -> Tensor:
+    """Return similarities [..., C] to the classes as logits, in units of `TEMPERATURE`; differentiable."""
+    return similarity / _unit(similarity)
+
+
+def soft_vote(similarity: Tensor, layers: Sequence[int], weights: np.ndarray) -> Tensor:
+    """Return log-probabilities [N, C] of a vote in which every layer divides its weight among classes; differentiable.
+
+    Parameters
+    ----------
+    similarity
+        Similarities [N, L, C].
+    layers, weights
+        The voting layers, numbered from 1, and the weight of each: see `featurepaths.defense.recognition.vote`.
+    """
+    voting = similarity[:, torch.as_tensor(layers, device=similarity.device) - 1]
+    ballots = soft_logits(voting).softmax(dim=2)
+    return torch.einsum("nlc,l->nc", ballots, torch.as_tensor(weights).to(similarity)).clamp_min(1e-12).log()
+
+
+def soft_margin(outputs: ModelOutputs, calibration: Calibration) -> Tensor:
+    """Return the margin [N] of S_max above the threshold, in units of `TEMPERATURE`; differentiable."""
+    # the unit is that of float32 sums, whose bits attacks depend on
+    similarity = outputs.similarity.detach()[:, torch.as_tensor(calibration.layers) - 1]
+    class_scores = (similarity * torch.as_tensor(calibration.weights).to(similarity).unsqueeze(1)).sum(dim=1)
+    margin = (outputs.s_max(calibration.layers, calibration.weights) - calibration.threshold).to(class_scores)
+    return margin / _unit(class_scores).squeeze(1)
+
+
+def _unit(similarity: Tensor) -> Tensor:
+    """Return the unit [..., 1] of similarities [..., C], without a gradient: attacks gain nothing from it."""
+    return TEMPERATURE * similarity.detach().std(dim=-1, keepdim=True).clamp_min(1e-6)
 
 
 class View(nn.Module):
@@ -36,16 +81,18 @@ class View(nn.Module):
         """Return the logits of images [N, C, H, W] in [0, 1]: [N, K], the smallest of each row 1."""
         outputs, finite = self.defense.outputs_and_finite(images)
         outputs = outputs.blanked(~finite)
+        logits = above_zero(self.soft(outputs))
+        answers = self.answers(decide(outputs, self.defense.calibration), logits.shape[1] - 1)
         # last, because the margin is relative to the greatest logit
-        logits = force_argmax(above_zero(self.soft(outputs)), self.answers(outputs))
+        logits = force_argmax(logits, torch.from_numpy(answers).to(logits.device))
         return logits + torch.where(finite, 0.0, torch.nan).unsqueeze(1)
 
     def soft(self, outputs: ModelOutputs) -> Tensor:
         """Return the logits of the formula, [N, K], before any of them is raised."""
         raise NotImplementedError
 
-    def answers(self, outputs: ModelOutputs) -> Tensor:
-        """Return the defence's answers, the numbers of logits [N]."""
+    def answers(self, decision: Decision, last: int) -> np.ndarray:
+        """Return the numbers [N], from 0 to `last`, of the logits that stand for the defence's decision."""
         raise NotImplementedError
 
 
@@ -67,9 +114,9 @@ class RecogniserView(View):
         of_network = F.logsigmoid(margin) + F.log_softmax(outputs.logits, dim=1)
         return torch.logaddexp(of_network, F.logsigmoid(-margin) + votes)
 
-    def answers(self, outputs: ModelOutputs) -> Tensor:
+    def answers(self, decision: Decision, last: int) -> np.ndarray:
         """Return the method's predictions [N]."""
-        return torch.from_numpy(decide(outputs, self.defense.calibration).prediction).to(outputs.logits.device)
+        return decision.prediction
 
 
 class DetectorView(View):
@@ -85,11 +132,9 @@ class DetectorView(View):
         adversarial = outputs.logits.amax(dim=1) - soft_margin(outputs, self.defense.calibration)
         return torch.cat([outputs.logits, adversarial.unsqueeze(1)], dim=1)
 
-    def answers(self, outputs: ModelOutputs) -> Tensor:
-        """Return the network's predictions [N], and C where the image is flagged."""
-        decision = decide(outputs, self.defense.calibration)
-        answers = np.where(decision.flagged, outputs.logits.shape[1], decision.network_prediction)
-        return torch.from_numpy(answers).to(outputs.logits.device)
+    def answers(self, decision: Decision, last: int) -> np.ndarray:
+        """Return the network's predictions [N], and `last` where the image is flagged."""
+        return np.where(decision.flagged, last, decision.network_prediction)
 
 
 def force_argmax(logits: Tensor, answers: Tensor) -> Tensor:

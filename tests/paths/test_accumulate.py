@@ -1,12 +1,11 @@
-"""Passes over streamed features that are stopped and gone on with, against passes that are not."""
+"""Passes over streamed features that are stopped and resumed, against passes that are not."""
 
 import numpy as np
 import pytest
 
-from featurepaths.paths import gather as gathering
+from featurepaths.paths import stream as streams
 from featurepaths.paths.chunks import ClassSums
 from featurepaths.paths.collapse import CollapseMeter
-from featurepaths.paths.gather import gather
 from featurepaths.paths.stream import FeatureStream
 from featurepaths.store import resume
 from featurepaths.store.resume import Progress
@@ -35,10 +34,10 @@ def meters_of(stream):
     }
 
 
-def gathered(gatherers):
-    """All that gatherers hold, whatever they say that changes."""
-    return {(key, name): np.asarray(value).tobytes() for key, found in gatherers.items()
-            for name, value in vars(found).items()}  # fmt: skip
+def values_of(accumulators):
+    """All attributes of accumulators, whether or not they are declared to change."""
+    return {(key, name): np.asarray(value).tobytes() for key, accumulator in accumulators.items()
+            for name, value in vars(accumulator).items()}  # fmt: skip
 
 
 def stop_after(blocks):
@@ -48,10 +47,10 @@ def stop_after(blocks):
 
 @pytest.fixture(scope="module", params=[sums_of, meters_of])
 def undisturbed(request, stream, tmp_path_factory):
-    """What makes gatherers, and what they hold in the end."""
+    """The function that creates accumulators, and their attributes after a whole pass."""
     whole = request.param(stream)
-    gather(stream, whole, LABELS, "test", Progress(tmp_path_factory.mktemp("whole") / "a.h5", "key"), NAME)
-    return request.param, gathered(whole)
+    stream.accumulate(whole, LABELS, "test", Progress(tmp_path_factory.mktemp("whole") / "a.h5", "key"), NAME)
+    return request.param, values_of(whole)
 
 
 @pytest.mark.parametrize("blocks", [1, 3, 5])
@@ -59,19 +58,19 @@ def test_a_pass_goes_on_where_it_was_stopped(stream, undisturbed, tmp_path, bloc
     make, expected = undisturbed
     saved = Progress(tmp_path / "folder/a.h5", "key")
     stopped = make(stream)
-    gather(stream, stopped, LABELS, "test", saved, NAME, stop_after(blocks))
-    assert (gathered(stopped) == expected) == (blocks == 5), "what is left after 5 of 5 blocks is nothing"
+    stream.accumulate(stopped, LABELS, "test", saved, NAME, stop_after(blocks))
+    assert (values_of(stopped) == expected) == (blocks == 5), "what is left after 5 of 5 blocks is nothing"
     resumed = make(stream)
-    gather(stream, resumed, LABELS, "test", saved, NAME)
+    stream.accumulate(resumed, LABELS, "test", saved, NAME)
     assert f"resumed after {min(blocks * 64, COUNT)} of {COUNT} images" in capsys.readouterr().out
-    assert gathered(resumed) == expected
+    assert values_of(resumed) == expected
 
 
 def test_a_killed_pass_goes_on_from_what_it_saved_on_the_way(stream, undisturbed, tmp_path, monkeypatch, capsys):
     make, expected = undisturbed
     saved, rest = Progress(tmp_path / "a.h5", "key"), []
     monkeypatch.setattr(resume, "SECONDS_BETWEEN_SAVES", 0)
-    monkeypatch.setattr(gathering, "SHARE_OF_SAVES", np.inf)
+    monkeypatch.setattr(streams, "SHARE_OF_SAVES", np.inf)
 
     def killed():
         rest.append(None)
@@ -79,38 +78,38 @@ def test_a_killed_pass_goes_on_from_what_it_saved_on_the_way(stream, undisturbed
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        gather(stream, make(stream), LABELS, "test", saved, NAME, killed)
+        stream.accumulate(make(stream), LABELS, "test", saved, NAME, killed)
     resumed = make(stream)
-    gather(stream, resumed, LABELS, "test", saved, NAME)
+    stream.accumulate(resumed, LABELS, "test", saved, NAME)
     assert f"resumed after {3 * 64} of" in capsys.readouterr().out
-    assert gathered(resumed) == expected
+    assert values_of(resumed) == expected
 
 
 def test_what_is_damaged_is_not_taken_up(stream, undisturbed, tmp_path, capsys):
     make, expected = undisturbed
     saved = Progress(tmp_path / "a.h5", "key")
-    gather(stream, make(stream), LABELS, "test", saved, NAME, stop_after(2))
+    stream.accumulate(make(stream), LABELS, "test", saved, NAME, stop_after(2))
     file = saved.path / NAME
     whole = file.read_bytes()
     file.write_bytes(whole[: len(whole) // 2])
     resumed = make(stream)
-    gather(stream, resumed, LABELS, "test", saved, NAME)
+    stream.accumulate(resumed, LABELS, "test", saved, NAME)
     told = capsys.readouterr().out
     assert "saved.npz cannot be read" in told
     assert "resumed" not in told
-    assert gathered(resumed) == expected
+    assert values_of(resumed) == expected
 
 
 def test_what_is_of_other_features_or_blocks_is_not_taken_up(stream, tmp_path, capsys):
     saved = Progress(tmp_path / "a.h5", "key")
     some = dict(list(sums_of(stream).items())[:2])
-    gather(stream, some, LABELS, "test", saved, NAME, stop_after(2))
+    stream.accumulate(some, LABELS, "test", saved, NAME, stop_after(2))
     whole = sums_of(stream)
-    gather(stream, whole, LABELS, "test", saved, NAME)
+    stream.accumulate(whole, LABELS, "test", saved, NAME)
     assert "resumed" not in capsys.readouterr().out
 
     fewer = FeatureStream(stream.network, stream.layers, stream.images[:100], ["mean"])
-    gather(fewer, sums_of(fewer), LABELS[:100], "test", saved, NAME)
+    fewer.accumulate(sums_of(fewer), LABELS[:100], "test", saved, NAME)
     assert "resumed" not in capsys.readouterr().out
 
 
@@ -118,6 +117,6 @@ def test_a_full_disk_does_not_end_the_pass(stream, undisturbed, tmp_path, capsys
     make, expected = undisturbed
     (tmp_path / "folder").write_text("a file in the folder's place")
     whole = make(stream)
-    gather(stream, whole, LABELS, "test", Progress(tmp_path / "folder/a.h5", "key"), NAME)
-    assert gathered(whole) == expected
+    stream.accumulate(whole, LABELS, "test", Progress(tmp_path / "folder/a.h5", "key"), NAME)
+    assert values_of(whole) == expected
     assert "could not be saved" in capsys.readouterr().out
