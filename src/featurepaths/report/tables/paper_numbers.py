@@ -1,12 +1,11 @@
 """The paper's own results on CIFAR-10, and the columns that show them beside measured ones. Rates are fractions."""
 
-import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 import pandas as pd
 
-from featurepaths.report.results import Run
+from featurepaths.report.results import Checkpoints
 
 ACCURACY = {
     ("resnet20", "standard", "undefended"): (0.9203, 0.0491),
@@ -36,7 +35,6 @@ DETECTION_RATE = {"resnet20": 0.8028, "resnet18": 0.828}
 THRESHOLD = 0.6855
 """The detection threshold of both networks (section 3)."""
 
-
 COLUMNS = {
     "accuracy": ["paper_clean_accuracy", "paper_adversarial_accuracy"],
     "recognition": ["paper_clean_accuracy", "paper_adversarial_accuracy"],
@@ -46,36 +44,36 @@ COLUMNS = {
 """The columns to add, by table."""
 
 
-def add_paper_numbers(tables: dict[str, pd.DataFrame], runs: Iterable[Run], attacks: Iterable[str]) -> None:
+def add_paper_numbers(tables: dict[str, pd.DataFrame], checkpoints: Checkpoints, attacks: Iterable[str]) -> None:
     """Add the paper's results to rows of the same kind.
 
     Parameters
     ----------
     tables
-        The tables of `COLUMNS`; changed in place.
-    runs
-        The networks of the tables.
+        The tables of `COLUMNS`; extended in place.
+    checkpoints
+        Of the networks in the tables.
     attacks
         The attacks with the paper's settings.
     """
-    by_network = {(run.model, run.training): run for run in runs}
+    networks = {(run.model, run.training): checkpoint for run, checkpoint in checkpoints.items()}
 
     def numbers(row: Mapping[str, Any]) -> dict[str, float]:
-        run, method = by_network[row["model"], row["training"]], row.get("method")
-        training = "adversarial" if run.checkpoint["adversarial"] else "standard"
+        network, method = networks[row["model"], row["training"]], row.get("method")
+        architecture = network["build"].get("architecture")  # None: an external network
+        training = "adversarial" if network["adversarial"] else "standard"
         setting = training, row["pooling"], row["protocol"]
         if row["attack"] not in attacks or (method != "undefended" and setting != ("standard", "flatten", "paper")):
             return {}
-        clean, adversarial = ACCURACY.get((run.architecture, training, method), (math.nan, math.nan))
+        clean, adversarial = ACCURACY.get((architecture, training, method), (None, None))
         return {
             "paper_clean_accuracy": clean,
             "paper_adversarial_accuracy": adversarial,
-            "paper_flagged_accuracy": FLAGGED_ACCURACY.get((run.architecture, row["layers"]), math.nan),
-            "paper_detection_rate": DETECTION_RATE.get(run.architecture, math.nan),
+            "paper_flagged_accuracy": FLAGGED_ACCURACY.get((architecture, row["layers"])),
+            "paper_detection_rate": DETECTION_RATE.get(architecture),
             "paper_threshold": THRESHOLD,
         }
 
     for name, columns in COLUMNS.items():
-        rows = [numbers(row) for row in tables[name].to_dict("records")]
-        for column in columns:
-            tables[name][column] = pd.Series([row.get(column, math.nan) for row in rows], dtype=float)
+        rows = map(numbers, tables[name].to_dict("records"))
+        tables[name] = tables[name].join(pd.DataFrame(rows, columns=columns, dtype=float))

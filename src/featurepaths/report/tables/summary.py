@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from featurepaths.report.tables.columns import interval_columns
+from featurepaths.report.tables.columns import bounded, interval_columns
 from featurepaths.statistics.metrics import CONFIDENCE
 
 RECOGNITION = ["clean_accuracy", "adversarial_accuracy", "flagged_accuracy"]
@@ -57,9 +57,7 @@ def over_seeds(tables: Sequence[tuple[pd.DataFrame, Sequence[str]]], groups: Map
 
 def _one_row_per_metric(table: pd.DataFrame, metric: str, groups: Mapping[str, str]) -> pd.DataFrame:
     """Return the rows of a table with `metric` as their `value`, `low` and `high`; missing keys are ''."""
-    named = table.assign(
-        metric=metric, repetition=table["attack"], attack=table["attack"].map(lambda attack: groups.get(attack, attack))
-    )
+    named = table.assign(metric=metric, repetition=table["attack"], attack=table["attack"].replace(groups))
     bounds = dict(zip(interval_columns(metric), ("value", "low", "high"), strict=True))
     rows = named.reindex(columns=[*KEYS, "seed", "repetition", *bounds]).rename(columns=bounds)
     rows[KEYS] = rows[KEYS].astype(object).where(rows[KEYS].notna(), "")
@@ -70,20 +68,13 @@ def _over_seeds(runs: pd.DataFrame) -> dict[str, Any]:
     """Return the summary of the values of one metric, by `seed` of the training and `repetition` of the attack."""
     of_training = runs.groupby("seed")["value"].mean()
     n_training, n_attack = len(of_training), runs["repetition"].nunique()
-    mean, sd, interval, low, high = of_training.mean(), of_training.std(ddof=1), "none", math.nan, math.nan
+    mean, sd, interval, bounds = of_training.mean(), of_training.std(ddof=1), "none", (math.nan, math.nan)
     if n_training > 1:
-        interval, (low, high) = "training seeds", student_t(mean, sd, n_training)
+        interval, bounds = "training seeds", student_t(mean, sd, n_training)
     elif len(runs) == 1:
-        interval, low, high = "images", runs["low"].item(), runs["high"].item()
-    return {
-        "mean": mean,
-        "mean_low": low,
-        "mean_high": high,
-        "sd": sd,
-        "interval": interval,
-        "n_training_seeds": n_training,
-        "n_attack_seeds": n_attack,
-    }
+        interval, bounds = "images", (runs["low"].item(), runs["high"].item())
+    spread = {"sd": sd, "interval": interval, "n_training_seeds": n_training, "n_attack_seeds": n_attack}
+    return bounded("mean", mean, *bounds) | spread
 
 
 def student_t(mean: float, sd: float, count: int) -> tuple[float, float]:

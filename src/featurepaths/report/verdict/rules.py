@@ -1,12 +1,11 @@
 """Rules of the verdict: which robustness remains against an attacker who knows the defence, decided from counts."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any
+from typing import Any, NamedTuple
 
-from featurepaths.networks.warnings import DOUBTS
-from featurepaths.report.results import PoolingResults, Run
+from featurepaths.report.results import Checkpoints, Result
 from featurepaths.statistics.metrics import wilson
 from featurepaths.statistics.worst_case import check_vanished, count_vanished
 
@@ -33,22 +32,21 @@ class Robustness(Enum):
     SAME = "no significant difference"
 
 
-@dataclass(frozen=True)
-class Rate:
+class Rate(NamedTuple):
     """A share of images."""
 
     successes: int
-    count: int
+    n: int
 
     @property
     def value(self) -> float:
         """The share itself, in [0, 1]."""
-        return self.successes / self.count
+        return self.successes / self.n
 
     @property
     def interval(self) -> tuple[float, float]:
         """The 95 % Wilson interval."""
-        return wilson(self.successes, self.count)
+        return wilson(self.successes, self.n)
 
     def __str__(self) -> str:
         low, high = self.interval
@@ -56,17 +54,15 @@ class Rate:
 
 
 @dataclass(frozen=True)
-class Case:
+class Case(Result):
     """The adaptive evaluation of one network and pooling; `checks` is None where the controls were not run."""
 
-    run: Run
-    pooling: str
-    content: Mapping[str, Any]
+    checkpoint: Mapping[str, Any] = field(default_factory=dict)
     checks: Sequence[Mapping[str, Any]] | None = None
 
-    def rate(self, side: str, counted: str) -> Rate:
+    def rate(self, side: str, images: str) -> Rate:
         """Return the accuracy of the ``defended`` or ``undefended`` network on ``clean`` or ``adaptive`` images."""
-        return Rate(self.content[side][f"{counted}_correct"], self.content["n"])
+        return Rate(self.content[side][f"{images}_correct"], self.content["n"])
 
     @property
     def defended(self) -> Rate:
@@ -90,23 +86,23 @@ class Case:
         return self.oblivious[-1][1]
 
     @property
+    def drop(self) -> float:
+        """Accuracy lost from the highest oblivious accuracy to the adaptive one."""
+        return self.seeming.value - self.defended.value
+
+    @property
     def failed(self) -> list[Mapping[str, Any]]:
         """Checks that failed; without controls only that of vanishing gradients, which needs none."""
         checks = self.checks
         if checks is None:
-            name, passed, found = check_vanished(count_vanished(self.content["attacks"]))
-            checks = [{"check": name, "passed": passed, "found": found}]
+            check = check_vanished(count_vanished(self.content["attacks"]))
+            checks = [dict(zip(("check", "passed", "found"), check, strict=True))]
         return [check for check in checks if not check["passed"]]
 
     @property
     def untrusted(self) -> str:
         """Reason why the accuracy is not reliable, where checks `failed`."""
         return "gradients vanish" if self.checks is None else "a control failed"
-
-    @property
-    def drop(self) -> float:
-        """Accuracy lost from the highest oblivious accuracy to the adaptive one."""
-        return self.seeming.value - self.defended.value
 
     @property
     def robustness(self) -> Robustness:
@@ -131,22 +127,20 @@ class Case:
         counts = {counts["threshold_method"]: counts for counts in self.content["detection"]}
         return [(rate, counts[method]) for method, rate in FALSE_POSITIVES.items() if method in counts]
 
-    @property
-    def doubts(self) -> list[str]:
-        """Warnings about the network."""
-        return [DOUBTS[doubt] for doubt in self.run.checkpoint.get("doubts", [])]
-
     def against_adversarial_training(self, cases: Sequence["Case"]) -> list[tuple[Robustness, "Case"]]:
         """Return how the defence compares with adversarially trained networks of the same model, seed and pooling.
 
         An untrusted accuracy is only an upper bound: it can be `LESS` than another network's, and nothing else.
         """
-        if self.run.checkpoint["adversarial"]:
+        if self.checkpoint["adversarial"]:
             return []
-        same = (self.run.model, self.run.seed, self.pooling)
-        others = [case for case in cases if case.run.checkpoint["adversarial"]]
-        others = [case for case in others if (case.run.model, case.run.seed, case.pooling) == same]
-        compared = [(compare(self.defended, case.alone), case) for case in others]
+        same = self.run._replace(training=""), self.pooling
+        others = [case for case in cases if case.checkpoint["adversarial"]]
+        compared = [
+            (compare(self.defended, case.alone), case)
+            for case in others
+            if (case.run._replace(training=""), case.pooling) == same
+        ]
         return [each for each in compared if not self.failed or each[0] is Robustness.LESS]
 
 
@@ -157,15 +151,26 @@ def compare(one: Rate, other: Rate) -> Robustness:
     return Robustness.MORE if one.interval[0] > other.interval[1] else Robustness.SAME
 
 
-def cases_of(adaptive: PoolingResults, controls: PoolingResults) -> list[Case]:
-    """Return the cases of the adaptive evaluation, with the checks of the controls that were run."""
-    checks = {(str(run), pooling): content["checks"] for run, pooling, content in controls}
-    return [Case(run, pooling, content, checks.get((str(run), pooling))) for run, pooling, content in adaptive]
+def cases_of(adaptive: Iterable[Result], controls: Iterable[Result], checkpoints: Checkpoints) -> list[Case]:
+    """Return the cases of the adaptive evaluation, with the checks of the controls that were run.
+
+    Parameters
+    ----------
+    adaptive, controls
+        The contents of ``adaptive/<pooling>.json`` and ``controls/<pooling>.json``.
+    checkpoints
+        Of the networks.
+    """
+    checks = {(result.run, result.pooling): result.content["checks"] for result in controls}
+    return [
+        Case(**vars(result), checkpoint=checkpoints[result.run], checks=checks.get((result.run, result.pooling)))
+        for result in adaptive
+    ]
 
 
-def by_network(cases: Sequence[Case]) -> list[list[Case]]:
+def by_network(cases: Iterable[Case]) -> list[list[Case]]:
     """Return the cases grouped by model, training and pooling: those of a group differ in their seed."""
-    groups: dict[tuple[str, str, str], list[Case]] = {}
+    groups: dict[tuple[str, str, str | None], list[Case]] = {}
     for case in cases:
         groups.setdefault((case.run.model, case.run.training, case.pooling), []).append(case)
     return list(groups.values())
