@@ -157,7 +157,7 @@ def of_poolings(*stages):
     return [f"<run>/{path.replace('{pooling}', pooling)}" for pooling in PLAN.poolings for path in outputs]
 
 
-TITLES = tomllib.loads(Path(SOURCE, "featurepaths/report/tables/captions.toml").read_text(encoding="utf-8"))
+TITLES = tomllib.loads(Path(SOURCE, "featurepaths/report/tables/tables.toml").read_text(encoding="utf-8"))
 
 
 def shown(path, caption, category, **labels):

@@ -18,8 +18,8 @@ from featurepaths.report.tables.detection import (
     detector_table,
     newcombe_balanced_accuracy,
 )
-from featurepaths.report.tables.render import CAPTIONS, render
 from featurepaths.report.tables.summary import adaptive_summary_table
+from featurepaths.report.tables.table import TABLES, render
 from featurepaths.statistics.metrics import wilson
 from tests.report import contents
 
@@ -186,11 +186,11 @@ def test_render_every_adaptive_table_has_caption_and_no_missing_values():
         "checks": checks_table(controls),
     }
     main = {"architecture", "accuracy", "attacks", "combinations", "detection", "recognition", "summary", "collapse"}
-    assert tables.keys() | main == CAPTIONS.keys()
+    assert tables.keys() | main == TABLES.keys()
     for name, table in tables.items():
         texts = render(name, table)
         for text in (texts[f"{name}.md"], texts[f"{name}.html"]):
-            assert CAPTIONS[name]["title"] in text
+            assert TABLES[name]["title"] in text
             assert "nan" not in text.lower().replace("balanced", "")
             assert "<NA>" not in text
     assert "60.0 [53.1, 66.5]" in render("comparison", comparison)["comparison.md"]

@@ -12,7 +12,7 @@ from featurepaths.report.results import Result
 from featurepaths.report.tables import summary
 from featurepaths.report.tables.detection import detection_table
 from featurepaths.report.tables.recognition import recognition_table
-from featurepaths.report.tables.render import render
+from featurepaths.report.tables.table import render
 from tests.experiments import TINY
 
 GROUPS = {"apgd": "apgd", "again": "apgd", "other": "other"}

@@ -8,7 +8,7 @@ from featurepaths.report.tables.detection import detection_table
 from featurepaths.report.tables.networks import architecture_table, attack_table
 from featurepaths.report.tables.paper_numbers import add_paper_numbers
 from featurepaths.report.tables.recognition import accuracy_table, combinations_table, recognition_table
-from featurepaths.report.tables.render import CAPTIONS, render
+from featurepaths.report.tables.table import TABLES, render
 
 
 def run(model="resnet20", training="standard", seed=0):
@@ -216,7 +216,7 @@ def test_accuracy_table_standard_training_comes_first():
 
 def test_markdown_rates_are_per_cent_and_missing_values_are_empty():
     text = render("recognition", recognition_table([recognition(run())]))["recognition.md"]
-    assert text.startswith(f"# {CAPTIONS['recognition']['title']}\n\n{CAPTIONS['recognition']['note']}\n\n")
+    assert text.startswith(f"# {TABLES['recognition']['title']}\n\n{TABLES['recognition']['note']}\n\n")
     assert "| 90.0 [82.6, 94.5] |" in text
     assert "| <0.0001 " in text
     assert "nan" not in text.lower()
@@ -255,7 +255,7 @@ def test_render_files_have_caption_and_remark():
     texts = render("accuracy", accuracy_table(recognition_table([recognition(run())])), " Remark 17.")
     assert list(texts) == ["accuracy.csv", "accuracy.md", "accuracy.html"]
     for text in (texts["accuracy.md"], texts["accuracy.html"]):
-        assert CAPTIONS["accuracy"]["title"] in text
+        assert TABLES["accuracy"]["title"] in text
         assert " Remark 17." in text
     assert "0.9," in texts["accuracy.csv"]
     assert "Remark" not in texts["accuracy.csv"]

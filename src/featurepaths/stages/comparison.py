@@ -4,8 +4,8 @@ from featurepaths.report.results import read_checkpoints, read_results
 from featurepaths.report.tables.adaptive import adaptive_table, comparison_table, evasion_table, omitted_attacks
 from featurepaths.report.tables.controls import checks_table, controls_table
 from featurepaths.report.tables.detection import calibration_matrix_table, detector_table
-from featurepaths.report.tables.render import render, write_texts
 from featurepaths.report.tables.summary import adaptive_summary_table
+from featurepaths.report.tables.table import render, write_texts
 from featurepaths.report.verdict.rules import cases_of
 from featurepaths.report.verdict.text import verdict, verdict_page
 from featurepaths.stages import cli

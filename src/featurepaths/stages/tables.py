@@ -6,8 +6,8 @@ from featurepaths.report.tables.detection import detection_table
 from featurepaths.report.tables.networks import architecture_table, attack_table, collapse_table
 from featurepaths.report.tables.paper_numbers import add_paper_numbers
 from featurepaths.report.tables.recognition import accuracy_table, combinations_table, recognition_table
-from featurepaths.report.tables.render import render, write_texts
 from featurepaths.report.tables.summary import summary_table
+from featurepaths.report.tables.table import render, write_texts
 from featurepaths.stages import cli
 from featurepaths.store.hdf5 import open_hdf5
 

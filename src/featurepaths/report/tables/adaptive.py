@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from featurepaths.report.results import Result
-from featurepaths.report.tables.columns import interval_columns, table
+from featurepaths.report.tables.table import build
 
 WORST_CASE = {"attack": "worst case over all", "threat": "adaptive"}
 HELD_OUT = {"protocol": "held-out"}
@@ -34,10 +34,7 @@ def adaptive_table(adaptive: Iterable[Result]) -> pd.DataFrame:
             add(row, attack["defended_correct"], attack["network_correct"], attack["attacked"])
         correct = [content[side]["adaptive_correct"] for side in ("defended", "undefended")]
         add(keys | WORST_CASE, *correct, content["n"])
-    columns = ["model", "training", "pooling", "seed", "attack", "objective", "loss", "targeted", "threat", "protocol",
-               "n_attacked", *interval_columns("adversarial_accuracy", "undefended_accuracy"), "gradient_vanished",
-               "n_queries"]  # fmt: skip
-    return table(rows, columns)
+    return build("adaptive", rows)
 
 
 def omitted_attacks(adaptive: Iterable[Result]) -> str:
@@ -74,10 +71,7 @@ def comparison_table(adaptive: Iterable[Result]) -> pd.DataFrame:
         for stopping_rule, correct in content["defended"]["oblivious_correct"].items():
             rows.append(defended | {"stopping_rule": stopping_rule, "adversarial_correct": correct})
         rows.append(defended | WORST_CASE | {column: test[key] for column, key in tested.items()})
-    columns = ["model", "training", "method", "pooling", "threat", "attack", "stopping_rule", "norm", "eps", "protocol",
-               "threshold_method", "seed", *interval_columns("clean_accuracy", "adversarial_accuracy"), "n",
-               "only_feature_paths_correct", "only_undefended_correct", "mcnemar_p"]  # fmt: skip
-    return table(rows, columns)
+    return build("comparison", rows)
 
 
 def evasion_table(adaptive: Iterable[Result]) -> pd.DataFrame:
@@ -90,6 +84,4 @@ def evasion_table(adaptive: Iterable[Result]) -> pd.DataFrame:
             for stopping_rule, evaded in detection["oblivious_evaded"].items():
                 rows.append(row | {"stopping_rule": stopping_rule, "evaded": evaded})
             rows.append(row | WORST_CASE | {"evaded": detection["adaptive_evaded"]})
-    columns = ["model", "training", "pooling", "seed", "threshold_method", "threshold", "threat", "attack",
-               "stopping_rule", "protocol", *interval_columns("false_positive_rate", "evasion_rate"), "n"]  # fmt: skip
-    return table(rows, columns)
+    return build("evasion", rows)

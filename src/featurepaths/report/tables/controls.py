@@ -6,9 +6,7 @@ from typing import Any
 import pandas as pd
 
 from featurepaths.report.results import Result, counted_noun
-from featurepaths.report.tables.columns import interval_columns, table
-
-KEYS = ["model", "training", "pooling", "seed"]
+from featurepaths.report.tables.table import build
 
 
 def controls_table(controls: Iterable[Result]) -> pd.DataFrame:
@@ -18,8 +16,7 @@ def controls_table(controls: Iterable[Result]) -> pd.DataFrame:
         for result in controls
         for control, setting, counts in _settings(result.content)
     )
-    rates = interval_columns("defended_accuracy", "undefended_accuracy", "flagged_rate", "gradient_vanished")
-    return table(rows, [*KEYS, "control", "setting", "n", "missed", *rates])
+    return build("controls", rows)
 
 
 def _settings(content: Mapping[str, Any]) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
@@ -43,4 +40,4 @@ def _settings(content: Mapping[str, Any]) -> Iterator[tuple[str, str, Mapping[st
 def checks_table(controls: Iterable[Result]) -> pd.DataFrame:
     """Checks on the controls: what each requires, whether it passed, and the measured value."""
     rows = (result.keys | check for result in controls for check in result.content["checks"])
-    return table(rows, [*KEYS, "check", "passed", "found"])
+    return build("checks", rows)

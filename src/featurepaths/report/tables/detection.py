@@ -7,16 +7,11 @@ from typing import Any
 import pandas as pd
 
 from featurepaths.report.results import Result
-from featurepaths.report.tables.columns import GROUP_COUNTS, bounded, interval_columns, joined, table
-from featurepaths.statistics.metrics import RANKING_METRICS, wilson
+from featurepaths.report.tables.table import bounded, build, joined
+from featurepaths.statistics.metrics import wilson
 
 ON_ITSELF = "at the detector itself"
 """Name of the attack that aims at the row's detector."""
-COLUMNS = ["model", "training", "detector", "pooling", "layers", "attack", "stopping_rule", "threat", "protocol",
-           "seed", "threshold", "threshold_method", *interval_columns(*RANKING_METRICS), *interval_columns(
-               "detection_rate", "false_positive_rate", "balanced_accuracy", "successful_auroc",
-               "successful_detection_rate", "unsuccessful_detection_rate"),
-           "n_clean", "n_adversarial", *GROUP_COUNTS]  # fmt: skip
 
 
 def detection_table(results: Iterable[Result]) -> pd.DataFrame:
@@ -27,7 +22,7 @@ def detection_table(results: Iterable[Result]) -> pd.DataFrame:
         for protocol, metrics in result.content["protocols"].items()
         for row in _at_thresholds({**result.keys, **result.content, "protocol": protocol}, metrics)
     )
-    return table(rows, COLUMNS)
+    return build("detection", rows)
 
 
 def detector_table(oblivious: Iterable[Result], adaptive: Iterable[Result]) -> pd.DataFrame:
@@ -60,7 +55,7 @@ def detector_table(oblivious: Iterable[Result], adaptive: Iterable[Result]) -> p
             result.keys | {"protocol": "held-out", "n_clean": metrics["n"], "n_adversarial": metrics["n"]}, metrics
         )
     )
-    return table(rows, COLUMNS)
+    return build("detectors", rows)
 
 
 def _at_thresholds(keys: Mapping[str, Any], metrics: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
@@ -102,10 +97,7 @@ def calibration_matrix_table(oblivious: Iterable[Result]) -> pd.DataFrame:
         for detector in result.content["detectors"]
         for cell in detector["matrix"]
     )
-    columns = ["model", "training", "detector", "pooling", "calibrated_on", "tested_on", "threat", "protocol", "seed",
-               "threshold", *interval_columns("detection_rate", "false_positive_rate", "balanced_accuracy"),
-               "n"]  # fmt: skip
-    return table(rows, columns)
+    return build("calibration_matrix", rows)
 
 
 def newcombe_balanced_accuracy(detected: int, adversarial: int, false: int, clean: int) -> dict[str, float]:

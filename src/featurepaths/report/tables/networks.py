@@ -6,7 +6,7 @@ from collections.abc import Iterable
 import pandas as pd
 
 from featurepaths.report.results import Checkpoints, Result
-from featurepaths.report.tables.columns import interval_columns, table
+from featurepaths.report.tables.table import build
 
 
 def architecture_table(checkpoints: Checkpoints) -> pd.DataFrame:
@@ -16,7 +16,7 @@ def architecture_table(checkpoints: Checkpoints) -> pd.DataFrame:
         blocks = Counter("×".join(map(str, layer["shape"])) for layer in checkpoint["layers"])
         network = {"model": model, "K": len(blocks), "parameters": checkpoint["parameters"]}
         rows += [network | {"intermediate_dim": shape, "blocks": count} for shape, count in blocks.items()]
-    return table(rows, ["model", "K", "intermediate_dim", "blocks", "parameters"])
+    return build("architecture", rows)
 
 
 def attack_table(attacks: Iterable[Result]) -> pd.DataFrame:
@@ -50,13 +50,10 @@ def attack_table(attacks: Iterable[Result]) -> pd.DataFrame:
         if attack.stopping_rule != "returned":
             row["vanished"] = int((records["vanished_steps"] > 0).sum())
         rows.append(row)
-    rates = interval_columns("clean_accuracy", "success_rate")
-    columns = ["model", "training", "attack", "stopping_rule", "seed", *rates, "gradient_vanished",
-               "mean_first_fooled_step", "mean_loss", "mean_norm", "n_queries", "n", "n_clean_correct"]  # fmt: skip
-    return table(rows, columns)
+    return build("attacks", rows)
 
 
 def collapse_table(collapse: Iterable[Result]) -> pd.DataFrame:
     """PFC1, PFC2 and PFC3 of every run, pooling and layer."""
     rows = (result.keys | layer for result in collapse for layer in result.content["layers"])
-    return table(rows, ["model", "training", "seed", "pooling", "layer", "pfc1", "pfc2", "pfc3"])
+    return build("collapse", rows)

@@ -6,12 +6,7 @@ from typing import Any
 import pandas as pd
 
 from featurepaths.report.results import Result
-from featurepaths.report.tables.columns import GROUP_COUNTS, interval_columns, joined, table
-
-KEYS = ["model", "training", "method", "pooling", "layers", "tie_break", "attack", "stopping_rule", "threat",
-        "protocol", "threshold_method", "seed"]  # fmt: skip
-ACCURACIES = interval_columns("clean_accuracy", "adversarial_accuracy", "flagged_accuracy")
-GROUP_ACCURACIES = interval_columns("successful_accuracy", "unsuccessful_accuracy")
+from featurepaths.report.tables.table import build, columns_of, joined
 
 
 def recognition_table(results: Iterable[Result]) -> pd.DataFrame:
@@ -27,29 +22,26 @@ def recognition_table(results: Iterable[Result]) -> pd.DataFrame:
         for row in _votes(result, "outcomes"):
             p_values = {images: test["p_value"] for images, test in row["mcnemar"].items()}
             rows.append(row | {"clean_mcnemar_p": p_values["clean"], "mcnemar_p": p_values["adversarial"]})
-    columns = [*KEYS, *ACCURACIES, *GROUP_ACCURACIES, "clean_mcnemar_p", "mcnemar_p", "n", *GROUP_COUNTS, "n_flagged"]
     # the undefended network's row is the same for every pooling
-    return table(rows, columns).drop_duplicates(ignore_index=True)
+    return build("recognition", rows).drop_duplicates(ignore_index=True)
 
 
 def combinations_table(results: Iterable[Result]) -> pd.DataFrame:
     """Table 3: adversarial accuracy of votes of middle layers, over all and over flagged images, by tie break."""
     rows = (row for result in results for row in _votes(result, "combinations"))
-    columns = ["model", "training", "pooling", "layers", "tie_break", "attack", "stopping_rule", "threat", "protocol",
-               "seed", "threshold_method", *ACCURACIES, "n_flagged", "n"]  # fmt: skip
     order = ["model", "training", "pooling", "attack", "stopping_rule", "seed", "layers", "tie_break", "protocol"]
-    return _in_configured_order(table(rows, columns), order)
+    return _in_configured_order(build("combinations", rows), order)
 
 
 def accuracy_table(recognition: pd.DataFrame) -> pd.DataFrame:
     """Tables 2 and 4: the rows of the recognition table that the paper compares, at Otsu's threshold."""
     compared = recognition[recognition["threshold_method"].isna() | (recognition["threshold_method"] == "otsu")]
     order = ["model", "attack", "stopping_rule", "seed", "training", "method", "pooling", "protocol"]
-    return _in_configured_order(compared[[*KEYS, *ACCURACIES, "n", "n_flagged"]], order)
+    return _in_configured_order(compared[columns_of("accuracy")], order)
 
 
 def _shared(result: Result) -> dict[str, Any]:
-    return result.keys | {key: result.content[key] for key in ("n", *GROUP_COUNTS)}
+    return result.keys | {key: result.content[key] for key in ("n", "n_successful", "n_unsuccessful")}
 
 
 def _votes(result: Result, kind: str) -> Iterator[dict[str, Any]]:

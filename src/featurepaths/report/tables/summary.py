@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from featurepaths.report.tables.columns import bounded, interval_columns
+from featurepaths.report.tables.table import bounded, interval_columns
 from featurepaths.statistics.metrics import CONFIDENCE
 
 RECOGNITION = ["clean_accuracy", "adversarial_accuracy", "flagged_accuracy"]
