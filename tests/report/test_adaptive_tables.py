@@ -6,11 +6,12 @@ from featurepaths.report.results import Result, counted_noun
 from featurepaths.report.tables.adaptive import (
     WORST_CASE,
     adaptive_table,
+    checks_table,
     comparison_table,
+    controls_table,
     evasion_table,
     omitted_attacks,
 )
-from featurepaths.report.tables.controls import checks_table, controls_table
 from featurepaths.report.tables.detection import (
     ON_ITSELF,
     calibration_matrix_table,

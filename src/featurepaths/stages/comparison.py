@@ -1,8 +1,7 @@
 """Comparison: what attackers who know the defence left, and rival detectors -> tables, and the verdict in words."""
 
 from featurepaths.report.results import read_checkpoints, read_results
-from featurepaths.report.tables.adaptive import adaptive_table, comparison_table, evasion_table, omitted_attacks
-from featurepaths.report.tables.controls import checks_table, controls_table
+from featurepaths.report.tables import adaptive as adaptive_tables
 from featurepaths.report.tables.detection import calibration_matrix_table, detector_table
 from featurepaths.report.tables.summary import adaptive_summary_table
 from featurepaths.report.tables.table import render, write_texts
@@ -14,20 +13,22 @@ from featurepaths.stages import cli
 def main(arguments):
     origin = cli.origin_of_record(arguments)
     evaluations, adaptive, controls = map(read_results, (arguments.evaluations, arguments.adaptive, arguments.controls))
-    tables = {
-        "detectors": detector_table(evaluations, adaptive),
-        "calibration_matrix": calibration_matrix_table(evaluations),
-    }
-    texts = {}
+    detectors, texts = detector_table(evaluations, adaptive), {}
+    tables = {"detectors": detectors, "calibration_matrix": calibration_matrix_table(evaluations)}
     if adaptive:
-        comparison, evasion = comparison_table(adaptive), evasion_table(adaptive)
-        summary = adaptive_summary_table(comparison, evasion, tables["detectors"], arguments.settings["groups"])
+        comparison, evasion = adaptive_tables.comparison_table(adaptive), adaptive_tables.evasion_table(adaptive)
+        summary = adaptive_summary_table(comparison, evasion, detectors, arguments.settings["groups"])
         tables |= {"comparison": comparison, "evasion": evasion, "adaptive_summary": summary}
+        attacks, remark = adaptive_tables.adaptive_table(adaptive), adaptive_tables.omitted_attacks(adaptive)
         cases = cases_of(adaptive, controls, read_checkpoints(arguments.checkpoints))
-        texts = {"verdict.md": verdict(cases), "verdict.html": verdict_page(cases)}
-        texts |= render("adaptive", adaptive_table(adaptive), omitted_attacks(adaptive))
+        texts = {
+            "verdict.md": verdict(cases),
+            "verdict.html": verdict_page(cases),
+            **render("adaptive", attacks, remark),
+        }
     if controls:
-        tables |= {"controls": controls_table(controls), "checks": checks_table(controls)}
+        tables["controls"] = adaptive_tables.controls_table(controls)
+        tables["checks"] = adaptive_tables.checks_table(controls)
     for name, table in tables.items():
         texts |= render(name, table)
     cli.write_record(arguments.record, origin, write_texts(texts, arguments.record.parent))

@@ -6,16 +6,15 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter, NullLocator
 
 from featurepaths.report.figures import style
 from featurepaths.report.figures.style import plt
 from featurepaths.statistics.metrics import wilson
 
 NETWORK_ATTACKED = "network alone, attack aimed at it"
+SIDES = {"defended": {"linestyle": "-"}, "undefended": {"linestyle": "--", "markerfacecolor": "white"}}
 GUESSING = 50
 """Balanced accuracy of a detector that guesses, in per cent."""
 
@@ -30,40 +29,34 @@ def accuracy_curves(runs: Mapping[str, Mapping[str, Any]]) -> Figure:
     """
     figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4.2), sharey=True)
     multiples = {at["eps"]: at["multiple"] for content in runs.values() for at in content["eps"]}
+    searches = {name: [f"{at['iterations']}×{at['restarts']}" for at in runs[name]["budget"]] for name in runs}
     # budgets in the order of the searches, each of which continues from the previous ones
-    searches = (f"{at['iterations']}×{at['restarts']}" for content in runs.values() for at in content["budget"])
-    budgets = list(dict.fromkeys(searches))
+    budgets = list(dict.fromkeys(search for run in searches.values() for search in run))
     for content, line in style.series(runs):
-        by_budget = pd.DataFrame(content["budget"])
-        by_budget["budget"] = [budgets.index(f"{at['iterations']}×{at['restarts']}") for at in content["budget"]]
-        for side, looks in (("defended", {"linestyle": "-"}), ("undefended", {"linestyle": "--", "mfc": "white"})):
-            for axis, key, table in ((left, "eps", pd.DataFrame(content["eps"])), (right, "budget", by_budget)):
-                accuracy = 100 * table[f"{side}_correct"] / content["n"]
-                axis.plot(table[key], accuracy, **line, **looks, markersize=5, clip_on=False)
-    _scale_of_eps(left, multiples)
+        eps, places = [at["eps"] for at in content["eps"]], [budgets.index(at) for at in searches[line["label"]]]
+        for side, looks in SIDES.items():
+            for axis, control, x in ((left, "eps", eps), (right, "budget", places)):
+                accuracy = [100 * at[f"{side}_correct"] / content["n"] for at in content[control]]
+                axis.plot(x, accuracy, **line, **looks, markersize=5, clip_on=False)
+    # every doubling of eps has the same width, and 0 is shown
+    sizes, smallest = sorted(multiples), min((eps for eps in multiples if eps > 0), default=1.0)
+    left.set_xscale("symlog", linthresh=smallest, linscale=0.5)
+    left.set_xticks(sizes, [f"{eps:.3g}\n×{multiples[eps]}" if eps else "0" for eps in sizes])
+    left.minorticks_off()
+    left.set(
+        xlim=(-0.1 * smallest, 1.15 * max(sizes, default=1.0)), xlabel="eps, absolute and relative to the attack's eps"
+    )
     images = sorted({content["n"] for content in runs.values()})
     counted = f"{images[0]:,}" if len(images) == 1 else f"{images[0]:,} to {images[-1]:,}"
     left.set(title="larger perturbations", ylabel=f"accuracy (%) of {counted} images", ylim=(-2, 102))
     right.set(title="longer searches (worst case so far)", xlabel="iterations × restarts")
     right.set_xticks(range(len(budgets)), budgets)
     right.margins(x=0.08)
+    names = {"defended": "feature paths", "undefended": NETWORK_ATTACKED}
     grey = {"color": "grey", "marker": "o", "markersize": 5}
-    sides = [Line2D([], [], **grey, linestyle="-", label="feature paths"),
-             Line2D([], [], **grey, linestyle="--", label=NETWORK_ATTACKED, markerfacecolor="white")]  # fmt: skip
+    sides = [Line2D([], [], **grey, **SIDES[side], label=name) for side, name in names.items()]
     style.legend_below(figure, [*left.get_lines()[::2], *sides], columns=3, handlelength=3)
     return figure
-
-
-def _scale_of_eps(axis: Axes, multiples: Mapping[float, str]) -> None:
-    """Give every doubling of eps the same width, and show 0."""
-    sizes = sorted(multiples)
-    smallest = min((eps for eps in sizes if eps > 0), default=1.0)
-    axis.set_xscale("symlog", linthresh=smallest, linscale=0.5)
-    axis.xaxis.set_major_locator(FixedLocator(sizes))
-    axis.xaxis.set_minor_locator(NullLocator())
-    axis.set_xticks(sizes, [f"{eps:.3g}\n×{multiples[eps]}" if eps else "0" for eps in sizes])
-    axis.set_xlim(-0.1 * smallest, 1.15 * max(sizes, default=1.0))
-    axis.set_xlabel("eps, absolute and relative to the attack's eps")
 
 
 def detector_rocs(
@@ -93,8 +86,8 @@ def detector_rocs(
             axis.axvline(rate, color="grey", linewidth=0.8, zorder=0)
         axis.set(xscale="log", xlim=(min(smallest, 0.01), 1), ylim=(-0.01, 1.01), title=title)
         axis.set(xlabel="false positive rate (grey lines: 1 % and 5 %)")
-        axis.xaxis.set_major_formatter(FuncFormatter(lambda rate, _: f"{rate:g}"))
-        axis.xaxis.set_minor_formatter(NullFormatter())
+        axis.xaxis.set_major_formatter("{x:g}")
+        axis.xaxis.set_minor_formatter("")
         # below the panel, because curves can pass anywhere inside it
         axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=2, fontsize=8)
     axes[0].set_ylabel("true positive rate")
@@ -125,10 +118,7 @@ def verdict_figure(runs: Mapping[str, Mapping[str, Any]]) -> Figure:
             markerfacecolor=fill, clip_on=False, zorder=3,
         )  # fmt: skip
         for rate, high, height in zip(rates, ends[:, 1], heights, strict=True):
-            axis.annotate(
-                f"{rate:.1f}", (high, height), xytext=(6, 0), textcoords="offset points", va="center", fontsize=7.5,
-                annotation_clip=False,
-            )  # fmt: skip
+            axis.text(high + 1.4, height, f"{rate:.1f}", va="center", fontsize=7.5)
     for place in range(0, len(runs), 2):
         axis.axhspan(place - 0.5, place + 0.5, color="black", alpha=0.05, linewidth=0, zorder=0)
     axis.set_yticks(range(len(runs)), list(runs))

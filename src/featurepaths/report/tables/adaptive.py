@@ -1,19 +1,21 @@
-"""Tables of the adaptive evaluation: robustness against an attacker who knows the defence.
+"""Tables of the adaptive evaluation, robustness against an attacker who knows the defence, and of its controls.
 
 Rates are fractions with 95 % intervals. The column `threat` states what the attacker knows. All rows are held-out: one
 frozen defence, calibrated on images that no metric uses.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import pandas as pd
 
-from featurepaths.report.results import Result
+from featurepaths.report.results import Result, counted_noun
 from featurepaths.report.tables.table import build
 
 WORST_CASE = {"attack": "worst case over all", "threat": "adaptive"}
 HELD_OUT = {"protocol": "held-out"}
+MCNEMAR = {"only_feature_paths_correct": "first_only", "only_undefended_correct": "second_only", "mcnemar_p": "p_value"}
+"""Numbers of McNemar's test by their columns."""
 
 
 def adaptive_table(adaptive: Iterable[Result]) -> pd.DataFrame:
@@ -52,25 +54,14 @@ def comparison_table(adaptive: Iterable[Result]) -> pd.DataFrame:
     """
     rows = []
     for result in adaptive:
-        content, test = result.content, result.content["mcnemar"]
-        network, defended = (
-            {
-                **result.keys,
-                **HELD_OUT,
-                **{key: content[key] for key in ("norm", "eps", "n", "attack")},
-                "method": method,
-                "clean_correct": content[side]["clean_correct"],
-                "adversarial_correct": content[side]["adaptive_correct"],
-            }
-            for side, method in (("undefended", "undefended"), ("defended", "feature paths"))
-        )
-        defended["threshold_method"] = content["threshold_method"]
-        tested = {"only_feature_paths_correct": "first_only", "only_undefended_correct": "second_only",
-                  "mcnemar_p": "p_value"}  # fmt: skip
-        rows.append(network | WORST_CASE)
-        for stopping_rule, correct in content["defended"]["oblivious_correct"].items():
-            rows.append(defended | {"stopping_rule": stopping_rule, "adversarial_correct": correct})
-        rows.append(defended | WORST_CASE | {column: test[key] for column, key in tested.items()})
+        content, defended = result.content, result.content["defended"]
+        shared = {**result.keys, **content, **defended, **HELD_OUT, "method": "feature paths"}
+        network = content["undefended"] | {"method": "undefended", "threshold_method": None}
+        rows.append(shared | network | WORST_CASE | {"adversarial_correct": network["adaptive_correct"]})
+        for stopping_rule, correct in defended["oblivious_correct"].items():
+            rows.append(shared | {"stopping_rule": stopping_rule, "adversarial_correct": correct})
+        tested = {column: content["mcnemar"][key] for column, key in MCNEMAR.items()}
+        rows.append(shared | WORST_CASE | tested | {"adversarial_correct": defended["adaptive_correct"]})
     return build("comparison", rows)
 
 
@@ -85,3 +76,37 @@ def evasion_table(adaptive: Iterable[Result]) -> pd.DataFrame:
                 rows.append(row | {"stopping_rule": stopping_rule, "evaded": evaded})
             rows.append(row | WORST_CASE | {"evaded": detection["adaptive_evaded"]})
     return build("evasion", rows)
+
+
+def controls_table(controls: Iterable[Result]) -> pd.DataFrame:
+    """Results of every control, one row per setting."""
+    rows = (
+        {**result.keys, "n": result.content["n"], **counts, "control": control, "setting": setting}
+        for result in controls
+        for control, setting, counts in _settings(result.content)
+    )
+    return build("controls", rows)
+
+
+def _settings(content: Mapping[str, Any]) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
+    """Yield the control, the setting and the counts of each row."""
+    for counts in content["eps"]:
+        yield "size of the perturbation", f"eps {counts['eps']:.4g} (× {counts['multiple']})", counts
+    for counts in content["budget"]:
+        setting = f"{counted_noun(counts['iterations'], 'iteration')}, {counted_noun(counts['restarts'], 'restart')}"
+        yield "search budget", setting, counts
+    black_box, transfer, vanished = content["black_box"], content["transfer"], content["vanished"]
+    yield "without gradients", f"{black_box['attack']}, {counted_noun(black_box['n_queries'], 'query')}", black_box
+    if transfer["source"] is not None:
+        yield "transferred", f"from {transfer['source']}", transfer
+    yield "vanished gradients", "", {"n": vanished["n"], "vanished": vanished["images"]}
+    for counts in content["false_positives"]:
+        corruption = counts["corruption"]
+        setting = corruption if corruption == "clean" else f"{corruption} {counts['level']}"
+        yield "no attack", setting, counts | {"undefended_correct": counts["network_correct"]}
+
+
+def checks_table(controls: Iterable[Result]) -> pd.DataFrame:
+    """Checks on the controls: what each requires, whether it passed, and the measured value."""
+    rows = (result.keys | check for result in controls for check in result.content["checks"])
+    return build("checks", rows)

@@ -47,15 +47,13 @@ def detector_table(oblivious: Iterable[Result], adaptive: Iterable[Result]) -> p
             its_layers = layers.get((result.run, result.pooling, metrics["detector"]))
             on_itself = {"attack": ON_ITSELF, "threat": "adaptive", "layers": its_layers}
             evaluations.append((result, metrics | on_itself))
-    rows = (
-        row
-        for result, metrics in evaluations
-        # each adversarial example is paired with its clean image
-        for row in _at_thresholds(
-            result.keys | {"protocol": "held-out", "n_clean": metrics["n"], "n_adversarial": metrics["n"]}, metrics
-        )
-    )
+    rows = (row for result, metrics in evaluations for row in _at_thresholds(result.keys | _held_out(metrics), metrics))
     return build("detectors", rows)
+
+
+def _held_out(counts: Mapping[str, Any]) -> dict[str, Any]:
+    # each adversarial example is paired with its clean image
+    return {"protocol": "held-out", "n_clean": counts["n"], "n_adversarial": counts["n"]}
 
 
 def _at_thresholds(keys: Mapping[str, Any], metrics: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
@@ -67,11 +65,9 @@ def _at_thresholds(keys: Mapping[str, Any], metrics: Mapping[str, Any]) -> Itera
     if successful["auroc"] is not None:
         row |= bounded("successful_auroc", successful["auroc"], *successful["interval"])
     for method, flagged in metrics["at_threshold"].items():
-        detected, false = (
-            flagged["flagged_adversarial"] / row["n_adversarial"],
-            flagged["flagged_clean"] / row["n_clean"],
-        )
-        balanced = bounded("balanced_accuracy", (detected + 1 - false) / 2, *intervals[f"balanced_accuracy.{method}"])
+        detected = flagged["flagged_adversarial"] / row["n_adversarial"]
+        balanced = (detected + 1 - flagged["flagged_clean"] / row["n_clean"]) / 2
+        balanced = bounded("balanced_accuracy", balanced, *intervals[f"balanced_accuracy.{method}"])
         yield {**row, **flagged, "threshold_method": method, **balanced}
 
 
@@ -88,9 +84,7 @@ def calibration_matrix_table(oblivious: Iterable[Result]) -> pd.DataFrame:
             **result.keys,
             **cell,
             "detector": detector["detector"],
-            "protocol": "held-out",
-            "n_clean": cell["n"],
-            "n_adversarial": cell["n"],
+            **_held_out(cell),
             **newcombe_balanced_accuracy(cell["flagged_adversarial"], cell["n"], cell["flagged_clean"], cell["n"]),
         }
         for result in oblivious
