@@ -102,7 +102,8 @@ class Plan(RunArtefacts):
         attack = self.experiment.calibration
         metrics, scores = zip(*self._over(self.detector_evaluation), strict=True)
         settings = {"calibrated_on": f"{attack.attack}.{attack.stopping_rule}"}
-        inputs = {"evaluations": metrics, "scores": scores, **self._attacked_defenses()}
+        records = [self.adaptive(*names) for names in self._attacked()]
+        inputs = {"evaluations": metrics, "scores": scores, **self._attacked_defenses(), "records": records}
         return self._artefact("comparison_figures", "", settings, **inputs)
 
     @once
@@ -213,13 +214,16 @@ class Plan(RunArtefacts):
     def _checkpoints(self) -> list[Artefact]:
         return [self.checkpoint(run) for run in self.runs]
 
+    def _attacked(self) -> list[tuple[str, str]]:
+        """Return the run and the pooling of every defence under adaptive attack."""
+        return list(product(self.runs, self.experiment.adaptive_poolings))
+
     def _attacked_defenses(self) -> dict[str, list[Artefact]]:
         """Return the artefacts of every defence under adaptive attack, by the options of the stages that read them."""
-        attacked = [(run, pooling) for run in self.runs for pooling in self.experiment.adaptive_poolings]
+        attacked = self._attacked()
         with_controls = attacked if attacked and self.experiment.adaptive.controls else []
         return {
             "adaptive": [self.worst_case(*names) for names in attacked],
-            "records": [self.adaptive(*names) for names in attacked],
             "controls": [self.controls(*names) for names in with_controls],
         }
 

@@ -72,7 +72,6 @@ COLLAPSE = {"collapse": "the collapse metrics of every run and pooling (one or m
 EVALUATIONS = {"evaluations": "the metrics of all detectors, of every run and pooling (one or more)"}
 ATTACKED_DEFENSES = {
     "adaptive": "the worst case of every run and pooling under attack (any number)",
-    "records": "all attacks on them, in the same order (any number)",
     "controls": "the controls of those attacks (any number)",
 }
 
@@ -280,7 +279,12 @@ STAGES = {
     ),
     "comparison_figures": Stage(
         outputs={"record": "figures/comparison.json"},
-        inputs={**EVALUATIONS, "scores": "their scores, in the same order (one or more)", **ATTACKED_DEFENSES},
+        inputs={
+            **EVALUATIONS,
+            "scores": "their scores, in the same order (one or more)",
+            **ATTACKED_DEFENSES,
+            "records": "all attacks on the defences, in the same order (any number)",
+        },
         keys=("calibration",),
     ),
     "gather": Stage(

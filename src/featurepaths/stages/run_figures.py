@@ -23,33 +23,34 @@ def figures_of(arguments):
     with open_hdf5(arguments.data) as file:
         class_names = class_names_in(file)
     similarity = {}
-    detection, recognition = (
-        {result.stopping_rule: result.content for result in read_results(paths)}
-        for paths in (arguments.detection, arguments.recognition)
-    )
     for path in arguments.adversarial:
         with open_pair(arguments.clean, path) as (clean, adversarial):  # the clean images are the same each time
             similarity |= {"clean": own_similarity(clean), rule_of(path): own_similarity(adversarial)}
     yield "paths", "Mean feature paths", plots.mean_paths(similarity, class_names)
-    records = {rule_of(path): read_records(path) for path in arguments.records}
-    thresholds = {rule: thresholds_of(content["protocols"]) for rule, content in detection.items()}
-    scores = {rule: (record["clean_score"], record["adversarial_score"]) for rule, record in records.items()}
+    protocols = {result.stopping_rule: result.content["protocols"] for result in read_results(arguments.detection)}
+    thresholds = {
+        rule: {f"{name}, {method}": at["threshold"] for name in of for method, at in of[name]["at_threshold"].items()}
+        for rule, of in protocols.items()
+    }
+    scores, curves = {}, {}
+    for path in arguments.records:
+        rule = rule_of(path)
+        with open_hdf5(path) as file:
+            paper = {name: values[:] for name, values in file["paper"].items()}
+        scores[rule] = paper["clean_score"], paper["adversarial_score"]
+        area = protocols[rule]["paper"]["ranking"]["auroc"]
+        curves[rule] = paper["false_positive_rate"], paper["true_positive_rate"], area
     yield "histogram", "Detection scores", plots.score_histograms(scores, thresholds)
-    accuracy = {}
-    for rule, content in recognition.items():
+    yield "roc", "ROC", plots.roc_curves(curves)
+    accuracy, voting = {}, {}
+    for result in read_results(arguments.recognition):
+        content, rule = result.content, result.stopping_rule
         for name, images in (("clean", "clean"), (rule, "adversarial")):  # the clean images are the same for all rules
             network = content["network"][f"{images}_correct"] / content["n"]
             accuracy[name] = content["layer_accuracy"][images], network
-    yield "layers", "Accuracy by layer", plots.layer_accuracies(accuracy, voting_layers(recognition))
-    curves = {
-        rule: (
-            record["false_positive_rate"],
-            record["true_positive_rate"],
-            detection[rule]["protocols"]["paper"]["ranking"]["auroc"],
-        )
-        for rule, record in records.items()
-    }
-    yield "roc", "ROC", plots.roc_curves(curves)
+        for protocol, defended in content["protocols"].items():  # held-out layers are the same for all rules
+            voting["held-out" if protocol == "held-out" else f"{protocol}, {rule}"] = defended["layers"]
+    yield "layers", "Accuracy by layer", plots.layer_accuracies(accuracy, voting)
 
 
 def rule_of(path):
@@ -61,30 +62,6 @@ def own_similarity(paths):
     """Return the similarity of each image to its true class in every layer, [N, L], and the images' classes [N]."""
     own = paths.map_rows(lambda all_classes, labels: all_classes[np.arange(len(labels)), :, labels], paths.labels)
     return own, paths.labels
-
-
-def read_records(path):
-    """Return the scores and the ROC curve under the paper's protocol."""
-    with open_hdf5(path) as file:
-        return {name: values[:] for name, values in file["paper"].items()}
-
-
-def thresholds_of(protocols):
-    """Return every threshold by protocol and method."""
-    return {
-        f"{protocol}, {method}": at["threshold"]
-        for protocol, metrics in protocols.items()
-        for method, at in metrics["at_threshold"].items()
-    }
-
-
-def voting_layers(recognition):
-    """Return the voting layers by what selected them: the calibration images once, the test images for each attack."""
-    return {
-        protocol if protocol == "held-out" else f"{protocol}, {rule}": defended["layers"]
-        for rule, content in recognition.items()
-        for protocol, defended in content["protocols"].items()
-    }
 
 
 if __name__ == "__main__":

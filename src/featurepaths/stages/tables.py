@@ -19,7 +19,7 @@ def main(arguments):
     origin, settings = cli.origin_of_record(arguments), arguments.settings
     checkpoints = read_checkpoints(arguments.checkpoints)
     recognition = read_results(arguments.recognition)
-    attacks = [result for path in arguments.attacks for result in read_attack(path, settings["stopping_rule"])]
+    attacks = (result for path in arguments.attacks for result in read_attack(path, settings["stopping_rule"]))
     tables = {
         "architecture": architecture_table(checkpoints),
         "recognition": recognition_table(recognition),
