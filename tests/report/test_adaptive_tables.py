@@ -10,7 +10,6 @@ from featurepaths.report.tables.adaptive import (
     comparison_table,
     controls_table,
     evasion_table,
-    omitted_attacks,
 )
 from featurepaths.report.tables.detection import (
     ON_ITSELF,
@@ -206,7 +205,8 @@ def test_counted_noun_plural_unless_one(count, noun, text):
     assert counted_noun(count, noun) == text
 
 
-def test_omitted_attacks_few_classes_names_each_reason_once():
-    few = contents.result({"left_out": "dlr, which needs 3 classes"})
-    assert omitted_attacks([few, few]).count("dlr, which needs 3 classes") == 1
-    assert omitted_attacks([contents.result({}), contents.result({"left_out": None})]) == ""
+def test_adaptive_table_omitted_attacks_remark_names_each_reason_once():
+    few = contents.result(contents.adaptive(left_out="dlr, which needs 3 classes"))
+    text = render("adaptive", adaptive_table([few, few]))["adaptive.md"]
+    assert text.count("dlr, which needs 3 classes") == 1
+    assert "Omitted" not in render("adaptive", adaptive_table(ADAPTIVE))["adaptive.md"]

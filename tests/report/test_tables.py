@@ -227,7 +227,9 @@ def test_markdown_rates_are_per_cent_and_missing_values_are_empty():
 
 
 def test_html_is_escaped_and_needs_no_other_file():
-    page = render("checks", pd.DataFrame({"name": ["<b>"]}), " A & B, see `x`")["checks.html"]
+    table = pd.DataFrame({"name": ["<b>"]})
+    table.attrs["remark"] = " A & B, see `x`"
+    page = render("checks", table)["checks.html"]
     assert "A &amp; B" in page
     assert "&lt;b&gt;" in page
     assert "<code>x</code>" in page
@@ -252,7 +254,9 @@ def test_combinations_table_no_combination_has_all_columns():
 
 
 def test_render_files_have_caption_and_remark():
-    texts = render("accuracy", accuracy_table(recognition_table([recognition(run())])), " Remark 17.")
+    table = accuracy_table(recognition_table([recognition(run())]))
+    table.attrs["remark"] = " Remark 17."
+    texts = render("accuracy", table)
     assert list(texts) == ["accuracy.csv", "accuracy.md", "accuracy.html"]
     for text in (texts["accuracy.md"], texts["accuracy.html"]):
         assert TABLES["accuracy"]["title"] in text

@@ -4,7 +4,7 @@ from featurepaths.report.results import read_checkpoints, read_results
 from featurepaths.report.tables import adaptive as adaptive_tables
 from featurepaths.report.tables.detection import calibration_matrix_table, detector_table
 from featurepaths.report.tables.summary import adaptive_summary_table
-from featurepaths.report.tables.table import render, write_texts
+from featurepaths.report.tables.table import write_tables, write_texts
 from featurepaths.report.verdict.rules import cases_of
 from featurepaths.report.verdict.text import verdict, verdict_page
 from featurepaths.stages import cli
@@ -19,19 +19,14 @@ def main(arguments):
         comparison, evasion = adaptive_tables.comparison_table(adaptive), adaptive_tables.evasion_table(adaptive)
         summary = adaptive_summary_table(comparison, evasion, detectors, arguments.settings["groups"])
         tables |= {"comparison": comparison, "evasion": evasion, "adaptive_summary": summary}
-        attacks, remark = adaptive_tables.adaptive_table(adaptive), adaptive_tables.omitted_attacks(adaptive)
+        tables["adaptive"] = adaptive_tables.adaptive_table(adaptive)
         cases = cases_of(adaptive, controls, read_checkpoints(arguments.checkpoints))
-        texts = {
-            "verdict.md": verdict(cases),
-            "verdict.html": verdict_page(cases),
-            **render("adaptive", attacks, remark),
-        }
+        texts = {"verdict.md": verdict(cases), "verdict.html": verdict_page(cases)}
     if controls:
         tables["controls"] = adaptive_tables.controls_table(controls)
         tables["checks"] = adaptive_tables.checks_table(controls)
-    for name, table in tables.items():
-        texts |= render(name, table)
-    cli.write_record(arguments.record, origin, write_texts(texts, arguments.record.parent))
+    folder = arguments.record.parent
+    cli.write_record(arguments.record, origin, write_tables(tables, folder) + write_texts(texts, folder))
 
 
 if __name__ == "__main__":

@@ -15,17 +15,20 @@ def main(arguments):
 
 def figures(arguments):
     """Yield the name, the title and the figure of each figure."""
-    adaptive, controls = read_results(arguments.adaptive), read_results(arguments.controls)
-    records = dict(zip(((result.run, result.pooling) for result in adaptive), arguments.records, strict=True))
     attack = arguments.settings["calibrated_on"]
+    adaptive, controls = read_results(arguments.adaptive), read_results(arguments.controls)
+    on_itself = {}
+    for result, records in zip(adaptive, arguments.records, strict=True):
+        with open_hdf5(records) as file:
+            on_itself[result.run, result.pooling] = curves(file["detectors"], "score")
     for result, scores in zip(read_results(arguments.evaluations), arguments.scores, strict=True):
-        of = f"{result.run}, {result.pooling} features"
-        name = f"{result.run}.{result.pooling}"
+        with open_hdf5(scores) as file:
+            oblivious = curves({name: group[attack] for name, group in file.items()}, "adversarial_score")
+        name, of = f"{result.run}.{result.pooling}", f"{result.run}, {result.pooling} features"
         matrices = {each["detector"]: each["matrix"] for each in result.content["detectors"]}
         yield f"matrix.{name}", f"Calibrated on one attack, tested on another: {of}", plots.matrix_figure(matrices)
-        curves = oblivious_curves(scores, attack), adaptive_curves(records.get((result.run, result.pooling)))
-        title = f"Detectors under {attack} and under attacks on themselves: {of}"
-        yield f"detectors.{name}", title, plots.detector_rocs(*curves)
+        rocs = plots.detector_rocs(oblivious, on_itself.get((result.run, result.pooling), {}))
+        yield f"detectors.{name}", f"Detectors under {attack} and under attacks on themselves: {of}", rocs
     for kind, title, results, draw in (
         ("verdict", "Robustness against an attacker who knows the defence", adaptive, plots.verdict_figure),
         ("curves", "Accuracy under stronger attacks", controls, plots.accuracy_curves),
@@ -35,24 +38,10 @@ def figures(arguments):
             yield f"{kind}.{pooling}", f"{title} ({pooling} features)", draw(runs)
 
 
-def oblivious_curves(path, attack):
-    """Return each detector's ROC curve and AUROC under an attack that knows none of them."""
-    with open_hdf5(path) as file:
-        return {name: curve(group[attack], "adversarial_score") for name, group in file.items()}
-
-
-def adaptive_curves(path):
-    """Return each detector's ROC curve and AUROC under the attack on itself; none without a file."""
-    if path is None:
-        return {}
-    with open_hdf5(path) as file:
-        return {name: curve(group, "score") for name, group in file["detectors"].items()}
-
-
-def curve(group, adversarial):
-    """Return false and true positive rates, and the area under them."""
-    scores = group["clean_score"][:], group[adversarial][:]
-    return *roc_curve(*scores), ranking_metrics(*scores)["auroc"]
+def curves(detectors, adversarial):
+    """Return each detector's false and true positive rates, and the area under them."""
+    pairs = {name: (scores["clean_score"][:], scores[adversarial][:]) for name, scores in detectors.items()}
+    return {name: (*roc_curve(*pair), ranking_metrics(*pair)["auroc"]) for name, pair in pairs.items()}
 
 
 if __name__ == "__main__":

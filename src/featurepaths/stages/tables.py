@@ -7,7 +7,7 @@ from featurepaths.report.tables.networks import architecture_table, attack_table
 from featurepaths.report.tables.paper_numbers import add_paper_numbers
 from featurepaths.report.tables.recognition import accuracy_table, combinations_table, recognition_table
 from featurepaths.report.tables.summary import summary_table
-from featurepaths.report.tables.table import render, write_texts
+from featurepaths.report.tables.table import write_tables
 from featurepaths.stages import cli
 from featurepaths.store.hdf5 import open_hdf5
 
@@ -32,10 +32,7 @@ def main(arguments):
     tables["accuracy"] = accuracy_table(tables["recognition"])
     if settings["paper_attacks"]:
         add_paper_numbers(tables, checkpoints, settings["paper_attacks"])
-    texts = {}
-    for name, table in tables.items():
-        texts |= render(name, table)
-    cli.write_record(arguments.record, origin, write_texts(texts, arguments.record.parent))
+    cli.write_record(arguments.record, origin, write_tables(tables, arguments.record.parent))
 
 
 def read_attack(path, stopping_rules):

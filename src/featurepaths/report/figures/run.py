@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from itertools import cycle
 
 import numpy as np
+import pandas as pd
 from matplotlib.figure import Figure
 
 from featurepaths.report.figures import style
@@ -28,17 +29,27 @@ def mean_paths(similarity: Mapping[str, tuple[np.ndarray, np.ndarray]], class_na
     class_names
         The names of all classes [C].
     """
-    if len(class_names) > MOST_PANELS:
-        return _mean_path(similarity, len(class_names))
-    by_class = {name: _mean_by_class(*images, len(class_names)) for name, images in similarity.items()}
+    by_class = {
+        name: pd.DataFrame(values.astype(float)).groupby(labels).mean().reindex(range(len(class_names)))
+        for name, (values, labels) in similarity.items()
+    }
     layers = range(1, by_class["clean"].shape[1] + 1)
+    if len(class_names) > MOST_PANELS:
+        figure, axis = plt.subplots(figsize=(6, 4))
+        for means, line in style.series(by_class):
+            axis.plot(layers, similarity[line["label"]][0].mean(axis=0), **line, markersize=4)
+            axis.fill_between(layers, *means.quantile([0.25, 0.75]).to_numpy(), color=line["color"], alpha=0.2, lw=0)
+        axis.set(xlabel="layer", ylabel="similarity to the true class", title="mean; band: quartiles over classes")
+        axis.set_xticks(layers)
+        axis.legend()
+        return figure
     rows, columns = style.panel_grid(len(class_names), 5)
     figure, axes = plt.subplots(rows, columns, figsize=(2.1 * columns + 0.6, 1.9 * rows + 0.9), **style.SHARED_AXES)
     for axis in axes.flat[len(class_names) :]:
         axis.set_axis_off()
     for number, (axis, title) in enumerate(zip(axes.flat, class_names, strict=False)):
         for means, line in style.series(by_class):
-            axis.plot(layers, means[number], **line, markersize=3, linewidth=1.2)
+            axis.plot(layers, means.loc[number], **line, markersize=3, linewidth=1.2)
         axis.set(title=title, xticks=layers)
         if number + columns >= len(class_names):  # no panel below
             axis.set_xlabel("layer")
@@ -48,28 +59,6 @@ def mean_paths(similarity: Mapping[str, tuple[np.ndarray, np.ndarray]], class_na
     figure.supylabel(label.replace(" to ", "\nto ") if rows == 1 else label, fontsize=10)
     style.legend_below(figure, axes[0, 0], columns)
     return figure
-
-
-def _mean_path(similarity: Mapping[str, tuple[np.ndarray, np.ndarray]], classes: int) -> Figure:
-    """Return `mean_paths` in one panel."""
-    figure, axis = plt.subplots(figsize=(6, 4))
-    for (values, labels), line in style.series(similarity):
-        layers = range(1, values.shape[1] + 1)
-        axis.plot(layers, values.mean(axis=0), **line, markersize=4)
-        quartiles = np.nanquantile(_mean_by_class(values, labels, classes), [0.25, 0.75], axis=0)
-        axis.fill_between(layers, *quartiles, color=line["color"], alpha=0.2, lw=0)
-    axis.set(xlabel="layer", ylabel="similarity to the true class", title="mean; band: quartiles over classes")
-    axis.set_xticks(layers)
-    axis.legend()
-    return figure
-
-
-def _mean_by_class(values: np.ndarray, labels: np.ndarray, classes: int) -> np.ndarray:
-    """Return the mean of values [N, L] over each class's images: [classes, L], NaN for a class without images."""
-    sums = np.zeros((classes, values.shape[1]))
-    np.add.at(sums, labels, values)
-    counts = np.bincount(labels, minlength=classes)[:, None]
-    return np.divide(sums, counts, out=np.full_like(sums, np.nan), where=counts > 0)
 
 
 def score_histograms(

@@ -4,7 +4,7 @@ Rates are fractions with 95 % intervals. The column `threat` states what the att
 frozen defence, calibrated on images that no metric uses.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -18,11 +18,12 @@ MCNEMAR = {"only_feature_paths_correct": "first_only", "only_undefended_correct"
 """Numbers of McNemar's test by their columns."""
 
 
-def adaptive_table(adaptive: Iterable[Result]) -> pd.DataFrame:
+def adaptive_table(adaptive: Sequence[Result]) -> pd.DataFrame:
     """Accuracy of the defence and of its network under every attack, and under all of them together.
 
     Rates are over the images that an attack attacked. The last row of each run and pooling is the per-image worst case
-    over all attacks and all images; the network's worst case includes the attacks aimed at it.
+    over all attacks and all images; the network's worst case includes the attacks aimed at it. The table's remark names
+    the attacks that need more classes than the data set has.
     """
     rows: list[dict[str, Any]] = []
 
@@ -36,13 +37,10 @@ def adaptive_table(adaptive: Iterable[Result]) -> pd.DataFrame:
             add(row, attack["defended_correct"], attack["network_correct"], attack["attacked"])
         correct = [content[side]["adaptive_correct"] for side in ("defended", "undefended")]
         add(keys | WORST_CASE, *correct, content["n"])
-    return build("adaptive", rows)
-
-
-def omitted_attacks(adaptive: Iterable[Result]) -> str:
-    """Return a sentence about the attacks that need more classes than the data set has, '' if there are none."""
-    reasons = sorted({result.content["left_out"] for result in adaptive if result.content.get("left_out")})
-    return f" Omitted because there are too few classes: {'; '.join(reasons)}." if reasons else ""
+    table = build("adaptive", rows)
+    if reasons := sorted({result.content["left_out"] for result in adaptive if result.content.get("left_out")}):
+        table.attrs["remark"] = f" Omitted because there are too few classes: {'; '.join(reasons)}."
+    return table
 
 
 def comparison_table(adaptive: Iterable[Result]) -> pd.DataFrame:

@@ -8,16 +8,10 @@ from typing import Any
 import pandas as pd
 
 from featurepaths.report.results import Checkpoints
+from featurepaths.report.tables.table import TABLES
 
 PAPER = tomllib.loads(files(__package__).joinpath("paper_numbers.toml").read_text(encoding="utf-8"))
 """The detection threshold, and by architecture the other results."""
-COLUMNS = {
-    "accuracy": ["paper_clean_accuracy", "paper_adversarial_accuracy"],
-    "recognition": ["paper_clean_accuracy", "paper_adversarial_accuracy"],
-    "combinations": ["paper_flagged_accuracy"],
-    "detection": ["paper_detection_rate", "paper_threshold"],
-}
-"""The columns to add, by table."""
 
 
 def add_paper_numbers(tables: dict[str, pd.DataFrame], checkpoints: Checkpoints, attacks: Iterable[str]) -> None:
@@ -26,7 +20,7 @@ def add_paper_numbers(tables: dict[str, pd.DataFrame], checkpoints: Checkpoints,
     Parameters
     ----------
     tables
-        The tables of `COLUMNS`; extended in place.
+        The tables by name; those with ``paper_columns`` in `TABLES` are extended in place.
     checkpoints
         Of the networks in the tables.
     attacks
@@ -50,6 +44,7 @@ def add_paper_numbers(tables: dict[str, pd.DataFrame], checkpoints: Checkpoints,
             "paper_threshold": PAPER["threshold"],
         }
 
-    for name, columns in COLUMNS.items():
-        rows = map(numbers, tables[name].to_dict("records"))
-        tables[name] = tables[name].join(pd.DataFrame(rows, columns=columns, dtype=float))
+    for name, table in tables.items():
+        if columns := TABLES[name].get("paper_columns"):
+            rows = map(numbers, table.to_dict("records"))
+            tables[name] = table.join(pd.DataFrame(rows, columns=columns.split(), dtype=float))

@@ -80,7 +80,7 @@ def joined(layers: Iterable[int] | None) -> str | None:
     return None if layers is None else "+".join(map(str, layers))
 
 
-def render(name: str, table: pd.DataFrame, remark: str = "") -> dict[str, str]:
+def render(name: str, table: pd.DataFrame) -> dict[str, str]:
     """Return the texts of a table by file name: ``<name>.csv``, ``<name>.md`` and ``<name>.html``.
 
     Values that all rows share stand above the table in Markdown and HTML.
@@ -90,11 +90,9 @@ def render(name: str, table: pd.DataFrame, remark: str = "") -> dict[str, str]:
     name
         A table of `TABLES`.
     table
-        Rates are fractions.
-    remark
-        Is appended to the table's note.
+        Rates are fractions. The ``remark`` in its ``attrs``, if any, is appended to the table's note.
     """
-    title, note = TABLES[name]["title"], TABLES[name]["note"] + remark
+    title, note = TABLES[name]["title"], TABLES[name]["note"] + table.attrs.get("remark", "")
     varying, shared = _split_columns(table)
     notes = [note, f"Shared by all rows to which they apply: {', '.join(shared)}."] if shared else [note]
     html = ["<p>" + re.sub("`(.*?)`", r"<code>\1</code>", escape(text)) + "</p>" for text in notes]
@@ -106,12 +104,17 @@ def render(name: str, table: pd.DataFrame, remark: str = "") -> dict[str, str]:
     }
 
 
-def write_texts(texts: Mapping[str, str], folder: Path) -> Iterable[str]:
+def write_tables(tables: Mapping[str, pd.DataFrame], folder: Path) -> list[str]:
+    """Write the texts of tables, and return the names of the files."""
+    return [file for name, table in tables.items() for file in write_texts(render(name, table), folder)]
+
+
+def write_texts(texts: Mapping[str, str], folder: Path) -> list[str]:
     """Write texts to files of these names, and return the names."""
     for name, text in texts.items():
         with atomic(folder / name) as temporary:
             temporary.write_text(text, encoding="utf-8")
-    return texts.keys()
+    return list(texts)
 
 
 def _split_columns(table: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:

@@ -1,8 +1,7 @@
 """Text of the verdict: fills the templates beside this module with the numbers of the adaptive evaluation."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from html import escape
-from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
@@ -32,7 +31,7 @@ def _paragraphs(template: str, cases: Sequence[Case]) -> list[str]:
     """Return the paragraphs of a template, each in one line: templates may wrap lines anywhere."""
     environment = Environment(loader=PackageLoader(__package__, ""), undefined=StrictUndefined, autoescape=False)
     environment.filters |= {"percent": percent, "count": counted_noun}
-    environment.globals |= {"Rate": Rate, "Robustness": Robustness, "NOTHING": NOTHING, "DOUBTS": DOUBTS, "eps": _eps}
+    environment.globals |= {"Rate": Rate, "Robustness": Robustness, "NOTHING": NOTHING, "DOUBTS": DOUBTS}
     text = environment.get_template(template).render(cases=cases, networks=by_network(cases))
     return [line for paragraph in text.split("\n\n") if (line := " ".join(paragraph.split()))]
 
@@ -43,11 +42,3 @@ def _to_html(paragraph: str) -> str:
     if paragraph.startswith("**"):
         return f"<p><strong>{escape(paragraph.strip('*'))}</strong></p>"
     return f"<p>{escape(paragraph)}</p>"
-
-
-def _eps(content: Mapping[str, Any]) -> str:
-    """Return eps as a multiple of 1/255 where it is one, otherwise as a decimal number."""
-    levels = 255 * content["eps"]
-    if content["norm"] == "linf" and round(levels) > 0 and abs(levels - round(levels)) < 1e-6:
-        return f"{round(levels)}/255"
-    return f"{content['eps']:.4g}"
