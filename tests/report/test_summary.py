@@ -58,7 +58,8 @@ def summarised(correct, groups=GROUPS, flagged=50):
             for protocol, methods in THRESHOLDS.items()
         }  # fmt: skip
         detected_by.append(Result(run, counts | {"protocols": measured}, *names))
-    return summary.summary_table(recognition_table(recognised_by), detection_table(detected_by), groups)
+    tables = {"recognition": recognition_table(recognised_by), "detection": detection_table(detected_by)}
+    return summary.summary_table("summary", tables, groups)
 
 
 def rows(table, metric, **where):
@@ -184,7 +185,8 @@ def test_adaptive_summary_two_seeds_has_their_mean():
         for seed, value in ((0, 0.1), (1, 0.3))
     )  # fmt: skip
     empty = pd.DataFrame(columns=["attack", "seed"])
-    summarised_row = summary.adaptive_summary_table(comparison, empty, empty, {"apgd": "apgd"}).set_index("metric")
+    tables = {"comparison": comparison, "evasion": empty, "detectors": empty}
+    summarised_row = summary.summary_table("adaptive_summary", tables, {"apgd": "apgd"}).set_index("metric")
     row = summarised_row.loc["adversarial_accuracy"]
     assert (row["n_training_seeds"], row["threat"], row["attack"]) == (2, "adaptive", "worst case")
     assert row["mean"] == pytest.approx(0.2)

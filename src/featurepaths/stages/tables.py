@@ -28,7 +28,7 @@ def main(arguments):
         "attacks": attack_table(attacks),
         "collapse": collapse_table(read_results(arguments.collapse)),
     }
-    tables["summary"] = summary_table(tables["recognition"], tables["detection"], settings["groups"])
+    tables["summary"] = summary_table("summary", tables, settings["groups"])
     tables["accuracy"] = accuracy_table(tables["recognition"])
     if settings["paper_attacks"]:
         add_paper_numbers(tables, checkpoints, settings["paper_attacks"])

@@ -162,17 +162,14 @@ def matrix_figure(detectors: Mapping[str, Sequence[Mapping[str, Any]]]) -> Figur
         By name, the cells: ``calibrated_on``, ``tested_on``, ``n``, ``flagged_clean`` and ``flagged_adversarial``.
         Missing cells stay empty.
     """
-    rows, columns = style.panel_grid(len(detectors), 3)
     cells = pd.concat([pd.DataFrame(matrix).assign(detector=name) for name, matrix in detectors.items()])
     right = cells["flagged_adversarial"] + cells["n"] - cells["flagged_clean"]
     cells["accuracy"] = 100 * (right / (2 * cells["n"]))
     from_attacks, to_attacks = cells["calibrated_on"].unique(), cells["tested_on"].unique()
     longest = 0.07 * max(map(len, [*from_attacks, *to_attacks]))
-    width = columns * max(0.62 * len(to_attacks) + 0.9, 2.2) + longest + 1.6
-    height = rows * (0.5 * len(from_attacks) + 0.7) + longest + 1
-    figure, axes = plt.subplots(rows, columns, figsize=(width, height), **style.SHARED_AXES)
-    for axis in axes.flat[len(detectors) :]:
-        axis.set_axis_off()
+    size = max(0.62 * len(to_attacks) + 0.9, 2.2), 0.5 * len(from_attacks) + 0.7
+    figure, axes = style.panels(len(detectors), 3, size, margin=(longest + 1.6, longest + 1))
+    rows, columns = axes.shape
     for number, (axis, name) in enumerate(zip(axes.flat, detectors, strict=False)):
         matrix = cells[cells["detector"] == name].pivot(index="calibrated_on", columns="tested_on", values="accuracy")
         values = matrix.reindex(index=from_attacks, columns=to_attacks).to_numpy()

@@ -43,10 +43,8 @@ def mean_paths(similarity: Mapping[str, tuple[np.ndarray, np.ndarray]], class_na
         axis.set_xticks(layers)
         axis.legend()
         return figure
-    rows, columns = style.panel_grid(len(class_names), 5)
-    figure, axes = plt.subplots(rows, columns, figsize=(2.1 * columns + 0.6, 1.9 * rows + 0.9), **style.SHARED_AXES)
-    for axis in axes.flat[len(class_names) :]:
-        axis.set_axis_off()
+    figure, axes = style.panels(len(class_names), 5, size=(2.1, 1.9), margin=(0.6, 0.9))
+    rows, columns = axes.shape
     for number, (axis, title) in enumerate(zip(axes.flat, class_names, strict=False)):
         for means, line in style.series(by_class):
             axis.plot(layers, means.loc[number], **line, markersize=3, linewidth=1.2)
@@ -73,7 +71,7 @@ def score_histograms(
     thresholds
         By attack, thresholds by label.
     """
-    figure, axes = plt.subplots(1, len(scores), figsize=(4.6 * len(scores) + 0.4, 4.4), **style.SHARED_AXES)
+    figure, axes = style.panels(len(scores), len(scores), size=(4.6, 4.4), margin=(0.4, 0))
     bins = np.histogram_bin_edges(np.concatenate([part for pair in scores.values() for part in pair]), bins=40)
     colours = cycle(style.ATTACKED)
     for axis, color, (name, (clean, adversarial)) in zip(axes.flat, colours, scores.items(), strict=False):

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
+import numpy as np
 
 mpl.use("Agg")
 import matplotlib.pyplot as plt
@@ -22,8 +23,6 @@ MARKERS = "osD^vP"
 DASHES = ["-", "--", ":", "-."]
 CHANCE = {"color": "grey", "linestyle": ":", "linewidth": 1}
 """The line of a detector or classifier that guesses."""
-SHARED_AXES = {"sharex": True, "sharey": True, "squeeze": False}
-"""Options of a grid of panels with the same axes."""
 KINDS = {"png": {"Software": None}, "svg": {"Date": None}}
 """The files of every figure, and the metadata to omit because they vary."""
 
@@ -58,10 +57,20 @@ def series(values: Mapping[str, Any]) -> Iterator[tuple[Any, dict[str, Any]]]:
         yield value, {"label": name, "color": color, "marker": marker}
 
 
-def panel_grid(count: int, most_columns: int) -> tuple[int, int]:
-    """Return the rows and columns of a grid of `count` panels."""
+def panels(
+    count: int, most_columns: int, size: tuple[float, float], margin: tuple[float, float]
+) -> tuple[Figure, np.ndarray]:
+    """Return a figure and its panels with the same axes [rows, columns], of which the last ones may be empty.
+
+    The figure's width and height are those of its panels, each of a `size`, and of a `margin` around all of them.
+    """
     columns = min(most_columns, count)
-    return -(-count // columns), columns
+    rows = -(-count // columns)
+    figsize = (columns * size[0] + margin[0], rows * size[1] + margin[1])
+    figure, axes = plt.subplots(rows, columns, figsize=figsize, sharex=True, sharey=True, squeeze=False)
+    for axis in axes.flat[count:]:
+        axis.set_axis_off()
+    return figure, axes
 
 
 def legend_below(figure: Figure, source: Axes | Sequence[Any], columns: int, **options: Any) -> None:
