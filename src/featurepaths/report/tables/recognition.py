@@ -18,7 +18,9 @@ def recognition_table(results: Iterable[Result]) -> pd.DataFrame:
     """
     rows = []
     for result in results:
-        rows.append({**_shared(result), "method": "undefended", "pooling": None, **result.content["network"]})
+        rows.append(
+            {**result.keys, **result.content, "method": "undefended", "pooling": None, **result.content["network"]}
+        )
         for row in _votes(result, "outcomes"):
             p_values = {images: test["p_value"] for images, test in row["mcnemar"].items()}
             rows.append(row | {"clean_mcnemar_p": p_values["clean"], "mcnemar_p": p_values["adversarial"]})
@@ -40,16 +42,13 @@ def accuracy_table(recognition: pd.DataFrame) -> pd.DataFrame:
     return _in_configured_order(compared[columns_of("accuracy")], order)
 
 
-def _shared(result: Result) -> dict[str, Any]:
-    return result.keys | {key: result.content[key] for key in ("n", "n_successful", "n_unsuccessful")}
-
-
 def _votes(result: Result, kind: str) -> Iterator[dict[str, Any]]:
     """Yield a row per protocol and ``outcomes`` of its defence, or ``combinations`` of layers."""
     for protocol, defended in result.content["protocols"].items():
         for vote in defended[kind]:
             yield {
-                **_shared(result),
+                **result.keys,
+                **result.content,
                 "method": "feature paths",
                 "protocol": protocol,
                 "tie_break": defended["tie_break"],

@@ -93,8 +93,14 @@ def render(name: str, table: pd.DataFrame) -> dict[str, str]:
         Rates are fractions. The ``remark`` in its ``attrs``, if any, is appended to the table's note.
     """
     title, note = TABLES[name]["title"], TABLES[name]["note"] + table.attrs.get("remark", "")
-    varying, shared = _split_columns(table)
-    notes = [note, f"Shared by all rows to which they apply: {', '.join(shared)}."] if shared else [note]
+    texts = {column: _formatted(table, column) for column in table if not column.endswith(("_low", "_high"))}
+    shared = [column for column in texts if _is_shared(table[column])]
+    varying = pd.DataFrame({column: texts[column] for column in texts if column not in shared}, index=table.index)
+    varying = varying.rename(columns=_label)
+    notes = [note]
+    if shared:
+        values = (f"{_label(column)} `{table[column].dropna().iloc[0]}`" for column in shared)
+        notes.append(f"Shared by all rows to which they apply: {', '.join(values)}.")
     html = ["<p>" + re.sub("`(.*?)`", r"<code>\1</code>", escape(text)) + "</p>" for text in notes]
     markdown = [f"# {title}", *notes, varying.to_markdown(index=False, disable_numparse=True)]
     return {
@@ -117,18 +123,13 @@ def write_texts(texts: Mapping[str, str], folder: Path) -> list[str]:
     return list(texts)
 
 
-def _split_columns(table: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
-    """Return the columns whose values differ, as text, and the names and values of the others."""
-    varying, shared = pd.DataFrame(index=table.index), []
-    for column in table.columns:
-        name, values = column.replace("_", " "), table[column].dropna()
-        if column.endswith(("_low", "_high")):
-            continue
-        if len(table) > 1 and values.nunique() == 1 and not pd.api.types.is_float_dtype(values):
-            shared.append(f"{name} `{values.iloc[0]}`")
-        else:
-            varying[name] = _formatted(table, column)
-    return varying, shared
+def _label(column: str) -> str:
+    return column.replace("_", " ")
+
+
+def _is_shared(values: pd.Series) -> bool:
+    """Return whether all rows that have a value of a column have the same, which is no measured number."""
+    return len(values) > 1 and values.nunique() == 1 and not pd.api.types.is_float_dtype(values)
 
 
 def _formatted(table: pd.DataFrame, column: str) -> pd.Series:

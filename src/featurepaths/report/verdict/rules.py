@@ -79,9 +79,7 @@ class Case:
         The rule that applies.
     """
 
-    def __init__(
-        self, result: Result, checkpoint: Mapping[str, Any], checks: Sequence[Mapping[str, Any]] | None
-    ) -> None:
+    def __init__(self, result: Result, checkpoint: Mapping[str, Any], checks: list[dict[str, Any]] | None) -> None:
         self.run, self.pooling, content = result.run, result.pooling, result.content
         self.content, self.checkpoint, self.checks = content, checkpoint, checks
         if checks is None:
