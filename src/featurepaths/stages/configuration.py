@@ -35,7 +35,7 @@ def main(arguments):
 def processor():
     """Return the processor's name, as Linux reports it."""
     information = Path("/proc/cpuinfo")
-    name = re.search("model name.*: (.*)", information.read_text()) if information.exists() else None
+    name = re.search(r"model name\s*: (.*)", information.read_text()) if information.exists() else None
     return name[1].strip() if name else platform.processor()
 
 
