@@ -152,7 +152,7 @@ def of_poolings(*stages):
     return [f"<run>/{path.replace('{pooling}', pooling)}" for pooling in PLAN.poolings for path in outputs]
 
 
-TITLES = tomllib.loads(Path(SOURCE, "featurepaths/report/tables/captions.toml").read_text(encoding="utf-8"))
+TITLES = tomllib.loads(Path(SOURCE, "featurepaths/report/tables/tables.toml").read_text(encoding="utf-8"))
 
 
 def shown(path, caption, category, **labels):
@@ -160,6 +160,19 @@ def shown(path, caption, category, **labels):
     return report(path, caption=f"../captions/{caption}.rst", category=category, labels=labels)
 
 
-def shown_table(name, category):
-    """Return the page of a table, which Snakemake's report shows."""
-    return shown(f"<results>/tables/{name}.html", name, category, table=TITLES[name]["title"])
+def shown_page(name, category, **labels):
+    """Return a page among the tables, which Snakemake's report shows."""
+    return shown(f"<results>/tables/{name}.html", name, category, **labels)
+
+
+def table_files(names, category):
+    """Return the files of tables; Snakemake's report shows their pages."""
+    pages = [shown_page(name, category, table=TITLES[name]["title"]) for name in names]
+    return [*pages, *expand("<results>/tables/{name}.{kind}", name=names, kind=["csv", "md"])]
+
+
+def figure_files(name, category, **labels):
+    """Return the files of a figure `<kind>` or `<kind>.<of>`; Snakemake's report shows the first, labelled or by name."""
+    caption = f"{name.partition('.')[0]}_figure"
+    image = shown(f"<results>/figures/{name}.png", caption, category, **labels or {"figure": name})
+    return [image, f"<results>/figures/{name}.svg"]

@@ -5,25 +5,22 @@ Makes `tables/`, `figures/` and `config.json`.
 """
 
 TABLES = ["architecture", "accuracy", "attacks", "combinations", "detection", "recognition", "summary", "collapse"]
+COMPARED, VERDICT, CONTROLLED = ["calibration_matrix"], [], []
+if EXPERIMENT.adaptive:
+    COMPARED += ["comparison", "adaptive", "evasion", "adaptive_summary"]
+    VERDICT = [shown_page("verdict", "The verdict", verdict="In words"), "<results>/tables/verdict.md"]
+    if EXPERIMENT.adaptive.controls:
+        COMPARED += ["controls", "checks"]
+        CONTROLLED = EXPERIMENT.adaptive_poolings
 RUN_FIGURES = {
     "paths": "Figure 1: mean feature paths",
     "histogram": "Figures 2 and 4: detection scores",
     "layers": "Figures 3 and 5: accuracy by layer",
     "roc": "ROC curves",
 }
-# Tables and figures of the detectors, and of adaptive attacks where there are any.
-COMPARED = ["detectors", "calibration_matrix"]
-COMPARISON_FIGURES = {
-    kind: [f"{kind}.{run}.{pooling}" for run, pooling in product(PLAN.runs, PLAN.poolings)]
-    for kind in ("detectors", "matrix")
-} | {"verdict": [], "curves": []}
-if EXPERIMENT.adaptive:
-    COMPARED += ["comparison", "adaptive", "evasion", "adaptive_summary"]
-    COMPARISON_FIGURES["verdict"] = [f"verdict.{pooling}" for pooling in EXPERIMENT.adaptive_poolings]
-    if EXPERIMENT.adaptive.controls:
-        COMPARED += ["controls", "checks"]
-        COMPARISON_FIGURES["curves"] = [f"curves.{pooling}" for pooling in EXPERIMENT.adaptive_poolings]
-CATEGORIES = {"detectors": "Detectors", "matrix": "Detectors", "verdict": "The verdict", "curves": "Adaptive attacks"}
+LABELS = {wildcard: f"{{{wildcard}}}" for wildcard in ("run", "pooling", "attack")}
+RUNS = [f"{run}.{pooling}" for run, pooling in product(PLAN.runs, PLAN.poolings)]
+TRAINING = [f"{RESULTS}/{run}/training.csv" for run in PLAN.trained]
 
 
 localrules:
@@ -36,8 +33,7 @@ use rule small_job as tables with:
     input:
         files("tables"),
     output:
-        [shown_table(table, "Tables") for table in TABLES],
-        expand("<results>/tables/{table}.{kind}", table=TABLES, kind=["csv", "md"]),
+        table_files(TABLES, "Tables"),
         "<results>/tables/tables.json",
     log:
         "<results>/logs/tables.log",
@@ -52,18 +48,7 @@ use rule small_job as run_figures with:
     input:
         files("run_figures"),
     output:
-        [
-            shown(
-                f"<results>/figures/{figure}.{{run}}.{{pooling}}.{{attack}}.png",
-                figure,
-                category,
-                run="{run}",
-                pooling="{pooling}",
-                attack="{attack}",
-            )
-            for figure, category in RUN_FIGURES.items()
-        ],
-        [f"<results>/figures/{figure}.{{run}}.{{pooling}}.{{attack}}.svg" for figure in RUN_FIGURES],
+        [figure_files(f"{kind}.{{run}}.{{pooling}}.{{attack}}", name, **LABELS) for kind, name in RUN_FIGURES.items()],
         "<results>/figures/{run}.{pooling}.{attack}.json",
     log:
         "<run>/logs/figures.{pooling}.{attack}.log",
@@ -74,28 +59,18 @@ use rule small_job as run_figures with:
         stage="run_figures",
 
 
-SUMMARY_FIGURES = {f"collapse.{pooling}": f"Collapse by layer, {pooling} features" for pooling in PLAN.poolings}
-if PLAN.trained:
-    SUMMARY_FIGURES["training"] = "Training curves"
-TRAINING = [f"{RESULTS}/{run}/training.csv" for run in PLAN.trained]
-SUMMARY_CAPTIONS = {"training": "training", "collapse": "collapse_figure"}
-
-
 use rule small_job as summary_figures with:
     input:
         files("summary_figures"),
         training=ancient(TRAINING),
     output:
         [
-            shown(
-                f"<results>/figures/{figure}.png",
-                SUMMARY_CAPTIONS[figure.split(".")[0]],
-                "Training and collapse",
-                figure=title,
+            figure_files(
+                f"collapse.{pooling}", "Training and collapse", figure=f"Collapse by layer, {pooling} features"
             )
-            for figure, title in SUMMARY_FIGURES.items()
+            for pooling in PLAN.poolings
         ],
-        expand("<results>/figures/{figure}.svg", figure=SUMMARY_FIGURES),
+        figure_files("training", "Training and collapse", figure="Training curves") if TRAINING else [],
         "<results>/figures/summary.json",
     log:
         "<results>/logs/summary_figures.log",
@@ -116,12 +91,9 @@ if EXPERIMENT.detectors_are_tested:
         input:
             files("comparison"),
         output:
-            [
-                shown("<results>/tables/verdict.html", "verdict", "The verdict", verdict="In words"),
-                "<results>/tables/verdict.md",
-            ][: 2 * bool(EXPERIMENT.adaptive)],
-            [shown_table(table, "Adaptive attacks" if table != "detectors" else "Detectors") for table in COMPARED],
-            expand("<results>/tables/{table}.{kind}", table=COMPARED, kind=["csv", "md"]),
+            VERDICT,
+            table_files(["detectors"], "Detectors"),
+            table_files(COMPARED, "Adaptive attacks"),
             "<results>/tables/comparison.json",
         log:
             "<results>/logs/comparison.log",
@@ -135,12 +107,10 @@ if EXPERIMENT.detectors_are_tested:
         input:
             files("comparison_figures"),
         output:
-            [
-                shown(f"<results>/figures/{figure}.png", f"{kind}_figure", CATEGORIES[kind], figure=figure)
-                for kind, figures in COMPARISON_FIGURES.items()
-                for figure in figures
-            ],
-            [f"<results>/figures/{figure}.svg" for figures in COMPARISON_FIGURES.values() for figure in figures],
+            [figure_files(f"detectors.{run}", "Detectors") for run in RUNS],
+            [figure_files(f"matrix.{run}", "Detectors") for run in RUNS],
+            [figure_files(f"verdict.{pooling}", "The verdict") for pooling in EXPERIMENT.adaptive_poolings],
+            [figure_files(f"curves.{pooling}", "Adaptive attacks") for pooling in CONTROLLED],
             "<results>/figures/comparison.json",
         log:
             "<results>/logs/comparison_figures.log",
@@ -156,9 +126,7 @@ use rule small_job as configuration with:
         files("configuration"),
     output:
         config="<results>/config.json",
-        page=shown(
-            "<results>/tables/configuration.html", "configuration", "Configuration", table="Configuration and versions"
-        ),
+        page=shown_page("configuration", "Configuration", table="Configuration and versions"),
     log:
         "<results>/logs/configuration.log",
     benchmark:

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from featurepaths.report.results import Run
+from featurepaths.experiment.run import Run
+from featurepaths.report.results import Result
 from featurepaths.statistics.paired import mcnemar
 
 STOPPING_RULES = ("first-success", "max-loss")
@@ -10,7 +11,11 @@ RANKING = ("auroc", "aupr", "tpr_at_fpr_1", "tpr_at_fpr_5")
 
 
 def run(model="resnet18", training="standard", seed=0):
-    return Run(model, training, seed, {"adversarial": training != "standard"})
+    return Run(model, training, seed)
+
+
+def result(content, run=run(), pooling="flatten"):  # noqa: B008 (a named tuple)
+    return Result(run, content, pooling)
 
 
 def paired(first_only, second_only):

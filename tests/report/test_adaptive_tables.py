@@ -2,15 +2,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from featurepaths.report.results import Evaluation, counted_noun
+from featurepaths.report.results import Result, counted_noun
 from featurepaths.report.tables.adaptive import (
     WORST_CASE,
     adaptive_table,
+    checks_table,
     comparison_table,
+    controls_table,
     evasion_table,
-    omitted_attacks,
 )
-from featurepaths.report.tables.controls import checks_table, controls_table
 from featurepaths.report.tables.detection import (
     ON_ITSELF,
     calibration_matrix_table,
@@ -18,13 +18,12 @@ from featurepaths.report.tables.detection import (
     detector_table,
     newcombe_balanced_accuracy,
 )
-from featurepaths.report.tables.render import CAPTIONS, render
-from featurepaths.report.tables.summary import adaptive_summary_table
+from featurepaths.report.tables.summary import summary_table
+from featurepaths.report.tables.table import TABLES, render
 from featurepaths.statistics.metrics import wilson
 from tests.report import contents
 
-RUN = contents.run()
-ADAPTIVE = [(RUN, "flatten", contents.adaptive(vanished=0.25))]
+ADAPTIVE = [contents.result(contents.adaptive(vanished=0.25))]
 
 
 def with_interval(row, name):
@@ -33,7 +32,7 @@ def with_interval(row, name):
 
 def test_adaptive_table_attacks_count_attacked_images_and_worst_case_all():
     table = adaptive_table(ADAPTIVE)
-    assert table["attack"].tolist() == ["apgd.first-success", "evade.ce", WORST_CASE]
+    assert table["attack"].tolist() == ["apgd.first-success", "evade.ce", WORST_CASE["attack"]]
     assert table["threat"].tolist() == ["oblivious", "adaptive", "adaptive"]
     assert table["n_attacked"].tolist() == [200, 100, 200]
     assert with_interval(table.iloc[1], "adversarial_accuracy") == (0.3, *wilson(30, 100))
@@ -48,18 +47,20 @@ def test_adaptive_table_attacks_count_attacked_images_and_worst_case_all():
 
 def test_adaptive_table_every_run_and_pooling_ends_with_worst_case():
     results = [
-        (contents.run(seed=seed), pooling, contents.adaptive()) for seed in (0, 1) for pooling in ("flatten", "mean")
+        contents.result(contents.adaptive(), contents.run(seed=seed), pooling)
+        for seed in (0, 1)
+        for pooling in ("flatten", "mean")
     ]
     table = adaptive_table(results)
     last = table.groupby(["pooling", "seed"], sort=False).tail(1)
-    assert last["attack"].tolist() == [WORST_CASE] * 4
-    assert (table["attack"] == WORST_CASE).sum() == 4
+    assert last["attack"].tolist() == [WORST_CASE["attack"]] * 4
+    assert (table["attack"] == WORST_CASE["attack"]).sum() == 4
 
 
 def test_adaptive_table_attack_on_no_image_has_no_rate():
     content = contents.adaptive()
     content["attacks"][1] |= {"attacked": 0, "defended_correct": 0, "network_correct": 0, "vanished": 0}
-    row = adaptive_table([(RUN, "flatten", content)]).iloc[1]
+    row = adaptive_table([contents.result(content)]).iloc[1]
     assert row[["adversarial_accuracy", "gradient_vanished"]].isna().all()
     assert (row["adversarial_accuracy_low"], row["adversarial_accuracy_high"]) == (0, 1)
 
@@ -68,10 +69,10 @@ def test_comparison_table_rows_have_threat_and_rates():
     table = comparison_table(ADAPTIVE)
     keys = table[["method", "threat", "stopping_rule", "attack"]].astype(object).where(table.notna(), None)
     assert keys.to_numpy().tolist() == [
-        ["undefended", "adaptive", None, WORST_CASE],
+        ["undefended", "adaptive", None, WORST_CASE["attack"]],
         ["feature paths", "oblivious", "first-success", "apgd"],
         ["feature paths", "oblivious", "max-loss", "apgd"],
-        ["feature paths", "adaptive", None, WORST_CASE],
+        ["feature paths", "adaptive", None, WORST_CASE["attack"]],
     ]
     assert table["clean_accuracy"].tolist() == [0.9, 0.8, 0.8, 0.8]
     assert table["adversarial_accuracy"].tolist() == [0.01, 0.6, 0.25, 0]
@@ -82,7 +83,7 @@ def test_comparison_table_rows_have_threat_and_rates():
 
 def test_comparison_table_mcnemar_compares_the_worst_cases():
     content = contents.adaptive(mcnemar=contents.paired(1, 5))
-    table = comparison_table([(RUN, "flatten", content)])
+    table = comparison_table([contents.result(content)])
     row = table.iloc[-1]
     assert (row["only_feature_paths_correct"], row["only_undefended_correct"]) == (1, 5)
     assert row["mcnemar_p"] == pytest.approx(2 * (1 + 6) / 2**6)
@@ -90,7 +91,7 @@ def test_comparison_table_mcnemar_compares_the_worst_cases():
 
 
 def test_detector_table_has_oblivious_and_adaptive_rows():
-    table = detector_table([(RUN, "flatten", contents.detectors())], ADAPTIVE)
+    table = detector_table([contents.result(contents.detectors())], ADAPTIVE)
     # two detectors, two stopping rules, two thresholds; one detector attacked, two thresholds
     assert table["threat"].tolist() == ["oblivious"] * 8 + ["adaptive"] * 2
     row = table.iloc[0]
@@ -110,13 +111,13 @@ def test_detector_table_has_oblivious_and_adaptive_rows():
 def test_detector_table_has_columns_of_detection_table():
     content = {"n_clean": 200, "n_adversarial": 200, "n_successful": 150, "n_unsuccessful": 30,
                "protocols": {"held-out": contents.measured("", layers=[1])}}  # fmt: skip
-    like = detection_table([Evaluation(RUN, "flatten", "x", "apgd", "max-loss", content)])
-    table = detector_table([(RUN, "flatten", contents.detectors())], ADAPTIVE)
+    like = detection_table([Result(contents.run(), content, "flatten", "x", "apgd", "max-loss")])
+    table = detector_table([contents.result(contents.detectors())], ADAPTIVE)
     assert table.columns.tolist() == like.columns.tolist()
 
 
 def test_calibration_matrix_table_rates_match_counts():
-    table = calibration_matrix_table([(RUN, "flatten", contents.detectors())])
+    table = calibration_matrix_table([contents.result(contents.detectors())])
     assert table["detector"].tolist() == ["feature-paths", "feature-paths", "confidence"]
     assert table["tested_on"].tolist() == ["apgd.first-success", "apgd.max-loss", "apgd.first-success"]
     assert table["detection_rate"].tolist() == [0.5, 0.9, 0.5]
@@ -142,7 +143,7 @@ def test_evasion_table_rates_match_counts():
 
 
 def test_controls_table_rates_match_counts():
-    table = controls_table([(RUN, "flatten", contents.controls())]).set_index(["control", "setting"])
+    table = controls_table([contents.result(contents.controls())]).set_index(["control", "setting"])
     row = table.loc[("size of the perturbation", "eps 0.15 (× 1)")]
     assert (row["defended_accuracy"], row["undefended_accuracy"]) == (0.25, 0.125)
     row = table.loc[("search budget", "10 iterations, 1 restart")]
@@ -159,40 +160,38 @@ def test_controls_table_rates_match_counts():
 
 
 def test_controls_table_no_transfer_source_has_no_row():
-    table = controls_table([(RUN, "flatten", contents.controls(source=None))])
+    table = controls_table([contents.result(contents.controls(source=None))])
     assert "transferred" not in set(table["control"])
 
 
 def test_checks_table_has_result_of_each_check():
     checks = [contents.check(), contents.check("square finds nothing new", passed=False, found="2 of 64")]
-    table = checks_table([(RUN, "flatten", contents.controls(checks))])
+    table = checks_table([contents.result(contents.controls(checks))])
     assert table["passed"].tolist() == [True, False]
     assert table["found"].tolist() == ["0 of 128 at eps 1.2", "2 of 64"]
 
 
 def test_render_every_adaptive_table_has_caption_and_no_missing_values():
-    oblivious, controls = [(RUN, "flatten", contents.detectors())], [(RUN, "flatten", contents.controls())]
-    comparison, evasion = comparison_table(ADAPTIVE), evasion_table(ADAPTIVE)
-    detectors = detector_table(oblivious, ADAPTIVE)
+    oblivious, controls = [contents.result(contents.detectors())], [contents.result(contents.controls())]
     tables = {
         "adaptive": adaptive_table(ADAPTIVE),
-        "comparison": comparison,
-        "detectors": detectors,
+        "comparison": comparison_table(ADAPTIVE),
+        "detectors": detector_table(oblivious, ADAPTIVE),
         "calibration_matrix": calibration_matrix_table(oblivious),
-        "evasion": evasion,
-        "adaptive_summary": adaptive_summary_table(comparison, evasion, detectors, {}),
+        "evasion": evasion_table(ADAPTIVE),
         "controls": controls_table(controls),
         "checks": checks_table(controls),
     }
+    tables["adaptive_summary"] = summary_table("adaptive_summary", tables, {})
     main = {"architecture", "accuracy", "attacks", "combinations", "detection", "recognition", "summary", "collapse"}
-    assert tables.keys() | main == CAPTIONS.keys()
+    assert tables.keys() | main == TABLES.keys()
     for name, table in tables.items():
         texts = render(name, table)
         for text in (texts[f"{name}.md"], texts[f"{name}.html"]):
-            assert CAPTIONS[name]["title"] in text
+            assert TABLES[name]["title"] in text
             assert "nan" not in text.lower().replace("balanced", "")
             assert "<NA>" not in text
-    assert "60.0 [53.1, 66.5]" in render("comparison", comparison)["comparison.md"]
+    assert "60.0 [53.1, 66.5]" in render("comparison", tables["comparison"])["comparison.md"]
 
 
 @pytest.mark.parametrize(
@@ -204,7 +203,8 @@ def test_counted_noun_plural_unless_one(count, noun, text):
     assert counted_noun(count, noun) == text
 
 
-def test_omitted_attacks_few_classes_names_each_reason_once():
-    few = (RUN, "mean", {"left_out": "dlr, which needs 3 classes"})
-    assert omitted_attacks([few, few]).count("dlr, which needs 3 classes") == 1
-    assert omitted_attacks([(RUN, "mean", {}), (RUN, "mean", {"left_out": None})]) == ""
+def test_adaptive_table_omitted_attacks_remark_names_each_reason_once():
+    few = contents.result(contents.adaptive(left_out="dlr, which needs 3 classes"))
+    text = render("adaptive", adaptive_table([few, few]))["adaptive.md"]
+    assert text.count("dlr, which needs 3 classes") == 1
+    assert "Omitted" not in render("adaptive", adaptive_table(ADAPTIVE))["adaptive.md"]

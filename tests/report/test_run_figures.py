@@ -1,4 +1,5 @@
 import numpy as np
+import pandas as pd
 import pytest
 
 from featurepaths.report.figures import networks, run, style
@@ -42,7 +43,7 @@ def test_score_histograms_have_every_image_and_threshold():
 def test_save_same_figure_has_same_bytes(tmp_path):
     for name in ("one", "two"):
         curves = {"a": (np.array([0, 0.5, 1]), np.array([0, 0.9, 1]), 0.7)}
-        style.save(run.roc_curves(curves), "ROC", tmp_path / name)
+        assert style.save([(name, "ROC", run.roc_curves(curves))], tmp_path) == [f"{name}.png", f"{name}.svg"]
     for suffix in ("png", "svg"):
         assert (tmp_path / f"one.{suffix}").read_bytes() == (tmp_path / f"two.{suffix}").read_bytes()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["one.png", "one.svg", "two.png", "two.svg"]
@@ -73,8 +74,8 @@ def test_mean_paths_no_parts_overlap(classes, attacks):
 
 
 def test_layer_accuracies_lines_are_per_cent_and_legend_lists_voting_layers():
-    accuracy = {"clean": [0.5, 0.75, 1.0], "max-loss": [0.25, 0.5, 0.0]}
-    figure = run.layer_accuracies(accuracy, {"clean": 0.875, "max-loss": 0.125}, {"held-out": [1, 3]})
+    accuracy = {"clean": ([0.5, 0.75, 1.0], 0.875), "max-loss": ([0.25, 0.5, 0.0], 0.125)}
+    figure = run.layer_accuracies(accuracy, {"held-out": [1, 3]})
     lines = {line.get_label(): list(line.get_ydata()) for line in figure.axes[0].get_lines()}
     assert lines["clean"] == [50, 75, 100]
     assert lines["max-loss"] == [25, 50, 0]
@@ -84,7 +85,7 @@ def test_layer_accuracies_lines_are_per_cent_and_legend_lists_voting_layers():
 
 def test_collapse_by_layer_draws_every_metric_and_the_threshold():
     layers = [{"layer": number, "pfc1": 1 / number, "pfc2": 0.5, "pfc3": number / 4} for number in (1, 2, 3, 4)]
-    figure = networks.collapse_by_layer({"one": layers, "other": layers[:2]}, 0.99)
+    figure = networks.collapse_by_layer({"one": pd.DataFrame(layers), "other": pd.DataFrame(layers[:2])}, 0.99)
     for axis, metric in zip(figure.axes, ("pfc1", "pfc2", "pfc3"), strict=True):
         one, other = axis.get_lines()[:2]
         assert list(one.get_ydata()) == [layer[metric] for layer in layers]
@@ -96,6 +97,6 @@ def test_collapse_by_layer_draws_every_metric_and_the_threshold():
 
 def test_training_curves_draw_every_epoch():
     table = {"epoch": [1, 2], "loss": [2.0, 1.0], "accuracy": [0.25, 0.5], "learning_rate": [0.1, 0.0]}
-    figure = networks.training_curves({"one": table})
+    figure = networks.training_curves({"one": pd.DataFrame(table)})
     loss, accuracy, learning_rate = ([*axis.get_lines()[0].get_ydata()] for axis in figure.axes)
     assert (loss, accuracy, learning_rate) == ([2, 1], [25, 50], [0.1, 0])

@@ -7,11 +7,12 @@ from scipy import stats
 
 from featurepaths.experiment.config.messages import read_experiment
 from featurepaths.experiment.plan import Plan
-from featurepaths.report.results import Evaluation, Run
+from featurepaths.experiment.run import Run
+from featurepaths.report.results import Result
 from featurepaths.report.tables import summary
 from featurepaths.report.tables.detection import detection_table
 from featurepaths.report.tables.recognition import recognition_table
-from featurepaths.report.tables.render import to_markdown
+from featurepaths.report.tables.table import render
 from tests.experiments import TINY
 
 GROUPS = {"apgd": "apgd", "again": "apgd", "other": "other"}
@@ -33,14 +34,15 @@ def summarised(correct, groups=GROUPS, flagged=50):
     recognised_by, detected_by = [], []
     counts = {"n": 100, "n_clean": 100, "n_adversarial": 100, "n_successful": 85, "n_unsuccessful": 5}
     for (seed, attack), right in correct.items():
-        where = Run("small", "standard", seed, {}), "mean", "feature-paths", attack, "max-loss"
+        names = "mean", "feature-paths", attack, "max-loss"
         network = {"clean_correct": 95, "adversarial_correct": right // 2}
         defended = {
             protocol: {"layers": [1], "tie_break": "last-layer", "combinations": [],
                        "outcomes": [{"threshold_method": name, **recognised(right, flagged)} for name in methods]}
             for protocol, methods in THRESHOLDS.items()
         }  # fmt: skip
-        recognised_by.append(Evaluation(*where, counts | {"network": network, "protocols": defended}))
+        run = Run("small", "standard", seed)
+        recognised_by.append(Result(run, counts | {"network": network, "protocols": defended}, *names))
         measured = {
             protocol: {
                 "layers": [1],
@@ -55,8 +57,9 @@ def summarised(correct, groups=GROUPS, flagged=50):
             }
             for protocol, methods in THRESHOLDS.items()
         }  # fmt: skip
-        detected_by.append(Evaluation(*where, counts | {"protocols": measured}))
-    return summary.summary_table(recognition_table(recognised_by), detection_table(detected_by), groups)
+        detected_by.append(Result(run, counts | {"protocols": measured}, *names))
+    tables = {"recognition": recognition_table(recognised_by), "detection": detection_table(detected_by)}
+    return summary.summary_table("summary", tables, groups)
 
 
 def rows(table, metric, **where):
@@ -146,10 +149,10 @@ def test_student_t_three_rates_matches_table():
 
 
 def test_summary_markdown_is_per_cent():
-    text = to_markdown(summarised({(0, "apgd"): 40, (1, "apgd"): 60}), "Title", "Note.")
+    text = render("summary", summarised({(0, "apgd"): 40, (1, "apgd"): 60}))["summary.md"]
     assert "| 50.0 [0.0, 100.0] | 14.1 |" in text
     assert "nan" not in text.lower()
-    assert "| 45.0  " in to_markdown(summarised({(0, "apgd"): 40, (0, "again"): 50}), "Title", "Note.")
+    assert "| 45.0  " in render("summary", summarised({(0, "apgd"): 40, (0, "again"): 50}))["summary.md"]
 
 
 def groups_of(attacks):
@@ -182,7 +185,8 @@ def test_adaptive_summary_two_seeds_has_their_mean():
         for seed, value in ((0, 0.1), (1, 0.3))
     )  # fmt: skip
     empty = pd.DataFrame(columns=["attack", "seed"])
-    summarised_row = summary.adaptive_summary_table(comparison, empty, empty, {"apgd": "apgd"}).set_index("metric")
+    tables = {"comparison": comparison, "evasion": empty, "detectors": empty}
+    summarised_row = summary.summary_table("adaptive_summary", tables, {"apgd": "apgd"}).set_index("metric")
     row = summarised_row.loc["adversarial_accuracy"]
     assert (row["n_training_seeds"], row["threat"], row["attack"]) == (2, "adaptive", "worst case")
     assert row["mean"] == pytest.approx(0.2)

@@ -2,23 +2,31 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from featurepaths.report.results import Evaluation, Run
+from featurepaths.experiment.run import Run
+from featurepaths.report.results import Result
 from featurepaths.report.tables.detection import detection_table
 from featurepaths.report.tables.networks import architecture_table, attack_table
 from featurepaths.report.tables.paper_numbers import add_paper_numbers
 from featurepaths.report.tables.recognition import accuracy_table, combinations_table, recognition_table
-from featurepaths.report.tables.render import CAPTIONS, render, to_html, to_markdown
+from featurepaths.report.tables.table import TABLES, render
 
 
-def run(model="resnet20", training="standard", seed=0, adversarial=False):
+def run(model="resnet20", training="standard", seed=0):
+    return Run(model, training, seed)
+
+
+def checkpoint(which):
     shapes = [[64, 16, 16]] * 2 + [[128, 8, 8]] * 3 + [[256, 4, 4]] * 4
-    checkpoint = {
-        "build": {"architecture": model},
+    return {
+        "build": {"architecture": which.model},
         "layers": [{"name": f"blocks.{n}", "shape": shape} for n, shape in enumerate(shapes)],
         "parameters": 123,
-        "adversarial": adversarial,
+        "adversarial": which.training != "standard",
     }
-    return Run(model, training, seed, checkpoint)
+
+
+def checkpoints(*runs):
+    return {which: checkpoint(which) for which in runs}
 
 
 def outcome(method="otsu", clean=90, adversarial=40, flagged=50, right=25):
@@ -42,7 +50,7 @@ def recognition(which, pooling="flatten", combinations=([2, 3],)):
         "network": {"clean_correct": 95, "adversarial_correct": 5},
         "protocols": {"paper": defended, "held-out": defended},
     }
-    return Evaluation(which, pooling, "feature-paths", "apgd", "max-loss", content)
+    return Result(which, content, pooling, "feature-paths", "apgd", "max-loss")
 
 
 def detection(which, successful=None):
@@ -57,11 +65,11 @@ def detection(which, successful=None):
     }  # fmt: skip
     counts = {"n_clean": 100, "n_adversarial": 100, "n_successful": 90, "n_unsuccessful": 5}
     content = counts | {"protocols": {"paper": measured}}
-    return Evaluation(which, "flatten", "feature-paths", "apgd", "max-loss", content)
+    return Result(which, content, "flatten", "feature-paths", "apgd", "max-loss")
 
 
 def test_architecture_table_counts_blocks_per_shape():
-    table = architecture_table([run(), run(training="adversarial")])
+    table = architecture_table(checkpoints(run(), run(training="adversarial")))
     assert table[["K", "intermediate_dim", "blocks"]].to_numpy().tolist() == [
         [3, "64×16×16", 2],
         [3, "128×8×8", 3],
@@ -119,7 +127,11 @@ def test_detection_table_no_successful_image_has_no_auroc():
     table = detection_table([detection(run(), {"auroc": None, "interval": None})])
     assert table["successful_auroc"].isna().all()
     assert table["successful_auroc"].dtype == float
-    assert "nan" not in to_markdown(table, "Title", "Note.").lower()
+    assert "nan" not in render("detection", table)["detection.md"].lower()
+
+
+def attacked(records, stopping_rule="max-loss"):
+    return Result(run(), records, attack="apgd", stopping_rule=stopping_rule)
 
 
 def test_attack_table_rates_match_records():
@@ -129,17 +141,17 @@ def test_attack_table_rates_match_records():
         "first_fooled_step": np.array([1, 4, -1, 0]),
         "vanished_steps": np.array([0, 2, 0, 0]),
         "n_queries": np.full(4, 21),
-        "max-loss": {"loss": np.array([1.0, 2.0, 3.0, 4.0]), "norm": np.full(4, 0.1)},
-        "stopping_rules": ["max-loss"],
+        "loss": np.array([1.0, 2.0, 3.0, 4.0]),
+        "norm": np.full(4, 0.1),
     }
-    row = attack_table([(run(), "apgd", records)]).iloc[0]
+    row = attack_table([attacked(records)]).iloc[0]
     assert row["clean_accuracy"] == 0.75
     assert row["success_rate"] == pytest.approx(2 / 3)
     assert row["gradient_vanished"] == 0.25
     assert row["mean_first_fooled_step"] == 2.5
     assert (row["mean_loss"], row["mean_norm"], row["n_queries"]) == (2.5, pytest.approx(0.1), 21)
     none = {**records, "success": np.zeros(4, bool)}
-    assert pd.isna(attack_table([(run(), "apgd", none)]).iloc[0]["mean_first_fooled_step"])
+    assert pd.isna(attack_table([attacked(none)]).iloc[0]["mean_first_fooled_step"])
 
 
 def test_attack_table_library_attack_has_no_steps_nor_gradients():
@@ -149,10 +161,10 @@ def test_attack_table_library_attack_has_no_steps_nor_gradients():
         "first_fooled_step": np.full(2, -1, np.int32),
         "vanished_steps": np.zeros(2, np.int32),
         "n_queries": np.full(2, 3),
-        "returned": {"loss": np.array([1.0, 2.0]), "norm": np.array([0.1, 0.3])},
-        "stopping_rules": ["returned"],
+        "loss": np.array([1.0, 2.0]),
+        "norm": np.array([0.1, 0.3]),
     }
-    row = attack_table([(run(), "cw", records)]).iloc[0]
+    row = attack_table([attacked(records, "returned")]).iloc[0]
     assert (row["success_rate"], row["mean_norm"]) == (0.5, pytest.approx(0.2))
     assert pd.isna(row["gradient_vanished"])
     assert pd.isna(row["mean_first_fooled_step"])
@@ -165,12 +177,12 @@ def tables_of(*runs):
         "detection": detection_table([detection(one) for one in runs]),
     }
     tables["accuracy"] = accuracy_table(tables["recognition"])
-    add_paper_numbers(tables, runs, ["apgd"])
+    add_paper_numbers(tables, checkpoints(*runs), ["apgd"])
     return tables
 
 
 def test_paper_numbers_only_in_comparable_rows():
-    tables = tables_of(run(), run(training="pgd", adversarial=True))
+    tables = tables_of(run(), run(training="pgd"))
     accuracy = tables["accuracy"]
     undefended = accuracy[accuracy["method"] == "undefended"].set_index("training")
     assert undefended.loc["standard", "paper_clean_accuracy"] == 0.9203
@@ -189,7 +201,7 @@ def test_paper_numbers_only_in_comparable_rows():
 
 
 def test_accuracy_table_standard_training_comes_first():
-    accuracy = tables_of(run(), run(training="adversarial", adversarial=True))["accuracy"]
+    accuracy = tables_of(run(), run(training="adversarial"))["accuracy"]
     assert accuracy[["training", "method"]].drop_duplicates().to_numpy().tolist() == [
         ["standard", "undefended"],
         ["standard", "feature paths"],
@@ -203,8 +215,8 @@ def test_accuracy_table_standard_training_comes_first():
 
 
 def test_markdown_rates_are_per_cent_and_missing_values_are_empty():
-    text = to_markdown(recognition_table([recognition(run())]), "Title", "Note.")
-    assert text.startswith("# Title\n\nNote.\n\n")
+    text = render("recognition", recognition_table([recognition(run())]))["recognition.md"]
+    assert text.startswith(f"# {TABLES['recognition']['title']}\n\n{TABLES['recognition']['note']}\n\n")
     assert "| 90.0 [82.6, 94.5] |" in text
     assert "| <0.0001 " in text
     assert "nan" not in text.lower()
@@ -215,8 +227,10 @@ def test_markdown_rates_are_per_cent_and_missing_values_are_empty():
 
 
 def test_html_is_escaped_and_needs_no_other_file():
-    page = to_html(pd.DataFrame({"name": ["<b>"]}), "A & B", "see `x`")
-    assert "<title>A &amp; B</title>" in page
+    table = pd.DataFrame({"name": ["<b>"]})
+    table.attrs["remark"] = " A & B, see `x`"
+    page = render("checks", table)["checks.html"]
+    assert "A &amp; B" in page
     assert "&lt;b&gt;" in page
     assert "<code>x</code>" in page
     assert "http" not in page
@@ -231,18 +245,21 @@ def test_combinations_table_no_combination_has_all_columns():
     tables["accuracy"] = accuracy_table(tables["recognition"])
     columns = list(tables["combinations"])
     assert columns == list(combinations_table([recognition(run())]))
-    add_paper_numbers(tables, [run()], ["apgd"])
+    add_paper_numbers(tables, checkpoints(run()), ["apgd"])
     assert list(tables["combinations"]) == [*columns, "paper_flagged_accuracy"]
     assert len(tables["combinations"]) == 0
-    assert "adversarial accuracy" in to_markdown(tables["combinations"], "Title", "Note.")
-    assert "adversarial accuracy" in to_html(tables["combinations"], "Title", "Note.")
+    texts = render("combinations", tables["combinations"])
+    assert "adversarial accuracy" in texts["combinations.md"]
+    assert "adversarial accuracy" in texts["combinations.html"]
 
 
 def test_render_files_have_caption_and_remark():
-    texts = render("accuracy", accuracy_table(recognition_table([recognition(run())])), " Remark 17.")
+    table = accuracy_table(recognition_table([recognition(run())]))
+    table.attrs["remark"] = " Remark 17."
+    texts = render("accuracy", table)
     assert list(texts) == ["accuracy.csv", "accuracy.md", "accuracy.html"]
     for text in (texts["accuracy.md"], texts["accuracy.html"]):
-        assert CAPTIONS["accuracy"]["title"] in text
+        assert TABLES["accuracy"]["title"] in text
         assert " Remark 17." in text
     assert "0.9," in texts["accuracy.csv"]
     assert "Remark" not in texts["accuracy.csv"]

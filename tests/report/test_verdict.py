@@ -3,8 +3,8 @@ import re
 import pytest
 
 from featurepaths.networks.warnings import DOUBTS
-from featurepaths.report.verdict.rules import Case, Robustness
-from featurepaths.report.verdict.text import summary_paragraph, verdict, verdict_page
+from featurepaths.report.verdict import text as written_by
+from featurepaths.report.verdict.rules import Robustness, cases_of
 from tests.report import contents
 
 RUN = contents.run()
@@ -12,18 +12,35 @@ PASSED, FAILED = contents.check(), contents.check("square finds nothing new", pa
 UPPER_BOUND = "only an upper bound"
 
 
+def cases(adaptive, controls=(), doubts=()):
+    """The cases of results given as run, pooling and content."""
+    checkpoints = {run: {"adversarial": run.training != "standard", "doubts": doubts} for run, _, _ in adaptive}
+    results = (
+        [contents.result(content, run, pooling) for run, pooling, content in part] for part in (adaptive, controls)
+    )
+    return cases_of(*results, checkpoints)
+
+
 def case(checks, **counts):
-    return Case(RUN, "flatten", contents.adaptive(**counts), checks)
+    return cases(*results(contents.adaptive(**counts), checks))[0]
 
 
-def results(content=None, checks=None, run=RUN):
+def verdict(*results):
+    return written_by.verdict(cases(*results))
+
+
+def summary_paragraph(*results):
+    return written_by.summary_paragraph(cases(*results))
+
+
+def results(content=None, checks=None):
     """The adaptive results and the controls of one run."""
-    adaptive = [(run, "flatten", content or contents.adaptive())]
-    return adaptive, [] if checks is None else [(run, "flatten", contents.controls(checks))]
+    adaptive = [(RUN, "flatten", content or contents.adaptive())]
+    return adaptive, [] if checks is None else [(RUN, "flatten", contents.controls(checks))]
 
 
-def written(content=None, checks=None, run=RUN):
-    return verdict(*results(content, checks, run))
+def written(content=None, checks=None, doubts=()):
+    return written_by.verdict(cases(*results(content, checks), doubts))
 
 
 def conclusion(content, checks):
@@ -115,9 +132,7 @@ def test_paragraph_eps_is_in_255ths_where_it_is_whole(eps, norm, text):
 
 @pytest.mark.parametrize("doubt", DOUBTS)
 def test_paragraph_doubtful_network_has_its_warning(doubt):
-    doubtful = contents.run()
-    doubtful.checkpoint["doubts"] = [doubt]
-    assert DOUBTS[doubt] in written(run=doubtful)
+    assert DOUBTS[doubt] in written(doubts=[doubt])
     assert DOUBTS[doubt] not in written()
 
 
@@ -256,7 +271,7 @@ def test_summary_is_one_plain_paragraph_with_every_count():
 
 def test_page_starts_with_the_summary_and_is_escaped():
     adaptive, controls = results(contents.adaptive(attack="a<b"), [contents.check("<x>", passed=False)])
-    page = verdict_page(iter(adaptive), iter(controls))
+    page = written_by.verdict_page(cases(adaptive, controls))
     assert page.count("<h1>") == 1
     assert "<h2>resnet18-standard-s0, flatten features</h2>" in page
     assert f"<p>{summary_paragraph(adaptive, controls)}</p>" in page

@@ -103,7 +103,7 @@ def test_a_change_counts_for_the_stages_that_import_it(package, module, stages):
     ("text", "stages"),
     [
         ("report/verdict/prose.jinja", {"comparison"}),
-        ("report/tables/captions.toml", {"tables", "comparison"}),
+        ("report/tables/tables.toml", {"tables", "comparison"}),
         ("report/figures/figures.mplstyle", {"run_figures", "summary_figures", "comparison_figures"}),
     ],
 )

@@ -205,7 +205,7 @@ CHANGES = [
         module="report/figures/style.py",
         edit=lambda text: text.replace("#0072B2", "#0072B3"),
     ),
-    Change("code of report/tables/columns.py", SHOWN | {"comparison": 1}, module="report/tables/columns.py", edit=code),
+    Change("code of report/tables/table.py", SHOWN | {"comparison": 1}, module="report/tables/table.py", edit=code),
 ]
 
 

@@ -1,58 +1,56 @@
-"""Results of the experiment as the report reads them: a trained network, and a detector's metrics on one attack."""
+"""Results of the experiment as the report reads them: the contents of artefacts, and what each is about."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+from featurepaths.experiment.run import Run
+from featurepaths.store.jsonfile import read_json
+from featurepaths.store.safetensors import read_description
 
-@dataclass(frozen=True)
-class Run:
-    """One network: its model and training in the configuration, its seed, and its checkpoint's description."""
-
-    model: str
-    training: str
-    seed: int
-    checkpoint: Mapping[str, Any]
-
-    def __str__(self) -> str:
-        """Return the name of the run's folder."""
-        return f"{self.model}-{self.training}-s{self.seed}"
-
-    @property
-    def architecture(self) -> str | None:
-        """The name of the built-in architecture, None for an external network."""
-        return self.checkpoint["build"].get("architecture")
-
-    @property
-    def labels(self) -> dict[str, Any]:
-        """The columns `model` and `training`."""
-        return {"model": self.model, "training": self.training}
-
-    def keys(self, pooling: str) -> dict[str, Any]:
-        """Return the columns that identify the run and the pooling."""
-        return {**self.labels, "pooling": pooling, "seed": self.seed}
+Checkpoints = Mapping[Run, Mapping[str, Any]]
+"""The description in every run's checkpoint."""
 
 
 @dataclass(frozen=True)
-class Evaluation:
-    """The metrics of one detector on one attack and stopping rule, by protocol in `content`."""
+class Result:
+    """The content of an artefact of one network, and what it is about; None for what it does not depend on."""
 
     run: Run
-    pooling: str
-    detector: str
-    attack: str
-    stopping_rule: str | None
     content: Mapping[str, Any]
+    pooling: str | None = None
+    detector: str | None = None
+    attack: str | None = None
+    stopping_rule: str | None = None
     threat: str = "oblivious"
 
     @property
-    def attack_keys(self) -> dict[str, Any]:
-        """The columns that identify the attack."""
-        return {"attack": self.attack, "stopping_rule": self.stopping_rule, "threat": self.threat}
+    def keys(self) -> dict[str, Any]:
+        """The columns that identify what it is about."""
+        return self.run._asdict() | {
+            name: value for name, value in vars(self).items() if name not in ("run", "content")
+        }
 
 
-PoolingResults = Iterable[tuple[Run, str, Mapping[str, Any]]]
-"""A run, a pooling, and the content of one of their artefacts."""
+def read_results(paths: Iterable[Path]) -> list[Result]:
+    """Read artefacts ``<run>/<kind>/<pooling>.json`` or ``<run>/<kind>/<pooling>/<name>.json``.
+
+    The name is that of a stage or ``<detector>.<attack>.<stopping_rule>``.
+    """
+    results = []
+    for path in paths:
+        content = read_json(path)
+        _, pooling, *names = content["origin"]["name"].split("/")
+        run = Run.parse(path.parents[len(names) + 1].name)
+        about = dict(zip(("detector", "attack", "stopping_rule"), ".".join(names).split("."), strict=False))
+        results.append(Result(run, content, pooling, **about))
+    return results
+
+
+def read_checkpoints(paths: Iterable[Path]) -> Checkpoints:
+    """Read the descriptions in ``<run>/checkpoint.safetensors``."""
+    return {Run.parse(path.parent.name): read_description(path) for path in paths}
 
 
 def counted_noun(count: int, noun: str) -> str:

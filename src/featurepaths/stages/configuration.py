@@ -2,6 +2,7 @@
 
 import json
 import platform
+import re
 import shutil
 import subprocess
 from html import escape
@@ -15,14 +16,15 @@ from featurepaths.store.jsonfile import write_json
 
 
 def main(arguments):
+    libraries = ("featurepaths", "snakemake", "h5py", *DISTRIBUTIONS.values())
+    folder = str(Path(__file__).parent)
+    gpus = output_of("nvidia-smi", "--query-gpu=name", "--format=csv,noheader")
     content = {
         "configuration": arguments.settings.configuration,
-        "versions": {
-            "python": platform.python_version(),
-            **{name: library_version(name) for name in ("featurepaths", "snakemake", "h5py", *DISTRIBUTIONS.values())},
-        },
-        "revision": revision(),
-        "machine": {"processor": processor(), "system": platform.platform(), "gpu": gpus()},
+        "versions": {"python": platform.python_version(), **{name: library_version(name) for name in libraries}},
+        # with a mark where files differ from the revision; None outside a repository
+        "revision": output_of("git", "-C", folder, "describe", "--always", "--dirty", "--abbrev=40") or None,
+        "machine": {"processor": processor(), "system": platform.platform(), "gpu": gpus.splitlines()},
     }
     text = json.dumps(content, indent=2)
     with atomic(arguments.page) as temporary:
@@ -30,26 +32,15 @@ def main(arguments):
     write_json(arguments.config, content, cli.origin_of(arguments, cli.output_of(arguments)))
 
 
-def revision():
-    """Return the git revision of the code, with a mark where files differ from it; None outside a repository."""
-    told = _said(["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=40"])
-    return told or None
-
-
 def processor():
-    """Return the processor's name, as Linux gives it."""
+    """Return the processor's name, as Linux reports it."""
     information = Path("/proc/cpuinfo")
-    lines = information.read_text().splitlines() if information.exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor()
+    name = re.search(r"model name\s*: (.*)", information.read_text()) if information.exists() else None
+    return name[1].strip() if name else platform.processor()
 
 
-def gpus():
-    """Return the names of the GPUs, none where there is no driver."""
-    return _said(["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]).splitlines()
-
-
-def _said(words):
+def output_of(*words):
+    """Return what a command prints, '' if it is not installed or fails."""
     if shutil.which(words[0]) is None:
         return ""
     answer = subprocess.run(words, capture_output=True, text=True, check=False)

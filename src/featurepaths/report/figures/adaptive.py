@@ -5,17 +5,16 @@ from itertools import cycle
 from typing import Any
 
 import numpy as np
-from matplotlib.axes import Axes
+import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter, NullLocator
 
 from featurepaths.report.figures import style
 from featurepaths.report.figures.style import plt
 from featurepaths.statistics.metrics import wilson
 
-DEFENDED_LINE, UNDEFENDED_LINE = "-", "--"
 NETWORK_ATTACKED = "network alone, attack aimed at it"
+SIDES = {"defended": {"linestyle": "-"}, "undefended": {"linestyle": "--", "markerfacecolor": "white"}}
 GUESSING = 50
 """Balanced accuracy of a detector that guesses, in per cent."""
 
@@ -29,44 +28,35 @@ def accuracy_curves(runs: Mapping[str, Mapping[str, Any]]) -> Figure:
         By name, the content of ``controls/<pooling>.json``. Solid lines: the defence; dashed: the undefended network.
     """
     figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4.2), sharey=True)
-    sizes = {at["eps"]: at["multiple"] for content in runs.values() for at in content["eps"]}
+    multiples = {at["eps"]: at["multiple"] for content in runs.values() for at in content["eps"]}
+    searches = {name: [f"{at['iterations']}×{at['restarts']}" for at in runs[name]["budget"]] for name in runs}
     # budgets in the order of the searches, each of which continues from the previous ones
-    budgets = dict.fromkeys((at["iterations"], at["restarts"]) for content in runs.values() for at in content["budget"])
-    places = {budget: place for place, budget in enumerate(budgets)}
-    for (name, content), line_style in zip(runs.items(), style.series_styles(), strict=False):
-        for side, dashes in (("defended", DEFENDED_LINE), ("undefended", UNDEFENDED_LINE)):
-            line_style |= {"markersize": 5, "linestyle": dashes, "label": name, "clip_on": False}
-            line_style |= {"markerfacecolor": line_style["color"] if side == "defended" else "white"}
-            for axis, key, place in (
-                (left, "eps", lambda at: at["eps"]),
-                (right, "budget", lambda at: places[at["iterations"], at["restarts"]]),
-            ):
-                correct = np.array([at[f"{side}_correct"] for at in content[key]])
-                axis.plot([place(at) for at in content[key]], 100 * correct / content["n"], **line_style)
-    _scale_of_sizes(left, sizes)
+    budgets = list(dict.fromkeys(search for run in searches.values() for search in run))
+    for content, line in style.series(runs):
+        eps, places = [at["eps"] for at in content["eps"]], [budgets.index(at) for at in searches[line["label"]]]
+        for side, looks in SIDES.items():
+            for axis, control, x in ((left, "eps", eps), (right, "budget", places)):
+                accuracy = [100 * at[f"{side}_correct"] / content["n"] for at in content[control]]
+                axis.plot(x, accuracy, **line, **looks, markersize=5, clip_on=False)
+    # every doubling of eps has the same width, and 0 is shown
+    sizes, smallest = sorted(multiples), min((eps for eps in multiples if eps > 0), default=1.0)
+    left.set_xscale("symlog", linthresh=smallest, linscale=0.5)
+    left.set_xticks(sizes, [f"{eps:.3g}\n×{multiples[eps]}" if eps else "0" for eps in sizes])
+    left.minorticks_off()
+    left.set(
+        xlim=(-0.1 * smallest, 1.15 * max(sizes, default=1.0)), xlabel="eps, absolute and relative to the attack's eps"
+    )
     images = sorted({content["n"] for content in runs.values()})
     counted = f"{images[0]:,}" if len(images) == 1 else f"{images[0]:,} to {images[-1]:,}"
     left.set(title="larger perturbations", ylabel=f"accuracy (%) of {counted} images", ylim=(-2, 102))
     right.set(title="longer searches (worst case so far)", xlabel="iterations × restarts")
-    right.set_xticks(list(places.values()), [f"{iterations}×{restarts}" for iterations, restarts in places])
+    right.set_xticks(range(len(budgets)), budgets)
     right.margins(x=0.08)
-    handles = left.get_lines()[::2]
+    names = {"defended": "feature paths", "undefended": NETWORK_ATTACKED}
     grey = {"color": "grey", "marker": "o", "markersize": 5}
-    handles.append(Line2D([], [], **grey, linestyle=DEFENDED_LINE, label="feature paths"))
-    handles.append(Line2D([], [], **grey, linestyle=UNDEFENDED_LINE, label=NETWORK_ATTACKED, markerfacecolor="white"))
-    style.legend_below(figure, handles, columns=3, handlelength=3)
+    sides = [Line2D([], [], **grey, **SIDES[side], label=name) for side, name in names.items()]
+    style.legend_below(figure, [*left.get_lines()[::2], *sides], columns=3, handlelength=3)
     return figure
-
-
-def _scale_of_sizes(axis: Axes, sizes: Mapping[float, str]) -> None:
-    """Give every doubling of eps the same width, and show 0."""
-    smallest = min((eps for eps in sizes if eps > 0), default=1.0)
-    axis.set_xscale("symlog", linthresh=smallest, linscale=0.5)
-    axis.xaxis.set_major_locator(FixedLocator(sorted(sizes)))
-    axis.xaxis.set_minor_locator(NullLocator())
-    axis.set_xticks(sorted(sizes), [f"{eps:.3g}\n×{sizes[eps]}" if eps else "0" for eps in sorted(sizes)])
-    axis.set_xlim(-0.1 * smallest, 1.15 * max(sizes, default=1.0))
-    axis.set_xlabel("eps, absolute and relative to the attack's eps")
 
 
 def detector_rocs(
@@ -81,23 +71,23 @@ def detector_rocs(
         By detector, false and true positive rates at every threshold, and the area under the curve.
     """
     figure, axes = plt.subplots(1, 2, figsize=(11.5, 4.8), sharey=True)
-    names = dict.fromkeys([*oblivious, *adaptive])
-    styles = cycle({"color": color, "linestyle": dashes} for dashes in style.DASHES for color in style.COLOURS)
-    style_of = dict(zip(names, styles, strict=False))
-    rates = [rate for curves in (oblivious, adaptive) for rate, _, _ in curves.values()]
-    smallest = min((rate[rate > 0].min() for rate in rates if (rate > 0).any()), default=0.01)
-    titles = ("oblivious: the attacker does not know the detector", "adaptive: the attacker aims at the detector")
-    for axis, curves, title in zip(axes, (oblivious, adaptive), titles, strict=True):
+    looks = cycle({"color": color, "linestyle": dashes} for dashes in style.DASHES for color in style.COLOURS)
+    look_of = dict(zip(dict.fromkeys([*oblivious, *adaptive]), looks, strict=False))
+    rates = [rate[rate > 0] for curves in (oblivious, adaptive) for rate, _, _ in curves.values()]
+    smallest = min((rate.min() for rate in rates if len(rate)), default=0.01)
+    panels = {"oblivious: the attacker does not know the detector": oblivious,
+              "adaptive: the attacker aims at the detector": adaptive}  # fmt: skip
+    for axis, (title, curves) in zip(axes, panels.items(), strict=True):
         for name, (false_rate, true_rate, area) in curves.items():
-            axis.plot(false_rate, true_rate, **style_of[name], label=f"{name}: AUROC {area:.3f}")
+            axis.plot(false_rate, true_rate, **look_of[name], label=f"{name}: AUROC {area:.3f}")
         chance = np.geomspace(smallest, 1, 100)
         axis.plot(chance, chance, **style.CHANCE, label="chance: AUROC 0.500")
         for rate in (0.01, 0.05):
             axis.axvline(rate, color="grey", linewidth=0.8, zorder=0)
         axis.set(xscale="log", xlim=(min(smallest, 0.01), 1), ylim=(-0.01, 1.01), title=title)
-        axis.xaxis.set_major_formatter(FuncFormatter(lambda rate, _: f"{rate:g}"))
-        axis.xaxis.set_minor_formatter(NullFormatter())
         axis.set(xlabel="false positive rate (grey lines: 1 % and 5 %)")
+        axis.xaxis.set_major_formatter("{x:g}")
+        axis.xaxis.set_minor_formatter("")
         # below the panel, because curves can pass anywhere inside it
         axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=2, fontsize=8)
     axes[0].set_ylabel("true positive rate")
@@ -112,27 +102,23 @@ def verdict_figure(runs: Mapping[str, Mapping[str, Any]]) -> Figure:
     runs
         By name, the content of ``adaptive/<pooling>.json``. Bars are 95 % Wilson intervals.
     """
-    rules = dict.fromkeys(rule for content in runs.values() for rule in content["defended"]["oblivious_correct"])
-    series = _verdict_series(list(rules))
-    apart = 0.8 / len(series)
+    series = _verdict_series(list(runs.values()))
     figure, axis = plt.subplots(figsize=(8.6, 1.9 + (0.25 + 0.115 * len(series)) * len(runs)))
-    for position, (name, color, marker, filled, count) in enumerate(series):
-        counts = [(place, count(content), content["n"]) for place, content in enumerate(runs.values())]
-        counts = [(place, correct, n) for place, correct, n in counts if correct is not None]
-        rates = 100 * np.array([correct / n for _, correct, n in counts])
-        ends = 100 * np.array([wilson(correct, n) for _, correct, n in counts]).reshape(-1, 2)
-        heights = [place - 0.4 + (position + 0.5) * apart for place, _, _ in counts]
+    for position, (name, color, marker, fill, all_correct) in enumerate(series):
+        offset = (position + 0.5) * 0.8 / len(series) - 0.4
+        counts = zip(all_correct, (content["n"] for content in runs.values()), strict=True)
+        dots = [(place + offset, *count) for place, count in enumerate(counts) if count[0] is not None]
+        heights = [height for height, _, _ in dots]
+        rates = 100 * np.array([correct / n for _, correct, n in dots])
+        ends = 100 * np.array([wilson(correct, n) for _, correct, n in dots])
         # an interval contains its rate up to rounding
         bars = np.maximum([rates - ends[:, 0], ends[:, 1] - rates], 0)
         axis.errorbar(
             rates, heights, xerr=bars, label=name, color=color, fmt=marker, markersize=7, capsize=3, linewidth=1.2,
-            markerfacecolor=color if filled else "white", clip_on=False, zorder=3,
+            markerfacecolor=fill, clip_on=False, zorder=3,
         )  # fmt: skip
-        for rate, (_, high), height in zip(rates, ends, heights, strict=True):
-            axis.annotate(
-                f"{rate:.1f}", (high, height), xytext=(6, 0), textcoords="offset points", va="center", fontsize=7.5,
-                annotation_clip=False,
-            )  # fmt: skip
+        for rate, high, height in zip(rates, ends[:, 1], heights, strict=True):
+            axis.text(high + 1.4, height, f"{rate:.1f}", va="center", fontsize=7.5)
     for place in range(0, len(runs), 2):
         axis.axhspan(place - 0.5, place + 0.5, color="black", alpha=0.05, linewidth=0, zorder=0)
     axis.set_yticks(range(len(runs)), list(runs))
@@ -144,25 +130,27 @@ def verdict_figure(runs: Mapping[str, Mapping[str, Any]]) -> Figure:
     return figure
 
 
-def _verdict_series(stopping_rules: Sequence[str]) -> list[tuple[str, str, str, bool, Any]]:
-    """Return the dots of a network from top to bottom: name, colour, marker, whether filled, and its count."""
+def _verdict_series(runs: Sequence[Mapping[str, Any]]) -> list[tuple[str, str, str, str, list[int | None]]]:
+    """Return the dots of a run from top to bottom: name, colour, marker, fill, and the counts of all runs."""
 
-    def count(side: str, key: str) -> Any:
-        return lambda content: content[side][f"{key}_correct"]
+    def correct(side: str, images: str) -> list[int | None]:
+        return [content[side][f"{images}_correct"] for content in runs]
 
+    rules = dict.fromkeys(rule for content in runs for rule in content["defended"]["oblivious_correct"])
     colours = cycle(style.ATTACKED[place] for place in (4, 3, 1))
-    oblivious = zip(stopping_rules, colours, cycle("v^<>"), strict=False)
-    return [
-        ("network alone, no attack", style.CLEAN, "o", False, count("undefended", "clean")),
-        ("feature paths, no attack", style.CLEAN, "o", True, count("defended", "clean")),
-        *(
-            (f"feature paths, oblivious attack, {rule}", color, marker, True,
-             lambda content, rule=rule: content["defended"]["oblivious_correct"].get(rule))
-            for rule, color, marker in oblivious
-        ),
-        ("feature paths, adaptive attack", style.ATTACKED[0], "D", True, count("defended", "adaptive")),
-        (NETWORK_ATTACKED, style.ATTACKED[5], "D", False, count("undefended", "adaptive")),
+    defended, alone = style.ATTACKED[0], style.ATTACKED[5]
+    oblivious = [
+        (f"feature paths, oblivious attack, {rule}", color, marker, color,
+         [content["defended"]["oblivious_correct"].get(rule) for content in runs])
+        for rule, color, marker in zip(rules, colours, cycle("v^<>"), strict=False)
     ]  # fmt: skip
+    return [
+        ("network alone, no attack", style.CLEAN, "o", "white", correct("undefended", "clean")),
+        ("feature paths, no attack", style.CLEAN, "o", style.CLEAN, correct("defended", "clean")),
+        *oblivious,
+        ("feature paths, adaptive attack", defended, "D", defended, correct("defended", "adaptive")),
+        (NETWORK_ATTACKED, alone, "D", "white", correct("undefended", "adaptive")),
+    ]
 
 
 def matrix_figure(detectors: Mapping[str, Sequence[Mapping[str, Any]]]) -> Figure:
@@ -174,21 +162,17 @@ def matrix_figure(detectors: Mapping[str, Sequence[Mapping[str, Any]]]) -> Figur
         By name, the cells: ``calibrated_on``, ``tested_on``, ``n``, ``flagged_clean`` and ``flagged_adversarial``.
         Missing cells stay empty.
     """
-    rows, columns = style.panel_grid(len(detectors), 3)
-    cells = [cell for matrix in detectors.values() for cell in matrix]
-    from_attacks = list(dict.fromkeys(cell["calibrated_on"] for cell in cells))
-    to_attacks = list(dict.fromkeys(cell["tested_on"] for cell in cells))
+    cells = pd.concat([pd.DataFrame(matrix).assign(detector=name) for name, matrix in detectors.items()])
+    right = cells["flagged_adversarial"] + cells["n"] - cells["flagged_clean"]
+    cells["accuracy"] = 100 * (right / (2 * cells["n"]))
+    from_attacks, to_attacks = cells["calibrated_on"].unique(), cells["tested_on"].unique()
     longest = 0.07 * max(map(len, [*from_attacks, *to_attacks]))
-    width = columns * max(0.62 * len(to_attacks) + 0.9, 2.2) + longest + 1.6
-    height = rows * (0.5 * len(from_attacks) + 0.7) + longest + 1
-    figure, axes = plt.subplots(rows, columns, figsize=(width, height), **style.SHARED_AXES)
-    for axis in axes.flat[len(detectors) :]:
-        axis.set_axis_off()
-    for number, (axis, (name, matrix)) in enumerate(zip(axes.flat, detectors.items(), strict=False)):
-        values = np.full((len(from_attacks), len(to_attacks)), np.nan)
-        for cell in matrix:
-            right = (cell["flagged_adversarial"] + cell["n"] - cell["flagged_clean"]) / (2 * cell["n"])
-            values[from_attacks.index(cell["calibrated_on"]), to_attacks.index(cell["tested_on"])] = 100 * right
+    size = max(0.62 * len(to_attacks) + 0.9, 2.2), 0.5 * len(from_attacks) + 0.7
+    figure, axes = style.panels(len(detectors), 3, size, margin=(longest + 1.6, longest + 1))
+    rows, columns = axes.shape
+    for number, (axis, name) in enumerate(zip(axes.flat, detectors, strict=False)):
+        matrix = cells[cells["detector"] == name].pivot(index="calibrated_on", columns="tested_on", values="accuracy")
+        values = matrix.reindex(index=from_attacks, columns=to_attacks).to_numpy()
         # guessing is white, worse than guessing red; people with colour blindness can distinguish both
         image = axis.imshow(values, cmap="RdBu", vmin=0, vmax=2 * GUESSING, aspect="auto")
         for (row, column), value in np.ndenumerate(values):

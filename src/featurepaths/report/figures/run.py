@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from itertools import cycle
 
 import numpy as np
+import pandas as pd
 from matplotlib.figure import Figure
 
 from featurepaths.report.figures import style
@@ -28,28 +29,26 @@ def mean_paths(similarity: Mapping[str, tuple[np.ndarray, np.ndarray]], class_na
     class_names
         The names of all classes [C].
     """
-    by_class = {name: _mean_by_class(*of_images, len(class_names)) for name, of_images in similarity.items()}
-    layers = np.arange(1, by_class["clean"].shape[1] + 1)
+    by_class = {
+        name: pd.DataFrame(values.astype(float)).groupby(labels).mean().reindex(range(len(class_names)))
+        for name, (values, labels) in similarity.items()
+    }
+    layers = range(1, by_class["clean"].shape[1] + 1)
     if len(class_names) > MOST_PANELS:
         figure, axis = plt.subplots(figsize=(6, 4))
-        for (name, means), line_style in zip(by_class.items(), style.series_styles(), strict=False):
-            axis.plot(layers, similarity[name][0].mean(axis=0), **line_style, markersize=4, label=name)
-            quartiles = np.nanquantile(means, [0.25, 0.75], axis=0)
-            axis.fill_between(layers, *quartiles, color=line_style["color"], alpha=0.2, lw=0)
+        for means, line in style.series(by_class):
+            axis.plot(layers, similarity[line["label"]][0].mean(axis=0), **line, markersize=4)
+            axis.fill_between(layers, *means.quantile([0.25, 0.75]).to_numpy(), color=line["color"], alpha=0.2, lw=0)
         axis.set(xlabel="layer", ylabel="similarity to the true class", title="mean; band: quartiles over classes")
         axis.set_xticks(layers)
         axis.legend()
         return figure
-    rows, columns = style.panel_grid(len(class_names), 5)
-    figure, axes = plt.subplots(rows, columns, figsize=(2.1 * columns + 0.6, 1.9 * rows + 0.9), **style.SHARED_AXES)
-    for number, axis in enumerate(axes.flat):
-        if number >= len(class_names):
-            axis.set_axis_off()
-            continue
-        for (name, means), line_style in zip(by_class.items(), style.series_styles(), strict=False):
-            axis.plot(layers, means[number], **line_style, markersize=3, linewidth=1.2, label=name)
-        axis.set_title(class_names[number])
-        axis.set_xticks(layers)
+    figure, axes = style.panels(len(class_names), 5, size=(2.1, 1.9), margin=(0.6, 0.9))
+    rows, columns = axes.shape
+    for number, (axis, title) in enumerate(zip(axes.flat, class_names, strict=False)):
+        for means, line in style.series(by_class):
+            axis.plot(layers, means.loc[number], **line, markersize=3, linewidth=1.2)
+        axis.set(title=title, xticks=layers)
         if number + columns >= len(class_names):  # no panel below
             axis.set_xlabel("layer")
             axis.tick_params(labelbottom=True)
@@ -72,7 +71,7 @@ def score_histograms(
     thresholds
         By attack, thresholds by label.
     """
-    figure, axes = plt.subplots(1, len(scores), figsize=(4.6 * len(scores) + 0.4, 4.4), **style.SHARED_AXES)
+    figure, axes = style.panels(len(scores), len(scores), size=(4.6, 4.4), margin=(0.4, 0))
     bins = np.histogram_bin_edges(np.concatenate([part for pair in scores.values() for part in pair]), bins=40)
     colours = cycle(style.ATTACKED)
     for axis, color, (name, (clean, adversarial)) in zip(axes.flat, colours, scores.items(), strict=False):
@@ -89,27 +88,25 @@ def score_histograms(
 
 
 def layer_accuracies(
-    accuracy: Mapping[str, Sequence[float]], network: Mapping[str, float], voting: Mapping[str, Sequence[int]]
+    accuracy: Mapping[str, tuple[Sequence[float], float]], voting: Mapping[str, Sequence[int]]
 ) -> Figure:
     """Figures 3 and 5: accuracy of each layer's nearest centroid, on clean and adversarial images.
 
     Parameters
     ----------
     accuracy
-        Accuracy by layer [L], in [0, 1], on ``clean`` images, first, and by attack.
-    network
-        Accuracy of the undefended network on the same images: dashed lines.
+        On ``clean`` images, first, and by attack: accuracy by layer [L], and that of the undefended network, which
+        dashed lines show; in [0, 1].
     voting
         The voting layers, by what selected them; listed beside the legend.
     """
-    layers = np.arange(1, len(accuracy["clean"]) + 1)
+    layers = range(1, len(accuracy["clean"][0]) + 1)
     figure, axis = plt.subplots(figsize=(6.8, 4.2))
-    for (name, values), line_style in zip(accuracy.items(), style.series_styles(), strict=False):
-        axis.plot(layers, 100 * np.asarray(values), **line_style, label=name)
-        label = f"network alone, {name}"
-        axis.axhline(100 * network[name], color=line_style["color"], linestyle="--", linewidth=1, label=label)
-    axis.set(xlabel="layer", ylabel="accuracy of the nearest centroid (%)", ylim=(-3, 103))
-    axis.set_xticks(layers)
+    for (by_layer, network), line in style.series(accuracy):
+        axis.plot(layers, 100 * np.asarray(by_layer), **line)
+        label = f"network alone, {line['label']}"
+        axis.axhline(100 * network, color=line["color"], linestyle="--", linewidth=1, label=label)
+    axis.set(xlabel="layer", ylabel="accuracy of the nearest centroid (%)", ylim=(-3, 103), xticks=layers)
     selections = [f"  {name}: {', '.join(map(str, layers))}" for name, layers in voting.items()]
     text = "\n".join(["voting layers, by protocol", *selections])
     outside = {"loc": "upper left", "bbox_to_anchor": (1.01, 1)}
@@ -123,15 +120,7 @@ def roc_curves(curves: Mapping[str, tuple[np.ndarray, np.ndarray, float]]) -> Fi
     for (name, (false_rate, true_rate, area)), color in zip(curves.items(), cycle(style.ATTACKED), strict=False):
         axis.plot(false_rate, true_rate, color=color, label=f"{name}: AUROC {area:.3f}")
     axis.plot([0, 1], [0, 1], **style.CHANCE, label="chance")
-    axis.set(xlabel="false positive rate", ylabel="true positive rate", aspect="equal")
-    axis.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01))
+    limits = (-0.01, 1.01)
+    axis.set(xlabel="false positive rate", ylabel="true positive rate", aspect="equal", xlim=limits, ylim=limits)
     axis.legend(loc="lower right", fontsize=8)
     return figure
-
-
-def _mean_by_class(values: np.ndarray, labels: np.ndarray, classes: int) -> np.ndarray:
-    """Return the mean of values [N, L] over each class's images: [classes, L], NaN for a class without images."""
-    sums = np.zeros((classes, values.shape[1]))
-    np.add.at(sums, labels, values)
-    counts = np.bincount(labels, minlength=classes)[:, None]
-    return np.divide(sums, counts, out=np.full_like(sums, np.nan), where=counts > 0)

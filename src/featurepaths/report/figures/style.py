@@ -1,11 +1,12 @@
-"""Style of all figures: colours, markers, legends, and how a figure is written."""
+"""Style of all figures: colours, markers, panels, legends, and how figures are written."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import cycle
 from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
+import numpy as np
 
 mpl.use("Agg")
 import matplotlib.pyplot as plt
@@ -22,22 +23,27 @@ MARKERS = "osD^vP"
 DASHES = ["-", "--", ":", "-."]
 CHANCE = {"color": "grey", "linestyle": ":", "linewidth": 1}
 """The line of a detector or classifier that guesses."""
-SHARED_AXES = {"sharex": True, "sharey": True, "squeeze": False}
-"""Options of a grid of panels with the same axes."""
 KINDS = {"png": {"Software": None}, "svg": {"Date": None}}
 """The files of every figure, and the metadata to omit because they vary."""
 
 plt.style.use(str(Path(__file__).with_name("figures.mplstyle")))
 
 
-def save(figure: Figure, title: str, base: Path) -> None:
-    """Add a title and write `base`.png and `base`.svg; the same figure gives the same bytes."""
-    add_title(figure, title)
-    for kind, metadata in KINDS.items():
-        with atomic(Path(f"{base}.{kind}")) as temporary:
-            figure.savefig(temporary, metadata=metadata)
-        figure.set_layout_engine("none")  # one layout is enough, and takes a quarter of the time
-    plt.close(figure)
+def save(figures: Iterable[tuple[str, str, Figure]], folder: Path) -> list[str]:
+    """Write figures, given as name, title and figure, and return the names of all files.
+
+    The same figure gives the same bytes.
+    """
+    files = []
+    for name, title, figure in figures:
+        add_title(figure, title)
+        for kind, metadata in KINDS.items():
+            files.append(f"{name}.{kind}")
+            with atomic(folder / files[-1]) as temporary:
+                figure.savefig(temporary, metadata=metadata)
+            figure.set_layout_engine("none")  # one layout is enough, and takes a quarter of the time
+        plt.close(figure)
+    return files
 
 
 def add_title(figure: Figure, title: str) -> None:
@@ -45,16 +51,26 @@ def add_title(figure: Figure, title: str) -> None:
     figure.suptitle(title, x=0.01, ha="left", wrap=True)
 
 
-def series_styles() -> Iterator[dict[str, Any]]:
-    """Yield the colour and the marker of each series of a plot; the clean images come first."""
-    for color, marker in zip(cycle(COLOURS), cycle(MARKERS), strict=False):
-        yield {"color": color, "marker": marker}
+def series(values: Mapping[str, Any]) -> Iterator[tuple[Any, dict[str, Any]]]:
+    """Yield the values of each series of a plot by its name, with its line style; the clean images come first."""
+    for (name, value), color, marker in zip(values.items(), cycle(COLOURS), cycle(MARKERS), strict=False):
+        yield value, {"label": name, "color": color, "marker": marker}
 
 
-def panel_grid(count: int, most_columns: int) -> tuple[int, int]:
-    """Return the rows and columns of a grid of `count` panels."""
+def panels(
+    count: int, most_columns: int, size: tuple[float, float], margin: tuple[float, float]
+) -> tuple[Figure, np.ndarray]:
+    """Return a figure and its panels with the same axes [rows, columns], of which the last ones may be empty.
+
+    The figure's width and height are those of its panels, each of a `size`, and of a `margin` around all of them.
+    """
     columns = min(most_columns, count)
-    return -(-count // columns), columns
+    rows = -(-count // columns)
+    figsize = (columns * size[0] + margin[0], rows * size[1] + margin[1])
+    figure, axes = plt.subplots(rows, columns, figsize=figsize, sharex=True, sharey=True, squeeze=False)
+    for axis in axes.flat[count:]:
+        axis.set_axis_off()
+    return figure, axes
 
 
 def legend_below(figure: Figure, source: Axes | Sequence[Any], columns: int, **options: Any) -> None:

@@ -1,62 +1,49 @@
-"""Tables of the adaptive evaluation: robustness against an attacker who knows the defence.
+"""Tables of the adaptive evaluation, robustness against an attacker who knows the defence, and of its controls.
 
 Rates are fractions with 95 % intervals. The column `threat` states what the attacker knows. All rows are held-out: one
 frozen defence, calibrated on images that no metric uses.
 """
 
-import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 
-from featurepaths.report.results import PoolingResults
-from featurepaths.report.tables.columns import interval_columns, rate, select
+from featurepaths.report.results import Result, counted_noun
+from featurepaths.report.tables.table import build
 
-WORST_CASE = "worst case over all"
+WORST_CASE = {"attack": "worst case over all", "threat": "adaptive"}
+HELD_OUT = {"protocol": "held-out"}
+MCNEMAR = {"only_feature_paths_correct": "first_only", "only_undefended_correct": "second_only", "mcnemar_p": "p_value"}
+"""Numbers of McNemar's test by their columns."""
 
 
-def adaptive_table(adaptive: PoolingResults) -> pd.DataFrame:
+def adaptive_table(adaptive: Sequence[Result]) -> pd.DataFrame:
     """Accuracy of the defence and of its network under every attack, and under all of them together.
 
     Rates are over the images that an attack attacked. The last row of each run and pooling is the per-image worst case
-    over all attacks and all images; the network's worst case includes the attacks aimed at it.
+    over all attacks and all images; the network's worst case includes the attacks aimed at it. The table's remark names
+    the attacks that need more classes than the data set has.
     """
-    rows = []
-    for run, pooling, content in adaptive:
-        keys = run.keys(pooling)
+    rows: list[dict[str, Any]] = []
+
+    def add(row: dict[str, Any], defended: int, undefended: int, n: int) -> None:
+        rows.append(row | {"adversarial_correct": defended, "undefended_correct": undefended, "n": n, "n_attacked": n})
+
+    for result in adaptive:
+        content, keys = result.content, result.keys | HELD_OUT
         for attack in content["attacks"]:
-            attacked = attack["attacked"]
-            rows.append(
-                {
-                    **keys,
-                    "attack": attack["name"],
-                    **select(attack, "objective", "loss", "targeted", "threat"),
-                    **_accuracies(attack["defended_correct"], attack["network_correct"], attacked),
-                    "gradient_vanished": attack["vanished"] / attacked if attacked else math.nan,
-                    "n_queries": attack["n_queries"],
-                }
-            )
-        worst = [content[side]["adaptive_correct"] for side in ("defended", "undefended")]
-        rows.append({**keys, "attack": WORST_CASE, "threat": "adaptive", **_accuracies(*worst, content["n"])})
-    return pd.DataFrame(rows).astype({"n_queries": "Int64"})
+            row = {**keys, **attack, "attack": attack["name"]}
+            add(row, attack["defended_correct"], attack["network_correct"], attack["attacked"])
+        correct = [content[side]["adaptive_correct"] for side in ("defended", "undefended")]
+        add(keys | WORST_CASE, *correct, content["n"])
+    table = build("adaptive", rows)
+    if reasons := sorted({result.content["left_out"] for result in adaptive if result.content.get("left_out")}):
+        table.attrs["remark"] = f" Omitted because there are too few classes: {'; '.join(reasons)}."
+    return table
 
 
-def _accuracies(defended: int, undefended: int, attacked: int) -> dict[str, Any]:
-    return {
-        "protocol": "held-out",
-        "n_attacked": attacked,
-        **rate("adversarial_accuracy", defended, attacked),
-        **rate("undefended_accuracy", undefended, attacked),
-    }
-
-
-def omitted_attacks(adaptive: PoolingResults) -> str:
-    """Return a sentence about the attacks that need more classes than the data set has, '' if there are none."""
-    reasons = sorted({content["left_out"] for _, _, content in adaptive if content.get("left_out")})
-    return f" Omitted because there are too few classes: {'; '.join(reasons)}." if reasons else ""
-
-
-def comparison_table(adaptive: PoolingResults) -> pd.DataFrame:
+def comparison_table(adaptive: Iterable[Result]) -> pd.DataFrame:
     """Networks and feature paths side by side, each under the strongest attack against it.
 
     An undefended network has one row per pooling, under its own worst case: its attacker knows everything. Feature
@@ -64,54 +51,60 @@ def comparison_table(adaptive: PoolingResults) -> pd.DataFrame:
     test compares with the worst case of the undefended network.
     """
     rows = []
-    for run, pooling, content in adaptive:
-        n, test = content["n"], content["mcnemar"]
-        keys = {**run.keys(pooling), **select(content, "norm", "eps", "n"), "protocol": "held-out"}
-        worst = {"attack": WORST_CASE, "threat": "adaptive"}
-        network, defended = (
-            keys | {"method": method} | rate("clean_accuracy", content[side]["clean_correct"], n)
-            for side, method in (("undefended", "undefended"), ("defended", "feature paths"))
-        )
-        defended["threshold_method"] = content["threshold_method"]
-        rows += [
-            network | worst | rate("adversarial_accuracy", content["undefended"]["adaptive_correct"], n),
-            *(
-                defended
-                | {"attack": content["attack"], "stopping_rule": stopping_rule, "threat": "oblivious"}
-                | rate("adversarial_accuracy", correct, n)
-                for stopping_rule, correct in content["defended"]["oblivious_correct"].items()
-            ),
-            {
-                **defended,
-                **worst,
-                **rate("adversarial_accuracy", content["defended"]["adaptive_correct"], n),
-                "only_feature_paths_correct": test["first_only"],
-                "only_undefended_correct": test["second_only"],
-                "mcnemar_p": test["p_value"],
-            },
-        ]
-    columns = ["model", "training", "method", "pooling", "threat", "attack", "stopping_rule", "norm", "eps", "protocol",
-               "threshold_method", "seed", *interval_columns("clean_accuracy", "adversarial_accuracy"), "n",
-               "only_feature_paths_correct", "only_undefended_correct", "mcnemar_p"]  # fmt: skip
-    integers = dict.fromkeys(["only_feature_paths_correct", "only_undefended_correct"], "Int64")
-    return pd.DataFrame(rows, columns=columns).astype(integers)
+    for result in adaptive:
+        content, defended = result.content, result.content["defended"]
+        shared = {**result.keys, **content, **defended, **HELD_OUT, "method": "feature paths"}
+        network = content["undefended"] | {"method": "undefended", "threshold_method": None}
+        rows.append(shared | network | WORST_CASE | {"adversarial_correct": network["adaptive_correct"]})
+        for stopping_rule, correct in defended["oblivious_correct"].items():
+            rows.append(shared | {"stopping_rule": stopping_rule, "adversarial_correct": correct})
+        tested = {column: content["mcnemar"][key] for column, key in MCNEMAR.items()}
+        rows.append(shared | WORST_CASE | tested | {"adversarial_correct": defended["adaptive_correct"]})
+    return build("comparison", rows)
 
 
-def evasion_table(adaptive: PoolingResults) -> pd.DataFrame:
+def evasion_table(adaptive: Iterable[Result]) -> pd.DataFrame:
     """Detection alone: share of all images misclassified by the network and not flagged, by threshold and threat."""
-    return pd.DataFrame(
-        {
-            **run.keys(pooling),
-            **select(detection, "threshold_method", "threshold"),
-            **{"threat": threat, "attack": attack, "stopping_rule": stopping_rule, "protocol": "held-out"},
-            **rate("false_positive_rate", detection["flagged_clean"], content["n"]),
-            **rate("evasion_rate", evaded, content["n"]),
-            "n": content["n"],
-        }
-        for run, pooling, content in adaptive
-        for detection in content["detection"]
-        for threat, attack, stopping_rule, evaded in [
-            *(("oblivious", content["attack"], *evaded) for evaded in detection["oblivious_evaded"].items()),
-            ("adaptive", WORST_CASE, None, detection["adaptive_evaded"]),
-        ]
+    rows = []
+    for result in adaptive:
+        n = result.content["n"]
+        for detection in result.content["detection"]:
+            row = {**result.keys, **detection, **HELD_OUT, "attack": result.content["attack"], "n": n, "n_clean": n}
+            for stopping_rule, evaded in detection["oblivious_evaded"].items():
+                rows.append(row | {"stopping_rule": stopping_rule, "evaded": evaded})
+            rows.append(row | WORST_CASE | {"evaded": detection["adaptive_evaded"]})
+    return build("evasion", rows)
+
+
+def controls_table(controls: Iterable[Result]) -> pd.DataFrame:
+    """Results of every control, one row per setting."""
+    rows = (
+        {**result.keys, "n": result.content["n"], **counts, "control": control, "setting": setting}
+        for result in controls
+        for control, setting, counts in _settings(result.content)
     )
+    return build("controls", rows)
+
+
+def _settings(content: Mapping[str, Any]) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
+    """Yield the control, the setting and the counts of each row."""
+    for counts in content["eps"]:
+        yield "size of the perturbation", f"eps {counts['eps']:.4g} (× {counts['multiple']})", counts
+    for counts in content["budget"]:
+        setting = f"{counted_noun(counts['iterations'], 'iteration')}, {counted_noun(counts['restarts'], 'restart')}"
+        yield "search budget", setting, counts
+    black_box, transfer, vanished = content["black_box"], content["transfer"], content["vanished"]
+    yield "without gradients", f"{black_box['attack']}, {counted_noun(black_box['n_queries'], 'query')}", black_box
+    if transfer["source"] is not None:
+        yield "transferred", f"from {transfer['source']}", transfer
+    yield "vanished gradients", "", {"n": vanished["n"], "vanished": vanished["images"]}
+    for counts in content["false_positives"]:
+        corruption = counts["corruption"]
+        setting = corruption if corruption == "clean" else f"{corruption} {counts['level']}"
+        yield "no attack", setting, counts | {"undefended_correct": counts["network_correct"]}
+
+
+def checks_table(controls: Iterable[Result]) -> pd.DataFrame:
+    """Checks on the controls: what each requires, whether it passed, and the measured value."""
+    rows = (result.keys | check for result in controls for check in result.content["checks"])
+    return build("checks", rows)

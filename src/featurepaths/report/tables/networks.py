@@ -1,34 +1,25 @@
 """Tables of the networks (the paper's Table 1), of attacks on them, and of their progressive feedforward collapse."""
 
-import math
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections import Counter
+from collections.abc import Iterable
 
 import pandas as pd
 
-from featurepaths.report.results import PoolingResults, Run
-from featurepaths.report.tables.columns import rate
+from featurepaths.report.results import Checkpoints, Result
+from featurepaths.report.tables.table import build
 
 
-def architecture_table(runs: Iterable[Run]) -> pd.DataFrame:
+def architecture_table(checkpoints: Checkpoints) -> pd.DataFrame:
     """Table 1: number of stages K, output shapes and blocks per shape, counted from the built networks."""
     rows = []
-    for run in {run.model: run for run in runs}.values():
-        shapes = [tuple(layer["shape"]) for layer in run.checkpoint["layers"]]
-        rows += [
-            {
-                "model": run.model,
-                "K": len(set(shapes)),
-                "intermediate_dim": "×".join(map(str, shape)),
-                "blocks": shapes.count(shape),
-                "parameters": run.checkpoint["parameters"],
-            }
-            for shape in dict.fromkeys(shapes)
-        ]
-    return pd.DataFrame(rows)
+    for model, checkpoint in {run.model: checkpoint for run, checkpoint in checkpoints.items()}.items():
+        blocks = Counter("×".join(map(str, layer["shape"])) for layer in checkpoint["layers"])
+        network = {"model": model, "K": len(blocks), "parameters": checkpoint["parameters"]}
+        rows += [network | {"intermediate_dim": shape, "blocks": count} for shape, count in blocks.items()]
+    return build("architecture", rows)
 
 
-def attack_table(attacks: Iterable[tuple[Run, str, Mapping[str, Any]]]) -> pd.DataFrame:
+def attack_table(attacks: Iterable[Result]) -> pd.DataFrame:
     """Effect of every attack on the undefended networks.
 
     `gradient_vanished` is the share of images whose gradient was zero in every pixel, or not finite in some pixel, at
@@ -38,41 +29,31 @@ def attack_table(attacks: Iterable[tuple[Run, str, Mapping[str, Any]]]) -> pd.Da
     Parameters
     ----------
     attacks
-        Runs, names of attacks, and the records [N] of the attacked images.
+        The records [N] of the attacked images, for each stopping rule.
     """
-    table = pd.DataFrame(
-        {
-            **run.labels,
-            "attack": attack,
-            "stopping_rule": stopping_rule,
-            "seed": run.seed,
-            **rate("clean_accuracy", int(records["clean_correct"].sum()), len(records["clean_correct"])),
-            **rate("success_rate", int(records["success"].sum()), int(records["clean_correct"].sum())),
-            "gradient_vanished": (records["vanished_steps"] > 0).mean() if stopping_rule != "returned" else math.nan,
-            "mean_first_fooled_step": _mean_step(records),
-            "mean_loss": records[stopping_rule]["loss"].mean(),
-            "mean_norm": records[stopping_rule]["norm"].mean(),
-            "n_queries": int(records["n_queries"].max()),
+    rows = []
+    for attack in attacks:
+        records, n_queries = attack.content, int(attack.content["n_queries"].max())
+        # a bfloat16 search may miss a success that the final float32 evaluation detects
+        noticed = records["success"] & (records["first_fooled_step"] >= 0)
+        n_clean_correct = int(records["clean_correct"].sum())
+        row = attack.keys | {
             "n": len(records["clean_correct"]),
-            "n_clean_correct": int(records["clean_correct"].sum()),
+            "clean_correct": n_clean_correct,
+            "n_clean_correct": n_clean_correct,
+            "success": int(records["success"].sum()),
+            "mean_first_fooled_step": pd.Series(records["first_fooled_step"][noticed]).mean(),
+            "mean_loss": records["loss"].mean(),
+            "mean_norm": records["norm"].mean(),
+            "n_queries": n_queries if n_queries >= 0 else None,
         }
-        for run, attack, records in attacks
-        for stopping_rule in records["stopping_rules"]
-    )
-    table["n_queries"] = table["n_queries"].astype("Int64").mask(table["n_queries"] < 0)
-    return table
+        if attack.stopping_rule != "returned":
+            row["vanished"] = int((records["vanished_steps"] > 0).sum())
+        rows.append(row)
+    return build("attacks", rows)
 
 
-def _mean_step(records: Mapping[str, Any]) -> float:
-    # a bfloat16 search may miss a success that the final float32 evaluation detects
-    noticed = records["success"] & (records["first_fooled_step"] >= 0)
-    return pd.Series(records["first_fooled_step"][noticed]).mean()
-
-
-def collapse_table(collapse: PoolingResults) -> pd.DataFrame:
+def collapse_table(collapse: Iterable[Result]) -> pd.DataFrame:
     """PFC1, PFC2 and PFC3 of every run, pooling and layer."""
-    return pd.DataFrame(
-        {**run.labels, "seed": run.seed, "pooling": pooling, **layer}
-        for run, pooling, content in collapse
-        for layer in content["layers"]
-    )
+    rows = (result.keys | layer for result in collapse for layer in result.content["layers"])
+    return build("collapse", rows)

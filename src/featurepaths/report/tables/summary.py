@@ -1,37 +1,27 @@
 """Table of means over seeds: attack seeds are averaged within training seeds."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
 
-from featurepaths.report.tables.columns import interval_columns
+from featurepaths.report.tables.table import bounded, columns_of, interval_columns
 from featurepaths.statistics.metrics import CONFIDENCE
 
-RECOGNITION = ["clean_accuracy", "adversarial_accuracy", "flagged_accuracy"]
+ACCURACIES = ["clean_accuracy", "adversarial_accuracy", "flagged_accuracy"]
 RANKING = ["auroc", "tpr_at_fpr_1", "tpr_at_fpr_5"]
 AT_THRESHOLD = ["detection_rate", "false_positive_rate", "balanced_accuracy"]
-KEYS = ["metric", "model", "training", "method", "detector", "pooling", "attack", "stopping_rule", "threat", "protocol",
-        "threshold_method"]  # fmt: skip
+METRICS = {
+    "summary": {"recognition": ACCURACIES, "detection": RANKING + AT_THRESHOLD},
+    "adaptive_summary": {"comparison": ACCURACIES[:2], "evasion": ["evasion_rate"], "detectors": RANKING},
+}
+"""The columns that a summary summarises, by their table."""
+KEYS = columns_of("summary")[: columns_of("summary").index("mean")]
 
 
-def summary_table(recognition: pd.DataFrame, detection: pd.DataFrame, groups: Mapping[str, str]) -> pd.DataFrame:
-    """Return mean and spread over seeds of the metrics in the recognition and detection tables; see `over_seeds`."""
-    ranked = detection.assign(threshold_method=None)
-    return over_seeds([(recognition, RECOGNITION), (ranked, RANKING), (detection, AT_THRESHOLD)], groups)
-
-
-def adaptive_summary_table(
-    comparison: pd.DataFrame, evasion: pd.DataFrame, detectors: pd.DataFrame, groups: Mapping[str, str]
-) -> pd.DataFrame:
-    """Return mean and spread over seeds of the metrics in the tables of the adaptive evaluation; see `over_seeds`."""
-    ranked = detectors.assign(threshold_method=None)
-    return over_seeds([(comparison, RECOGNITION[:2]), (evasion, ["evasion_rate"]), (ranked, RANKING)], groups)
-
-
-def over_seeds(tables: Sequence[tuple[pd.DataFrame, Sequence[str]]], groups: Mapping[str, str]) -> pd.DataFrame:
-    """Return mean and spread over seeds of metrics in tables, one row per metric.
+def summary_table(name: str, tables: Mapping[str, pd.DataFrame], groups: Mapping[str, str]) -> pd.DataFrame:
+    """Return mean and spread over seeds of `METRICS`, one row per metric.
 
     The attacks of one group differ only in their seed. They are averaged first, within each training seed, because they
     share its network: `sd` (with n - 1) and the interval are over training seeds.
@@ -42,12 +32,15 @@ def over_seeds(tables: Sequence[tuple[pd.DataFrame, Sequence[str]]], groups: Map
 
     Parameters
     ----------
+    name
+        A summary of `METRICS`.
     tables
-        Tables with one row per training seed and attack, and their columns that are metrics.
+        Tables with one row per training seed and attack, by name.
     groups
         The name of the group of each attack; any other attack is its own group.
     """
-    measured = pd.concat(_one_row_per_metric(table, metric, groups) for table, metrics in tables for metric in metrics)
+    pairs = [(tables[table], metric) for table, metrics in METRICS[name].items() for metric in metrics]
+    measured = pd.concat(_one_row_per_metric(table, metric, groups) for table, metric in pairs)
     rows = [
         {**dict(zip(KEYS, key, strict=True)), **_over_seeds(runs.dropna(subset="value"))}
         for key, runs in measured.groupby(KEYS, sort=False)
@@ -57,33 +50,26 @@ def over_seeds(tables: Sequence[tuple[pd.DataFrame, Sequence[str]]], groups: Map
 
 def _one_row_per_metric(table: pd.DataFrame, metric: str, groups: Mapping[str, str]) -> pd.DataFrame:
     """Return the rows of a table with `metric` as their `value`, `low` and `high`; missing keys are ''."""
-    named = table.assign(
-        metric=metric, repetition=table["attack"], attack=table["attack"].map(lambda attack: groups.get(attack, attack))
-    )
+    if metric in RANKING:
+        table = table.assign(threshold_method=None)  # it is repeated for each threshold, and does not depend on it
+    named = table.assign(metric=metric, repetition=table["attack"], attack=table["attack"].replace(groups))
     bounds = dict(zip(interval_columns(metric), ("value", "low", "high"), strict=True))
     rows = named.reindex(columns=[*KEYS, "seed", "repetition", *bounds]).rename(columns=bounds)
     rows[KEYS] = rows[KEYS].astype(object).where(rows[KEYS].notna(), "")
-    return rows.drop_duplicates()  # metrics that do not depend on the threshold are repeated for each
+    return rows.drop_duplicates()
 
 
 def _over_seeds(runs: pd.DataFrame) -> dict[str, Any]:
     """Return the summary of the values of one metric, by `seed` of the training and `repetition` of the attack."""
     of_training = runs.groupby("seed")["value"].mean()
     n_training, n_attack = len(of_training), runs["repetition"].nunique()
-    mean, sd, interval, low, high = of_training.mean(), of_training.std(ddof=1), "none", math.nan, math.nan
+    mean, sd, interval, bounds = of_training.mean(), of_training.std(ddof=1), "none", (math.nan, math.nan)
     if n_training > 1:
-        interval, (low, high) = "training seeds", student_t(mean, sd, n_training)
+        interval, bounds = "training seeds", student_t(mean, sd, n_training)
     elif len(runs) == 1:
-        interval, low, high = "images", runs["low"].item(), runs["high"].item()
-    return {
-        "mean": mean,
-        "mean_low": low,
-        "mean_high": high,
-        "sd": sd,
-        "interval": interval,
-        "n_training_seeds": n_training,
-        "n_attack_seeds": n_attack,
-    }
+        interval, bounds = "images", (runs["low"].item(), runs["high"].item())
+    spread = {"sd": sd, "interval": interval, "n_training_seeds": n_training, "n_attack_seeds": n_attack}
+    return bounded("mean", mean, *bounds) | spread
 
 
 def student_t(mean: float, sd: float, count: int) -> tuple[float, float]:

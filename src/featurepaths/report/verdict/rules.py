@@ -1,12 +1,10 @@
 """Rules of the verdict: which robustness remains against an attacker who knows the defence, decided from counts."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
 from enum import Enum
-from typing import Any
+from typing import Any, NamedTuple
 
-from featurepaths.networks.warnings import DOUBTS
-from featurepaths.report.results import PoolingResults, Run
+from featurepaths.report.results import Checkpoints, Result
 from featurepaths.statistics.metrics import wilson
 from featurepaths.statistics.worst_case import check_vanished, count_vanished
 
@@ -33,121 +31,104 @@ class Robustness(Enum):
     SAME = "no significant difference"
 
 
-@dataclass(frozen=True)
-class Rate:
+class Rate(NamedTuple):
     """A share of images."""
 
     successes: int
-    count: int
+    n: int
 
     @property
     def value(self) -> float:
         """The share itself, in [0, 1]."""
-        return self.successes / self.count
+        return self.successes / self.n
 
     @property
     def interval(self) -> tuple[float, float]:
         """The 95 % Wilson interval."""
-        return wilson(self.successes, self.count)
+        return wilson(self.successes, self.n)
 
     def __str__(self) -> str:
         low, high = self.interval
         return f"{percent(self.value)} [{100 * low:.1f}, {100 * high:.1f}]"
 
 
-@dataclass(frozen=True)
 class Case:
-    """The adaptive evaluation of one network and pooling; `checks` is None where the controls were not run."""
+    """The adaptive evaluation of one network and pooling, and what follows from its counts.
 
-    run: Run
-    pooling: str
-    content: Mapping[str, Any]
-    checks: Sequence[Mapping[str, Any]] | None = None
+    Attributes
+    ----------
+    run, pooling, content, checkpoint
+        The network, and the contents of the adaptive evaluation and of the checkpoint.
+    checks
+        The checks of the controls; None where they were not run.
+    failed
+        Checks that failed; without controls only that of vanishing gradients, which needs none.
+    untrusted
+        Reason why the accuracy is not reliable, where checks failed.
+    defended, alone
+        Accuracy with feature paths in the adaptive worst case, and of the undefended network in its own.
+    oblivious
+        Stopping rules, and the accuracy of feature paths under the oblivious attack, in ascending order.
+    seeming, drop
+        The highest of these accuracies, and the loss from it to the adaptive accuracy.
+    detection
+        False positive rates, and the counts of detection alone at the thresholds calibrated for them.
+    against_network
+        Whether the defence keeps `LESS` or `MORE` images than the network alone, each in its own worst case.
+    robustness
+        The rule that applies.
+    """
 
-    def rate(self, side: str, counted: str) -> Rate:
-        """Return the accuracy of the ``defended`` or ``undefended`` network on ``clean`` or ``adaptive`` images."""
-        return Rate(self.content[side][f"{counted}_correct"], self.content["n"])
-
-    @property
-    def defended(self) -> Rate:
-        """Accuracy with feature paths in the adaptive worst case."""
-        return self.rate("defended", "adaptive")
-
-    @property
-    def alone(self) -> Rate:
-        """Accuracy of the undefended network in its own worst case."""
-        return self.rate("undefended", "adaptive")
-
-    @property
-    def oblivious(self) -> list[tuple[str, Rate]]:
-        """Stopping rules, and the accuracy of feature paths under the oblivious attack, in ascending order."""
-        correct = self.content["defended"]["oblivious_correct"]
-        return [(rule, Rate(correct[rule], self.content["n"])) for rule in sorted(correct, key=correct.get)]
-
-    @property
-    def seeming(self) -> Rate:
-        """The highest accuracy under the oblivious attack, of all stopping rules."""
-        return self.oblivious[-1][1]
-
-    @property
-    def failed(self) -> list[Mapping[str, Any]]:
-        """Checks that failed; without controls only that of vanishing gradients, which needs none."""
-        checks = self.checks
+    def __init__(self, result: Result, checkpoint: Mapping[str, Any], checks: list[dict[str, Any]] | None) -> None:
+        self.run, self.pooling, content = result.run, result.pooling, result.content
+        self.content, self.checkpoint, self.checks = content, checkpoint, checks
         if checks is None:
-            name, passed, found = check_vanished(count_vanished(self.content["attacks"]))
-            checks = [{"check": name, "passed": passed, "found": found}]
-        return [check for check in checks if not check["passed"]]
+            vanished = check_vanished(count_vanished(content["attacks"]))
+            checks = [dict(zip(("check", "passed", "found"), vanished, strict=True))]
+        self.failed = [check for check in checks if not check["passed"]]
+        self.untrusted = "gradients vanish" if self.checks is None else "a control failed"
+        self.defended, self.alone = self.rate("defended", "adaptive"), self.rate("undefended", "adaptive")
+        correct = content["defended"]["oblivious_correct"]
+        self.oblivious = [(rule, Rate(correct[rule], content["n"])) for rule in sorted(correct, key=correct.get)]
+        self.seeming = self.oblivious[-1][1]
+        self.drop = self.seeming.value - self.defended.value
+        by_method = {counts["threshold_method"]: counts for counts in content["detection"]}
+        self.detection = [(rate, by_method[method]) for method, rate in FALSE_POSITIVES.items() if method in by_method]
+        self.against_network = compare_paired(content["mcnemar"])
+        self.robustness = self._robustness()
 
-    @property
-    def untrusted(self) -> str:
-        """Reason why the accuracy is not reliable, where checks `failed`."""
-        return "gradients vanish" if self.checks is None else "a control failed"
+    def rate(self, side: str, images: str) -> Rate:
+        """Return the accuracy of the ``defended`` or ``undefended`` network on ``clean`` or ``adaptive`` images."""
+        return Rate(self.content[side][f"{images}_correct"], self.content["n"])
 
-    @property
-    def drop(self) -> float:
-        """Accuracy lost from the highest oblivious accuracy to the adaptive one."""
-        return self.seeming.value - self.defended.value
-
-    @property
-    def robustness(self) -> Robustness:
-        """The rule that applies."""
+    def _robustness(self) -> Robustness:
         if self.failed:
             return Robustness.UNTRUSTED
         if self.defended.interval[1] < NOTHING:
             return Robustness.NOTHING
         return self.against_network if self.defended.successes else Robustness.UNCERTAIN
 
-    @property
-    def against_network(self) -> Robustness:
-        """Whether the defence keeps `LESS` or `MORE` images than the network alone, each in its own worst case."""
-        test = self.content["mcnemar"]
-        if test["p_value"] >= SIGNIFICANT:
-            return Robustness.SAME
-        return Robustness.LESS if test["first_only"] < test["second_only"] else Robustness.MORE
-
-    @property
-    def detection(self) -> list[tuple[str, Mapping[str, Any]]]:
-        """False positive rates, and the counts of detection alone at the thresholds calibrated for them."""
-        counts = {counts["threshold_method"]: counts for counts in self.content["detection"]}
-        return [(rate, counts[method]) for method, rate in FALSE_POSITIVES.items() if method in counts]
-
-    @property
-    def doubts(self) -> list[str]:
-        """Warnings about the network."""
-        return [DOUBTS[doubt] for doubt in self.run.checkpoint.get("doubts", [])]
-
     def against_adversarial_training(self, cases: Sequence["Case"]) -> list[tuple[Robustness, "Case"]]:
         """Return how the defence compares with adversarially trained networks of the same model, seed and pooling.
 
         An untrusted accuracy is only an upper bound: it can be `LESS` than another network's, and nothing else.
         """
-        if self.run.checkpoint["adversarial"]:
+        if self.checkpoint["adversarial"]:
             return []
-        same = (self.run.model, self.run.seed, self.pooling)
-        others = [case for case in cases if case.run.checkpoint["adversarial"]]
-        others = [case for case in others if (case.run.model, case.run.seed, case.pooling) == same]
-        compared = [(compare(self.defended, case.alone), case) for case in others]
+        compared = [
+            (compare(self.defended, case.alone), case)
+            for case in cases
+            if case.checkpoint["adversarial"]
+            and (case.run.model, case.run.seed, case.pooling) == (self.run.model, self.run.seed, self.pooling)
+        ]
         return [each for each in compared if not self.failed or each[0] is Robustness.LESS]
+
+
+def compare_paired(mcnemar: Mapping[str, Any]) -> Robustness:
+    """Return whether the first of two methods has `LESS` or `MORE` correct images, or the `SAME` up to chance."""
+    if mcnemar["p_value"] >= SIGNIFICANT:
+        return Robustness.SAME
+    return Robustness.LESS if mcnemar["first_only"] < mcnemar["second_only"] else Robustness.MORE
 
 
 def compare(one: Rate, other: Rate) -> Robustness:
@@ -157,15 +138,23 @@ def compare(one: Rate, other: Rate) -> Robustness:
     return Robustness.MORE if one.interval[0] > other.interval[1] else Robustness.SAME
 
 
-def cases_of(adaptive: PoolingResults, controls: PoolingResults) -> list[Case]:
-    """Return the cases of the adaptive evaluation, with the checks of the controls that were run."""
-    checks = {(str(run), pooling): content["checks"] for run, pooling, content in controls}
-    return [Case(run, pooling, content, checks.get((str(run), pooling))) for run, pooling, content in adaptive]
+def cases_of(adaptive: Iterable[Result], controls: Iterable[Result], checkpoints: Checkpoints) -> list[Case]:
+    """Return the cases of the adaptive evaluation, with the checks of the controls that were run.
+
+    Parameters
+    ----------
+    adaptive, controls
+        The contents of ``adaptive/<pooling>.json`` and ``controls/<pooling>.json``.
+    checkpoints
+        Of the networks.
+    """
+    checks = {(result.run, result.pooling): result.content["checks"] for result in controls}
+    return [Case(result, checkpoints[result.run], checks.get((result.run, result.pooling))) for result in adaptive]
 
 
-def by_network(cases: Sequence[Case]) -> list[list[Case]]:
+def by_network(cases: Iterable[Case]) -> list[list[Case]]:
     """Return the cases grouped by model, training and pooling: those of a group differ in their seed."""
-    groups: dict[tuple[str, str, str], list[Case]] = {}
+    groups: dict[tuple[str, str, str | None], list[Case]] = {}
     for case in cases:
         groups.setdefault((case.run.model, case.run.training, case.pooling), []).append(case)
     return list(groups.values())
