@@ -13,12 +13,13 @@ import pytest
 import torch
 from torch import nn
 
-from featurepaths.attacks.runner import STOPPING_RULE
+from featurepaths.attacks.runner import STOPPING_RULE, run_blocks
 from featurepaths.attacks.torchattacks import runner
 from featurepaths.attacks.torchattacks.methods import METHODS, least_classes, misfit
-from featurepaths.attacks.torchattacks.runner import torchattacks_blocks
+from featurepaths.attacks.torchattacks.runner import torchattacks_attack
 from featurepaths.errors import FeaturePathsError
 from tests.experiments import ROOT
+from tests.splits import Images, joined
 
 torchattacks = pytest.importorskip("torchattacks")
 
@@ -69,11 +70,8 @@ def attacked(network, images, labels, method, norm, *, rows=slice(None), **optio
     """The records of some of the images, attacked as if there were no others."""
     indices = np.arange(100, 100 + len(labels))
     settings = {"eps": EPS[norm] if METHODS[method].radius else None, "parameters": FEW.get(method, {}), "seed": 0}
-    found = torchattacks_blocks(
-        network, images[rows], labels[rows], indices[rows], method=method, norm=norm, **settings | options
-    )
-    parts = [records for _, records in found]
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    attack = torchattacks_attack(network, method, norm, **settings | options)
+    return joined(run_blocks(attack, Images(images[rows], labels[rows], indices[rows])))
 
 
 def differ(one, other):

@@ -9,12 +9,13 @@ import torch
 from torch import nn
 
 from featurepaths.attacks.norms import size
-from featurepaths.attacks.runner import STOPPING_RULE
+from featurepaths.attacks.runner import STOPPING_RULE, run_blocks
 from featurepaths.attacks.torchattacks import runner
 from featurepaths.attacks.torchattacks.methods import METHODS, complete
-from featurepaths.attacks.torchattacks.runner import check_results, torchattacks_blocks
+from featurepaths.attacks.torchattacks.runner import check_results, torchattacks_attack
 from featurepaths.errors import FeaturePathsError
 from featurepaths.networks.resnet import ResNet
+from tests.splits import Images, joined
 
 torchattacks = pytest.importorskip("torchattacks")
 
@@ -66,9 +67,8 @@ def attacked(network, images, labels, method, norm, rows=None, **options):
     """All records of an attack, joined, on images with the rows 1000, 1001, ... of a data set."""
     settings = {"eps": EPS.get(norm) if METHODS[method].radius else None, "parameters": FEW.get(method, {}), "seed": 0}
     indices = np.arange(1000, 1000 + len(labels))
-    found = torchattacks_blocks(network, images, labels, indices, rows, method=method, norm=norm, **settings | options)
-    parts = [records for _, records in found]
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    attack = torchattacks_attack(network, method, norm, **settings | options)
+    return joined(run_blocks(attack, Images(images, labels, indices), rows))
 
 
 def as_tensor(images):

@@ -16,7 +16,8 @@ from featurepaths.store.provenance import read_origin
 
 
 def main(arguments):
-    from featurepaths.adaptive.run import adaptive_blocks
+    from featurepaths.adaptive.run import adaptive_records
+    from featurepaths.attacks.runner import run_blocks
     from featurepaths.runtime.blocks import blocks, span
     from featurepaths.runtime.devices import device_name, use_device
     from featurepaths.runtime.progress import progress
@@ -45,26 +46,20 @@ def main(arguments):
         if words := " and ".join(left_out(settings["losses"], settings["n_targets"], classes)):
             file.attrs["left_out"] = words
             print(f"Left out, because there are {classes} classes: {words}.")
+        options = ("objectives", "losses", "n_targets", "restarts", "skip_defeated")
         attack = partial(
-            adaptive_blocks,
-            target,
-            images,
-            images.labels,
-            images.indices,
-            {f"{attack_name}.{stopping_rule}": rows for stopping_rule, rows in examples.items()},
-            objectives=settings["objectives"],
-            losses=settings["losses"],
-            n_targets=settings["n_targets"],
-            restarts=settings["restarts"],
-            skip_defeated=settings["skip_defeated"],
+            adaptive_records,
+            target=target,
+            oblivious={f"{attack_name}.{stopping_rule}": rows for stopping_rule, rows in examples.items()},
             budget=budget_of(settings, description, device),
-            device=device,
+            **{key: settings[key] for key in options},
         )
+        search = partial(run_blocks, attack, images, device=device)
         mine = blocks(len(images), arguments.shard or (1, 1))
         file.attrs["device"] = device_name(device)
         file.attrs["precision"] = precision
         write = RowWriter(file, span(mine), {"labels": images.labels, "index": images.indices})
-        with closing(resuming(attack, mine, saved)) as attacked:
+        with closing(resuming(search, mine, saved)) as attacked:
             for rows, records in progress(attacked, "adaptive attacks", len(mine), "blocks of 64"):
                 write(rows, records)
         if mine:  # else there are more shards than blocks

@@ -20,6 +20,7 @@ from featurepaths.store.hdf5 import RowWriter, create_hdf5
 
 
 def main(arguments):
+    from featurepaths.attacks.runner import run_blocks
     from featurepaths.networks.checkpoint import load_checkpoint
     from featurepaths.runtime.blocks import blocks, span
     from featurepaths.runtime.devices import device_name, use_device
@@ -39,22 +40,22 @@ def main(arguments):
     from_file = settings["method"] == "precomputed"
     precision = "float32"
     if settings["method"] == "apgd":
-        search, precision = autopgd(settings, network, description, device)
+        attack, precision = autopgd(settings, network, description, device)
     elif not from_file:
-        search = torchattacks(settings, network, device)
+        attack = torchattacks(settings, network)
     saved = Progress(arguments.adversarial, origin.key, device_name(device), precision)
     with ExitStack() as stack:
         limit = None if from_file else settings["max_images"]
         data = stack.enter_context(open_split(arguments.data, arguments.split, limit))
         if from_file:
-            data, search = precomputed(settings, arguments, network, data, device, stack)
+            data, attack = precomputed(settings, arguments, network, data, device, stack)
         file = stack.enter_context(create_hdf5(arguments.adversarial, origin))
-        attack = partial(search, data, data.labels, data.indices)
         mine = blocks(len(data), arguments.shard or (1, 1))
         file.attrs["device"] = device_name(device)
         file.attrs["precision"] = precision
         write = RowWriter(file, span(mine), {"labels": data.labels, "index": data.indices})
-        with closing(resuming(attack, mine, saved)) as attacked:
+        search = partial(run_blocks, attack, data, device=device)
+        with closing(resuming(search, mine, saved)) as attacked:
             for rows, records in progress(attacked, "attack", len(mine), "blocks of 64"):
                 write(rows, records)
         tell(file)
@@ -64,10 +65,9 @@ def main(arguments):
 
 
 def autopgd(settings, network, description, device):
-    """Return AutoPGD as a function of images, labels, indices and blocks, and the precision it searches in."""
-    from featurepaths.attacks.budget import search_and_reference
-    from featurepaths.attacks.objective import misclassification
-    from featurepaths.attacks.runner import attack_blocks
+    """Return AutoPGD as a function of a block, and the precision it searches in."""
+    from featurepaths.attacks.objective import misclassification, search_and_reference
+    from featurepaths.attacks.runner import autopgd_records
     from featurepaths.networks.precision import InPrecision, resolve_precision
 
     precision = resolve_precision(settings["precision"], device)
@@ -78,26 +78,23 @@ def autopgd(settings, network, description, device):
 
     search, reference = search_and_reference(objective, network, precision)
     budget = budget_of(settings, description, device)
-    options = {"stopping_rules": settings["stopping_rule"], "reference": reference, "device": device}
-    return partial(attack_blocks, search, **vars(budget), **options), precision
+    options = {"stopping_rules": settings["stopping_rule"], "reference": reference}
+    return partial(autopgd_records, objective=search, budget=budget, **options), precision
 
 
-def torchattacks(settings, network, device):
-    """Return an attack of torchattacks as a function of images, labels, indices and blocks."""
-    from featurepaths.attacks.torchattacks.runner import torchattacks_blocks
+def torchattacks(settings, network):
+    """Return an attack of torchattacks as a function of a block."""
+    from featurepaths.attacks.torchattacks.runner import torchattacks_attack
 
-    return partial(
-        torchattacks_blocks,
-        network,
-        eps=settings.number("eps"),
-        **{key: settings[key] for key in ("method", "norm", "parameters", "seed")},
-        device=device,
-    )
+    options = {key: settings[key] for key in ("method", "norm", "parameters", "seed")}
+    return torchattacks_attack(network, eps=settings.number("eps"), **options)
 
 
 def precomputed(settings, arguments, network, data, device, stack):
-    """Return the images that those of a file were made from, and a function as `torchattacks` does."""
-    from featurepaths.attacks.precomputed.runner import precomputed_blocks
+    """Return the images that those of a file were made from, and a function of a block of them."""
+    from featurepaths.attacks.objective import misclassification
+    from featurepaths.attacks.precomputed.runner import check_distances, precomputed_records
+    from featurepaths.runtime.blocks import blocks
 
     if arguments.file is None:
         raise FeaturePathsError("method: precomputed needs --file.")
@@ -107,8 +104,10 @@ def precomputed(settings, arguments, network, data, device, stack):
     adversarial.check(data.shape, arguments.split)
     positions = adversarial.positions
     attacked = replace(data, labels=data.labels[positions], indices=data.indices[positions])
-    options = {"norm": settings["norm"], "eps": settings.number("eps"), "device": device}
-    return attacked, partial(precomputed_blocks, network, precomputed=adversarial, **options)
+    mine = blocks(len(attacked), arguments.shard or (1, 1))
+    check_distances(adversarial, attacked, mine, settings["norm"], settings.number("eps"), device)
+    options = {"reference": misclassification(network, "ce"), "norm": settings["norm"]}
+    return attacked, partial(precomputed_records, precomputed=adversarial, **options)
 
 
 def tell(file):

@@ -15,7 +15,8 @@ from featurepaths.store.provenance import read_origin
 
 
 def main(arguments):
-    from featurepaths.adaptive.controls import control_blocks, summarise
+    from featurepaths.adaptive.controls import control_records, summarise
+    from featurepaths.attacks.runner import run_blocks
     from featurepaths.runtime.blocks import blocks
     from featurepaths.runtime.devices import device_name, use_device
     from featurepaths.runtime.progress import progress
@@ -29,7 +30,7 @@ def main(arguments):
     target, description, precision = frozen_defense.load_target(arguments, device)
     budget = budget_of(settings, description, device)
     eps_multiples = cli.fractions(settings["eps_multiples"])
-    budgets = [(iterations, 0) for iterations in settings["growing_iterations"]]
+    budgets = [(steps, 0) for steps in settings["growing_iterations"]]
     budgets += [(settings["growing_iterations"][-1], restart) for restart in range(1, settings["restarts"] + 1)]
     saved = Progress(arguments.controls, origin.key, device_name(device), precision)
     with ExitStack() as stack:
@@ -40,22 +41,17 @@ def main(arguments):
         if arguments.transfer is not None:
             transferred = stack.enter_context(frozen_defense.open_worst(arguments.transfer, images.indices))
         attack = partial(
-            control_blocks,
-            target,
-            images,
-            images.labels,
-            images.indices,
-            transferred,
-            objectives=settings["objectives"],
-            losses=settings["losses"],
+            control_records,
+            target=target,
+            transferred=transferred,
             budget=budget,
             eps_multiples=eps_multiples,
             budgets=budgets,
-            n_queries=settings["n_queries"],
-            device=device,
+            **{key: settings[key] for key in ("objectives", "losses", "n_queries")},
         )
+        search = partial(run_blocks, attack, images, device=device)
         mine = blocks(len(images))
-        with closing(resuming(attack, mine, saved)) as attacked:
+        with closing(resuming(search, mine, saved)) as attacked:
             parts = [records for _, records in progress(attacked, "controls", len(mine), "blocks of 64")]
         found = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
         report_undefined(images.indices, found["undefined"])

@@ -12,7 +12,7 @@ VANISHED = 0.01
 
 
 def summarise_attacks(attacks: h5py.Group, labels: np.ndarray, oblivious: str) -> list[dict[str, Any]]:
-    """Return the counts of every attack; see `featurepaths.adaptive.run.adaptive_blocks`.
+    """Return the counts of every attack; see `featurepaths.adaptive.run.adaptive_records`.
 
     Searches for different target classes count as one attack, which succeeds on an image if one of them does.
 

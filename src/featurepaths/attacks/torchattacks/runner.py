@@ -4,7 +4,7 @@ torchattacks draws from the global generators, some of its attacks reseed them, 
 training mode. Neither has an effect outside of this module: the network is copied, the generators are restored.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from fractions import Fraction
 from typing import Any
 
@@ -17,32 +17,20 @@ from featurepaths.attacks.norms import size
 from featurepaths.attacks.objective import misclassification
 from featurepaths.attacks.precomputed.files import ROUNDING
 from featurepaths.attacks.radius import check_radius
-from featurepaths.attacks.runner import Records, records_of_examples, run_blocks
+from featurepaths.attacks.runner import Block, Records, records_of_examples
 from featurepaths.attacks.torchattacks.library import library, seeded_generators
 from featurepaths.attacks.torchattacks.methods import METHODS, complete, misfit
 from featurepaths.attacks.torchattacks.square import fit_windows
-from featurepaths.data.splits import Split
 from featurepaths.errors import FeaturePathsError
 from featurepaths.networks.copies import copy_of
 from featurepaths.runtime.blocks import pad_block
 from featurepaths.runtime.oom import is_out_of_memory
 
 
-def torchattacks_blocks(
-    network: nn.Module,
-    images: Split | np.ndarray,
-    labels: np.ndarray,
-    indices: np.ndarray,
-    rows_of_blocks: Iterable[slice] | None = None,
-    *,
-    method: str,
-    norm: str,
-    eps: float | None,
-    parameters: Mapping[str, Any],
-    seed: int,
-    device: torch.device | str = "cpu",
-) -> Records:
-    """Attack every image with an attack of `featurepaths.attacks.torchattacks.methods.METHODS`.
+def torchattacks_attack(
+    network: nn.Module, method: str, norm: str, eps: float | None, parameters: Mapping[str, Any], seed: int
+) -> Callable[[Block], Records]:
+    """Return an attack of `featurepaths.attacks.torchattacks.methods.METHODS` on blocks of images.
 
     The network, in evaluation mode, decides whether an example fools it, not the library. Methods in which images
     influence one another attack each image alone (`Method.alone`), with random numbers from `seed` and its index; the
@@ -52,56 +40,46 @@ def torchattacks_blocks(
     ----------
     network
         Returns logits; a copy of it is attacked.
-    images, labels, indices
-        uint8 images [N, H, W, C], read by slices of rows; their labels [N]; and their rows in the data set [N].
-    rows_of_blocks
-        The blocks to attack; all by default.
     norm, eps
         The norm, one of the method's, and the radius; for L0 a number of pixels. A method that minimizes the norm needs
         no radius; if one is given, the clean image replaces examples that are farther away.
     parameters
         Arguments of the library's class; numbers may be written as fractions.
 
-    Yields
-    ------
-    The rows of each block and its records [n], by name, as `featurepaths.attacks.runner.records_of_examples` returns
-    them. ``n_queries`` is the number of forward passes of the image, or the block's average, rounded up.
+    Returns
+    -------
+    A function of a block that returns its records: see `featurepaths.attacks.runner.records_of_examples`.
+    ``n_queries`` is the number of forward passes of the image, or the block's average, rounded up.
 
     Raises
     ------
     FeaturePathsError
-        If torchattacks is not installed, an option is not the method's, the method does not support such images or so
-        few classes, the library fails, or a result is not finite, leaves [0, 1] or is farther away than `eps`.
+        On a block, if torchattacks is not installed, an option is not the method's, the method does not support such
+        images or so few classes, the library fails, or a result is not finite, leaves [0, 1] or is farther away than
+        `eps`.
     """
     attacked = _Attacked(copy_of(network))
     reference = misclassification(attacked.network, "ce")
 
-    def attack_block(clean: Tensor, targets: Tensor, rows: slice) -> dict[str, Tensor]:
-        count = rows.stop - rows.start
+    def attack_block(block: Block) -> Records:
         with torch.no_grad():
-            classes = attacked.network(clean[:1]).shape[1]
+            classes = attacked.network(block.clean[:1]).shape[1]
+        alone = method in METHODS and METHODS[method].alone
+        parts = [slice(row, row + 1) for row in range(block.count)] if alone else [slice(0, block.count)]
         examples, queries = [], []
-        for part in _parts(method, count):
+        for part in parts:
+            clean, labels, indices = block.clean[part], block.labels[part], block.indices[part]
             attacked.queries = 0
-            part_indices = indices[rows][part]
-            with seeded_generators(seed, int(part_indices[0]), clean.device) as number:
-                attack = build(
-                    attacked, method, norm, eps, parameters, seed=number, classes=classes, shape=clean.shape[1:]
-                )
-                results = _run(attack, clean[part].clone(), targets[part], method, norm, part_indices).detach()
-            examples.append(check_results(results, clean[part], method, norm, eps, part_indices))
-            queries += [-(-attacked.queries // len(part_indices))] * len(part_indices)
-        n_queries = torch.tensor(pad_block(np.array(queries, np.int32)), device=clean.device)
-        adversarial = torch.cat([*examples, clean[count:]])
-        return records_of_examples(reference, clean, adversarial, targets, norm, n_queries)
+            with seeded_generators(seed, int(indices[0]), clean.device) as number:
+                attack = build(attacked, method, norm, eps, parameters, number, classes, clean.shape[1:])
+                results = _run(attack, clean.clone(), labels, method, norm, indices).detach()
+            examples.append(check_results(results, clean, method, norm, eps, indices))
+            queries += [-(-attacked.queries // len(indices))] * len(indices)
+        n_queries = torch.tensor(pad_block(np.array(queries, np.int32)), device=block.clean.device)
+        adversarial = torch.cat([*examples, block.clean[block.count :]])
+        return records_of_examples(block, adversarial, reference, norm, n_queries)
 
-    return run_blocks(attack_block, images, labels, rows_of_blocks, device)
-
-
-def _parts(method: str, count: int) -> list[slice]:
-    """Return which images of a block are attacked together."""
-    alone = method in METHODS and METHODS[method].alone
-    return [slice(row, row + 1) for row in range(count)] if alone else [slice(0, count)]
+    return attack_block
 
 
 def _run(
@@ -121,9 +99,13 @@ def _run(
         named = f"image {indices[0]}" if len(indices) == 1 else f"images {indices[0]} to {indices[-1]}"
         shape = "x".join(map(str, images.shape[1:]))
         raise FeaturePathsError(
-            f"Attack method {method} (torchattacks.{METHODS[method].classes[norm]}) failed on {named} of the data set, "
-            f"of {shape} values ({type(error).__name__}: {error}). Change its parameters, or leave it out of attacks."
+            f"{_named(method, norm)} failed on {named} of the data set, of {shape} values ({type(error).__name__}: "
+            f"{error}). Change its parameters, or leave it out of attacks."
         ) from error
+
+
+def _named(method: str, norm: str) -> str:
+    return f"Attack method {method} (torchattacks.{METHODS[method].classes[norm]})"
 
 
 def build(
@@ -132,11 +114,10 @@ def build(
     norm: str,
     eps: float | None,
     parameters: Mapping[str, Any],
-    *,
     seed: int,
     classes: int,
     shape: tuple[int, ...] | None = None,
-) -> Any:
+) -> Callable[[Tensor, Tensor], Tensor]:
     """Return torchattacks' attack on `network`, a function of images [N, C, H, W] and labels [N].
 
     Parameters
@@ -210,8 +191,8 @@ def check_results(
         if wrong.any():
             image = int(indices[int(wrong.nonzero()[0, 0])])
             raise FeaturePathsError(
-                f"Attack method {method} (torchattacks.{METHODS[method].classes[norm]}) returned {problem} for image "
-                f"{image} of the data set. Change its parameters, or leave it out of attacks."
+                f"{_named(method, norm)} returned {problem} for image {image} of the data set. Change its parameters, "
+                "or leave it out of attacks."
             )
 
     values = results.flatten(1)
