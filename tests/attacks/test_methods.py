@@ -14,9 +14,8 @@ import torch
 from torch import nn
 
 from featurepaths.attacks.runner import STOPPING_RULE, run_blocks
-from featurepaths.attacks.torchattacks import runner
 from featurepaths.attacks.torchattacks.methods import METHODS, least_classes, misfit
-from featurepaths.attacks.torchattacks.runner import torchattacks_attack
+from featurepaths.attacks.torchattacks.runner import LibraryAttack
 from featurepaths.errors import FeaturePathsError
 from tests.experiments import ROOT
 from tests.splits import Images, joined
@@ -70,7 +69,7 @@ def attacked(network, images, labels, method, norm, *, rows=slice(None), **optio
     """The records of some of the images, attacked as if there were no others."""
     indices = np.arange(100, 100 + len(labels))
     settings = {"eps": EPS[norm] if METHODS[method].radius else None, "parameters": FEW.get(method, {}), "seed": 0}
-    attack = torchattacks_attack(network, method, norm, **settings | options)
+    attack = LibraryAttack(network, method, norm, **settings | options)
     return joined(run_blocks(attack, Images(images[rows], labels[rows], indices[rows])))
 
 
@@ -177,7 +176,7 @@ def test_out_of_memory_passes_through_unchanged(monkeypatch):
     def fail(images, labels):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr(runner, "build", lambda *given, **named: fail)
+    monkeypatch.setattr(LibraryAttack, "build", lambda *given: fail)
     network = network_of()
     images, labels = problem(network, 3)
     with pytest.raises(torch.OutOfMemoryError):

@@ -10,7 +10,7 @@ from torch import nn
 from featurepaths.adaptive import controls
 from featurepaths.attacks.apgd import Budget
 from featurepaths.attacks.runner import STOPPING_RULE, Block, run_blocks
-from featurepaths.attacks.torchattacks.runner import torchattacks_attack
+from featurepaths.attacks.torchattacks.runner import LibraryAttack
 from featurepaths.attacks.torchattacks.square import fit_windows, greatest_share, padded_size
 from tests.splits import Images
 
@@ -123,7 +123,7 @@ def test_autoattack_square_runs_on_surviving_images(norm, version, monkeypatch):
     images = np.random.default_rng(0).integers(0, 256, (2, 12, 18, 3), np.uint8)
     with torch.no_grad():
         labels = network(torch.from_numpy(images).permute(0, 3, 1, 2) / 255).argmax(dim=1).numpy()
-    attack = torchattacks_attack(network, "autoattack", norm, 1e-6, {"version": version}, 0)
+    attack = LibraryAttack(network, "autoattack", norm, 1e-6, {"version": version}, 0)
     ((_, records),) = run_blocks(attack, Images(images, labels, np.arange(2)))
     assert not records["success"].any()
     assert records[f"{STOPPING_RULE}/adversarial"].shape == (2, 3, 12, 18)

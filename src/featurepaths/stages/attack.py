@@ -84,10 +84,10 @@ def autopgd(settings, network, description, device):
 
 def torchattacks(settings, network):
     """Return an attack of torchattacks as a function of a block."""
-    from featurepaths.attacks.torchattacks.runner import torchattacks_attack
+    from featurepaths.attacks.torchattacks.runner import LibraryAttack
 
     options = {key: settings[key] for key in ("method", "norm", "parameters", "seed")}
-    return torchattacks_attack(network, eps=settings.number("eps"), **options)
+    return LibraryAttack(network, eps=settings.number("eps"), **options)
 
 
 def precomputed(settings, arguments, network, data, device, stack):

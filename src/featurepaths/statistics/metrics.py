@@ -36,18 +36,18 @@ def measure(
     ``ranking`` and ``intervals``: see `ranking_metrics` and `bootstrap_intervals`; ``successful``: see
     `successful_auroc`; and ``at_threshold``, by method: the threshold, and the number of flagged images of each kind.
     """
+    kinds = {
+        "flagged_clean": clean,
+        "flagged_adversarial": adversarial,
+        "flagged_successful": adversarial[groups.successful],
+        "flagged_unsuccessful": adversarial[groups.unsuccessful],
+    }
     return {
         "ranking": ranking_metrics(clean, adversarial),
         "intervals": bootstrap_intervals(clean, adversarial, thresholds),
         "successful": successful_auroc(clean[groups.successful], adversarial[groups.successful]),
         "at_threshold": {
-            method: {
-                "threshold": threshold,
-                "flagged_clean": int((clean < threshold).sum()),
-                "flagged_adversarial": int((adversarial < threshold).sum()),
-                "flagged_successful": int((adversarial < threshold)[groups.successful].sum()),
-                "flagged_unsuccessful": int((adversarial < threshold)[groups.unsuccessful].sum()),
-            }
+            method: {"threshold": threshold} | {kind: int((its < threshold).sum()) for kind, its in kinds.items()}
             for method, threshold in thresholds.items()
         },
     }

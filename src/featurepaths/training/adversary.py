@@ -1,10 +1,22 @@
 """Attacks on training batches, for adversarial training."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 
 from featurepaths.attacks.norms import project, steepest
+
+
+def attack_batch(
+    network: nn.Module, images: Tensor, labels: Tensor, adversary: Mapping[str, Any], generator: Generator
+) -> Tensor:
+    """Return adversarial images by an `adversary`: ``method`` (`single_step` or `pgd`) and its parameters."""
+    if adversary["method"] == "single-step":
+        return single_step(network, images, labels, adversary["eps"], generator)
+    return pgd(network, images, labels, adversary["eps"], adversary["step"], adversary["iterations"], generator)
 
 
 def single_step(network: nn.Module, images: Tensor, labels: Tensor, eps: float, generator: Generator) -> Tensor:

@@ -27,10 +27,8 @@ from featurepaths.runtime.blocks import pad_block
 from featurepaths.runtime.oom import is_out_of_memory
 
 
-def torchattacks_attack(
-    network: nn.Module, method: str, norm: str, eps: float | None, parameters: Mapping[str, Any], seed: int
-) -> Callable[[Block], Records]:
-    """Return an attack of `featurepaths.attacks.torchattacks.methods.METHODS` on blocks of images.
+class LibraryAttack:
+    """An attack of `featurepaths.attacks.torchattacks.methods.METHODS`: called with a block it returns its records.
 
     The network, in evaluation mode, decides whether an example fools it, not the library. Methods in which images
     influence one another attack each image alone (`Method.alone`), with random numbers from `seed` and its index; the
@@ -46,166 +44,143 @@ def torchattacks_attack(
     parameters
         Arguments of the library's class; numbers may be written as fractions.
 
-    Returns
-    -------
-    A function of a block that returns its records: see `featurepaths.attacks.runner.records_of_examples`.
-    ``n_queries`` is the number of forward passes of the image, or the block's average, rounded up.
-
     Raises
     ------
     FeaturePathsError
-        On a block, if torchattacks is not installed, an option is not the method's, the method does not support such
-        images or so few classes, the library fails, or a result is not finite, leaves [0, 1] or is farther away than
-        `eps`.
+        If the method, norm or parameter does not exist, or a radius is missing.
     """
-    attacked = _Attacked(copy_of(network))
-    reference = misclassification(attacked.network, "ce")
 
-    def attack_block(block: Block) -> Records:
+    def __init__(
+        self, network: nn.Module, method: str, norm: str, eps: float | None, parameters: Mapping[str, Any], seed: int
+    ):
+        if method not in METHODS:
+            raise FeaturePathsError(f"There is no attack method '{method}'; there are {', '.join(METHODS)}.")
+        self.entry = METHODS[method]
+        if norm not in self.entry.classes:
+            raise FeaturePathsError(f"Attack method {method} has no norm {norm}, but {', '.join(self.entry.norms)}.")
+        if wrong := sorted(set(parameters) - set(self.entry.parameters)):
+            has = ", ".join(self.entry.parameters) or "none"
+            raise FeaturePathsError(f"Attack method {method} has no parameter {', '.join(wrong)}; it has {has}.")
+        if self.entry.radius is not None and eps is None:
+            raise FeaturePathsError(f"Attack method {method} needs eps.")
+        self.method, self.norm, self.eps, self.parameters, self.seed = method, norm, eps, parameters, seed
+        self.class_name = self.entry.classes[norm]
+        self.network = _Attacked(copy_of(network))
+        self.reference = misclassification(self.network.network, "ce")
+
+    def __call__(self, block: Block) -> Records:
+        """Return a block's records: see `featurepaths.attacks.runner.records_of_examples`.
+
+        ``n_queries`` is the number of forward passes of the image, or the block's average, rounded up.
+
+        Raises
+        ------
+        FeaturePathsError
+            If torchattacks is not installed, the method does not support such images or so few classes, the library
+            fails, or a result is not finite, leaves [0, 1] or is farther away than `eps`.
+        """
         with torch.no_grad():
-            classes = attacked.network(block.clean[:1]).shape[1]
-        alone = method in METHODS and METHODS[method].alone
-        parts = [slice(row, row + 1) for row in range(block.count)] if alone else [slice(0, block.count)]
+            classes = self.network.network(block.clean[:1]).shape[1]
+        alone = [slice(row, row + 1) for row in range(block.count)]
         examples, queries = [], []
-        for part in parts:
+        for part in alone if self.entry.alone else [slice(0, block.count)]:
             clean, labels, indices = block.clean[part], block.labels[part], block.indices[part]
-            attacked.queries = 0
-            with seeded_generators(seed, int(indices[0]), clean.device) as number:
-                attack = build(attacked, method, norm, eps, parameters, number, classes, clean.shape[1:])
-                results = _run(attack, clean.clone(), labels, method, norm, indices).detach()
-            examples.append(check_results(results, clean, method, norm, eps, indices))
-            queries += [-(-attacked.queries // len(indices))] * len(indices)
+            self.network.queries = 0
+            with seeded_generators(self.seed, int(indices[0]), clean.device) as number:
+                attack = self.build(number, classes, clean.shape[1:])
+                results = self._run(attack, clean.clone(), labels, indices).detach()
+            examples.append(self.check(results, clean, indices))
+            queries += [-(-self.network.queries // len(indices))] * len(indices)
         n_queries = torch.tensor(pad_block(np.array(queries, np.int32)), device=block.clean.device)
         adversarial = torch.cat([*examples, block.clean[block.count :]])
-        return records_of_examples(block, adversarial, reference, norm, n_queries)
+        return records_of_examples(block, adversarial, self.reference, self.norm, n_queries)
 
-    return attack_block
+    def build(self, seed: int, classes: int, shape: tuple[int, ...]) -> Callable[[Tensor, Tensor], Tensor]:
+        """Return torchattacks' attack, a function of images [N, C, H, W] of a `shape` [C, H, W] and labels [N].
 
+        Raises
+        ------
+        FeaturePathsError
+            If torchattacks is not installed, the radius is too large for such images, or the method does not support
+            them or so few classes.
+        """
+        if problem := misfit(self.method, self.parameters, classes, shape):
+            raise FeaturePathsError(f"Attack method {self.method} {problem}.")
+        if self.eps is not None:
+            check_radius("eps", self.eps, self.norm, shape)
+        arguments = {
+            name: float(Fraction(value)) if self.entry.parameters[name].kind == "number" else value
+            for name, value in complete(self.method, self.parameters, self.eps).items()
+        } | dict(self.entry.fixed)
+        if self.entry.radius is not None:
+            arguments[self.entry.radius] = int(self.eps) if self.norm == "l0" else self.eps
+        context = {"norm": {"linf": "Linf", "l2": "L2"}.get(self.norm), "seed": seed, "n_classes": classes}
+        arguments |= {name: context[name] for name in self.entry.context}
+        if self.method == "cw":
+            arguments["steps"] = _Unstopped(arguments["steps"])
+        self.network.shifted = self.entry.shifted
+        attack = fit_windows(getattr(library(), self.class_name)(self.network, **arguments))
+        if self.method == "jsma":
+            # it aims at the next class, which the library computes modulo ten
+            attack.set_mode_targeted_by_label(quiet=True)
+            return lambda images, labels: attack(images, (labels + 1) % classes)
+        if self.method != "deepfool":
+            return attack
 
-def _run(
-    attack: Callable[[Tensor, Tensor], Tensor],
-    images: Tensor,
-    labels: Tensor,
-    method: str,
-    norm: str,
-    indices: np.ndarray,
-) -> Tensor:
-    """Return an attack's results; errors of the library name the method and the images."""
-    try:
-        return attack(images, labels)
-    except (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
-        if isinstance(error, FeaturePathsError) or is_out_of_memory(error):
-            raise
-        named = f"image {indices[0]}" if len(indices) == 1 else f"images {indices[0]} to {indices[-1]}"
-        shape = "x".join(map(str, images.shape[1:]))
-        raise FeaturePathsError(
-            f"{_named(method, norm)} failed on {named} of the data set, of {shape} values ({type(error).__name__}: "
-            f"{error}). Change its parameters, or leave it out of attacks."
-        ) from error
+        def overshooting(images: Tensor, labels: Tensor) -> Tensor:
+            # The publication enlarges the whole perturbation (Algorithm 2), the library only its steps: these converge
+            # to the boundary itself, where rounding decides whether an image is fooled.
+            perturbation = attack(images, labels) - images
+            return (images + (1 + arguments["overshoot"]) * perturbation).clamp(0.0, 1.0)
 
+        return overshooting
 
-def _named(method: str, norm: str) -> str:
-    return f"Attack method {method} (torchattacks.{METHODS[method].classes[norm]})"
+    def check(self, results: Tensor, clean: Tensor, indices: np.ndarray) -> Tensor:
+        """Return results [N, C, H, W] of images with these `indices` [N], clipped to [0, 1], if they are valid.
 
+        Raises
+        ------
+        FeaturePathsError
+            If a result is not finite, leaves [0, 1] or, for a bounded method, is farther away than `eps`: the message
+            has the method and the first such image.
+        """
+        values, clipped = results.flatten(1), results.clamp(0.0, 1.0)
+        problems = {
+            "values that are not finite": ~values.isfinite().all(dim=1),
+            "values outside of [0, 1]": (values.amin(dim=1) < -ROUNDING) | (values.amax(dim=1) > 1 + ROUNDING),
+        }
+        if self.eps is not None:
+            far = size(clipped - clean, self.norm) > self.eps * (1 + 1e-4) + ROUNDING
+            if self.entry.radius is None:
+                clipped = torch.where(far.view(-1, 1, 1, 1), clean, clipped)
+            else:
+                problems[f"a perturbation greater than eps ({self.norm}, {self.eps:g})"] = far
+        for problem, wrong in problems.items():
+            if wrong.any():
+                raise self._failure(
+                    f"returned {problem} for image {indices[int(wrong.nonzero()[0, 0])]} of the data set"
+                )
+        return clipped
 
-def build(
-    network: nn.Module,
-    method: str,
-    norm: str,
-    eps: float | None,
-    parameters: Mapping[str, Any],
-    seed: int,
-    classes: int,
-    shape: tuple[int, ...] | None = None,
-) -> Callable[[Tensor, Tensor], Tensor]:
-    """Return torchattacks' attack on `network`, a function of images [N, C, H, W] and labels [N].
+    def _run(
+        self, attack: Callable[[Tensor, Tensor], Tensor], images: Tensor, labels: Tensor, indices: np.ndarray
+    ) -> Tensor:
+        """Return an attack's results; errors of the library name the method and the images."""
+        try:
+            return attack(images, labels)
+        except (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError,
+                ValueError) as error:  # fmt: skip
+            if isinstance(error, FeaturePathsError) or is_out_of_memory(error):
+                raise
+            named = f"image {indices[0]}" if len(indices) == 1 else f"images {indices[0]} to {indices[-1]}"
+            values = f"{'x'.join(map(str, images.shape[1:]))} values ({type(error).__name__}: {error})"
+            raise self._failure(f"failed on {named} of the data set, of {values}") from error
 
-    Parameters
-    ----------
-    seed, classes
-        The seed and the number of classes, which some classes of the library take.
-    shape
-        Shape of an image, [C, H, W], which is checked if given.
-
-    Raises
-    ------
-    FeaturePathsError
-        If torchattacks is not installed, the method, norm or parameter does not exist, a radius is missing or too large
-        for images of this shape, the method does not support such images, or there are too few classes.
-    """
-    if method not in METHODS:
-        raise FeaturePathsError(f"There is no attack method '{method}'; there are {', '.join(METHODS)}.")
-    entry = METHODS[method]
-    if norm not in entry.classes:
-        raise FeaturePathsError(f"Attack method {method} has no norm {norm}, but {', '.join(entry.norms)}.")
-    if wrong := sorted(set(parameters) - set(entry.parameters)):
-        has = ", ".join(entry.parameters) or "none"
-        raise FeaturePathsError(f"Attack method {method} has no parameter {', '.join(wrong)}; it has {has}.")
-    if entry.radius is not None and eps is None:
-        raise FeaturePathsError(f"Attack method {method} needs eps.")
-    if problem := misfit(method, parameters, classes, shape):
-        raise FeaturePathsError(f"Attack method {method} {problem}.")
-    if eps is not None:
-        check_radius("eps", eps, norm, shape)
-    arguments = {
-        name: float(Fraction(value)) if entry.parameters[name].kind == "number" else value
-        for name, value in complete(method, parameters, eps).items()
-    } | dict(entry.fixed)
-    if entry.radius is not None:
-        arguments[entry.radius] = int(eps) if norm == "l0" else eps
-    context = {"norm": {"linf": "Linf", "l2": "L2"}.get(norm), "seed": seed, "n_classes": classes}
-    arguments |= {name: context[name] for name in entry.context}
-    if method == "cw":
-        arguments["steps"] = _Unstopped(arguments["steps"])
-    network.shifted = entry.shifted
-    attack = fit_windows(getattr(library(), entry.classes[norm])(network, **arguments))
-    if method == "jsma":
-        # it aims at the next class, which the library computes modulo ten
-        attack.set_mode_targeted_by_label(quiet=True)
-        return lambda images, labels: attack(images, (labels + 1) % classes)
-    if method != "deepfool":
-        return attack
-
-    def overshooting(images: Tensor, labels: Tensor) -> Tensor:
-        # The publication enlarges the whole perturbation (Algorithm 2), the library only its steps: these converge to
-        # the boundary itself, where rounding decides whether an image is fooled.
-        perturbation = attack(images, labels) - images
-        return (images + (1 + arguments["overshoot"]) * perturbation).clamp(0.0, 1.0)
-
-    return overshooting
-
-
-def check_results(
-    results: Tensor, clean: Tensor, method: str, norm: str, eps: float | None, indices: np.ndarray
-) -> Tensor:
-    """Return an attack's results [N, C, H, W], clipped to [0, 1], if they are valid.
-
-    Raises
-    ------
-    FeaturePathsError
-        If a result is not finite, leaves [0, 1] or, for a bounded method, is farther away than `eps`: the message has
-        the method and the first such image.
-    """
-
-    def refuse(wrong: Tensor, problem: str) -> None:
-        if wrong.any():
-            image = int(indices[int(wrong.nonzero()[0, 0])])
-            raise FeaturePathsError(
-                f"{_named(method, norm)} returned {problem} for image {image} of the data set. Change its parameters, "
-                "or leave it out of attacks."
-            )
-
-    values = results.flatten(1)
-    refuse(~values.isfinite().all(dim=1), "values that are not finite")
-    refuse((values.amin(dim=1) < -ROUNDING) | (values.amax(dim=1) > 1 + ROUNDING), "values outside of [0, 1]")
-    results = results.clamp(0.0, 1.0)
-    if eps is None:
-        return results
-    far = size(results - clean, norm) > eps * (1 + 1e-4) + ROUNDING
-    if METHODS[method].radius is None:
-        return torch.where(far.view(-1, 1, 1, 1), clean, results)
-    refuse(far, f"a perturbation greater than eps ({norm}, {eps:g})")
-    return results
+    def _failure(self, problem: str) -> FeaturePathsError:
+        return FeaturePathsError(
+            f"Attack method {self.method} (torchattacks.{self.class_name}) {problem}. Change its parameters, or leave "
+            "it out of attacks."
+        )
 
 
 class _Unstopped(int):
