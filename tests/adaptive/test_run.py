@@ -10,8 +10,9 @@ import pytest
 import torch
 from torch import nn
 
+from featurepaths.adaptive import run
 from featurepaths.adaptive.controls import control_records, summarise
-from featurepaths.adaptive.objectives import OBJECTIVES
+from featurepaths.adaptive.objectives import OBJECTIVES, adaptive_objective
 from featurepaths.adaptive.run import _searches, adaptive_records
 from featurepaths.adaptive.worst_case import Target
 from featurepaths.attacks.apgd import Budget
@@ -224,13 +225,12 @@ def test_targets_with_few_classes_are_all_wrong_classes(classes, monkeypatch):
     calibration = Calibration([1], np.ones(1), 0.1, [1], np.ones(1))
     defense = FeaturePathDefense(network, ["pixels"]).freeze([network.directions.detach()], calibration)
     aimed = []
-    real = Target.search
 
-    def recorded_search(self, block, budget, objective, loss, targets=None, restart=0):
+    def recorded_objective(defense, name, loss, targets=None):
         aimed.append((loss, targets))
-        return real(self, block, budget, objective, loss, targets, restart)
+        return adaptive_objective(defense, name, loss, targets)
 
-    monkeypatch.setattr(Target, "search", recorded_search)
+    monkeypatch.setattr(run, "adaptive_objective", recorded_objective)
     images = np.array([[120, 10], [80, 80], [10, 120]], np.uint8).reshape(3, 1, 2, 1)[[0, 1, 2][:classes]]
     for label in range(classes):
         aimed.clear()

@@ -10,8 +10,8 @@ from torch import nn
 from featurepaths.adaptive import controls
 from featurepaths.attacks.apgd import Budget
 from featurepaths.attacks.runner import STOPPING_RULE, Block, run_blocks
+from featurepaths.attacks.torchattacks.library import fit_windows, greatest_share, padded_size
 from featurepaths.attacks.torchattacks.runner import LibraryAttack
-from featurepaths.attacks.torchattacks.square import fit_windows, greatest_share, padded_size
 from tests.splits import Images
 
 torchattacks = pytest.importorskip("torchattacks")
@@ -93,7 +93,7 @@ def test_square_where_library_runs_is_bit_identical(norm):
 
 @pytest.mark.parametrize("side", [12, 14, 18, 19, 24])
 def test_square_of_the_library_fails_on_these_sides(side):
-    """If it does no more, `featurepaths.attacks.torchattacks.square` has nothing left to do."""
+    """If it does no more, `featurepaths.attacks.torchattacks.library.fit_windows` has nothing left to do."""
     assert not runs_in_the_library(side, side)
     with pytest.raises(RuntimeError, match=r"shape|size"), torch.random.fork_rng():
         square(Mean(stubborn=True), norm="L2", n_queries=1)(random_images(side, side), torch.zeros(2, dtype=torch.long))

@@ -14,7 +14,7 @@ from featurepaths.attacks.runner import Block, autopgd_records, records_of_examp
 from featurepaths.attacks.undefined import report_undefined
 from featurepaths.stages.attack import tell
 from featurepaths.store.hdf5 import write_rows
-from featurepaths.training.adversary import pgd
+from featurepaths.training.adversary import attack_batch
 from tests.splits import Images
 
 
@@ -199,7 +199,9 @@ def test_steepest_direction_ignores_nan():
 def test_training_attack_with_partial_gradient_moves_the_other_pixels():
     network = Half(torch.ones(12), 0.0)
     images = torch.full((2, 3, 2, 2), 0.5)
-    found = pgd(network, images, torch.zeros(2, dtype=torch.long), 0.1, 0.1, 4, torch.Generator().manual_seed(0))
+    adversary = {"method": "pgd", "eps": 0.1, "step": 0.1, "iterations": 4}
+    labels = torch.zeros(2, dtype=torch.long)
+    found = attack_batch(network, images, labels, adversary, torch.Generator().manual_seed(0))
     assert found.isfinite().all()
     torch.testing.assert_close(found.flatten(1)[:, ::2], torch.full((2, 6), 0.4))
 

@@ -20,8 +20,7 @@ from featurepaths.adaptive.worst_case import PerImageWorstCase, Target
 from featurepaths.attacks.apgd import Budget
 from featurepaths.attacks.class_limits import possible_losses
 from featurepaths.attacks.runner import Block, Records
-from featurepaths.attacks.torchattacks.library import library, seeded_generators
-from featurepaths.attacks.torchattacks.square import fit_windows
+from featurepaths.attacks.torchattacks.library import fit_windows, library, seeded_generators
 from featurepaths.defense.module import FeaturePathDefense
 from featurepaths.runtime.blocks import padded_tensor
 from featurepaths.statistics.worst_case import check_vanished, count_vanished

@@ -1,12 +1,13 @@
 """All attacks of an attacker who knows the defence on one block of images."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from featurepaths.adaptive.objectives import NETWORK_OBJECTIVE
+from featurepaths.adaptive.objectives import NETWORK_OBJECTIVE, adaptive_objective, detector_objective
 from featurepaths.adaptive.worst_case import PerImageWorstCase, Target
 from featurepaths.attacks.apgd import Budget, Search
 from featurepaths.attacks.class_limits import possible_losses
@@ -79,8 +80,8 @@ def adaptive_records(
     for name, adversarial in examples.items():
         decision = worst_case.update(adversarial, everything)
         records |= _recorded(name, block.count, everything, decision)
-    for name in target.detectors:
-        result = target.search_detector(block, budget, name)
+    for name, (score, scale) in target.detectors.items():
+        result = target.search(block, budget, partial(detector_objective, score=score, scale=scale))
         worst_case.update_with_search(result, everything)
         candidates = [result.points["max-loss"].adversarial, *examples.values()]
         records |= _best_scored(target, name, block, candidates, worst_case.labels)
@@ -91,7 +92,8 @@ def adaptive_records(
             continue
         part = block.take(attacked)
         targets = _likely_classes(target, part, rank) if rank else None
-        result = target.search(part, budget, objective, loss, targets, restart)
+        against = partial(adaptive_objective, name=objective, loss=loss, targets=targets)
+        result = target.search(part, budget, against, restart)
         decision = worst_case.update_with_search(result, attacked)
         records |= _recorded(name, block.count, attacked, decision, result)
     return records | {
@@ -157,9 +159,8 @@ def _recorded(
             "vanished_steps": result.vanished_steps.cpu().numpy()[: len(rows)],
             "n_queries": result.queries,
         }
-    records = {f"attacks/{name}/attacked": np.isin(np.arange(count), rows)}
+    records = {"attacked": np.isin(np.arange(count), rows)}
     for key, blank in BLANK.items():
-        records[f"attacks/{name}/{key}"] = np.full(count, blank)
-        if key in values:
-            records[f"attacks/{name}/{key}"][rows] = values[key]
-    return records
+        records[key] = np.full(count, blank)
+        records[key][rows] = values.get(key, blank)
+    return {f"attacks/{name}/{key}": each for key, each in records.items()}

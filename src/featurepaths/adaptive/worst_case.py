@@ -1,13 +1,14 @@
 """Searches for adversarial examples against a frozen defence and its detectors, and the worst case of each image."""
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from featurepaths.adaptive.objectives import NETWORK_OBJECTIVE, adaptive_objective, detector_objective
+from featurepaths.adaptive.objectives import NETWORK_OBJECTIVE, adaptive_objective
 from featurepaths.attacks.apgd import Budget, Search, apgd
 from featurepaths.attacks.norms import random_start
 from featurepaths.attacks.objective import Objective
@@ -40,15 +41,19 @@ class Target:
         return len(self.reference_model.centroids[0])
 
     def search(
-        self, block: Block, budget: Budget, objective: str, loss: str, targets: Tensor | None = None, restart: int = 0
+        self, block: Block, budget: Budget, objective: Callable[[FeaturePathDefense], Objective], restart: int = 0
     ) -> Search:
-        """Search with an objective of `featurepaths.adaptive.objectives.ALL_OBJECTIVES` for each image's example."""
-        budget = replace(budget, seed=budget.seed + restart * SEEDS_APART)
-        return self._search(block, budget, lambda defense: adaptive_objective(defense, objective, loss, targets))
+        """Run AutoPGD on a block and keep the example of greatest loss among those that fool.
 
-    def search_detector(self, block: Block, budget: Budget, name: str) -> Search:
-        """Search for the example of each image that a detector scores highest."""
-        return self._search(block, budget, lambda defense: detector_objective(defense, *self.detectors[name]))
+        `objective` returns the objective against a model: `search_model`, and `reference_model` if it is another one.
+        """
+        seed = budget.seed + restart * SEEDS_APART
+        start = random_start(block.clean, block.indices, budget.eps, budget.norm, seed)
+        reference = None if self.search_model is self.reference_model else objective(self.reference_model)
+        return apgd(
+            objective(self.search_model), block.clean, block.labels, start, budget, stopping_rules=["max-loss"],
+            reference=reference,
+        )  # fmt: skip
 
     def detector_score(self, name: str, images: Tensor) -> tuple[np.ndarray, np.ndarray]:
         """Return a detector's score by the reference model, float64 [N], and the network's predictions [N].
@@ -60,15 +65,6 @@ class Target:
             score = self.detectors[name][0](outputs).double()
         score = torch.where(finite & score.isfinite(), score, -torch.inf)
         return score.cpu().numpy(), outputs.logits.argmax(dim=1).cpu().numpy()
-
-    def _search(self, block: Block, budget: Budget, build: Callable[[FeaturePathDefense], Objective]) -> Search:
-        """Run AutoPGD on a block and keep the example of greatest loss among those that fool."""
-        start = random_start(block.clean, block.indices, budget.eps, budget.norm, budget.seed)
-        reference = None if self.search_model is self.reference_model else build(self.reference_model)
-        objective = build(self.search_model)
-        return apgd(
-            objective, block.clean, block.labels, start, budget, stopping_rules=["max-loss"], reference=reference
-        )
 
 
 class PerImageWorstCase:
@@ -132,5 +128,6 @@ class PerImageWorstCase:
         for objective, loss in objectives:
             rows = self.standing(objective)
             if len(rows) > 0:
-                result = self.target.search(self.block.take(rows), budget, objective, loss, restart=restart)
+                against = partial(adaptive_objective, name=objective, loss=loss)
+                result = self.target.search(self.block.take(rows), budget, against, restart)
                 self.update_with_search(result, rows)

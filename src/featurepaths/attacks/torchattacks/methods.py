@@ -86,11 +86,6 @@ class Method:
         """The norms that it bounds or minimizes, the default first."""
         return list(self.classes)
 
-    @property
-    def independent(self) -> bool:
-        """Whether an image's result does not depend on which other images are attacked."""
-        return self.alone or not self.random
-
 
 _whole, _number = partial(Parameter, "whole", least=1), partial(Parameter, "number")
 _truth, _word = partial(Parameter, "truth"), partial(Parameter, "word")

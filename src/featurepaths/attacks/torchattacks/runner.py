@@ -18,9 +18,8 @@ from featurepaths.attacks.objective import misclassification
 from featurepaths.attacks.precomputed.files import ROUNDING
 from featurepaths.attacks.radius import check_radius
 from featurepaths.attacks.runner import Block, Records, records_of_examples
-from featurepaths.attacks.torchattacks.library import library, seeded_generators
+from featurepaths.attacks.torchattacks.library import fit_windows, library, seeded_generators
 from featurepaths.attacks.torchattacks.methods import METHODS, complete, misfit
-from featurepaths.attacks.torchattacks.square import fit_windows
 from featurepaths.errors import FeaturePathsError
 from featurepaths.networks.copies import copy_of
 from featurepaths.runtime.blocks import pad_block
