@@ -104,7 +104,7 @@ def bootstrap_intervals(
     """
     generator = np.random.default_rng(seed)
     count = len(clean)
-    samples: dict[str, list[np.ndarray]] = {}
+    samples: list[dict[str, np.ndarray]] = []
     at_a_time = max(1, DRAWN_AT_A_TIME // count)  # the drawn images do not depend on it
     for start in range(0, RESAMPLES, at_a_time):
         size = min(at_a_time, RESAMPLES - start)
@@ -113,10 +113,10 @@ def bootstrap_intervals(
         for name, threshold in thresholds.items():
             correct = (adversarial < threshold).astype(float) + (clean >= threshold)
             sample[f"balanced_accuracy.{name}"] = draws @ correct / (2 * count)
-        for name, values in sample.items():
-            samples.setdefault(name, []).append(values)
+        samples.append(sample)
     tails = (1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2
-    return {name: tuple(np.quantile(np.concatenate(parts), tails).tolist()) for name, parts in samples.items()}
+    joined = {name: np.concatenate([sample[name] for sample in samples]) for name in samples[0]}
+    return {name: tuple(np.quantile(values, tails).tolist()) for name, values in joined.items()}
 
 
 def weighted_ranking_metrics(clean: np.ndarray, adversarial: np.ndarray, weights: np.ndarray) -> dict[str, np.ndarray]:

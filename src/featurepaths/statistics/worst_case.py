@@ -1,6 +1,6 @@
 """Summary of the attacks on a frozen defence: counts over images, worst cases, vanished gradients."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import h5py
@@ -61,9 +61,8 @@ def _summarise(name: str, parts: list[h5py.Group], labels: np.ndarray, oblivious
     }
 
 
-def count_vanished(attacks: Iterable[Mapping[str, Any]]) -> dict[str, int]:
+def count_vanished(attacks: Sequence[Mapping[str, Any]]) -> dict[str, int]:
     """Return the number of `images` with a vanished gradient, and `n`, of attacked ones: see `summarise_attacks`."""
-    attacks = list(attacks)
     return {"images": sum(each["vanished"] for each in attacks), "n": sum(each["attacked"] for each in attacks)}
 
 
