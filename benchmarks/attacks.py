@@ -2,6 +2,7 @@
 
 import copy
 import logging
+from functools import partial
 
 import numpy as np
 import torch
@@ -10,9 +11,10 @@ from torch import nn
 from torch.nn import functional as F
 
 from benchmarks.measure import Result, speed_ratio
-from featurepaths.attacks.apgd import STOPPING_RULES
+from featurepaths.attacks.apgd import STOPPING_RULES, Budget
 from featurepaths.attacks.objective import misclassification
-from featurepaths.attacks.runner import attack_blocks
+from featurepaths.attacks.runner import autopgd_records, run_blocks
+from featurepaths.data.splits import Split
 from featurepaths.networks.forward import InPrecision, resolve_precision
 from featurepaths.networks.resnet import ResNet
 
@@ -31,22 +33,14 @@ def measure(device: torch.device) -> list[Result]:
     images = torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous().to(device).float() / 255
     with torch.no_grad():
         labels = network(images).argmax(dim=1)  # torchattacks leaves images alone that the network gets wrong
+    split = Split(pixels, labels.cpu().numpy(), np.arange(count), [])
     objective = misclassification(network, "ce")
     search_model = misclassification(InPrecision(copy.deepcopy(network), precision), "ce")
 
     def attack(searched, stopping_rules, reference=None):
-        options = {"eps": EPS, "norm": "linf", "step": None, "iterations": ITERATIONS, "seed": 0, "device": device}
-        list(
-            attack_blocks(
-                searched,
-                pixels,
-                labels.cpu().numpy(),
-                np.arange(count),
-                stopping_rules=stopping_rules,
-                reference=reference,
-                **options,
-            )
-        )
+        options = {"stopping_rules": stopping_rules, "reference": reference}
+        records = partial(autopgd_records, objective=searched, budget=Budget(EPS, iterations=ITERATIONS), **options)
+        list(run_blocks(records, split, device=device))
 
     def ours() -> None:
         attack(objective, STOPPING_RULES)

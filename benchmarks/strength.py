@@ -6,14 +6,15 @@ python -m benchmarks.strength results/<name>/<run>/checkpoint.safetensors result
 import argparse
 import copy
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from featurepaths.attacks.apgd import STOPPING_RULES
+from featurepaths.attacks.apgd import STOPPING_RULES, Budget
 from featurepaths.attacks.objective import misclassification
-from featurepaths.attacks.runner import attack_blocks
+from featurepaths.attacks.runner import autopgd_records, run_blocks
 from featurepaths.data.splits import Split, open_split
 from featurepaths.networks.checkpoint import load_checkpoint
 from featurepaths.networks.forward import InPrecision
@@ -55,20 +56,10 @@ def main() -> None:
 
 def _stands(searched, data: Split, arguments, stopping_rules, reference, device) -> np.ndarray:
     """Return which images [N] the network gets right, clean and attacked, in float32."""
-    attacked = attack_blocks(
-        searched,
-        data,
-        data.labels,
-        data.indices,
-        eps=float(arguments.eps),
-        norm="linf",
-        step=float(arguments.step),
-        iterations=arguments.iterations,
-        seed=0,
-        stopping_rules=stopping_rules,
-        reference=reference,
-        device=device,
-    )
+    budget = Budget(float(arguments.eps), step=float(arguments.step), iterations=arguments.iterations)
+    options = {"stopping_rules": stopping_rules, "reference": reference}
+    attack = partial(autopgd_records, objective=searched, budget=budget, **options)
+    attacked = run_blocks(attack, data, device=device)
     shown = progress(attacked, "attack", len(blocks(len(data))), "blocks of 64")
     return np.concatenate([records["clean_correct"] & ~records["success"] for _, records in shown])
 

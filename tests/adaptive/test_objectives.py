@@ -9,11 +9,11 @@ from torch.nn import functional as F
 
 from featurepaths.adaptive.objectives import (
     OBJECTIVES,
-    AdaptiveObjective,
-    DetectorObjective,
-    misclassification_loss,
+    Aim,
+    adaptive_objective,
+    detector_objective,
 )
-from featurepaths.attacks.apgd import apgd
+from featurepaths.attacks.apgd import Budget, apgd
 from featurepaths.attacks.losses import dlr
 from featurepaths.attacks.norms import random_start
 from featurepaths.errors import FeaturePathsError
@@ -25,9 +25,7 @@ LABELS = torch.zeros(3, dtype=torch.long)
 def attack(objective, eps, iterations=100):
     clean = images()
     start = random_start(clean, np.arange(3), eps, "l2", 0)
-    found = apgd(
-        objective, clean, LABELS, start, eps=eps, norm="l2", iterations=iterations, stopping_rules=["max-loss"]
-    )
+    found = apgd(objective, clean, LABELS, start, Budget(eps, "l2", iterations=iterations), stopping_rules=["max-loss"])
     return found.points["max-loss"]
 
 
@@ -37,7 +35,7 @@ def attack(objective, eps, iterations=100):
 def test_adaptive_search_finds_nearest_evasion_and_none_nearer(objective, loss, targets):
     """The vote is always right, so an example must be beyond the flagged angles: a ray at a known distance."""
     needed = distance(FLAGGED_TO)
-    attacker = AdaptiveObjective(defense(Plane(), [2]), objective, loss, targets)
+    attacker = adaptive_objective(defense(Plane(), [2]), objective, loss, targets)
     found = attack(attacker, 1.02 * needed)
     assert found.fooled.all()
     x, y = found.adversarial.view(3, 2).T
@@ -49,14 +47,14 @@ def test_adaptive_search_finds_nearest_evasion_and_none_nearer(objective, loss, 
 def test_misvote_finds_nearest_wrong_vote_and_none_nearer(loss):
     """The network is always right, so an example must be flagged and nearer to the other axis: beyond 45 degrees."""
     needed = distance(math.radians(45))
-    attacker = AdaptiveObjective(defense(Plane(always_right=True), [1]), "misvote", loss)
+    attacker = adaptive_objective(defense(Plane(always_right=True), [1]), "misvote", loss)
     assert attack(attacker, 1.02 * needed).fooled.all()
     assert not attack(attacker, 0.99 * needed).fooled.any()
 
 
 def test_misclassify_finds_the_networks_boundary():
     needed = distance(math.radians(45))
-    attacker = AdaptiveObjective(defense(Plane(), [2]), "misclassify", "ce")
+    attacker = adaptive_objective(defense(Plane(), [2]), "misclassify", "ce")
     assert attack(attacker, 1.02 * needed).fooled.all()
     assert not attack(attacker, 0.99 * needed).fooled.any()
 
@@ -65,7 +63,7 @@ def test_misclassify_finds_the_networks_boundary():
 def test_detector_objective_finds_greatest_score_of_misclassified_image(eps):
     """The farthest angle within the ball gives the greatest cosine to the other axis."""
     planted = defense(Plane(), [2])
-    found = attack(DetectorObjective(planted, planted.detector.score, 0.05), eps, iterations=200)
+    found = attack(detector_objective(planted, planted.detector.score, 0.05), eps, iterations=200)
     best = math.sin(ANGLE + math.asin(eps / LENGTH))
     assert found.fooled.all()
     with torch.no_grad():
@@ -84,8 +82,8 @@ def test_criterion_of_defence_objectives_is_the_whole_decision():
     assert decision.vote.tolist() == [0, 0, 0]
     assert decision.prediction.tolist() == [0, 0, 1]
     for objective in OBJECTIVES:
-        assert AdaptiveObjective(planted, objective, "ce")(some, LABELS)[1].tolist() == [False, False, True]
-    assert AdaptiveObjective(planted, "misclassify", "ce")(some, LABELS)[1].tolist() == [False, True, True]
+        assert adaptive_objective(planted, objective, "ce")(some, LABELS)[1].tolist() == [False, False, True]
+    assert adaptive_objective(planted, "misclassify", "ce")(some, LABELS)[1].tolist() == [False, True, True]
 
 
 def test_misclassification_loss_is_log_odds_until_misclassified():
@@ -95,7 +93,7 @@ def test_misclassification_loss_is_log_odds_until_misclassified():
     p = F.softmax(logits, dim=1)
     rows = torch.arange(500)
     for aimed_at, wanted in ((None, 1 - p[rows, labels]), (targets, p[rows, targets])):
-        found = misclassification_loss(logits, labels, aimed_at, "ce")
+        found = Aim(labels, aimed_at, "ce").misclassification(logits)
         most = found.max()
         assert most.item() == pytest.approx(0.1 + (math.log(5) if aimed_at is None else 0))
         below = found < most
@@ -104,20 +102,20 @@ def test_misclassification_loss_is_log_odds_until_misclassified():
         named = logits.argmax(dim=1)[~below]
         assert (named != labels[~below]).all() if aimed_at is None else (named == targets[~below]).all()
     torch.testing.assert_close(
-        misclassification_loss(logits, labels, None, "dlr"), (20 * dlr(logits, labels)).clamp_max(0.1)
+        Aim(labels, None, "dlr").misclassification(logits), (20 * dlr(logits, labels)).clamp_max(0.1)
     )
     torch.testing.assert_close(
-        misclassification_loss(logits, labels, None, "dlr", saturate=False), 20 * dlr(logits, labels)
+        Aim(labels, None, "dlr").misclassification(logits, saturate=False), 20 * dlr(logits, labels)
     )
 
 
 def test_targeted_dlr_by_hand_equals_eq_7():
     logits = torch.tensor([[4.0, 1.0, 3.0, 0.0, 2.0]])
     # -(4 - 3) / (4 - (2 + 1) / 2), in units of 1/20
-    found = misclassification_loss(logits, torch.tensor([0]), torch.tensor([2]), "dlr")
+    found = Aim(torch.tensor([0]), torch.tensor([2]), "dlr").misclassification(logits)
     assert found.tolist() == pytest.approx([-20 / 2.5])
     with pytest.raises(FeaturePathsError, match="n_targets: 0"):
-        misclassification_loss(logits[:, :3], torch.tensor([0]), torch.tensor([2]), "dlr")
+        Aim(torch.tensor([0]), torch.tensor([2]), "dlr").misclassification(logits[:, :3])
 
 
 @pytest.mark.parametrize("objective", ["selective", "orthogonal"])
@@ -128,14 +126,14 @@ def test_alternating_step_follows_one_condition_and_is_orthogonal_to_the_other(o
         angle = math.radians(degrees)
         some = (LENGTH * torch.tensor([math.cos(angle), math.sin(angle)])).view(1, 1, 1, 2).requires_grad_()
         label = torch.zeros(1, dtype=torch.long)
-        loss, _ = AdaptiveObjective(planted, objective, "ce")(some, label)
+        loss, _ = adaptive_objective(planted, objective, "ce")(some, label)
         (step,) = torch.autograd.grad(loss.sum(), some)
         seen = planted.model_outputs(some)
         unit = 0.35 * seen.similarity[:, 0].detach().std(dim=1)
         missing = ((planted.detector.score(seen) - planted.calibration.threshold) / unit).clamp_max(0.1)
-        assert loss.item() == pytest.approx((misclassification_loss(seen.logits, label, None, "ce") + missing).item())
+        assert loss.item() == pytest.approx((Aim(label, None, "ce").misclassification(seen.logits) + missing).item())
         parts = {
-            "wrong": misclassification_loss(seen.logits, label, None, "ce", saturate=False),
+            "wrong": Aim(label, None, "ce").misclassification(seen.logits, saturate=False),
             "above": planted.detector.score(seen),
         }
         own = torch.autograd.grad(parts.pop(part).sum(), some, retain_graph=True)[0].flatten()

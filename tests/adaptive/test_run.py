@@ -2,6 +2,7 @@
 
 import io
 import math
+from functools import partial
 
 import h5py
 import numpy as np
@@ -9,24 +10,26 @@ import pytest
 import torch
 from torch import nn
 
-from featurepaths.adaptive.controls import control_blocks, summarise
-from featurepaths.adaptive.objectives import OBJECTIVES
-from featurepaths.adaptive.run import _searches, adaptive_blocks
-from featurepaths.adaptive.target import Target
-from featurepaths.attacks.budget import Budget
+from featurepaths.adaptive import run
+from featurepaths.adaptive.controls import control_records, summarise
+from featurepaths.adaptive.objectives import OBJECTIVES, adaptive_objective
+from featurepaths.adaptive.run import _searches, adaptive_records
+from featurepaths.adaptive.worst_case import Target
+from featurepaths.attacks.apgd import Budget
+from featurepaths.attacks.runner import run_blocks
 from featurepaths.defense.module import FeaturePathDefense
 from featurepaths.defense.recognition import Calibration
+from featurepaths.experiment.config.evaluation import AdaptiveSearch, Controls
 from featurepaths.runtime.blocks import blocks
 from featurepaths.statistics.worst_case import count_evaded, count_left, summarise_attacks
 from featurepaths.store.hdf5 import write_rows
 from tests.planted import ANGLE, TO_EVADE, TO_FOOL, X, Y, halves, halves_defense
+from tests.splits import Images, joined
 
 COUNT = 70  # two blocks
 
 
-def budget(eps, iterations=20):
-    return Budget(eps=eps, norm="linf", step=None, iterations=iterations, seed=0)
-
+IMAGES = Images(halves(COUNT), np.zeros(COUNT, np.int64), np.arange(COUNT))
 
 GOALS_WITH_GRADIENT = [
     objective for objective in OBJECTIVES if objective != "misvote"
@@ -38,14 +41,13 @@ def attack(
 ):
     """The records of all attacks, as an artefact holds them."""
     target = Target(defense, defense, dict.fromkeys(detectors, (defense.detector.score, 0.05)))
-    labels = np.zeros(COUNT, np.int64)
-    found = adaptive_blocks(
-        target, halves(COUNT), labels, np.arange(COUNT), oblivious or {}, rows, objectives=list(objectives),
-        losses=["ce"], n_targets=n_targets, restarts=restarts, budget=budget(eps), **options,
+    search = partial(
+        adaptive_records, target=target, oblivious=oblivious or {}, budget=Budget(eps),
+        search=AdaptiveSearch(objectives=list(objectives), losses=["ce"], n_targets=n_targets, restarts=restarts, **options),
     )  # fmt: skip
     file = h5py.File(io.BytesIO(), "w")
-    file["labels"], file["index"] = labels, np.arange(COUNT)
-    for part, records in found:
+    file["labels"], file["index"] = IMAGES.labels, IMAGES.indices
+    for part, records in run_blocks(search, IMAGES, rows):
         write_rows(file, part, COUNT, records)
     return file
 
@@ -146,24 +148,15 @@ def test_adaptive_shard_is_bit_identical():
 
 def controls_of(defense, eps, objectives, transferred=None):
     target = Target(defense, defense)
-    budgets = [(5, 0), (10, 0), (20, 0), (20, 1)]
-    options = {
-        "objectives": objectives,
-        "losses": ["ce"],
-        "budget": budget(eps),
-        "eps_multiples": [0, 1, 3],
-        "budgets": budgets,
-    }
-    arguments = halves(COUNT), np.zeros(COUNT, np.int64), np.arange(COUNT), transferred
-    parts = [records for _, records in control_blocks(target, *arguments, **options, n_queries=200)]
-    found = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    controls = Controls(eps_multiples=[0, 1, 3], iterations=[5, 10, 20], n_queries=200)
+    search = AdaptiveSearch(objectives=objectives, losses=["ce"])
+    options = {"budget": Budget(eps), "search": search, "controls": controls}
+    attempt = partial(control_records, target=target, transferred=transferred, **options)
+    found = joined(run_blocks(attempt, IMAGES))
     file = attack(defense, eps, n_targets=0, restarts=1, objectives=objectives)
     summaries = summarise_attacks(file["attacks"], file["labels"][:], "apgd")
     source = None if transferred is None else "other-standard-s0"
-    return summarise(
-        found, file["defended/adaptive"][:], summaries, eps=eps, eps_multiples=["0", "1", "3"], budgets=budgets,
-        n_queries=200, source=source,
-    )  # fmt: skip
+    return summarise(found, file["defended/adaptive"][:], summaries, controls, eps, source)
 
 
 def test_controls_of_honest_defence_pass():
@@ -201,7 +194,7 @@ def test_controls_of_masked_gradients_fail():
      (4, {"ce", "dlr"}, {(loss, rank) for loss in ("ce", "dlr") for rank in (1, 2, 3)})],
 )  # fmt: skip
 def test_searches_with_few_classes_leave_out_impossible_ones(classes, untargeted, targeted):
-    searches = list(_searches(["evade"], ["ce", "dlr"], 3, 2, classes))
+    searches = list(_searches(AdaptiveSearch(objectives=["evade"], restarts=2), classes))
     assert {loss for _, _, loss, rank, _ in searches if rank == 0} == untargeted
     assert {(loss, rank) for _, _, loss, rank, _ in searches if rank > 0} == targeted
 
@@ -225,20 +218,20 @@ def test_targets_with_few_classes_are_all_wrong_classes(classes, monkeypatch):
     calibration = Calibration([1], np.ones(1), 0.1, [1], np.ones(1))
     defense = FeaturePathDefense(network, ["pixels"]).freeze([network.directions.detach()], calibration)
     aimed = []
-    real = Target.objective
 
-    def recorded_objective(self, objective, loss, targets=None):
+    def recorded_objective(defense, name, loss, targets=None):
         aimed.append((loss, targets))
-        return real(self, objective, loss, targets)
+        return adaptive_objective(defense, name, loss, targets)
 
-    monkeypatch.setattr(Target, "objective", recorded_objective)
+    monkeypatch.setattr(run, "adaptive_objective", recorded_objective)
     images = np.array([[120, 10], [80, 80], [10, 120]], np.uint8).reshape(3, 1, 2, 1)[[0, 1, 2][:classes]]
     for label in range(classes):
         aimed.clear()
-        ((_, records),) = adaptive_blocks(
-            Target(defense, defense), images[[label]], np.array([label]), np.arange(1), {}, objectives=["evade"],
-            losses=["ce", "dlr"], n_targets=3, restarts=1, budget=budget(0.001, 2),
+        search = partial(
+            adaptive_records, target=Target(defense, defense), oblivious={}, budget=Budget(0.001, iterations=2),
+            search=AdaptiveSearch(objectives=["evade"]),
         )  # fmt: skip
+        ((_, records),) = run_blocks(search, Images(images[[label]], np.array([label]), np.arange(1)))
         assert ("attacks/evade.dlr/attacked" in records) == (classes > 2)
         targets = [(loss, found.tolist()) for loss, found in aimed if found is not None]
         assert targets, "the test needs images that stand"

@@ -1,23 +1,29 @@
 """Attacks on a planted defence whose network has no finite logits or gradient at some images."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from featurepaths.adaptive.controls import control_blocks
-from featurepaths.adaptive.objectives import OBJECTIVES, AdaptiveObjective, DetectorObjective
-from featurepaths.adaptive.run import adaptive_blocks
-from featurepaths.adaptive.target import Target
-from featurepaths.attacks.budget import Budget
+from featurepaths.adaptive.controls import control_records
+from featurepaths.adaptive.objectives import adaptive_objective, detector_objective
+from featurepaths.adaptive.run import adaptive_records
+from featurepaths.adaptive.worst_case import Target
+from featurepaths.attacks.apgd import Budget
+from featurepaths.attacks.runner import run_blocks
 from featurepaths.defense.module import FeaturePathDefense
 from featurepaths.defense.recognition import Calibration
 from featurepaths.detectors.confidence import Confidence, Energy
 from featurepaths.errors import FeaturePathsError
+from featurepaths.experiment.config.evaluation import AdaptiveSearch, Controls
 from featurepaths.statistics.worst_case import summarise_attacks
 from tests.planted import CENTROIDS, FLAGGED_FROM, TO_EVADE, Halves, X, halves
+from tests.splits import Images
 
 COUNT = 5
+IMAGES = Images(halves(COUNT), np.zeros(COUNT, np.int64), np.arange(COUNT))
 
 
 class Brink(nn.Module):
@@ -46,11 +52,11 @@ def defense(*arguments, **options):
 
 def attack(planted, eps, oblivious=None):
     target = Target(planted, planted, {"itself": (planted.detector.score, 0.05)})
-    images = halves(COUNT), np.zeros(COUNT, np.int64), np.arange(COUNT)
-    ((_, found),) = adaptive_blocks(
-        target, *images, oblivious or {}, objectives=list(OBJECTIVES), losses=["ce", "dlr"], n_targets=1, restarts=2,
-        budget=Budget(eps, "linf", None, 20, 0),
+    search = partial(
+        adaptive_records, target=target, oblivious=oblivious or {}, budget=Budget(eps),
+        search=AdaptiveSearch(n_targets=1, restarts=2),
     )  # fmt: skip
+    ((_, found),) = run_blocks(search, IMAGES)
     return found
 
 
@@ -94,7 +100,7 @@ def test_alternating_step_is_undefined_only_where_a_gradient_is(objective):
     labels = torch.zeros(1, dtype=torch.long)
     steps = []
     for each in (planted, plain):
-        loss, _ = AdaptiveObjective(each, objective, "ce")(images, labels)
+        loss, _ = adaptive_objective(each, objective, "ce")(images, labels)
         assert loss.isfinite().all()
         steps.append(torch.autograd.grad(loss.sum(), images)[0])
     assert steps[0][:, :, :1].isnan().all()
@@ -106,7 +112,7 @@ def test_clean_image_without_finite_logits_is_refused_by_index():
         attack(defense(low=0.9), 0.1)
     planted = defense(low=0.9)
     images = torch.from_numpy(halves(1)).permute(0, 3, 1, 2) / 255
-    loss, fooled = AdaptiveObjective(planted, "misclassify", "ce")(images, torch.ones(1, dtype=torch.long))
+    loss, fooled = adaptive_objective(planted, "misclassify", "ce")(images, torch.ones(1, dtype=torch.long))
     assert loss.isnan().all()
     assert not fooled.any()
     assert planted.outputs_and_finite(images)[0].logits.isnan().all()
@@ -116,18 +122,19 @@ def test_clean_image_without_finite_logits_is_refused_by_index():
 def test_detector_without_finite_logits_is_not_evaded(rival):
     planted = defense(low=0.9)
     images = torch.from_numpy(halves(1)).permute(0, 3, 1, 2) / 255
-    loss, fooled = DetectorObjective(planted, rival, 1.0)(images, torch.ones(1, dtype=torch.long))
+    loss, fooled = detector_objective(planted, rival, 1.0)(images, torch.ones(1, dtype=torch.long))
     assert loss.isnan().all()
     assert not fooled.any()
 
 
 def test_corruption_without_finite_logits_is_wrong_and_not_flagged():
     planted = defense(high=0.7)
-    images = halves(COUNT), np.zeros(COUNT, np.int64), np.arange(COUNT), None
-    ((_, found),) = control_blocks(
-        Target(planted, planted), *images, objectives=["evade"], losses=["ce"], budget=Budget(0.01, "linf", None, 3, 0),
-        eps_multiples=[0, 1], budgets=[(3, 0)], n_queries=10,
+    attempt = partial(
+        control_records, target=Target(planted, planted), transferred=None, budget=Budget(0.01, iterations=3),
+        search=AdaptiveSearch(objectives=["evade"], losses=["ce"]),
+        controls=Controls(eps_multiples=[0, 1], iterations=[3], restarts=0, n_queries=10),
     )  # fmt: skip
+    ((_, found),) = run_blocks(attempt, IMAGES)
     for key in ("flagged", "undefended", "defended"):
         assert not found[f"false_positives/brightness/x 1.3/{key}"].any()
     assert found["false_positives/clean/-/defended"].all()

@@ -1,12 +1,15 @@
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from featurepaths.attacks.apgd import MOMENTUM, RHO, STOPPING_RULES, _checkpoints, apgd
+from featurepaths.attacks.apgd import MOMENTUM, RHO, STOPPING_RULES, Budget, _checkpoints, apgd
 from featurepaths.attacks.norms import NORMS, project, random_start, size, steepest
 from featurepaths.attacks.objective import misclassification
-from featurepaths.attacks.runner import attack_blocks
+from featurepaths.attacks.runner import autopgd_records, run_blocks
+from tests.splits import Images, joined
 
 
 class Linear(nn.Module):
@@ -56,9 +59,7 @@ def test_apgd_on_linear_model_reaches_optimum(norm, eps):
         images,
         labels,
         start_of(images, eps, norm),
-        eps=eps,
-        norm=norm,
-        iterations=100,
+        Budget(eps, norm, iterations=100),
     )
     dual = weight.norm(p=1 if norm == "linf" else 2)
     lowest = images.flatten(1) @ weight + 5.0 - eps * dual
@@ -78,8 +79,7 @@ def test_apgd_in_corner_of_box_reaches_corner():
         images,
         torch.tensor([0]),
         start_of(images, 0.2),
-        eps=0.2,
-        iterations=30,
+        Budget(0.2, iterations=30),
     )
     torch.testing.assert_close(search.points["max-loss"].adversarial, torch.zeros_like(images))
 
@@ -94,7 +94,7 @@ def test_stopping_rules_select_among_evaluated_iterates():
         seen.append((points.detach().clone(), loss.detach().clone(), fooled.clone()))
         return loss, fooled
 
-    search = apgd(objective, images, labels, start_of(images, 0.03), eps=0.03, iterations=20)
+    search = apgd(objective, images, labels, start_of(images, 0.03), Budget(0.03))
     assert len(seen) == search.queries == 21
     never = 0
     for image in range(len(images)):
@@ -169,7 +169,7 @@ def test_apgd_equals_published_algorithm(norm, share):
     network, images, labels = small_problem(12, torch.float64)
     objective = misclassification(network, "ce")
     start = start_of(images, eps, norm)
-    search = apgd(objective, images, labels, start, eps=eps, norm=norm, step=step, iterations=40)
+    search = apgd(objective, images, labels, start, Budget(eps, norm, step, iterations=40))
     seen = search.points["max-loss"]
     halvings = 0
     for row in range(len(images)):
@@ -195,11 +195,11 @@ def test_apgd_images_do_not_influence_one_another(norm):
     network, images, labels = small_problem(10, torch.float64)
     eps = 0.05 if norm == "linf" else 0.5
     start = start_of(images, eps, norm)
-    options = {"eps": eps, "norm": norm, "iterations": 20}
-    together = apgd(misclassification(network, "ce"), images, labels, start, **options)
+    budget = Budget(eps, norm)
+    together = apgd(misclassification(network, "ce"), images, labels, start, budget)
     for row in range(len(images)):
         one = slice(row, row + 1)
-        alone = apgd(misclassification(network, "ce"), images[one], labels[one], start[one], **options)
+        alone = apgd(misclassification(network, "ce"), images[one], labels[one], start[one], budget)
         for stopping_rule in STOPPING_RULES:
             torch.testing.assert_close(
                 alone.points[stopping_rule].adversarial,
@@ -216,9 +216,9 @@ def as_uint8(count):
 
 def run(network, images, labels, indices, **options):
     """Attack and return the max-loss images of all blocks."""
-    settings = {"eps": 0.05, "norm": "linf", "step": None, "iterations": 10, "seed": 0} | options
-    blocks = attack_blocks(misclassification(network, "ce"), images, labels, indices, **settings)
-    return np.concatenate([records["max-loss/adversarial"] for _, records in blocks])
+    budget = Budget(**{"eps": 0.05, "iterations": 10} | options)
+    attack = partial(autopgd_records, objective=misclassification(network, "ce"), budget=budget)
+    return joined(run_blocks(attack, Images(images, labels, indices)))["max-loss/adversarial"]
 
 
 def test_attack_results_are_bit_identical_for_any_number_of_images():
@@ -252,7 +252,7 @@ def test_attack_result_depends_on_seed():
 def test_adversarial_images_stay_in_ball_and_box(norm, loss):
     network, images, labels = small_problem()
     eps = 0.05 if norm == "linf" else 0.5
-    search = apgd(misclassification(network, loss), images, labels, start_of(images, eps, norm), eps=eps, norm=norm)
+    search = apgd(misclassification(network, loss), images, labels, start_of(images, eps, norm), Budget(eps, norm))
     for points in search.points.values():
         assert (size(points.adversarial - images, norm) <= eps + 1e-6).all()
         assert points.adversarial.min() >= 0
@@ -268,7 +268,7 @@ def test_vanished_gradients_are_counted_per_image():
         return loss, torch.zeros(2, dtype=torch.bool)
 
     images = torch.full((2, 3, 2, 2), 0.5)
-    search = apgd(flat, images, torch.zeros(2, dtype=torch.long), images, eps=0.1, iterations=7)
+    search = apgd(flat, images, torch.zeros(2, dtype=torch.long), images, Budget(0.1, iterations=7))
     assert search.vanished_steps.tolist() == [7, 0]
 
 
@@ -304,9 +304,7 @@ def test_apgd_is_as_strong_as_the_librarys(norm):
         theirs = rival(images, labels)
     with torch.no_grad():
         theirs_stand = network(theirs).argmax(dim=1) == labels
-    search = apgd(
-        misclassification(network, "ce"), images, labels, start_of(images, eps, norm), eps=eps, norm=norm, iterations=20
-    )
+    search = apgd(misclassification(network, "ce"), images, labels, start_of(images, eps, norm), Budget(eps, norm))
     ours_stand = right & (search.first_fooled_step < 0)
     ours, rivals = float(ours_stand.float().mean()), float(theirs_stand.float().mean())
     assert 0.05 < rivals < 0.9, "the attack should neither fail nor always succeed"
@@ -328,9 +326,9 @@ def in_bfloat16(network):
 def test_apgd_with_fewer_stopping_rules_is_the_same_search():
     network, images, labels = small_problem()
     objective, start = misclassification(network, "ce"), start_of(images, 0.03)
-    everything = apgd(objective, images, labels, start, eps=0.03)
+    everything = apgd(objective, images, labels, start, Budget(0.03))
     for stopping_rule in STOPPING_RULES:
-        alone = apgd(objective, images, labels, start, eps=0.03, stopping_rules=[stopping_rule])
+        alone = apgd(objective, images, labels, start, Budget(0.03), stopping_rules=[stopping_rule])
         assert list(alone.points) == [stopping_rule]
         assert torch.equal(alone.points[stopping_rule].adversarial, everything.points[stopping_rule].adversarial)
         assert torch.equal(alone.first_fooled_step, everything.first_fooled_step)
@@ -339,8 +337,8 @@ def test_apgd_with_fewer_stopping_rules_is_the_same_search():
 def test_reference_equal_to_objective_changes_nothing():
     network, images, labels = small_problem(dtype=torch.float64)
     objective, start = misclassification(network, "ce"), start_of(images, 0.03)
-    plain = apgd(objective, images, labels, start, eps=0.03)
-    judged = apgd(objective, images, labels, start, eps=0.03, reference=objective)
+    plain = apgd(objective, images, labels, start, Budget(0.03))
+    judged = apgd(objective, images, labels, start, Budget(0.03), reference=objective)
     assert torch.equal(plain.first_fooled_step, judged.first_fooled_step)
     for stopping_rule in STOPPING_RULES:
         assert torch.equal(plain.points[stopping_rule].adversarial, judged.points[stopping_rule].adversarial)
@@ -358,8 +356,8 @@ def test_example_not_confirmed_by_reference_is_no_success():
         asked.append(len(points))
         return loss, fooled & (loss > 2.0)
 
-    plain = apgd(objective, images, labels, start, eps=0.03)
-    judged = apgd(objective, images, labels, start, eps=0.03, reference=strict)
+    plain = apgd(objective, images, labels, start, Budget(0.03))
+    judged = apgd(objective, images, labels, start, Budget(0.03), reference=strict)
     expected = plain.points["max-loss"].fooled & (plain.points["max-loss"].loss > 2.0)
     assert 0 < expected.sum() < plain.points["max-loss"].fooled.sum(), "the test needs images of both kinds"
     for stopping_rule in STOPPING_RULES:
@@ -375,8 +373,8 @@ def test_bfloat16_search_with_reference_is_nearly_as_strong():
     network, images, labels = small_problem(400)
     start = start_of(images, 0.02)
     exact, search_model = misclassification(network, "ce"), misclassification(in_bfloat16(network), "ce")
-    plain = apgd(exact, images, labels, start, eps=0.02)
-    judged = apgd(search_model, images, labels, start, eps=0.02, reference=exact)
+    plain = apgd(exact, images, labels, start, Budget(0.02))
+    judged = apgd(search_model, images, labels, start, Budget(0.02), reference=exact)
     for stopping_rule, points in judged.points.items():
         with torch.no_grad():
             loss, fooled = exact(points.adversarial, labels)
@@ -390,7 +388,7 @@ def test_radius_per_channel_equals_attack_in_normalized_units():
     network, images, labels = small_problem(12, torch.float64)
     std = torch.tensor([0.2, 0.25, 0.3], dtype=torch.float64).view(-1, 1, 1)
     eps = 0.1
-    search = apgd(misclassification(network, "ce"), images, labels, images, eps=eps * std, iterations=15)
+    search = apgd(misclassification(network, "ce"), images, labels, images, Budget(eps * std, iterations=15))
     delta = (search.points["max-loss"].adversarial - images).abs()
     assert (delta <= eps * std + 1e-12).all()
     by_channel = (delta / std).amax(dim=(0, 2, 3))
@@ -399,7 +397,7 @@ def test_radius_per_channel_equals_attack_in_normalized_units():
     weight = torch.randn(12, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     middle = torch.full((2, 3, 2, 2), 0.5, dtype=torch.float64)
     target = torch.zeros(2, dtype=torch.long)
-    found = apgd(misclassification(Linear(weight, 1.0), "ce"), middle, target, middle, eps=eps * std, iterations=50)
+    found = apgd(misclassification(Linear(weight, 1.0), "ce"), middle, target, middle, Budget(eps * std, iterations=50))
     expected = middle - eps * std * weight.view(3, 2, 2).sign()
     torch.testing.assert_close(found.points["max-loss"].adversarial, expected, rtol=0, atol=1e-3)
 

@@ -13,12 +13,12 @@ import pytest
 import torch
 from torch import nn
 
-from featurepaths.attacks.runner import STOPPING_RULE
-from featurepaths.attacks.torchattacks import runner
+from featurepaths.attacks.runner import STOPPING_RULE, run_blocks
 from featurepaths.attacks.torchattacks.methods import METHODS, least_classes, misfit
-from featurepaths.attacks.torchattacks.runner import torchattacks_blocks
+from featurepaths.attacks.torchattacks.runner import LibraryAttack
 from featurepaths.errors import FeaturePathsError
 from tests.experiments import ROOT
+from tests.splits import Images, joined
 
 torchattacks = pytest.importorskip("torchattacks")
 
@@ -69,11 +69,13 @@ def attacked(network, images, labels, method, norm, *, rows=slice(None), **optio
     """The records of some of the images, attacked as if there were no others."""
     indices = np.arange(100, 100 + len(labels))
     settings = {"eps": EPS[norm] if METHODS[method].radius else None, "parameters": FEW.get(method, {}), "seed": 0}
-    found = torchattacks_blocks(
-        network, images[rows], labels[rows], indices[rows], method=method, norm=norm, **settings | options
-    )
-    parts = [records for _, records in found]
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    attack = LibraryAttack(network, method, norm, **settings | options)
+    return joined(run_blocks(attack, Images(images[rows], labels[rows], indices[rows])))
+
+
+def is_independent(method):
+    """Whether an image's result does not depend on which other images are attacked."""
+    return method.alone or not method.random
 
 
 def differ(one, other):
@@ -92,7 +94,7 @@ def test_methods_randomness_and_independence_equal_measured_ones(method, norm):
         attacked(network, images, labels, method, norm, rows=slice(row, row + 1))[f"{STOPPING_RULE}/adversarial"]
         for row in range(len(labels))
     ]
-    assert differ(np.concatenate(alone), examples[0]) != METHODS[method].independent
+    assert differ(np.concatenate(alone), examples[0]) != is_independent(METHODS[method])
 
 
 def test_methods_contain_every_attack_of_the_library():
@@ -179,7 +181,7 @@ def test_out_of_memory_passes_through_unchanged(monkeypatch):
     def fail(images, labels):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr(runner, "build", lambda *given, **named: fail)
+    monkeypatch.setattr(LibraryAttack, "build", lambda *given: fail)
     network = network_of()
     images, labels = problem(network, 3)
     with pytest.raises(torch.OutOfMemoryError):
@@ -205,7 +207,7 @@ def docs_table():
     ]
     for method, known in METHODS.items():
         bounded = "no" if known.radius is None else "yes, a number of pixels" if known.norms == ["l0"] else "yes"
-        independent = "yes, one at a time" if known.alone else "yes" if known.independent else "no"
+        independent = "yes, one at a time" if known.alone else "yes" if is_independent(known) else "no"
         only = [f"{known.least_classes} classes or more"] * (known.least_classes > 2)
         only += [
             f"{least} classes or more with `{name}: {word}`"

@@ -1,13 +1,19 @@
+from functools import partial
+
 import h5py
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
+from featurepaths.attacks.objective import misclassification
 from featurepaths.attacks.precomputed.files import counted, digests_of_attacks, open_adversarial
-from featurepaths.attacks.precomputed.runner import precomputed_blocks
+from featurepaths.attacks.precomputed.runner import check_distances, precomputed_records
+from featurepaths.attacks.runner import run_blocks
 from featurepaths.errors import FeaturePathsError
+from featurepaths.runtime.blocks import blocks
 from featurepaths.store.fingerprints import last_look
+from tests.splits import Images, joined
 
 COUNT = 70  # more than a block
 ORDERS = {"linf": np.inf, "l2": 2, "l1": 1}
@@ -50,12 +56,12 @@ def evaluated(path, norm="linf", eps=8 / 255, rows_of_blocks=None):
     with open_adversarial(path) as precomputed:
         precomputed.check(images.shape, "test")
         positions = precomputed.positions
-        blocks = precomputed_blocks(
-            Linear(), images[positions], labels[positions], positions, rows_of_blocks, precomputed=precomputed,
-            norm=norm, eps=eps,
-        )  # fmt: skip
-        parts = [records for _, records in blocks]
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        attacked = Images(images[positions], labels[positions], positions)
+        rows_of_blocks = rows_of_blocks or blocks(len(attacked))
+        check_distances(precomputed, attacked, rows_of_blocks, norm, eps)
+        reference = misclassification(Linear(), "ce")
+        attack = partial(precomputed_records, precomputed=precomputed, reference=reference, norm=norm)
+        return joined(run_blocks(attack, attacked, rows_of_blocks))
 
 
 @pytest.mark.parametrize("suffix", ["npz", "h5"])

@@ -8,11 +8,11 @@ import torch
 from torch import nn
 
 from featurepaths.adaptive import controls
-from featurepaths.adaptive.target import Block
-from featurepaths.attacks.budget import Budget
-from featurepaths.attacks.runner import STOPPING_RULE
-from featurepaths.attacks.torchattacks.runner import torchattacks_blocks
-from featurepaths.attacks.torchattacks.square import fit_windows, greatest_share, padded_size
+from featurepaths.attacks.apgd import Budget
+from featurepaths.attacks.runner import STOPPING_RULE, Block, run_blocks
+from featurepaths.attacks.torchattacks.library import fit_windows, greatest_share, padded_size
+from featurepaths.attacks.torchattacks.runner import LibraryAttack
+from tests.splits import Images
 
 torchattacks = pytest.importorskip("torchattacks")
 
@@ -93,7 +93,7 @@ def test_square_where_library_runs_is_bit_identical(norm):
 
 @pytest.mark.parametrize("side", [12, 14, 18, 19, 24])
 def test_square_of_the_library_fails_on_these_sides(side):
-    """If it does no more, `featurepaths.attacks.torchattacks.square` has nothing left to do."""
+    """If it does no more, `featurepaths.attacks.torchattacks.library.fit_windows` has nothing left to do."""
     assert not runs_in_the_library(side, side)
     with pytest.raises(RuntimeError, match=r"shape|size"), torch.random.fork_rng():
         square(Mean(stubborn=True), norm="L2", n_queries=1)(random_images(side, side), torch.zeros(2, dtype=torch.long))
@@ -123,11 +123,8 @@ def test_autoattack_square_runs_on_surviving_images(norm, version, monkeypatch):
     images = np.random.default_rng(0).integers(0, 256, (2, 12, 18, 3), np.uint8)
     with torch.no_grad():
         labels = network(torch.from_numpy(images).permute(0, 3, 1, 2) / 255).argmax(dim=1).numpy()
-    found = torchattacks_blocks(
-        network, images, labels, np.arange(2), method="autoattack", norm=norm, eps=1e-6,
-        parameters={"version": version}, seed=0,
-    )  # fmt: skip
-    ((_, records),) = found
+    attack = LibraryAttack(network, "autoattack", norm, 1e-6, {"version": version}, 0)
+    ((_, records),) = run_blocks(attack, Images(images, labels, np.arange(2)))
     assert not records["success"].any()
     assert records[f"{STOPPING_RULE}/adversarial"].shape == (2, 3, 12, 18)
 
@@ -138,6 +135,6 @@ def test_controls_square_fits_oblong_images():
             return Mean()
 
     for norm in ("linf", "l2"):
-        block = Block(random_images(16, 24), torch.zeros(2, dtype=torch.long), np.arange(2), 2)
-        budget = Budget(eps=0.5, norm=norm, step=None, iterations=1, seed=0)
+        block = Block(random_images(16, 24), torch.zeros(2, dtype=torch.long), np.arange(2), 2, slice(0, 2))
+        budget = Budget(0.5, norm, iterations=1)
         assert controls._square(Defense(), block, budget, 20).shape == block.clean.shape

@@ -9,12 +9,12 @@ import torch
 from torch import nn
 
 from featurepaths.attacks.norms import size
-from featurepaths.attacks.runner import STOPPING_RULE
-from featurepaths.attacks.torchattacks import runner
+from featurepaths.attacks.runner import STOPPING_RULE, run_blocks
 from featurepaths.attacks.torchattacks.methods import METHODS, complete
-from featurepaths.attacks.torchattacks.runner import check_results, torchattacks_blocks
+from featurepaths.attacks.torchattacks.runner import LibraryAttack
 from featurepaths.errors import FeaturePathsError
 from featurepaths.networks.resnet import ResNet
+from tests.splits import Images, joined
 
 torchattacks = pytest.importorskip("torchattacks")
 
@@ -66,9 +66,8 @@ def attacked(network, images, labels, method, norm, rows=None, **options):
     """All records of an attack, joined, on images with the rows 1000, 1001, ... of a data set."""
     settings = {"eps": EPS.get(norm) if METHODS[method].radius else None, "parameters": FEW.get(method, {}), "seed": 0}
     indices = np.arange(1000, 1000 + len(labels))
-    found = torchattacks_blocks(network, images, labels, indices, rows, method=method, norm=norm, **settings | options)
-    parts = [records for _, records in found]
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    attack = LibraryAttack(network, method, norm, **settings | options)
+    return joined(run_blocks(attack, Images(images, labels, indices), rows))
 
 
 def as_tensor(images):
@@ -379,13 +378,14 @@ def test_invalid_result_is_refused_with_method_and_image(value, problem):
     found = clean.clone()
     found[1, 2, 0, 0] = value
     with pytest.raises(FeaturePathsError, match=rf"pgd \(torchattacks.PGD\) .*{problem}.* image 17\b"):
-        check_results(found, clean, "pgd", "linf", 0.1, np.array([16, 17, 18]))
+        LibraryAttack(network_of(), "pgd", "linf", 0.1, {}, 0).check(found, clean, np.array([16, 17, 18]))
 
 
 def test_result_within_rounding_is_clipped():
     clean = torch.tensor([0.0, 1.0]).view(2, 1, 1, 1)
     found = clean + torch.tensor([-5e-7, 5e-7]).view(2, 1, 1, 1)
-    assert torch.equal(check_results(found, clean, "pgd", "linf", 0.1, np.arange(2)), clean)
+    attack = LibraryAttack(network_of(), "pgd", "linf", 0.1, {}, 0)
+    assert torch.equal(attack.check(found, clean, np.arange(2)), clean)
 
 
 @pytest.mark.parametrize(
@@ -401,9 +401,10 @@ def test_result_within_rounding_is_clipped():
     ],
 )
 def test_wrong_attack_options_are_refused_by_name(options, message):
-    settings = {"method": "pgd", "norm": "linf", "eps": 0.1, "parameters": {}, "seed": 0, "classes": 10}
+    settings = {"method": "pgd", "norm": "linf", "eps": 0.1, "parameters": {}, "seed": 0, "classes": 10} | options
+    classes = settings.pop("classes")
     with pytest.raises(FeaturePathsError, match=message):
-        runner.build(network_of(), **settings | options)
+        LibraryAttack(network_of(), **settings).build(0, classes, (3, 32, 32))
 
 
 def test_missing_library_message_has_install_command(monkeypatch):

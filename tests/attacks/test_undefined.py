@@ -7,14 +7,15 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from featurepaths.attacks.apgd import STOPPING_RULES, apgd
+from featurepaths.attacks.apgd import STOPPING_RULES, Budget, apgd
 from featurepaths.attacks.norms import NORMS, random_start, size, steepest
 from featurepaths.attacks.objective import misclassification
-from featurepaths.attacks.runner import attack_blocks, records_of_examples
+from featurepaths.attacks.runner import Block, autopgd_records, records_of_examples, run_blocks
 from featurepaths.attacks.undefined import report_undefined
 from featurepaths.stages.attack import tell
 from featurepaths.store.hdf5 import write_rows
-from featurepaths.training.adversary import pgd
+from featurepaths.training.adversary import attack_batch
+from tests.splits import Images
 
 
 class Rooted(nn.Module):
@@ -45,6 +46,13 @@ class Half(nn.Module):
         return torch.stack([score, -score], dim=1)
 
 
+def attacked(network, images, labels, indices, budget):
+    """The rows and records of the only block."""
+    objective = misclassification(network, "ce")
+    (found,) = run_blocks(lambda block: autopgd_records(block, objective, budget), Images(images, labels, indices))
+    return found
+
+
 def black_patches():
     """Grey images with a black half, and what `Rooted` says of them."""
     torch.manual_seed(0)
@@ -61,8 +69,7 @@ def test_image_with_undefined_gradient_is_no_success(norm, eps):
     network, images, labels = black_patches()
     # turned so that the network says 2: NaN has the label 0, and every class but 0 would count as fooled
     turned = nn.Sequential(network, Turned(labels))
-    options = {"eps": eps, "norm": norm, "step": None, "iterations": 4, "seed": 0}
-    ((_, found),) = attack_blocks(misclassification(turned, "ce"), images, np.full(64, 2), np.arange(64), **options)
+    _, found = attacked(turned, images, np.full(64, 2), np.arange(64), Budget(eps, norm, iterations=4))
     assert found["clean_correct"].all()
     assert not found["success"].any()
     assert (found["vanished_steps"] >= 3).all()  # of 4; a random start may have no black patch
@@ -92,7 +99,7 @@ def test_apgd_with_undefined_pixels_reaches_optimum_of_the_others(norm):
     start = random_start(images, np.arange(3), 0.2, norm, 0)
     start.flatten(1)[:, 1::2] = 0.5
     labels = torch.zeros(3, dtype=torch.long)
-    search = apgd(misclassification(Half(weight, 9.0), "ce"), images, labels, start, eps=0.2, norm=norm, iterations=100)
+    search = apgd(misclassification(Half(weight, 9.0), "ce"), images, labels, start, Budget(0.2, norm, iterations=100))
     defined = weight * torch.tensor([1.0, 0.0]).repeat(6)
     dual = defined.norm(p=1 if norm == "linf" else 2)
     lowest = images[0].flatten() @ weight + 9.0 - 0.2 * dual
@@ -111,7 +118,7 @@ def test_iterates_without_finite_logits_are_never_kept(norm, bias):
     labels = torch.zeros(20, dtype=torch.long)
     start = random_start(images, np.arange(20), 0.2, norm, 0)
     start[::2, 0, 0, 0] = 0.65
-    search = apgd(misclassification(network, "ce"), images, labels, start, eps=0.2, norm=norm, iterations=30)
+    search = apgd(misclassification(network, "ce"), images, labels, start, Budget(0.2, norm, iterations=30))
     for points in search.points.values():
         assert (points.adversarial[:, 0, 0, 0] < 0.6).all()
         assert (points.fooled == (bias < 0.6)).all()
@@ -127,8 +134,7 @@ def test_clean_image_without_finite_logits_is_not_correct():
     images = np.full((3, 2, 2, 3), 128, np.uint8)
     images[1, 0, 0, 0] = 255
     network = Half(torch.zeros(12), 1.0, limit=0.9, nan_gradient=False)
-    options = {"eps": 0.01, "norm": "linf", "step": None, "iterations": 2, "seed": 0}
-    ((_, found),) = attack_blocks(misclassification(network, "ce"), images, np.zeros(3, int), np.arange(3), **options)
+    _, found = attacked(network, images, np.zeros(3, int), np.arange(3), Budget(0.01, iterations=2))
     assert found["clean_correct"].tolist() == [True, False, True]
     assert found["undefined"].tolist() == [False, True, False]
     assert not found["success"].any()
@@ -146,8 +152,7 @@ def test_point_where_reference_is_undefined_is_not_kept():
         images,
         labels,
         start,
-        eps=0.2,
-        iterations=10,
+        Budget(0.2, iterations=10),
         reference=misclassification(exact, "ce"),
     )
     for points in search.points.values():
@@ -164,14 +169,15 @@ def test_library_example_without_finite_logits_does_not_count(label):
     adversarial[1, 0, 0, 0] = 0.95
     network = Half(torch.zeros(12), 1.0 - 2 * label, limit=0.9, nan_gradient=False)
     labels = torch.full((2,), label)
-    found = records_of_examples(misclassification(network, "ce"), clean, adversarial, labels, "linf", queries=1)
+    block = Block(clean, labels, np.arange(2), 2, slice(0, 2))
+    found = records_of_examples(block, adversarial, misclassification(network, "ce"), "linf", queries=1)
     assert found["clean_correct"].all()
     assert not found["success"].any()
     assert found["undefined"].tolist() == [False, True]
-    assert torch.equal(found["returned/adversarial"][1], clean[1])
-    assert torch.equal(found["returned/adversarial"][0], adversarial[0])
+    assert (found["returned/adversarial"][1] == clean[1].numpy()).all()
+    assert (found["returned/adversarial"][0] == adversarial[0].numpy()).all()
     assert float(found["returned/norm"][1]) == 0
-    assert found["returned/loss"].isfinite().all()
+    assert np.isfinite(found["returned/loss"]).all()
 
 
 @pytest.mark.parametrize("norm", NORMS)
@@ -193,15 +199,16 @@ def test_steepest_direction_ignores_nan():
 def test_training_attack_with_partial_gradient_moves_the_other_pixels():
     network = Half(torch.ones(12), 0.0)
     images = torch.full((2, 3, 2, 2), 0.5)
-    found = pgd(network, images, torch.zeros(2, dtype=torch.long), 0.1, 0.1, 4, torch.Generator().manual_seed(0))
+    adversary = {"method": "pgd", "eps": 0.1, "step": 0.1, "iterations": 4}
+    labels = torch.zeros(2, dtype=torch.long)
+    found = attack_batch(network, images, labels, adversary, torch.Generator().manual_seed(0))
     assert found.isfinite().all()
     torch.testing.assert_close(found.flatten(1)[:, ::2], torch.full((2, 6), 0.4))
 
 
 def test_attack_log_names_undefined_images(capsys):
     network, images, labels = black_patches()
-    options = {"eps": 1e-4, "norm": "l2", "step": None, "iterations": 2, "seed": 0}
-    ((rows, found),) = attack_blocks(misclassification(network, "ce"), images, labels, np.arange(100, 164), **options)
+    rows, found = attacked(network, images, labels, np.arange(100, 164), Budget(1e-4, "l2", iterations=2))
     with h5py.File("log", "w", driver="core", backing_store=False) as file:
         file["labels"], file["index"] = labels, np.arange(100, 164)
         write_rows(file, rows, 64, found)

@@ -86,17 +86,17 @@ def test_outcome_counts_by_hand():
     found, attacked, outcome = recognise_pair(clean, adversarial, (clean_flagged, adversarial_flagged), voted)
     assert found.tolist() == [0, 0, 2, 0]
     assert attacked.tolist() == [0, 1, 1, 0]
-    assert outcome.clean_correct == 3
-    assert outcome.adversarial_correct == 3
-    assert outcome.flagged_clean == 2
-    assert outcome.flagged_adversarial == 3
-    assert outcome.flagged_correct == 2
+    assert outcome["clean_correct"] == 3
+    assert outcome["adversarial_correct"] == 3
+    assert outcome["flagged_clean"] == 2
+    assert outcome["flagged_adversarial"] == 3
+    assert outcome["flagged_correct"] == 2
     # the network is right on the first three when clean and on none of them now; the last one it never got right
     assert groups_of(clean.network_correct, adversarial.network_correct).counts == {
         "n_successful": 3,
         "n_unsuccessful": 0,
     }
-    assert (outcome.successful_correct, outcome.unsuccessful_correct) == (2, 0)
+    assert (outcome["successful_correct"], outcome["unsuccessful_correct"]) == (2, 0)
 
 
 ANSWERS = arrays(np.int64, 30, elements=st.integers(0, 2))
@@ -111,10 +111,10 @@ def test_the_groups_and_the_images_wrong_when_clean_are_all_images(labels, clean
     assert (groups.successful.astype(int) + groups.unsuccessful + wrong_when_clean == 1).all(), "each in one of three"
     _, answers, outcome = recognise_pair(*pair, (flagged, flagged), (voted, voted))
     rest = sum(answers[i] == labels[i] for i in range(30) if clean[i] != labels[i])
-    assert outcome.successful_correct + outcome.unsuccessful_correct + rest == outcome.adversarial_correct
+    assert outcome["successful_correct"] + outcome["unsuccessful_correct"] + rest == outcome["adversarial_correct"]
     unflagged = recognise_pair(*pair, (flagged, np.zeros(30, bool)), (voted, voted))[2]
-    assert unflagged.successful_correct == 0, "by definition: these are the undefended network's answers"
-    assert unflagged.unsuccessful_correct == groups.counts["n_unsuccessful"]
+    assert unflagged["successful_correct"] == 0, "by definition: these are the undefended network's answers"
+    assert unflagged["unsuccessful_correct"] == groups.counts["n_unsuccessful"]
 
 
 def answers_that_differ(first_only, second_only, both=4, neither=3):

@@ -1,14 +1,16 @@
 """GPU memory that does not hold a block, simulated by networks that raise the error on a CPU."""
 
 import re
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
+from featurepaths.attacks.apgd import Budget
 from featurepaths.attacks.objective import misclassification
-from featurepaths.attacks.runner import attack_blocks
+from featurepaths.attacks.runner import autopgd_records, run_blocks
 from featurepaths.errors import FeaturePathsError
 from featurepaths.networks.forward import POOLINGS
 from featurepaths.networks.resnet import ResNet
@@ -16,6 +18,7 @@ from featurepaths.paths.features import extract_blocks
 from featurepaths.paths.stream import FeatureStream
 from featurepaths.runtime.blocks import blocks
 from featurepaths.store.resume import Progress, resuming
+from tests.splits import Images
 
 COUNT = 200
 
@@ -51,13 +54,12 @@ def images():
 
 @pytest.mark.parametrize("most", [1, 5, 16, 63])
 def test_attacks_and_features_block_too_large_continue_with_parts(network, images, tmp_path, most, capsys, faults):
-    labels, indices = np.random.default_rng(1).integers(0, 10, COUNT), np.arange(COUNT)
-    options = {"eps": 0.05, "norm": "linf", "step": None, "iterations": 5, "seed": 0, "stopping_rules": ["max-loss"]}
+    split = Images(images, np.random.default_rng(1).integers(0, 10, COUNT), np.arange(COUNT))
+    options = {"budget": Budget(0.05, iterations=5), "stopping_rules": ["max-loss"]}
 
     def attacked(module, folder):
-        def attack(rows_of_blocks):
-            return attack_blocks(misclassification(module, "ce"), images, labels, indices, rows_of_blocks, **options)
-
+        attack_block = partial(autopgd_records, objective=misclassification(module, "ce"), **options)
+        attack = partial(run_blocks, attack_block, split)
         found = list(resuming(attack, blocks(COUNT), Progress(folder, "key")))
         assert [rows for rows, _ in found] == blocks(COUNT)
         return {name: np.concatenate([records[name] for _, records in found]) for name in found[0][1]}

@@ -6,8 +6,10 @@ import torch
 from torch import nn
 from torch.nn.utils import parametrizations, prune, spectral_norm, weight_norm
 
-from featurepaths.attacks.torchattacks.runner import torchattacks_blocks
+from featurepaths.attacks.runner import run_blocks
+from featurepaths.attacks.torchattacks.runner import LibraryAttack
 from featurepaths.networks.copies import copy_of
+from tests.splits import Images
 
 
 class Keeping(nn.Module):
@@ -63,7 +65,6 @@ def test_a_copy_gives_the_same_and_shares_nothing(network):
 
 def test_networks_that_keep_a_computed_weight_are_attacked(network):
     images = np.random.default_rng(0).integers(0, 256, (4, 8, 8, 3), np.uint8)
-    (_, found), = torchattacks_blocks(
-        network, images, np.arange(4) % 3, np.arange(4), method="bim", norm="linf", eps=0.03, parameters={}, seed=0
-    )  # fmt: skip
+    attack = LibraryAttack(network, "bim", "linf", 0.03, {}, 0)
+    ((_, found),) = run_blocks(attack, Images(images, np.arange(4) % 3, np.arange(4)))
     assert np.isfinite(found["returned/adversarial"]).all()

@@ -11,7 +11,7 @@ from featurepaths.store import resume
 from featurepaths.store.origin import Origin
 from featurepaths.store.resume import Progress
 from featurepaths.training import loop
-from featurepaths.training.adversary import pgd, single_step
+from featurepaths.training.adversary import attack_batch
 from featurepaths.training.augment import PADDING, crop_flip
 from featurepaths.training.images import ResidentImages, StreamedImages, training_images
 from featurepaths.training.loop import train as train_images
@@ -99,6 +99,11 @@ def test_train_weights_depend_only_on_seed(augment, adversary):
     list(train(other, images, labels, **options | {"seed": 1}))
     assert torch.equal(weights(first), weights(again))
     assert not torch.equal(weights(first), weights(other))
+
+
+def pgd(net, images, labels, eps, step, iterations, generator):
+    adversary = {"method": "pgd", "eps": eps, "step": step, "iterations": iterations}
+    return attack_batch(net, images, labels, adversary, generator)
 
 
 def rates(**options):
@@ -190,7 +195,8 @@ def test_pgd_examples_stay_in_ball_and_raise_loss(iterations):
 def test_single_step_equals_computation_by_hand():
     images, labels = problem()
     images, net = images.float() / 255, network().eval()
-    examples = single_step(net, images, labels, 0.1, torch.Generator().manual_seed(3))
+    adversary = {"method": "single-step", "eps": 0.1}
+    examples = attack_batch(net, images, labels, adversary, torch.Generator().manual_seed(3))
     noise = torch.rand(images.shape, generator=torch.Generator().manual_seed(3))
     start = (images + 0.1 * (2 * noise - 1)).clamp(0, 1).requires_grad_()
     (gradient,) = torch.autograd.grad(nn.functional.cross_entropy(net(start), labels), start)

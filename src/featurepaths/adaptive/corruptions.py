@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Callable, Mapping
+from functools import partial
 
 import numpy as np
 import torch
@@ -24,16 +25,18 @@ def corruptions(eps: float, norm: str, seed: int) -> Mapping[tuple[str, str], Co
     For L-infinity, noise is uniform with every pixel within `eps`, and Gaussian of standard deviation `eps`; for L2,
     Gaussian of length `eps`. It depends only on `seed` and row.
     """
-    changes: dict[tuple[str, str], Corruption] = {}
+    noisy = partial(_noisy, seed=seed, eps=eps)
     if norm == "linf":
-        changes["uniform noise", f"{eps:.4g}"] = lambda images, rows: _noisy(images, rows, seed, eps, "uniform")
-        changes["gaussian noise", f"{eps:.4g}"] = lambda images, rows: _noisy(images, rows, seed, eps, "normal")
+        level = f"{eps:.4g}"
+        noise = {("uniform noise", level): partial(noisy, kind="uniform")}
+        noise |= {("gaussian noise", level): partial(noisy, kind="normal")}
     else:
-        changes["gaussian noise", f"{norm} {eps:.4g}"] = lambda images, rows: _noisy(images, rows, seed, eps, "sphere")
-    changes["blur", f"radius {BLUR_RADIUS:g}"] = lambda images, rows: _by_pillow(images, _blurred)
-    changes["brightness", f"x {BRIGHTNESS:g}"] = lambda images, rows: _by_pillow(images, _brighter)
-    changes["jpeg", f"quality {JPEG_QUALITY}"] = lambda images, rows: _by_pillow(images, _compressed)
-    return changes
+        noise = {("gaussian noise", f"{norm} {eps:.4g}"): partial(noisy, kind="sphere")}
+    return noise | {
+        ("blur", f"radius {BLUR_RADIUS:g}"): partial(_by_pillow, change=_blurred),
+        ("brightness", f"x {BRIGHTNESS:g}"): partial(_by_pillow, change=_brighter),
+        ("jpeg", f"quality {JPEG_QUALITY}"): partial(_by_pillow, change=_compressed),
+    }
 
 
 def _noisy(images: Tensor, rows: np.ndarray, seed: int, eps: float, kind: str) -> Tensor:
@@ -48,17 +51,15 @@ def _noisy(images: Tensor, rows: np.ndarray, seed: int, eps: float, kind: str) -
     return (images + torch.from_numpy(noise).to(images)).clamp(0, 1)
 
 
-def _by_pillow(images: Tensor, change: Callable[[Image.Image], Image.Image]) -> Tensor:
+def _by_pillow(images: Tensor, rows: np.ndarray, change: Callable[[Image.Image], Image.Image]) -> Tensor:
     """Return images changed one by one as 8-bit pictures; images without one or three channels do not change."""
     if images.shape[1] not in (1, 3):
         return images
     pixels = (images * 255).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
     # Pillow has grey pictures without a channel axis
-    changed = [
-        np.asarray(change(Image.fromarray(each.squeeze(2) if each.shape[2] == 1 else each))).reshape(each.shape)
-        for each in pixels
-    ]
-    return (torch.from_numpy(np.stack(changed)).permute(0, 3, 1, 2).float() / 255).to(images)
+    pictures = (Image.fromarray(each.squeeze(2) if each.shape[2] == 1 else each) for each in pixels)
+    changed = np.stack([np.asarray(change(picture)) for picture in pictures]).reshape(pixels.shape)
+    return (torch.from_numpy(changed).permute(0, 3, 1, 2).float() / 255).to(images)
 
 
 def _blurred(picture: Image.Image) -> Image.Image:

@@ -1,19 +1,70 @@
-"""The worst case over all attacks, image by image."""
+"""Searches for adversarial examples against a frozen defence and its detectors, and the worst case of each image."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from featurepaths.adaptive.objectives import NETWORK_OBJECTIVE
-from featurepaths.adaptive.target import Block, Target, search
-from featurepaths.attacks.apgd import Search
-from featurepaths.attacks.budget import Budget
+from featurepaths.adaptive.objectives import NETWORK_OBJECTIVE, adaptive_objective
+from featurepaths.attacks.apgd import Budget, Search, apgd
+from featurepaths.attacks.norms import random_start
+from featurepaths.attacks.objective import Objective
+from featurepaths.attacks.runner import Block
 from featurepaths.defense.module import FeaturePathDefense
 from featurepaths.defense.recognition import Decision
 from featurepaths.errors import FeaturePathsError, counted
+from featurepaths.paths.outputs import ModelOutputs
 from featurepaths.runtime.blocks import pad_block
+
+SEEDS_APART = 2**32
+"""Distance of the seeds of restarts: greater than any training's seed."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """The defence under attack: `search_model`, which searches follow, and `reference_model`, which decides.
+
+    They are the same in float32; in bfloat16 the search model is a copy. `detectors` has, by name, a score of model
+    outputs and its unit.
+    """
+
+    reference_model: FeaturePathDefense
+    search_model: FeaturePathDefense
+    detectors: Mapping[str, tuple[Callable[[ModelOutputs], Tensor], float]] = field(default_factory=dict)
+
+    @property
+    def classes(self) -> int:
+        """The number of classes."""
+        return len(self.reference_model.centroids[0])
+
+    def search(
+        self, block: Block, budget: Budget, objective: Callable[[FeaturePathDefense], Objective], restart: int = 0
+    ) -> Search:
+        """Run AutoPGD on a block and keep the example of greatest loss among those that fool.
+
+        `objective` returns the objective against a model: `search_model`, and `reference_model` if it is another one.
+        """
+        seed = budget.seed + restart * SEEDS_APART
+        start = random_start(block.clean, block.indices, budget.eps, budget.norm, seed)
+        reference = None if self.search_model is self.reference_model else objective(self.reference_model)
+        return apgd(
+            objective(self.search_model), block.clean, block.labels, start, budget, stopping_rules=["max-loss"],
+            reference=reference,
+        )  # fmt: skip
+
+    def detector_score(self, name: str, images: Tensor) -> tuple[np.ndarray, np.ndarray]:
+        """Return a detector's score by the reference model, float64 [N], and the network's predictions [N].
+
+        The score is minus infinity if model outputs or the detector's score are not finite.
+        """
+        with torch.no_grad():
+            outputs, finite = self.reference_model.outputs_and_finite(images)
+            score = self.detectors[name][0](outputs).double()
+        score = torch.where(finite & score.isfinite(), score, -torch.inf)
+        return score.cpu().numpy(), outputs.logits.argmax(dim=1).cpu().numpy()
 
 
 class PerImageWorstCase:
@@ -22,11 +73,11 @@ class PerImageWorstCase:
     `network` and `defended` [n] are true while the network alone, and the whole defence, resist every example.
     `evading` [n] is the best score of a misclassified example, or minus infinity. `worst` [n, C, H, W] is the first
     example that defeats the defence, or else the latest one. If the model outputs of an example are not finite, the
-    clean image replaces it, and the image is `undefined` [n].
+    clean image replaces it, and the image is `undefined` [n]. `clean` is the decision on the clean images.
     """
 
-    def __init__(self, defense: FeaturePathDefense, block: Block):
-        self.defense, self.block = defense, block
+    def __init__(self, target: Target, block: Block):
+        self.target, self.block = target, block
         count = block.count
         self.labels = block.labels[:count].cpu().numpy()
         self.network = self.defended = np.ones(count, bool)
@@ -42,21 +93,21 @@ class PerImageWorstCase:
 
     def update(self, examples: Tensor, rows: np.ndarray) -> Decision:
         """Take examples [64, ...] of the images `rows` into account, and return the defence's decision on them."""
+        defense = self.target.reference_model
         with torch.no_grad():
-            outputs, finite = self.defense.outputs_and_finite(examples)
+            outputs, finite = defense.outputs_and_finite(examples)
             if not finite.all():
                 self.undefined[rows] |= ~finite[: len(rows)].cpu().numpy()
                 clean = self.block.clean[pad_block(rows)]
                 examples = torch.where(finite.view(-1, *[1] * (clean.dim() - 1)), examples, clean)
-                outputs, finite = self.defense.outputs_and_finite(examples)
+                outputs, finite = defense.outputs_and_finite(examples)
                 if not finite.all():
                     lost = self.block.indices[rows][~finite[: len(rows)].cpu().numpy()]
                     raise FeaturePathsError(
                         f"The network's logits or features are not finite for {counted(lost)} of the data set, without "
                         "an attack. Remove these images from the data, or correct the network."
                     )
-            decision = self.defense.decide(outputs)
-        decision = Decision(*(values[: len(rows)] for values in decision))
+            decision = Decision(*(values[: len(rows)] for values in defense.decide(outputs)))
         labels, standing = self.labels[rows], self.defended[rows]
         self.worst[rows[standing]] = examples[: len(rows)].cpu().numpy()[standing]
         network, defended = self.network.copy(), self.defended.copy()
@@ -72,16 +123,11 @@ class PerImageWorstCase:
         self.undefined[rows] |= result.undefined[: len(rows)].cpu().numpy()
         return self.update(result.points["max-loss"].adversarial, rows)
 
-
-def cascade(
-    target: Target, block: Block, objectives: Sequence[tuple[str, str]], budget: Budget, restart: int = 0,
-    worst_case: PerImageWorstCase | None = None,
-) -> PerImageWorstCase:  # fmt: skip
-    """Attack with one objective and loss after the other what resists, from the start or after `worst_case`."""
-    worst_case = worst_case or PerImageWorstCase(target.reference_model, block)
-    for objective, loss in objectives:
-        rows = worst_case.standing(objective)
-        if len(rows) > 0:
-            result = search(target.objective(objective, loss), block.take(rows), budget, restart)
-            worst_case.update_with_search(result, rows)
-    return worst_case
+    def cascade(self, objectives: Iterable[tuple[str, str]], budget: Budget, restart: int = 0) -> None:
+        """Attack with one objective and loss after the other what still resists."""
+        for objective, loss in objectives:
+            rows = self.standing(objective)
+            if len(rows) > 0:
+                against = partial(adaptive_objective, name=objective, loss=loss)
+                result = self.target.search(self.block.take(rows), budget, against, restart)
+                self.update_with_search(result, rows)

@@ -1,13 +1,16 @@
 """Objectives of attacks: a loss to maximise, and a criterion that decides which images are fooled."""
 
 from collections.abc import Callable
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from featurepaths.attacks.losses import LOSSES
+from featurepaths.networks.copies import copy_of
 from featurepaths.networks.forward import finite_rows
 
+T = TypeVar("T")
 Objective = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 """From images [N, C, H, W] and labels [N] to the loss [N], NaN where it is undefined, and which images are fooled."""
 
@@ -30,3 +33,15 @@ def misclassification(network: nn.Module, loss: str) -> Objective:
 def defined_only(loss: Tensor, fooled: Tensor, finite: Tensor) -> tuple[Tensor, Tensor]:
     """Return loss and criterion [N] with NaN, and not fooled, for images whose model outputs are not `finite` [N]."""
     return torch.where(finite, loss, torch.nan), finite & fooled
+
+
+def search_and_reference(
+    build: Callable[[nn.Module, str], T], network: nn.Module, precision: str
+) -> tuple[T, T | None]:
+    """Return what a search follows, and what confirms its results, None if that is the same.
+
+    `build` is called with a network and its precision: for the search with a copy of `network`, whose memory layout it
+    may change, in `precision`; for the reference with `network` in float32.
+    """
+    reference = build(network, "float32")
+    return (reference, None) if precision == "float32" else (build(copy_of(network), precision), reference)

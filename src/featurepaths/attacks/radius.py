@@ -16,20 +16,14 @@ NORMALIZED = 5
 images and rarely below 0.1, and no attack uses half of the range."""
 
 
-def greatest_distance(norm: str, shape: Sequence[int] = LARGE) -> float:
-    """Return the greatest distance of two images [C, H, W] of values in [0, 1]; in L0 their number of pixels."""
-    channels, height, width = shape
-    return {
-        "linf": 1.0,
-        "l2": math.sqrt(channels * height * width),
-        "l1": float(channels * height * width),
-        "l0": float(height * width),
-    }[norm]
-
-
 def too_far(value: Fraction | float, norm: str, shape: Sequence[int] | None = None) -> str | None:
-    """Return the problem with a radius or step, in pixel values (L0: pixels); None if images can be that far apart."""
-    most = greatest_distance(norm, LARGE if shape is None else shape)
+    """Return the problem with a radius or step, in pixel values (L0: pixels); None if images can be that far apart.
+
+    `shape` is that of an image, [C, H, W], if it is known.
+    """
+    channels, height, width = LARGE if shape is None else shape
+    values = channels * height * width
+    most = {"linf": 1.0, "l2": math.sqrt(values), "l1": float(values), "l0": float(height * width)}[norm]
     if value <= most * (1 + 1e-9):
         return None
     if norm == "l0":

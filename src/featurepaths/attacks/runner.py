@@ -1,12 +1,13 @@
-"""Attacks over any number of images, block by block: AutoPGD, and the records that all attacks share."""
+"""Attacks over any number of images: an attack returns the records of one block of images at a time."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from featurepaths.attacks.apgd import STOPPING_RULES, apgd
+from featurepaths.attacks.apgd import STOPPING_RULES, Budget, Points, Search, apgd
 from featurepaths.attacks.norms import random_start, size
 from featurepaths.attacks.objective import Objective
 from featurepaths.data.splits import Split
@@ -15,122 +16,107 @@ from featurepaths.runtime.blocks import blocks, pad_block, padded_tensor, unpadd
 STOPPING_RULE = "returned"
 """The stopping rule of attacks of libraries and of precomputed images: there is one example per image."""
 
-Records = Iterator[tuple[slice, Mapping[str, np.ndarray]]]
-"""The rows of each block and its records [n], by name."""
+Records = Mapping[str, np.ndarray]
+"""The records [n] of a block's images, by name."""
 
 
-def attack_blocks(
-    objective: Objective,
-    images: Split | np.ndarray,
-    labels: np.ndarray,
-    indices: np.ndarray,
+@dataclass(frozen=True)
+class Block:
+    """Clean images [64, C, H, W], labels [64] and rows in the data set [64]; those after the first `count` pad it.
+
+    Fewer images, such as survivors, are padded to a smaller size, which depends on nothing outside of the block. `rows`
+    are those of the whole block in its split.
+    """
+
+    clean: Tensor
+    labels: Tensor
+    indices: np.ndarray
+    count: int
+    rows: slice
+
+    @classmethod
+    def of(cls, images: Split, rows: slice, device: torch.device | str = "cpu") -> "Block":
+        """Return the block of up to 64 rows of a split, padded with copies of the last one."""
+        clean, labels = (padded_tensor(values[rows], device) for values in (images, images.labels))
+        return cls(clean, labels, pad_block(images.indices[rows]), rows.stop - rows.start, rows)
+
+    def take(self, positions: np.ndarray) -> "Block":
+        """Return the block of the images at some of its positions, padded again."""
+        padded = pad_block(positions)
+        clean, labels, indices = (values[padded] for values in (self.clean, self.labels, self.indices))
+        return replace(self, clean=clean, labels=labels, indices=indices, count=len(positions))
+
+
+def run_blocks(
+    attack: Callable[[Block], Records],
+    images: Split,
     rows_of_blocks: Iterable[slice] | None = None,
+    device: torch.device | str = "cpu",
+) -> Iterator[tuple[slice, Records]]:
+    """Yield the rows of each block of a split, all by default, and the records that an attack returns for it."""
+    for rows in blocks(len(images)) if rows_of_blocks is None else rows_of_blocks:
+        yield rows, attack(Block.of(images, rows, device))
+
+
+def autopgd_records(
+    block: Block,
+    objective: Objective,
+    budget: Budget,
     *,
-    eps: float | Tensor,
-    norm: str,
-    step: float | Tensor | None,
-    iterations: int,
-    seed: int,
     stopping_rules: Sequence[str] = STOPPING_RULES,
     reference: Objective | None = None,
-    device: torch.device | str = "cpu",
 ) -> Records:
-    """Attack every image with AutoPGD, including those that the network already misclassifies.
+    """Attack a block with AutoPGD, including the images that the network already misclassifies.
 
-    Parameters
-    ----------
-    images, labels, indices
-        uint8 images [N, H, W, C], read by slices of rows; their labels [N]; and their rows in the data set [N], which
-        seed their random starts.
-    rows_of_blocks
-        The blocks to attack; all by default.
-    eps, norm, step, iterations, stopping_rules, reference
-        See `featurepaths.attacks.apgd.apgd`.
-
-    Yields
-    ------
-    The rows of each block and its records [n], by name: ``clean_correct``; ``success`` (correct when clean, and
-    fooled); ``first_fooled_step``, ``vanished_steps``, ``undefined`` and ``n_queries`` as in
+    See `featurepaths.attacks.apgd.apgd` for the parameters. The records are ``clean_correct``; ``success`` (correct
+    when clean, and fooled); ``first_fooled_step``, ``vanished_steps``, ``undefined`` and ``n_queries`` as in
     `featurepaths.attacks.apgd.Search`; and, for every stopping rule, ``<stopping_rule>/adversarial`` [n, C, H, W],
     ``<stopping_rule>/loss`` and ``<stopping_rule>/norm``. An image whose clean logits are not finite is not correct,
     and ``undefined``.
     """
-
-    def attack(clean: Tensor, targets: Tensor, rows: slice) -> dict[str, Tensor]:
-        start = random_start(clean, pad_block(indices[rows]), eps, norm, seed)
-        with torch.no_grad():
-            clean_loss, wrong_when_clean = (reference or objective)(clean, targets)
-        finite = clean_loss.isfinite()
-        correct = finite & ~wrong_when_clean
-        search = apgd(
-            objective, clean, targets, start, eps=eps, norm=norm, step=step, iterations=iterations,
-            stopping_rules=stopping_rules, reference=reference,
-        )  # fmt: skip
-        fooled = torch.stack([points.fooled for points in search.points.values()]).any(dim=0)
-        records = {
-            "clean_correct": correct,
-            "success": correct & fooled,
-            "first_fooled_step": search.first_fooled_step.int(),
-            "vanished_steps": search.vanished_steps,
-            "undefined": search.undefined | ~finite,
-            "n_queries": torch.full_like(search.vanished_steps, search.queries),
-        }
-        for stopping_rule, points in search.points.items():
-            records[f"{stopping_rule}/adversarial"] = points.adversarial
-            records[f"{stopping_rule}/loss"] = points.loss
-            records[f"{stopping_rule}/norm"] = size(points.adversarial - clean, norm)
-        return records
-
-    return run_blocks(attack, images, labels, rows_of_blocks, device)
-
-
-def run_blocks(
-    attack: Callable[[Tensor, Tensor, slice], Mapping[str, Tensor]],
-    images: Split | np.ndarray,
-    labels: np.ndarray,
-    rows_of_blocks: Iterable[slice] | None = None,
-    device: torch.device | str = "cpu",
-) -> Records:
-    """Yield the records of an attack on each block, all by default.
-
-    `attack` returns records, by name, of a padded block of clean images [64, C, H, W] and labels [64], and its rows;
-    the block may be shorter: see `featurepaths.runtime.blocks.pad_block`.
-    """
-    for rows in blocks(len(labels)) if rows_of_blocks is None else rows_of_blocks:
-        clean, targets = padded_tensor(images[rows], device), padded_tensor(labels[rows], device)
-        yield rows, unpadded_arrays(attack(clean, targets, rows), rows)
+    start = random_start(block.clean, block.indices, budget.eps, budget.norm, budget.seed)
+    with torch.no_grad():
+        clean = (reference or objective)(block.clean, block.labels)
+    search = apgd(
+        objective, block.clean, block.labels, start, budget, stopping_rules=stopping_rules, reference=reference
+    )
+    return _records(block, clean, search, budget.norm)
 
 
 def records_of_examples(
-    reference: Objective, clean: Tensor, adversarial: Tensor, labels: Tensor, norm: str, queries: int | Tensor
-) -> dict[str, Tensor]:
-    """Return the records, by name, of a block of adversarial examples that a library or another program made.
+    block: Block, adversarial: Tensor, reference: Objective, norm: str, queries: int | Tensor
+) -> Records:
+    """Return the records of a block's adversarial examples [64, C, H, W] that a library or another program made.
 
-    They are those of `attack_blocks` for the stopping rule ``returned``. ``first_fooled_step``, -1, and
+    They are those of `autopgd_records` for the stopping rule ``returned``. ``first_fooled_step``, -1, and
     ``vanished_steps``, 0, are unknown. If the reference's loss of an example is not finite, the clean image takes its
-    place and is ``undefined``.
-
-    Parameters
-    ----------
-    reference
-        The loss, and whether an image [N, C, H, W] with its label [N] fools the network.
-    norm, queries
-        The norm of the perturbations; and the number of queries of each image, [N] or one number for all.
+    place and is ``undefined``. `queries` is the number of queries of each image, [64] or one number for all.
     """
     with torch.no_grad():
-        clean_loss, wrong_when_clean = reference(clean, labels)
-        loss, fooled = reference(adversarial, labels)
-    correct, finite = clean_loss.isfinite() & ~wrong_when_clean, loss.isfinite()
-    adversarial = torch.where(finite.view(-1, 1, 1, 1), adversarial, clean)
-    zeros = torch.zeros_like(labels, dtype=torch.int32)
-    return {
+        clean = reference(block.clean, block.labels)
+        loss, fooled = reference(adversarial, block.labels)
+    finite = loss.isfinite()
+    adversarial = torch.where(finite.view(-1, 1, 1, 1), adversarial, block.clean)
+    points = Points(adversarial, torch.where(finite, loss, clean[0]), fooled & finite)
+    zeros = torch.zeros_like(block.labels, dtype=torch.int32)
+    return _records(block, clean, Search({STOPPING_RULE: points}, zeros - 1, zeros, ~finite, queries), norm)
+
+
+def _records(block: Block, clean: tuple[Tensor, Tensor], search: Search, norm: str) -> Records:
+    """Return the records of a search, by loss [64] and criterion [64] of the clean images."""
+    clean_loss, wrong_when_clean = clean
+    correct = clean_loss.isfinite() & ~wrong_when_clean
+    fooled = torch.stack([points.fooled for points in search.points.values()]).any(dim=0)
+    records = {
         "clean_correct": correct,
-        "success": correct & fooled & finite,
-        "undefined": ~(clean_loss.isfinite() & finite),
-        "first_fooled_step": zeros - 1,
-        "vanished_steps": zeros,
-        "n_queries": zeros + queries,
-        f"{STOPPING_RULE}/adversarial": adversarial,
-        f"{STOPPING_RULE}/loss": torch.where(finite, loss, clean_loss),
-        f"{STOPPING_RULE}/norm": size(adversarial - clean, norm),
+        "success": correct & fooled,
+        "first_fooled_step": search.first_fooled_step.int(),
+        "vanished_steps": search.vanished_steps,
+        "undefined": search.undefined | ~clean_loss.isfinite(),
+        "n_queries": torch.zeros_like(search.vanished_steps) + search.queries,
     }
+    for stopping_rule, points in search.points.items():
+        records[f"{stopping_rule}/adversarial"] = points.adversarial
+        records[f"{stopping_rule}/loss"] = points.loss
+        records[f"{stopping_rule}/norm"] = size(points.adversarial - block.clean, norm)
+    return unpadded_arrays(records, block.rows)

@@ -6,7 +6,7 @@ from typing import Any
 
 from featurepaths.experiment.artefact import Artefact, once
 from featurepaths.experiment.config.attacks import Ball
-from featurepaths.experiment.config.evaluation import Search
+from featurepaths.experiment.config.evaluation import AdaptiveSearch
 from featurepaths.experiment.run import Run
 from featurepaths.experiment.run_artefacts import RunArtefacts
 from featurepaths.store.code_digest import digest_of
@@ -177,7 +177,7 @@ class Plan(RunArtefacts):
         """Return the settings of a search against a frozen defence."""
         adaptive = self.experiment.adaptive
         return {
-            "search": adaptive.part(Search),
+            "search": adaptive.part(AdaptiveSearch),
             "ball": self.experiment.attacks[adaptive.attack].part(Ball),
             "tie_break": self.experiment.recognition.tie_break,
             "seed": Run.parse(run).seed,

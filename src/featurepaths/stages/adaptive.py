@@ -13,7 +13,7 @@ from featurepaths.store.provenance import read_origin
 
 
 def main(arguments):
-    from featurepaths.adaptive.run import adaptive_blocks
+    from featurepaths.adaptive.run import adaptive_records
     from featurepaths.runtime.devices import use_device
 
     settings, search = arguments.settings, arguments.settings.search
@@ -33,19 +33,11 @@ def main(arguments):
             notes["left_out"] = words
             print(f"Left out, because there are {classes} classes: {words}.")
         attack = partial(
-            adaptive_blocks,
-            target,
-            images,
-            images.labels,
-            images.indices,
-            {f"{attack_name}.{stopping_rule}": rows for stopping_rule, rows in examples.items()},
-            objectives=search.objectives,
-            losses=search.losses,
-            n_targets=search.n_targets,
-            restarts=search.restarts,
-            skip_defeated=search.skip_defeated,
+            adaptive_records,
+            target=target,
+            oblivious={f"{attack_name}.{stopping_rule}": rows for stopping_rule, rows in examples.items()},
             budget=budget_of(settings.ball, search, settings.seed, description, device),
-            device=device,
+            search=search,
         )
         write_attack(arguments, output, origin, images, attack, device, precision, **notes)
 

@@ -32,20 +32,18 @@ def main(arguments):
     with ExitStack() as stack:
         images = stack.enter_context(open_split(arguments.data, split, settings.attack.max_images))
         if settings.attack.method == "apgd":
-            search, precision = autopgd(settings, network, description, device)
+            attack, precision = autopgd(settings, network, description, device)
         elif settings.attack.method == "precomputed":
-            images, search = precomputed(settings, network, images, split, device, stack)
+            images, attack = precomputed(arguments, network, images, split, device, stack)
         else:
-            search = torchattacks(settings, network, device)
-        attack = partial(search, images, images.labels, images.indices)
+            attack = torchattacks(settings, network)
         write_attack(arguments, output, origin, images, attack, device, precision, report)
 
 
 def autopgd(settings, network, description, device):
-    """Return AutoPGD as a function of images, labels, indices and blocks, and the precision it searches in."""
-    from featurepaths.attacks.budget import search_and_reference
-    from featurepaths.attacks.objective import misclassification
-    from featurepaths.attacks.runner import attack_blocks
+    """Return AutoPGD as a function of a block, and the precision it searches in."""
+    from featurepaths.attacks.objective import misclassification, search_and_reference
+    from featurepaths.attacks.runner import autopgd_records
     from featurepaths.networks.forward import InPrecision, resolve_precision
 
     attack = settings.attack
@@ -57,43 +55,40 @@ def autopgd(settings, network, description, device):
 
     search, reference = search_and_reference(objective, network, precision)
     budget = budget_of(attack, attack, settings.seed, description, device)
-    options = {"stopping_rules": attack.stopping_rule, "reference": reference, "device": device}
-    return partial(attack_blocks, search, **vars(budget), **options), precision
+    options = {"stopping_rules": attack.stopping_rule, "reference": reference}
+    return partial(autopgd_records, objective=search, budget=budget, **options), precision
 
 
-def torchattacks(settings, network, device):
-    """Return an attack of torchattacks as a function of images, labels, indices and blocks."""
-    from featurepaths.attacks.torchattacks.runner import torchattacks_blocks
-
-    attack = settings.attack
-    return partial(
-        torchattacks_blocks,
-        network,
-        method=attack.method,
-        norm=attack.norm,
-        eps=attack.eps and float(attack.eps),
-        parameters=attack.parameters,
-        seed=settings.seed,
-        device=device,
-    )
-
-
-def precomputed(settings, network, images, split, device, stack):
-    """Return the images that those of a file were made from, and a function as `torchattacks` does."""
-    from featurepaths.attacks.precomputed.runner import precomputed_blocks
+def torchattacks(settings, network):
+    """Return an attack of torchattacks as a function of a block."""
+    from featurepaths.attacks.torchattacks.runner import LibraryAttack
 
     attack = settings.attack
+    eps = attack.eps and float(attack.eps)
+    options = {"method": attack.method, "norm": attack.norm, "parameters": attack.parameters}
+    return LibraryAttack(network, eps=eps, seed=settings.seed, **options)
+
+
+def precomputed(arguments, network, images, split, device, stack):
+    """Return the images that those of a file were made from, and a function of a block of them."""
+    from featurepaths.attacks.objective import misclassification
+    from featurepaths.attacks.precomputed.runner import check_distances, precomputed_records
+    from featurepaths.runtime.blocks import blocks
+
+    attack = arguments.settings.attack
     if split not in attack.files:
         raise FeaturePathsError(f"method: precomputed names no file for the {split} split.")
     file = Path(attack.files[split])
     adversarial = stack.enter_context(open_adversarial(file))
-    if settings.contents != digest_of_file(file):
+    if arguments.settings.contents != digest_of_file(file):
         raise FeaturePathsError(f"{file} changed meanwhile. Run snakemake again.")
     adversarial.check(images.shape, split)
     positions = adversarial.positions
     attacked = replace(images, labels=images.labels[positions], indices=images.indices[positions])
-    options = {"norm": attack.norm, "eps": attack.eps and float(attack.eps), "device": device}
-    return attacked, partial(precomputed_blocks, network, precomputed=adversarial, **options)
+    own_blocks = blocks(len(attacked), arguments.shard or (1, 1))
+    check_distances(adversarial, attacked, own_blocks, attack.norm, attack.eps and float(attack.eps), device)
+    options = {"reference": misclassification(network, "ce"), "norm": attack.norm}
+    return attacked, partial(precomputed_records, precomputed=adversarial, **options)
 
 
 def report(file):

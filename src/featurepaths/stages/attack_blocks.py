@@ -1,7 +1,9 @@
 """Writing an attack's artefact, block by block: what the stages that attack share."""
 
-from contextlib import closing
+from contextlib import closing, contextmanager
+from functools import partial
 
+from featurepaths.attacks.radius import check_radius
 from featurepaths.attacks.undefined import report_undefined
 from featurepaths.stages import cli
 from featurepaths.store.hdf5 import RowWriter, create_hdf5
@@ -11,54 +13,67 @@ def budget_of(ball, search, seed, description, device):
     """Return the budget, in pixel values, for the network that a checkpoint's description is of.
 
     `ball` has the configuration's keys `norm`, `eps` and `eps_space`, `search` its keys `step` and `iterations`.
+    FeaturePathsError if no two images are as far apart as the radius.
     """
-    from featurepaths.attacks.budget import pixel_budget
+    import torch
 
-    return pixel_budget(
-        float(ball.eps),
-        search.step and float(search.step),
-        norm=ball.norm,
-        iterations=search.iterations,
-        seed=seed,
-        eps_space=ball.eps_space,
-        std=description["build"]["std"],
-        image_shape=description["image_shape"],
-        device=device,
-    )
+    from featurepaths.attacks.apgd import Budget
+
+    step = search.step and float(search.step)
+    budget = Budget(float(ball.eps), ball.norm, step, search.iterations, seed)
+    if ball.eps_space == "normalized":
+        budget = budget.scaled(torch.tensor(description["build"]["std"], device=device).view(-1, 1, 1))
+    check_radius("eps", budget.smallest_eps, budget.norm, description["image_shape"])
+    return budget
+
+
+@contextmanager
+def attacked_blocks(arguments, origin, path, images, attack, device, precision):
+    """Give the rows of the blocks of a stage, and an iterator over rows and records of each as they are attacked.
+
+    They are saved every 45 seconds beside the artefact at `path`; a stage that was killed resumes from there. What is
+    saved is removed when the block of code ends without an error.
+    """
+    from featurepaths.attacks.runner import run_blocks
+    from featurepaths.runtime.blocks import blocks
+    from featurepaths.runtime.devices import device_name
+    from featurepaths.runtime.progress import progress
+    from featurepaths.store.resume import Progress, resuming
+
+    saved = Progress(path, origin.key, device_name(device), precision)
+    own_blocks = blocks(len(images.labels), getattr(arguments, "shard", None) or (1, 1))
+    with closing(resuming(partial(run_blocks, attack, images, device=device), own_blocks, saved)) as attacked:
+        yield own_blocks, progress(attacked, arguments.stage, len(own_blocks), "blocks of 64")
+    saved.clear()
 
 
 def write_attack(arguments, output, origin, images, attack, device, precision, report=lambda file: None, **notes):
-    """Write the records of an attack, and resume from the blocks that are saved beside the artefact every 45 seconds.
+    """Write the records of an attack.
 
     Parameters
     ----------
     images
-        Has `labels` and `indices` of all images that are attacked, shards together.
+        The split that is attacked, all shards together.
     attack
-        Yields rows and records for each of the blocks passed to it.
+        Returns the records of a block.
     report
         Called with the open file when all is written.
     notes
         Further attributes of the artefact.
     """
-    from featurepaths.runtime.blocks import blocks, span
+    from featurepaths.runtime.blocks import span
     from featurepaths.runtime.devices import device_name
-    from featurepaths.runtime.progress import progress
-    from featurepaths.store.resume import Progress, resuming
 
-    saved = Progress(output.path, origin.key, device_name(device), precision)
-    with create_hdf5(output.path, origin) as file:
-        file.attrs.update({**notes, "device": device_name(device), "precision": precision})
-        own_blocks = blocks(len(images.labels), arguments.shard or (1, 1))
-        write = RowWriter(file, span(own_blocks), {"labels": images.labels, "index": images.indices})
-        with closing(resuming(attack, own_blocks, saved)) as attacked:
-            for rows, records in progress(attacked, arguments.stage, len(own_blocks), "blocks of 64"):
+    with attacked_blocks(arguments, origin, output.path, images, attack, device, precision) as (own_blocks, attacked):
+        with create_hdf5(output.path, origin) as file:
+            file.attrs.update({**notes, "device": device_name(device), "precision": precision})
+            write = RowWriter(file, span(own_blocks), {"labels": images.labels, "index": images.indices})
+            for rows, records in attacked:
                 write(rows, records)
-        if own_blocks:
-            report(file)
-            report_undefined(file["index"][:], file["undefined"][:])
-        else:
-            print("No image: there are more shards than blocks.")
-    saved.clear()
+            if own_blocks:
+                report(file)
+                report_undefined(file["index"][:], file["undefined"][:])
+            else:
+                print("No image: there are more shards than blocks.")
     if arguments.shard is None:
         cli.remove_shards(output.path)

@@ -19,7 +19,7 @@ from featurepaths.store.provenance import read_origin
 if TYPE_CHECKING:  # torch is imported late, so that --help needs none of it
     import torch
 
-    from featurepaths.adaptive.target import Target
+    from featurepaths.adaptive.worst_case import Target
 
 
 class Rows:
@@ -41,8 +41,8 @@ def load_target(arguments: Namespace, device: torch.device) -> tuple[Target, Map
     FeaturePathsError
         If threshold or voting layers are not held out: an attacker is judged by a defence that never saw its images.
     """
-    from featurepaths.adaptive.target import Target
-    from featurepaths.attacks.budget import search_and_reference
+    from featurepaths.adaptive.worst_case import Target
+    from featurepaths.attacks.objective import search_and_reference
     from featurepaths.defense.module import FeaturePathDefense
     from featurepaths.detectors.registry import read_detector
     from featurepaths.networks.checkpoint import layer_names, load_checkpoint

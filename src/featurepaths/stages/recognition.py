@@ -4,7 +4,6 @@ Besides the selected layers it tries the combinations of Table 3, under both tie
 undefended network (`first`) with the whole method (`second`) on the same clean and on the same adversarial images.
 """
 
-from dataclasses import asdict
 from itertools import combinations
 
 import numpy as np
@@ -73,12 +72,10 @@ def evaluate(settings, detector, voters, clean, adversarial, group):
             name: mcnemar(paths.network_correct, found == paths.labels)
             for name, paths, found in zip(("clean", "adversarial"), pair, labels, strict=True)
         }
-        outcomes.append({"threshold_method": method, **asdict(outcome), "mcnemar": compared})
+        outcomes.append({"threshold_method": method, **outcome, "mcnemar": compared})
         for (layers, tie_break), voted in combined.items():
             *_, outcome = recognise_pair(*pair, flagged, voted)
-            tried.append(
-                {"threshold_method": method, "layers": list(layers), "tie_break": tie_break, **asdict(outcome)}
-            )
+            tried.append({"threshold_method": method, "layers": list(layers), "tie_break": tie_break, **outcome})
     return {"layers": voters["layers"], "tie_break": settings.tie_break, "outcomes": outcomes, "combinations": tried}
 
 

@@ -36,18 +36,18 @@ def measure(
     ``ranking`` and ``intervals``: see `ranking_metrics` and `bootstrap_intervals`; ``successful``: see
     `successful_auroc`; and ``at_threshold``, by method: the threshold, and the number of flagged images of each kind.
     """
+    kinds = {
+        "flagged_clean": clean,
+        "flagged_adversarial": adversarial,
+        "flagged_successful": adversarial[groups.successful],
+        "flagged_unsuccessful": adversarial[groups.unsuccessful],
+    }
     return {
         "ranking": ranking_metrics(clean, adversarial),
         "intervals": bootstrap_intervals(clean, adversarial, thresholds),
         "successful": successful_auroc(clean[groups.successful], adversarial[groups.successful]),
         "at_threshold": {
-            method: {
-                "threshold": threshold,
-                "flagged_clean": int((clean < threshold).sum()),
-                "flagged_adversarial": int((adversarial < threshold).sum()),
-                "flagged_successful": int((adversarial < threshold)[groups.successful].sum()),
-                "flagged_unsuccessful": int((adversarial < threshold)[groups.unsuccessful].sum()),
-            }
+            method: {"threshold": threshold} | {kind: int((its < threshold).sum()) for kind, its in kinds.items()}
             for method, threshold in thresholds.items()
         },
     }
@@ -104,7 +104,7 @@ def bootstrap_intervals(
     """
     generator = np.random.default_rng(seed)
     count = len(clean)
-    samples: dict[str, list[np.ndarray]] = {}
+    samples: list[dict[str, np.ndarray]] = []
     at_a_time = max(1, DRAWN_AT_A_TIME // count)  # the drawn images do not depend on it
     for start in range(0, RESAMPLES, at_a_time):
         size = min(at_a_time, RESAMPLES - start)
@@ -113,10 +113,10 @@ def bootstrap_intervals(
         for name, threshold in thresholds.items():
             correct = (adversarial < threshold).astype(float) + (clean >= threshold)
             sample[f"balanced_accuracy.{name}"] = draws @ correct / (2 * count)
-        for name, values in sample.items():
-            samples.setdefault(name, []).append(values)
+        samples.append(sample)
     tails = (1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2
-    return {name: tuple(np.quantile(np.concatenate(parts), tails).tolist()) for name, parts in samples.items()}
+    joined = {name: np.concatenate([sample[name] for sample in samples]) for name in samples[0]}
+    return {name: tuple(np.quantile(values, tails).tolist()) for name, values in joined.items()}
 
 
 def weighted_ranking_metrics(clean: np.ndarray, adversarial: np.ndarray, weights: np.ndarray) -> dict[str, np.ndarray]:

@@ -21,7 +21,7 @@ class ResidentImages:
     def batches(self, batches: Sequence[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield uint8 images [n, C, H, W] and labels [n] of each batch of row numbers [n]."""
         for rows in batches:
-            yield self.images[rows.to(self.images.device)], self.labels[rows.to(self.labels.device)]
+            yield self.images[rows], self.labels[rows]
 
 
 @dataclass(frozen=True)
@@ -35,8 +35,9 @@ class StreamedImages:
     def batches(self, batches: Sequence[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield uint8 images [n, C, H, W] and labels [n] of each batch of row numbers [n]."""
         # once, before the first batch: each copy waits for the GPU to finish its work
-        on_cpu = [rows.cpu() for rows in batches]
-        return read_ahead((self._read(rows.numpy()), self.labels[rows.to(self.device)]) for rows in on_cpu)
+        on_cpu = [rows.cpu().numpy() for rows in batches]
+        pairs = zip(on_cpu, batches, strict=True)
+        return read_ahead((self._read(numbers), self.labels[rows]) for numbers, rows in pairs)
 
     def _read(self, rows: np.ndarray) -> Tensor:
         order = np.argsort(rows)  # HDF5 reads only ascending rows

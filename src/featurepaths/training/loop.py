@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn import functional as F
 from torch.optim.lr_scheduler import MultiStepLR, OneCycleLR
 
@@ -14,7 +14,7 @@ from featurepaths.networks.forward import InPrecision
 from featurepaths.runtime.oom import is_out_of_memory
 from featurepaths.runtime.progress import progress
 from featurepaths.store.resume import Progress
-from featurepaths.training.adversary import pgd, single_step
+from featurepaths.training.adversary import attack_batch
 from featurepaths.training.augment import crop_flip
 from featurepaths.training.images import TrainingImages
 from featurepaths.training.state import Epoch, TrainingState
@@ -87,10 +87,7 @@ def train(
     while len(state.epochs) < epochs:
         number = len(state.epochs) + 1
         if state.order is None:
-            state.order = torch.randperm(len(labels), generator=generator, device=labels.device)
-            state.batches, state.seconds = 0, 0.0
-            state.loss = torch.zeros((), dtype=torch.float64, device=labels.device)
-            state.correct = torch.zeros((), dtype=torch.int64, device=labels.device)
+            state.begin_epoch(len(labels))
         started = time.perf_counter() - state.seconds
         model.train()
         waiting = state.order.split(batch_size)[state.batches :]
@@ -101,7 +98,7 @@ def train(
             batch = batch.float() / 255
             try:
                 if adversary is not None:
-                    batch = _attack(model, batch, target, adversary, generator)
+                    batch = attack_batch(model, batch, target, adversary, generator)
                 logits = model(batch)
                 loss = F.cross_entropy(logits, target)
                 optimizer.zero_grad(set_to_none=True)
@@ -136,12 +133,6 @@ def train(
         state.order = None
         yield state.epochs[-1]
     model.eval()
-
-
-def _attack(model: nn.Module, batch: Tensor, target: Tensor, adversary: Mapping[str, Any], generator) -> Tensor:
-    if adversary["method"] == "single-step":
-        return single_step(model, batch, target, adversary["eps"], generator)
-    return pgd(model, batch, target, adversary["eps"], adversary["step"], adversary["iterations"], generator)
 
 
 def _scheduler(optimizer, schedule: str, learning_rate: float, milestones: Sequence[int], epochs: int, batches: int):

@@ -51,12 +51,15 @@ class TrainingState:
     @property
     def arithmetic(self) -> tuple[str, str]:
         """The device's type and the precision; a training does not continue in another arithmetic."""
-        return self.device.type, self.precision
+        return self.generator.device.type, self.precision
 
-    @property
-    def device(self) -> torch.device:
-        """The network's device."""
-        return next(self.network.parameters()).device
+    def begin_epoch(self, count: int) -> None:
+        """Draw the order of `count` images and set the sums to zero."""
+        device = self.generator.device
+        self.order = torch.randperm(count, generator=self.generator, device=device)
+        self.batches, self.seconds = 0, 0.0
+        self.loss = torch.zeros((), dtype=torch.float64, device=device)
+        self.correct = torch.zeros((), dtype=torch.int64, device=device)
 
     def save(self, progress: Progress) -> None:
         """Write the state to a resume file."""
@@ -90,7 +93,7 @@ class TrainingState:
         self.epochs = [Epoch(**epoch) for epoch in state["epochs"]]
         for name in COUNTERS:
             value = state[name]
-            setattr(self, name, value.to(self.device) if isinstance(value, Tensor) else value)
+            setattr(self, name, value.to(self.generator.device) if isinstance(value, Tensor) else value)
         return True
 
 

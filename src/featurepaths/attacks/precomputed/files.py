@@ -121,14 +121,12 @@ def digests_of_attacks(files: Mapping[str, Mapping[str, str]], memory: Path | No
     FeaturePathsError
         As `open_adversarial` does.
     """
-    by_path = {path: Path(path) for of_attack in files.values() for path in of_attack.values()}
+    by_path = {path: Path(path) for by_split in files.values() for path in by_split.values()}
     for path in by_path:
         with open_adversarial(path):
             pass
 
     def summary(digests: Mapping[str, str]) -> dict[str, Any]:
-        return {
-            attack: {split: digests[path] for split, path in of_attack.items()} for attack, of_attack in files.items()
-        }
+        return {attack: {split: digests[path] for split, path in of.items()} for attack, of in files.items()}
 
     return look_at_files(by_path, summary, "adversarial images", memory)

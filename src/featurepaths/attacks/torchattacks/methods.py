@@ -9,6 +9,7 @@ computes wrongly for more than one image (EAD's `kappa`).
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
+from functools import partial
 from typing import Any, Literal
 
 
@@ -85,27 +86,9 @@ class Method:
         """The norms that it bounds or minimizes, the default first."""
         return list(self.classes)
 
-    @property
-    def independent(self) -> bool:
-        """Whether an image's result does not depend on which other images are attacked."""
-        return self.alone or not self.random
 
-
-def _whole(default: int, least: int = 1, most: int | None = None) -> Parameter:
-    return Parameter("whole", default, least, None if most is None else str(most))
-
-
-def _number(default: str | None, most: str | None = None) -> Parameter:
-    return Parameter("number", default, most=most)
-
-
-def _truth(default: bool) -> Parameter:
-    return Parameter("truth", default)
-
-
-def _word(default: str, **words: int) -> Parameter:
-    return Parameter("word", default, words=words)
-
+_whole, _number = partial(Parameter, "whole", least=1), partial(Parameter, "number")
+_truth, _word = partial(Parameter, "truth"), partial(Parameter, "word")
 
 STEPS = {"steps": _whole(10), "alpha": _number(None)}
 DECAY = {"decay": _number("1")}
@@ -114,21 +97,18 @@ FROM_RANDOM, FROM_CLEAN = ({"random_start": _truth(random)} for random in (True,
 VARIANCE = MOMENTUM | {"N": _whole(5), "beta": _number("3/2")}
 DIVERSITY = STEPS | {"decay": _number("0"), "diversity_prob": _number("1/2", most="1")} | FROM_CLEAN
 PATCHES = {"num_iter_set": _whole(10), "amplification": _number("10")}
-NOISE = {"noise_sd": _number("1/2"), "noise_batch_size": _whole(5, most=1024)}
-APGD = {"steps": _whole(10), "n_restarts": _whole(1), "eot_iter": _whole(1), "rho": _number("3/4", most="1")}
-FAB = {
-    "steps": _whole(10),
-    "n_restarts": _whole(1),
-    "alpha_max": _number("1/10", most="1"),
-    "eta": _number("21/20"),
-    "beta": _number("9/10", most="1"),
-}
+NOISE = {"noise_sd": _number("1/2"), "noise_batch_size": _whole(5, most="1024")}
+RESTARTS = {"steps": _whole(10), "n_restarts": _whole(1)}
+APGD = RESTARTS | {"eot_iter": _whole(1), "rho": _number("3/4", most="1")}
+FAB = RESTARTS | {"alpha_max": _number("1/10", most="1"), "eta": _number("21/20"), "beta": _number("9/10", most="1")}
 SQUARE = {
     "n_queries": _whole(5000),
     "n_restarts": _whole(1),
     "p_init": _number("4/5", most="1"),
-    "loss": _word("margin", margin=2, ce=2),
+    "loss": _word("margin", words={"margin": 2, "ce": 2}),
 }
+SPSA = {"delta": _number("1/100"), "lr": _number("1/100"), "nb_iter": _whole(1), "nb_sample": _whole(128)}
+CW = {"steps": _whole(50), "c": _number("1"), "kappa": _number("0"), "lr": _number("1/100")}
 EAD = {
     "max_iterations": _whole(100, least=10),  # the library divides by a tenth of them
     "binary_search_steps": _whole(9),
@@ -137,7 +117,15 @@ EAD = {
     "lr": _number("1/100"),
     "abort_early": _truth(True),
 }
+ONEPIXEL = {"steps": _whole(10), "popsize": _whole(10)}
+JSMA = {"theta": _number("1", most="1"), "gamma": _number("1/10", most="1")}
+PIXLE = {"restarts": _whole(20), "max_iterations": _whole(10), "update_each_iteration": _truth(False)}
 OVERSHOOT = {"overshoot": _number("1/50")}
+JITTER = STEPS | {"scale": _whole(10), "std": _number("1/10")} | FROM_RANDOM
+UPGD = (
+    STEPS | FROM_CLEAN | {"loss": _word("ce", words={"ce": 2, "dlr": 3, "margin": 2})} | DECAY | {"eot_iter": _whole(1)}
+)
+VERSION = {"version": _word("standard", words={"standard": 4, "plus": 4, "rand": 3})}
 
 
 def _linf(name: str, parameters: Mapping[str, Parameter], radius: str = "eps", **options: Any) -> Method:
@@ -160,16 +148,9 @@ METHODS = {
     "pgd": Method({"linf": "PGD", "l2": "PGDL2"}, "eps", STEPS | FROM_RANDOM, random=True),
     "eotpgd": _linf("EOTPGD", STEPS | {"eot_iter": _whole(2)} | FROM_RANDOM, random=True),
     "tpgd": _linf("TPGD", STEPS, random=True),
-    "upgd": _linf(
-        "UPGD", STEPS | FROM_CLEAN | {"loss": _word("ce", ce=2, dlr=3, margin=2)} | DECAY | {"eot_iter": _whole(1)}
-    ),
+    "upgd": _linf("UPGD", UPGD),
     "pgdrs": Method({"linf": "PGDRS", "l2": "PGDRSL2"}, "eps", STEPS | NOISE, random=True),
-    "jitter": _linf(
-        "Jitter",
-        STEPS | {"scale": _whole(10), "std": _number("1/10")} | FROM_RANDOM,
-        random=True,
-        shifted=False,  # it divides the logits by the greatest
-    ),
+    "jitter": _linf("Jitter", JITTER, random=True, shifted=False),  # it divides the logits by the greatest
     "mifgsm": _linf("MIFGSM", MOMENTUM),
     "nifgsm": _linf("NIFGSM", MOMENTUM),
     "sinifgsm": _linf("SINIFGSM", MOMENTUM | {"m": _whole(5)}),
@@ -185,40 +166,16 @@ METHODS = {
     "fab": _linf_l2("FAB", FAB),
     "fab-t": _linf_l2("FAB", FAB, "n_classes", fixed={"multi_targeted": True}),
     "square": _linf_l2("Square", SQUARE, random=True),
-    "autoattack": _linf_l2(
-        "AutoAttack", {"version": _word("standard", standard=4, plus=4, rand=3)}, "n_classes", random=True
-    ),
-    "spsa": _linf(
-        "SPSA",
-        {"delta": _number("1/100"), "lr": _number("1/100"), "nb_iter": _whole(1), "nb_sample": _whole(128)},
-        random=True,
-        alone=True,
-    ),
+    "autoattack": _linf_l2("AutoAttack", VERSION, "n_classes", random=True),
+    "spsa": _linf("SPSA", SPSA, random=True, alone=True),
     "deepfool": _unbounded("l2", "DeepFool", {"steps": _whole(50)} | OVERSHOOT, alone=True),
-    "cw": _unbounded(
-        "l2", "CW", {"steps": _whole(50), "c": _number("1"), "kappa": _number("0"), "lr": _number("1/100")}
-    ),
+    "cw": _unbounded("l2", "CW", CW),
     "ead": _unbounded("l1", "EADL1", EAD, alone=True),
     "eaden": _unbounded("l2", "EADEN", EAD, alone=True),
     "sparsefool": _unbounded("l0", "SparseFool", {"steps": _whole(10), "lam": _number("3")} | OVERSHOOT, alone=True),
-    "jsma": _unbounded(
-        "l0",
-        "JSMA",
-        {"theta": _number("1", most="1"), "gamma": _number("1/10", most="1")},
-        alone=True,
-        most_values=5000,  # it holds a table of all pairs of them
-    ),
-    "pixle": _unbounded(
-        "l0",
-        "Pixle",
-        {"restarts": _whole(20), "max_iterations": _whole(10), "update_each_iteration": _truth(False)},
-        random=True,
-        alone=True,
-        square=True,  # it mistakes columns for rows
-    ),
-    "onepixel": Method(
-        {"l0": "OnePixel"}, "pixels", {"steps": _whole(10), "popsize": _whole(10)}, random=True, alone=True
-    ),
+    "jsma": _unbounded("l0", "JSMA", JSMA, alone=True, most_values=5000),  # it holds a table of all pairs of them
+    "pixle": _unbounded("l0", "Pixle", PIXLE, random=True, alone=True, square=True),  # it mistakes columns for rows
+    "onepixel": Method({"l0": "OnePixel"}, "pixels", ONEPIXEL, random=True, alone=True),
 }
 """The methods by their name in the configuration."""
 

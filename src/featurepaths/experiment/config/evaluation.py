@@ -118,7 +118,7 @@ class Controls(Section):
     """Queries per image of the black-box attack (Square)."""
 
 
-class Search(Section):
+class AdaptiveSearch(Section):
     """How the attacker who knows the defence searches."""
 
     max_images: int | None = Field(None, ge=1)
@@ -149,7 +149,7 @@ class Search(Section):
     """`bfloat16` applies to the search only: results are judged in float32. `auto` uses bfloat16 where it is fast."""
 
 
-class Adaptive(Search):
+class Adaptive(AdaptiveSearch):
     """Attacks that know the whole defence: network, centroids, layers, threshold and vote."""
 
     attack: str

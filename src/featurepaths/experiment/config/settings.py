@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal
 
 from featurepaths.experiment.config.attacks import AnyAttack, Ball
 from featurepaths.experiment.config.data import AnyData
-from featurepaths.experiment.config.evaluation import Controls, Search
+from featurepaths.experiment.config.evaluation import AdaptiveSearch, Controls
 from featurepaths.experiment.config.networks import Model, PretrainedNetwork, Training
 from featurepaths.experiment.config.types import Detector, Exact, Section, Weights
 
@@ -106,7 +106,7 @@ class DetectorEvaluation(OnNetwork):
 class Adaptive(OnNetwork):
     """A search against a frozen defence, and the ball in which it searches."""
 
-    search: Search
+    search: AdaptiveSearch
     ball: Ball
     tie_break: str
     seed: int
@@ -116,7 +116,7 @@ class WorstCase(Section):
     """What the worst case over all attacks of a search is described by."""
 
     attack: str
-    search: Search
+    search: AdaptiveSearch
     ball: Ball
 
 
