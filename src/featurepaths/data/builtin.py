@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from featurepaths.data.splits import Parts, split_off
-from featurepaths.errors import FeaturePathsError
+from featurepaths.data.splits import PARTS, Parts, split_off
+from featurepaths.data.torchvision import TORCHVISION, open_torchvision
 
 PROVENANCE = {
     "digits": "UCI Optical Recognition of Handwritten Digits (Alpaydin and Kaynak), test part, from scikit-learn",
@@ -41,17 +41,8 @@ def load_cifar(source: str, root: str, download: bool) -> tuple[Parts, list[str]
     FeaturePathsError
         If the files are missing from `root` or damaged, or cannot be downloaded.
     """
-    from torchvision.datasets import CIFAR10, CIFAR100
-
-    kind = {"cifar10": CIFAR10, "cifar100": CIFAR100}[source]
-    parts = {}
-    for part, is_train in (("train", True), ("test", False)):
-        try:
-            dataset = kind(root, train=is_train, download=download)
-        except (RuntimeError, OSError) as error:  # a failed download raises OSError
-            raise FeaturePathsError(
-                f"{kind.__name__} is missing or incomplete in data.root ({root}): {error}. Put {kind.base_folder} "
-                "there, or set data.download: true on a machine with a network connection."
-            ) from error
+    name, parts = source.upper(), {}
+    for part, settings in zip(PARTS, TORCHVISION[name], strict=True):
+        dataset = open_torchvision(name, {"root": root, "download": download, **settings})
         parts[part] = (dataset.data, np.asarray(dataset.targets))
     return parts, dataset.classes

@@ -4,8 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from featurepaths.data.images import images_of
-from featurepaths.data.labels import checked_names, labels_of
+from featurepaths.data.images import checked_names, images_of, labels_of
 from featurepaths.data.splits import PARTS, Parts
 from featurepaths.data.torchvision import as_array, read_dataset, type_text
 from featurepaths.errors import FeaturePathsError
@@ -48,4 +47,4 @@ def load_made(
             parts[part] = images, labels_of(labels, images, f"labels of {name}")
         else:
             parts[part] = read_dataset(dataset, size, name, folder)
-    return parts, checked_names(parts, None if class_names is None else [str(name) for name in class_names])
+    return parts, checked_names(parts, class_names)

@@ -9,9 +9,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from featurepaths.data.images import by, images_of
-from featurepaths.data.labels import checked_names
-from featurepaths.data.splits import PARTS, ImageRows, Parts
+from featurepaths.data.images import by, checked_names, images_of
+from featurepaths.data.splits import PARTS, Parts, Rows
 from featurepaths.errors import FeaturePathsError
 from featurepaths.runtime.entry_points import error_text
 from featurepaths.runtime.progress import progress
@@ -54,19 +53,10 @@ def load_torchvision(
     FeaturePathsError
         If torchvision does not find the files or rejects an argument, or as `read_dataset` does.
     """
-    import torchvision
-
     common = ({"root": root} if root is not None else {}) | ({"download": True} if download else {})
     parts, class_names = {}, None
     for part, defaults in zip(PARTS, TORCHVISION[dataset], strict=True):
-        settings = common | {**defaults, **arguments[part]}
-        try:
-            opened = getattr(torchvision.datasets, dataset)(**settings)
-        except Exception as error:  # of torchvision, a download, or an argument
-            raise FeaturePathsError(
-                f"torchvision's {dataset} cannot be opened with {settings}: {error_text(error)}. Put its files into "
-                "data.root, or set data.download: true on a machine with a network connection."
-            ) from error
+        opened = open_torchvision(dataset, common | {**defaults, **arguments[part]})
         parts[part] = read_dataset(opened, size, f"the {part} part of {dataset}", folder)
         class_names = class_names or getattr(opened, "classes", None)
     # some classes have several names
@@ -74,7 +64,28 @@ def load_torchvision(
     return parts, checked_names(parts, names)
 
 
-def read_dataset(dataset: Any, size: int | None, name: str, folder: Path) -> tuple[ImageRows, np.ndarray]:
+def open_torchvision(dataset: str, settings: Mapping[str, Any]) -> Any:
+    """Return the instance of a class of `TORCHVISION` with these arguments.
+
+    Raises
+    ------
+    FeaturePathsError
+        If torchvision does not find the files or rejects an argument, or a download fails.
+    """
+    import torchvision
+
+    kind = getattr(torchvision.datasets, dataset)
+    try:
+        return kind(**settings)
+    except Exception as error:  # of torchvision, a download, or an argument
+        raise FeaturePathsError(
+            f"torchvision's {dataset} cannot be opened with {settings}: {error_text(error)}. Put "
+            f"{getattr(kind, 'base_folder', 'its files')} into data.root, or set data.download: true on a machine with "
+            "a network connection."
+        ) from error
+
+
+def read_dataset(dataset: Any, size: int | None, name: str, folder: Path) -> tuple[Rows, np.ndarray]:
     """Read all items of a data set and return the images, uint8 [N, H, W, C], and labels [N].
 
     Parameters
@@ -105,14 +116,12 @@ def read_dataset(dataset: Any, size: int | None, name: str, folder: Path) -> tup
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryFile(dir=folder) as spool:
         for row in progress(range(count), f"reading {name}", count, "images"):
-            item = f"item {row} of {name}"
-            image, labels[row] = _item(dataset, row, item)
-            pixels = _pixels(image, size, item)
+            pixels, labels[row] = _read_item(dataset, row, size, f"item {row} of {name}")
             shape = shape or pixels.shape
             if pixels.shape[2] == 1 and shape[2] == 3:
                 pixels = pixels.repeat(3, axis=2)
             if pixels.shape != shape:
-                sizes = f"{item} is {by(pixels.shape)}, the first one {by(shape)}"
+                sizes = f"item {row} of {name} is {by(pixels.shape)}, the first one {by(shape)}"
                 raise FeaturePathsError(f"{sizes}; set data.size to resize all images.")
             try:
                 spool.write(pixels.tobytes())
@@ -122,7 +131,8 @@ def read_dataset(dataset: Any, size: int | None, name: str, folder: Path) -> tup
         return np.memmap(spool, np.uint8, "r", shape=(count, *shape)), labels
 
 
-def _item(dataset: Any, row: int, name: str) -> tuple[Any, int]:
+def _read_item(dataset: Any, row: int, size: int | None, name: str) -> tuple[np.ndarray, int]:
+    """Return one image, uint8 [H, W, C], and its label."""
     try:
         image, label = dataset[row]
     except Exception as error:
@@ -133,16 +143,11 @@ def _item(dataset: Any, row: int, name: str) -> tuple[Any, int]:
         number = -1
     if not 0 <= number < 2**31:
         raise FeaturePathsError(f"{name} has label {label!r}; number the classes from 0.")
-    return image, number
-
-
-def _pixels(image: Any, size: int | None, name: str) -> np.ndarray:
-    """Return one image as uint8 [H, W, C]."""
     if isinstance(image, Image.Image):
         if image.mode.startswith(("I", "F")):
             raise FeaturePathsError(f"{name} has more than 8 bits per channel; convert the images to 8 bits.")
         image = image.convert("L" if image.mode in ("1", "L") else "RGB")
-    return images_of(as_array(image, name)[None], name, None, size)[np.arange(1)][0]
+    return images_of(as_array(image, name)[None], name, None, size)[np.arange(1)][0], number
 
 
 def as_array(values: Any, name: str) -> np.ndarray:
