@@ -19,17 +19,12 @@ def write_json(path: Path, content: Mapping[str, Any], origin: Origin) -> None:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON artefact.
+    """Read a JSON artefact, with its ``origin`` and ``checksum``.
 
     Raises
     ------
     FeaturePathsError
         If the file is missing, damaged, or not an artefact of this format.
     """
-    return read_sealed(path)[0]
-
-
-def read_sealed(path: Path) -> tuple[dict[str, Any], str]:
-    """Read a JSON artefact and its checksum."""
     with readable(path):
         return unsealed(Path(path).read_text(encoding="utf-8"))

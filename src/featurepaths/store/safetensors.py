@@ -12,16 +12,13 @@ from featurepaths.store.seal import unsealed
 def read_description(path: Path) -> dict[str, Any]:
     """Return the description in a safetensors file that `featurepaths.store.tensors.write_tensors` wrote.
 
+    Its ``checksum`` covers the checksum of the tensors.
+
     Raises
     ------
     FeaturePathsError
         If the file is missing, truncated, or of another format.
     """
-    return read_sealed_description(path)[0]
-
-
-def read_sealed_description(path: Path) -> tuple[dict[str, Any], str]:
-    """Read the description in a safetensors file and its checksum, which covers the checksum of the tensors."""
     with readable(path, SafetensorError):
         Path(path).open("rb").close()  # safe_open reports every file that it cannot open as missing
         with safe_open(path, framework="numpy") as file:

@@ -42,17 +42,17 @@ def read_on(file: BinaryIO) -> tuple[int, str]:
 
 
 def sealed(document: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a document with its CRC-32."""
-    return {**document, "checksum": crc32(json.dumps(document, sort_keys=True, allow_nan=False).encode())}
+    """Return a document with the CRC-32 of its other entries as ``checksum``."""
+    content = {name: value for name, value in document.items() if name != "checksum"}
+    return {**content, "checksum": crc32(json.dumps(content, sort_keys=True, allow_nan=False).encode())}
 
 
-def unsealed(text: str) -> tuple[dict[str, Any], str]:
-    """Return the document in a text, and its checksum; ValueError if it is damaged or of another format."""
+def unsealed(text: str) -> dict[str, Any]:
+    """Return the document in a text; ValueError if it is damaged or of another format."""
     document = require_format(json.loads(text))
-    checksum = document.pop("checksum", None)
-    if checksum != sealed(document)["checksum"]:
+    if document.get("checksum") != sealed(document)["checksum"]:
         raise ValueError("it is damaged: its content does not match its checksum")
-    return document, checksum
+    return document
 
 
 def require_format(document: Any) -> dict[str, Any]:
