@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from featurepaths.errors import FeaturePathsError
-from featurepaths.networks.hooks import as_tensor
+from featurepaths.networks.hooks import forward_with_callback
 
 CONTAINERS = (nn.Sequential, nn.ModuleList)
 """Classes that only contain blocks. A subclass of them is a block itself."""
@@ -93,42 +93,30 @@ def _matching(network: nn.Module, pattern: str) -> list[str]:
 
 def _run_order(network: nn.Module, names: Sequence[str], image_shape: Sequence[int]) -> list[str]:
     """Run the network on two blank images and return the names in the order in which they ran."""
-    ran: list[tuple[str, object, int]] = []
+    outputs: dict[str, tuple[Tensor, int]] = {}
 
-    def recorder(name: str):
-        def hook(module: nn.Module, inputs: tuple, output: object) -> None:
-            ran.append((name, output, _version(output)))
-
-        return hook
+    def record(name: str, output: Tensor) -> None:
+        outputs[name] = output, _version(output)
 
     device = next(network.parameters()).device
-    handles = [network.get_submodule(name).register_forward_hook(recorder(name)) for name in names]
     try:
         with torch.no_grad():
-            network(torch.zeros(2, *image_shape, device=device))
+            forward_with_callback(network, torch.zeros(2, *image_shape, device=device), names, record)
     except REFUSALS as error:
         shape = "x".join(map(str, image_shape))
         hint = _other_size(network, image_shape[0], device)
         raise FeaturePathsError(f"The network does not accept images of {shape} ({error}).{hint}") from error
-    finally:
-        for handle in handles:
-            handle.remove()
-    order = [name for name, _, _ in ran]
-    for name in names:
-        if order.count(name) != 1:
-            raise FeaturePathsError(f"Module '{name}' runs {order.count(name)} times in a pass. A layer must run once.")
-    for name, output, version in ran:
-        output = as_tensor(name, output, 2)
+    for name, (output, version) in outputs.items():
         if _version(output) != version:
             raise FeaturePathsError(
                 f"The output of module '{name}' is changed in place by a later module. Choose that one as the layer."
             )
-    return order
+    return list(outputs)
 
 
-def _version(output: object) -> int:
+def _version(output: Tensor) -> int:
     """Return how often a tensor was changed in place: 0 for tensors of inference mode, which do not count it."""
-    return output._version if isinstance(output, Tensor) and not output.is_inference() else 0
+    return 0 if output.is_inference() else output._version
 
 
 def _other_size(network: nn.Module, channels: int, device: torch.device) -> str:
