@@ -11,8 +11,7 @@ from torch import Tensor, nn
 from featurepaths.data.splits import Split
 from featurepaths.errors import FeaturePathsError
 from featurepaths.paths.features import POOLINGS, check_finite, run_blocks
-from featurepaths.runtime.blocks import blocks, size_of, split_rows
-from featurepaths.runtime.oom import is_out_of_memory, retry_smaller_on_oom
+from featurepaths.runtime.blocks import blocks, is_out_of_memory, retry_smaller_on_oom, size_of, split_rows
 
 MOST_VALUES = 2**28
 """Number of values, one row per class, in the layers that one pass reads: 2 GiB in float64."""

@@ -95,8 +95,7 @@ class Stream(FeatureSource):
 
         from featurepaths.paths.features import POOLINGS, run_blocks
         from featurepaths.paths.outputs import model_outputs
-        from featurepaths.runtime.blocks import blocks
-        from featurepaths.runtime.oom import retry_smaller_on_oom
+        from featurepaths.runtime.blocks import blocks, retry_smaller_on_oom
 
         module, layers, pooling, device = self.network
         features = {}

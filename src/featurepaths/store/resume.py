@@ -11,8 +11,7 @@ from typing import TypeVar
 import numpy as np
 
 from featurepaths.errors import FeaturePathsError
-from featurepaths.runtime.blocks import joined
-from featurepaths.runtime.oom import retry_smaller_on_oom
+from featurepaths.runtime.blocks import joined, retry_smaller_on_oom
 from featurepaths.store.atomic import atomic, may_be_whole, unreadable
 from featurepaths.store.seal import check_zip
 
@@ -113,7 +112,7 @@ def resuming(
     ----------
     attack
         Yields rows and records for each of the blocks passed to it, in parts if the GPU's memory does not hold a whole
-        block (see `featurepaths.runtime.oom.retry_smaller_on_oom`).
+        block (see `featurepaths.runtime.blocks.retry_smaller_on_oom`).
     blocks
         Rows of each block.
     progress

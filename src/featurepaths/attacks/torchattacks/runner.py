@@ -24,8 +24,7 @@ from featurepaths.attacks.torchattacks.square import fit_windows
 from featurepaths.data.splits import Split
 from featurepaths.errors import FeaturePathsError
 from featurepaths.networks.copies import copy_of
-from featurepaths.runtime.blocks import pad_block
-from featurepaths.runtime.oom import is_out_of_memory
+from featurepaths.runtime.blocks import is_out_of_memory, pad_block
 
 
 def torchattacks_blocks(

@@ -86,11 +86,8 @@ def _try_out(network: nn.Module, image_shape: Sequence[int], classes: int) -> li
             "Remove the randomness in its evaluation mode."
         )
     _check_alone(network, images, logits)
-    warnings = {
-        "probabilities": are_probabilities(logits),
-        # NaN and infinity are no gradient to step along
-        "gradient": not (_gradient(network, images).nan_to_num(0, 0, 0) != 0).any(),
-    }
+    has_gradient = bool(_gradient(network, images).nan_to_num(0, 0, 0).any())  # NaN, infinity: nothing to step along
+    warnings = {"probabilities": are_probabilities(logits), "gradient": not has_gradient}
     return [name for name, applies in warnings.items() if applies]
 
 
@@ -126,18 +123,13 @@ def _gradient(network: nn.Module, images: Tensor) -> Tensor:
         If there is none.
     """
     images = images.clone().requires_grad_()
-    gradient, reason = None, ""
     try:
         with torch.enable_grad():
             logits = network(images)
             proportions = torch.randn(logits.shape, generator=torch.Generator().manual_seed(0))
-            (gradient,) = torch.autograd.grad((logits * proportions).sum(), images, allow_unused=True)
+            return torch.autograd.grad((logits * proportions).sum(), images)[0]
     except RuntimeError as error:
-        reason = f" ({error})"
-    if gradient is None:
         raise FeaturePathsError(
             "The network's logits have no gradient with respect to the images, which attacks need. A part of it leaves "
-            "torch (NumPy, Pillow, JPEG), takes an argmax, or calls detach(), no_grad() or inference_mode()"
-            f"{reason}."
-        )
-    return gradient
+            f"torch (NumPy, Pillow, JPEG), takes an argmax, or calls detach(), no_grad() or inference_mode() ({error})."
+        ) from error

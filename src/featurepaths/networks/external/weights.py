@@ -58,16 +58,15 @@ def _state_dict(content: Any, path: Path) -> dict[str, Tensor]:
         if not nested:
             break
         content = nested[0]
-    if not isinstance(content, Mapping) or not content:
+    entries = content if isinstance(content, Mapping) else {}
+    others = [str(name) for name, value in entries.items() if not isinstance(value, Tensor)]
+    if others or not entries:
+        named = f" Entries that are not tensors: {', '.join(others[:NAMED])}." if others else ""
         raise FeaturePathsError(
-            f"{path} holds a {type(content).__name__}, not a state dict. Save network.state_dict()."
+            f"{path} holds a {type(content).__name__}, no state dict, nor one under {', '.join(NESTED)}.{named} Save "
+            "network.state_dict()."
         )
-    if others := [str(name) for name, value in content.items() if not isinstance(value, Tensor)]:
-        raise FeaturePathsError(
-            f"{path} holds no state dict, nor one under {', '.join(NESTED)}. Entries that are not tensors: "
-            f"{', '.join(others[:NAMED])}. Save network.state_dict()."
-        )
-    return {str(name): value for name, value in content.items()}
+    return {str(name): value for name, value in entries.items()}
 
 
 def fit_weights(network: nn.Module, weights: Mapping[str, Tensor], path: Path) -> None:
@@ -83,16 +82,14 @@ def fit_weights(network: nn.Module, weights: Mapping[str, Tensor], path: Path) -
     removable = [prefix for prefix in PREFIXES if not any(name.startswith(prefix) for name in expected)]
     while shared := [prefix for prefix in removable if all(name.startswith(prefix) for name in weights)]:
         weights = {name.removeprefix(shared[0]): value for name, value in weights.items()}
+    # old versions of PyTorch did not save num_batches_tracked
+    required = [name for name in expected if not name.endswith("num_batches_tracked")]
+    shapes = {name: (list(weights[name].shape), list(expected[name].shape)) for name in weights if name in expected}
     problems = {
-        # old versions of PyTorch did not save these counters
-        "missing in the file": [
-            name for name in expected if name not in weights and not name.endswith("num_batches_tracked")
-        ],
+        "missing in the file": [name for name in required if name not in weights],
         "unknown to the network": [name for name in weights if name not in expected],
         "of another shape": [
-            f"{name} {list(value.shape)} instead of {list(expected[name].shape)}"
-            for name, value in weights.items()
-            if name in expected and value.shape != expected[name].shape
+            f"{name} {own} instead of {other}" for name, (own, other) in shapes.items() if own != other
         ],
     }
     lines = [
