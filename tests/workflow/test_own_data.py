@@ -179,5 +179,5 @@ def test_a_function_in_the_working_directory_or_on_the_path(tmp_path, monkeypatc
     assert jobs(workflow("--dry-run", made)) == {"data": 1}
     module.write_text(FACTORY.replace("own_helpers", "own_hlpers"))
     told = workflow(made, succeeds=False) + (workflow.results / "logs/data.log").read_text()
-    assert "own_module:make cannot be imported: ModuleNotFoundError: No module named 'own_hlpers'" in told
+    assert "own_module:make cannot be imported (ModuleNotFoundError: No module named 'own_hlpers'" in told
     assert "Traceback" not in told

@@ -16,7 +16,7 @@ import numpy as np
 from featurepaths.data.images import by, checked_names, images_of, labels_of
 from featurepaths.data.size import Contents, DataSize
 from featurepaths.data.splits import PARTS, Parts
-from featurepaths.errors import FeaturePathsError
+from featurepaths.errors import FeaturePathsError, reported
 from featurepaths.store.fingerprints import digest_of_names, look_at_files
 
 GREATEST_COMPRESSION = 1100
@@ -39,17 +39,8 @@ class FileRows:
 
     def __getitem__(self, rows: np.ndarray) -> np.ndarray:
         adjacent = np.split(rows, np.flatnonzero(np.diff(rows) != 1) + 1)
-        with _reading(self.name):
+        with reported(f"{self.name} cannot be read", *UNREADABLE):
             return np.concatenate([self.read(int(part[0]), len(part)) for part in adjacent])
-
-
-@contextmanager
-def _reading(name: str) -> Iterator[None]:
-    """Turn errors of h5py and zipfile into a FeaturePathsError that names the file or array."""
-    try:
-        yield
-    except UNREADABLE as error:
-        raise FeaturePathsError(f"{name} cannot be read ({error}).") from error
 
 
 @contextmanager
@@ -64,10 +55,8 @@ def open_arrays(path: Path | str) -> Iterator[zipfile.ZipFile | h5py.File]:
     path = Path(path)
     if not path.is_file():
         raise FeaturePathsError(f"There is no file {path}.")
-    try:
+    with reported(f"{path} is neither an npz nor an HDF5 file that can be read", *UNREADABLE):
         opened = zipfile.ZipFile(path) if zipfile.is_zipfile(path) else _open_hdf5(path)
-    except UNREADABLE as error:
-        raise FeaturePathsError(f"{path} is neither an npz nor an HDF5 file that can be read ({error}).") from error
     with opened:
         yield opened
 
@@ -90,7 +79,7 @@ def array_in(opened: zipfile.ZipFile | h5py.File, names: tuple[str, ...]) -> Fil
     FeaturePathsError
         If the file has none of them, or the array holds objects, lies in another file, or is damaged.
     """
-    with _reading(str(opened.filename)):
+    with reported(f"{opened.filename} cannot be read", *UNREADABLE):
         existing = _names_in(opened)
     name = next((name for name in names if name in existing), None)
     if name is None:
@@ -99,7 +88,7 @@ def array_in(opened: zipfile.ZipFile | h5py.File, names: tuple[str, ...]) -> Fil
             f"it has {', '.join(sorted(existing)) or 'none'}."
         )
     label = f"'{name}' in {opened.filename}"
-    with _reading(label):
+    with reported(f"{label} cannot be read", *UNREADABLE):
         array = (_open_member if isinstance(opened, zipfile.ZipFile) else _open_dataset)(opened, name, label)
     if array.dtype.kind not in "biuf":
         raise FeaturePathsError(f"{label} holds {array.dtype}; it should hold numbers.")

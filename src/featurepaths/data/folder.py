@@ -12,7 +12,7 @@ from PIL import Image, ImageOps
 
 from featurepaths.data.size import Contents, DataSize
 from featurepaths.data.splits import PARTS
-from featurepaths.errors import FeaturePathsError
+from featurepaths.errors import FeaturePathsError, reported
 from featurepaths.store.fingerprints import digest_of_names, look_at_files
 
 SUFFIXES = {".png", ".jpg", ".jpeg"}
@@ -146,21 +146,16 @@ def _classes(folder: Path) -> dict[str, list[Path]]:
 
 
 def _visible(folder: Path) -> list[Path]:
-    try:
+    with reported(f"{folder} cannot be read", OSError):
         return sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
-    except OSError as error:
-        raise FeaturePathsError(f"{folder} cannot be read ({error.strerror}).") from error
 
 
 def _shape_of(file: Path, size: int | None) -> tuple[int, int, int]:
     """Return the height, width and channels of all images."""
     if size is not None:
         return size, size, 3
-    try:
-        with Image.open(file) as image:
-            return image.height, image.width, 3
-    except UNREADABLE as error:
-        raise FeaturePathsError(f"{file} cannot be read ({error}).") from error
+    with reported(f"{file} cannot be read", *UNREADABLE), Image.open(file) as image:
+        return image.height, image.width, 3
 
 
 def _listed(lines: list[str]) -> str:

@@ -9,7 +9,7 @@ from typing import Protocol
 import h5py
 import numpy as np
 
-from featurepaths.errors import FeaturePathsError
+from featurepaths.errors import FeaturePathsError, reported
 from featurepaths.runtime.progress import progress
 from featurepaths.store.hdf5 import as_slice, create_hdf5, open_hdf5, write_rows
 from featurepaths.store.origin import Origin
@@ -108,10 +108,8 @@ def split_off(rows: np.ndarray, labels: np.ndarray, share: float, seed: int, key
     """Split `share` of the rows [N] of every class off and return both parts; errors name the setting `key`."""
     from sklearn.model_selection import train_test_split
 
-    try:
+    with reported(f"{key}: {share:g} of {len(rows)} images cannot be split off", ValueError):
         return train_test_split(rows, test_size=share, stratify=labels, random_state=seed)
-    except ValueError as error:
-        raise FeaturePathsError(f"{key}: {share:g} of {len(rows)} images cannot be split off ({error}).") from error
 
 
 @contextmanager

@@ -11,8 +11,7 @@ from PIL import Image
 
 from featurepaths.data.images import by, checked_names, images_of
 from featurepaths.data.splits import PARTS, Parts, Rows
-from featurepaths.errors import FeaturePathsError
-from featurepaths.runtime.entry_points import error_text
+from featurepaths.errors import FeaturePathsError, place_of, reported
 from featurepaths.runtime.progress import progress
 
 TRAIN = ({"train": True}, {"train": False})
@@ -75,14 +74,13 @@ def open_torchvision(dataset: str, settings: Mapping[str, Any]) -> Any:
     import torchvision
 
     kind = getattr(torchvision.datasets, dataset)
-    try:
+    problem = f"torchvision's {dataset} cannot be opened with {settings}"
+    remedy = (
+        f"Put {getattr(kind, 'base_folder', 'its files')} into data.root, or set data.download: true on a machine with "
+        "a network connection."
+    )
+    with reported(problem, Exception, reason=place_of, remedy=remedy):  # of torchvision, a download, or an argument
         return kind(**settings)
-    except Exception as error:  # of torchvision, a download, or an argument
-        raise FeaturePathsError(
-            f"torchvision's {dataset} cannot be opened with {settings}: {error_text(error)}. Put "
-            f"{getattr(kind, 'base_folder', 'its files')} into data.root, or set data.download: true on a machine with "
-            "a network connection."
-        ) from error
 
 
 def read_dataset(dataset: Any, size: int | None, name: str, folder: Path) -> tuple[Rows, np.ndarray]:
@@ -123,20 +121,16 @@ def read_dataset(dataset: Any, size: int | None, name: str, folder: Path) -> tup
             if pixels.shape != shape:
                 sizes = f"item {row} of {name} is {by(pixels.shape)}, the first one {by(shape)}"
                 raise FeaturePathsError(f"{sizes}; set data.size to resize all images.")
-            try:
+            with reported(f"Images cannot be written to {folder}", OSError):
                 spool.write(pixels.tobytes())
-            except OSError as error:
-                raise FeaturePathsError(f"Images cannot be written to {folder} ({error.strerror}).") from error
         spool.flush()
         return np.memmap(spool, np.uint8, "r", shape=(count, *shape)), labels
 
 
 def _read_item(dataset: Any, row: int, size: int | None, name: str) -> tuple[np.ndarray, int]:
     """Return one image, uint8 [H, W, C], and its label."""
-    try:
+    with reported(f"{name} cannot be read", Exception, reason=place_of):
         image, label = dataset[row]
-    except Exception as error:
-        raise FeaturePathsError(f"{name} cannot be read: {error_text(error)}.") from error
     try:
         number = operator.index(label)
     except TypeError:
@@ -152,10 +146,9 @@ def _read_item(dataset: Any, row: int, size: int | None, name: str) -> tuple[np.
 
 def as_array(values: Any, name: str) -> np.ndarray:
     """Return a list, array or tensor as an array; errors call it `name`."""
-    try:
+    # no array: a tensor on a GPU or with a gradient, lists of different lengths
+    with reported(f"{name} holds {type_text(values)} that is no array", Exception, reason=place_of):
         return np.asarray(values)
-    except Exception as error:  # a tensor on a GPU or with a gradient, lists of different lengths
-        raise FeaturePathsError(f"{name} holds {type_text(values)} that is no array: {error_text(error)}.") from error
 
 
 def type_text(value: Any) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from featurepaths.errors import FeaturePathsError
+from featurepaths.errors import FeaturePathsError, reported
 from featurepaths.networks.checkpoint import build_network, check_finite
 from featurepaths.networks.external.weights import fit_weights, read_weights
 from featurepaths.networks.layers import REFUSALS, find_layers
@@ -100,11 +100,9 @@ def _check_shape(logits: Any, count: int, context: str) -> None:
 
 def _check_alone(network: nn.Module, images: Tensor, logits: Tensor) -> None:
     """Raise FeaturePathsError unless an image has the same logits alone as in the batch [N, ...]."""
-    try:
-        with torch.no_grad():
-            alone = network(images[:1])
-    except REFUSALS as error:
-        raise FeaturePathsError(f"The network accepts {len(images)} images, but not one alone ({error}).") from error
+    problem = f"The network accepts {len(images)} images, but not one alone"
+    with reported(problem, *REFUSALS), torch.no_grad():
+        alone = network(images[:1])
     _check_shape(alone, 1, " for one image alone. If it calls squeeze(), name the axis")
     difference, greatest = (alone - logits[:1]).abs().max(), logits.abs().max()
     if difference > AGREEMENT * greatest:
@@ -123,13 +121,11 @@ def _gradient(network: nn.Module, images: Tensor) -> Tensor:
         If there is none.
     """
     images = images.clone().requires_grad_()
-    try:
-        with torch.enable_grad():
-            logits = network(images)
-            proportions = torch.randn(logits.shape, generator=torch.Generator().manual_seed(0))
-            return torch.autograd.grad((logits * proportions).sum(), images)[0]
-    except RuntimeError as error:
-        raise FeaturePathsError(
-            "The network's logits have no gradient with respect to the images, which attacks need. A part of it leaves "
-            f"torch (NumPy, Pillow, JPEG), takes an argmax, or calls detach(), no_grad() or inference_mode() ({error})."
-        ) from error
+    problem = (
+        "The network's logits have no gradient with respect to the images, which attacks need. A part of it leaves "
+        "torch (NumPy, Pillow, JPEG), takes an argmax, or calls detach(), no_grad() or inference_mode()"
+    )
+    with reported(problem, RuntimeError), torch.enable_grad():
+        logits = network(images)
+        proportions = torch.randn(logits.shape, generator=torch.Generator().manual_seed(0))
+        return torch.autograd.grad((logits * proportions).sum(), images)[0]

@@ -6,11 +6,10 @@ from typing import Any
 from zipfile import is_zipfile
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from featurepaths.errors import FeaturePathsError
+from featurepaths.errors import FeaturePathsError, reported
 from featurepaths.store.seal import check_zip
 
 NESTED = ("state_dict", "model_state_dict", "model", "net", "network")
@@ -33,14 +32,13 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     path = Path(path)
     if not path.is_file():
         raise FeaturePathsError(f"There is no checkpoint {path}. Correct the path of the weights.")
-    try:
-        if path.suffix == ".safetensors":
+    if path.suffix == ".safetensors":
+        with reported(f"{path} is not a complete safetensors file", Exception, remedy="Copy it again."):
             return load_file(path)
+    try:
         if is_zipfile(path):
             check_zip(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except SafetensorError as error:
-        raise FeaturePathsError(f"{path} is not a complete safetensors file ({error}). Copy it again.") from error
     except Exception as error:  # an unpickler raises anything on damaged input
         # of torch's message only what it refused to run: the rest recommends running it
         refused = [line.strip() for line in str(error).splitlines() if "GLOBAL" in line]
