@@ -12,9 +12,8 @@ from featurepaths.errors import FeaturePathsError
 from featurepaths.stages import cli
 from featurepaths.stages.feature_sources import open_feature_source, prepare
 from featurepaths.store.hdf5 import create_hdf5
-from featurepaths.store.jsonfile import read_json
+from featurepaths.store.jsonfile import read_description, read_json
 from featurepaths.store.provenance import read_origin
-from featurepaths.store.safetensors import read_description
 
 
 def main(arguments):

@@ -11,8 +11,7 @@ from featurepaths.report.tables.summary import summary_table
 from featurepaths.stages import cli
 from featurepaths.store.atomic import atomic
 from featurepaths.store.hdf5 import open_hdf5
-from featurepaths.store.jsonfile import read_json
-from featurepaths.store.safetensors import read_description
+from featurepaths.store.jsonfile import read_description, read_json
 
 
 def main(arguments):

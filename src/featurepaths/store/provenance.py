@@ -16,9 +16,8 @@ from typing import Any
 from featurepaths.errors import FeaturePathsError
 from featurepaths.store.atomic import readable, unreadable
 from featurepaths.store.hdf5 import read_header
-from featurepaths.store.jsonfile import read_json
+from featurepaths.store.jsonfile import read_description, read_json
 from featurepaths.store.origin import Origin, Version
-from featurepaths.store.safetensors import read_description
 from featurepaths.store.seal import checksum_of
 
 

@@ -1,9 +1,7 @@
 """The format number and the CRC-32 checksums of artefacts, which detect damage (not malice)."""
 
-import json
 import zipfile
 import zlib
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -39,20 +37,6 @@ def read_on(file: BinaryIO) -> tuple[int, str]:
         length += len(part)
         checksum = zlib.crc32(part, checksum)
     return length, f"{checksum:08x}"
-
-
-def sealed(document: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a document with the CRC-32 of its other entries as ``checksum``."""
-    content = {name: value for name, value in document.items() if name != "checksum"}
-    return {**content, "checksum": crc32(json.dumps(content, sort_keys=True, allow_nan=False).encode())}
-
-
-def unsealed(text: str) -> dict[str, Any]:
-    """Return the document in a text; ValueError if it is damaged or of another format."""
-    document = require_format(json.loads(text))
-    if document.get("checksum") != sealed(document)["checksum"]:
-        raise ValueError("it is damaged: its content does not match its checksum")
-    return document
 
 
 def require_format(document: Any) -> dict[str, Any]:
