@@ -23,7 +23,7 @@ from featurepaths.defense.fitting import (
 from featurepaths.defense.votes import nearest_classes
 from featurepaths.detectors.s_max import SMax
 from featurepaths.errors import FeaturePathsError
-from featurepaths.networks.probabilities import warn_of_probabilities
+from featurepaths.networks.warnings import warn_of_probabilities
 from featurepaths.paths.encoder import Encoder
 from featurepaths.paths.equations import s_max
 from featurepaths.paths.outputs import ModelOutputs, model_outputs

@@ -76,13 +76,11 @@ def wait(path: Path | str) -> None:
 
 
 def _is_held(path: Path) -> bool:
-    try:
-        file = lock(path, exclusive=True)
-    except OSError:  # no run has ever started here, or the file system does not support locks
-        return False
-    if file is not None:
+    with suppress(OSError):  # no run has ever started here, or the file system does not support locks
+        if (file := lock(path, exclusive=True)) is None:
+            return True
         file.close()
-    return file is None
+    return False
 
 
 def _command(process: str) -> str:

@@ -4,6 +4,7 @@ import hashlib
 import json
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -74,11 +75,11 @@ def digest_of_names(digests: Mapping[str, str]) -> str:
 
 
 def _recall(memory: Path) -> dict[str, Any]:
-    try:
+    with suppress(OSError, ValueError):  # missing or damaged
         content = json.loads(memory.read_text(encoding="utf-8"))
-    except (OSError, ValueError):  # missing or damaged
-        return NOTHING
-    return content if isinstance(content, dict) and content.keys() == NOTHING.keys() else NOTHING
+        if isinstance(content, dict) and content.keys() == NOTHING.keys():
+            return content
+    return NOTHING
 
 
 def _stamp_of(file: Path) -> list[int]:

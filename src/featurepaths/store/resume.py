@@ -126,8 +126,9 @@ def resuming(
     count = len(waiting)
     while waiting and (saved := progress.load_arrays(f"{waiting[0].start}.npz")):
         start = waiting[0].start
-        for rows in [rows for rows in waiting if rows.stop <= start + len(next(iter(saved.values())))]:
-            waiting.remove(rows)
+        stop = start + len(next(iter(saved.values())))
+        while waiting and waiting[0].stop <= stop:
+            rows = waiting.pop(0)
             yield rows, {name: values[rows.start - start : rows.stop - start] for name, values in saved.items()}
     if len(waiting) < count:
         print(f"Resumed after {count - len(waiting)} of {count} blocks.", flush=True)

@@ -11,7 +11,7 @@ from featurepaths.errors import FeaturePathsError, reported
 from featurepaths.networks.checkpoint import build_network, check_finite
 from featurepaths.networks.external.weights import fit_weights, read_weights
 from featurepaths.networks.layers import REFUSALS, find_layers
-from featurepaths.networks.probabilities import are_probabilities
+from featurepaths.networks.warnings import are_probabilities
 
 AGREEMENT = 1e-3
 """Tolerance on the difference of an image's logits alone and in a batch, as a share of the greatest logit."""
