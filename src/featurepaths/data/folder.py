@@ -127,17 +127,13 @@ def _classes(folder: Path) -> dict[str, list[Path]]:
     """Return the image files of each class below `folder`, in alphabetical order."""
     if not folder.is_dir():
         raise FeaturePathsError(f"There is no folder {folder}. data.root should hold train/<class>/ and test/<class>/.")
-    classes, misplaced = {}, []
-    for entry in _visible(folder):
-        if not entry.is_dir():
-            misplaced.append(f"{entry}: images belong in the folder of a class")
-            continue
-        classes[entry.name] = files = _visible(entry)
-        # a link may be broken
-        others = [file for file in files if file.suffix.lower() not in SUFFIXES or not file.is_file()]
-        misplaced += [f"{file}: no PNG or JPEG file" for file in others]
-        if not files:
-            misplaced.append(f"{entry}: has no image")
+    entries = _visible(folder)
+    classes = {entry.name: _visible(entry) for entry in entries if entry.is_dir()}
+    misplaced = [f"{entry}: images belong in the folder of a class" for entry in entries if not entry.is_dir()]
+    misplaced += [f"{folder / name}: has no image" for name, files in classes.items() if not files]
+    for file in (file for files in classes.values() for file in files):
+        if file.suffix.lower() not in SUFFIXES or not file.is_file():  # a link may be broken
+            misplaced.append(f"{file}: no PNG or JPEG file")
     if misplaced:
         raise FeaturePathsError(f"{folder} is not a data set:\n" + _listed(misplaced))
     if not classes:

@@ -36,13 +36,12 @@ def load_factory(text: str) -> Callable[..., Any]:
         sys.path.insert(0, here)
     with reported(f"{text} cannot be imported", Exception, reason=place_of):
         module = importlib.import_module(name)
-    if not hasattr(module, attribute):
-        close = difflib.get_close_matches(attribute, dir(module), n=1)
-        meant = f" Did you mean '{close[0]}'?" if close else ""
-        raise FeaturePathsError(f"{text}: {module.__file__ or name} has no '{attribute}'.{meant}")
-    factory = getattr(module, attribute)
+    factory = getattr(module, attribute, None)
     if not callable(factory):
-        raise FeaturePathsError(f"{text}: '{attribute}' in {module.__file__ or name} cannot be called.")
+        functions = [name for name in dir(module) if callable(getattr(module, name))]
+        close = difflib.get_close_matches(attribute, functions, n=1)
+        meant = f" Did you mean '{close[0]}'?" if close else ""
+        raise FeaturePathsError(f"{text}: {module.__file__ or name} has no function '{attribute}'.{meant}")
     return factory
 
 
