@@ -18,7 +18,7 @@ from featurepaths.defense.calibration import Calibration
 from featurepaths.defense.module import FeaturePathDefense
 from featurepaths.runtime.blocks import blocks
 from featurepaths.statistics.worst_case import count_evaded, count_left, summarise_attacks
-from featurepaths.store.hdf5 import write_rows
+from featurepaths.store.hdf5 import RowWriter
 from tests.planted import ANGLE, TO_EVADE, TO_FOOL, X, Y, halves, halves_defense
 
 COUNT = 70  # two blocks
@@ -44,9 +44,9 @@ def attack(
         losses=["ce"], n_targets=n_targets, restarts=restarts, budget=budget(eps), **options,
     )  # fmt: skip
     file = h5py.File(io.BytesIO(), "w")
-    file["labels"], file["index"] = labels, np.arange(COUNT)
+    write = RowWriter(file, slice(0, COUNT), {"labels": labels, "index": np.arange(COUNT)})
     for part, records in found:
-        write_rows(file, part, COUNT, records)
+        write(part, records)
     return file
 
 

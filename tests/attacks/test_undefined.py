@@ -13,7 +13,7 @@ from featurepaths.attacks.objective import misclassification
 from featurepaths.attacks.runner import attack_blocks, records_of_examples
 from featurepaths.attacks.undefined import report_undefined
 from featurepaths.stages.attack import tell
-from featurepaths.store.hdf5 import write_rows
+from featurepaths.store.hdf5 import RowWriter
 from featurepaths.training.adversary import pgd
 
 
@@ -203,8 +203,7 @@ def test_attack_log_names_undefined_images(capsys):
     options = {"eps": 1e-4, "norm": "l2", "step": None, "iterations": 2, "seed": 0}
     ((rows, found),) = attack_blocks(misclassification(network, "ce"), images, labels, np.arange(100, 164), **options)
     with h5py.File("log", "w", driver="core", backing_store=False) as file:
-        file["labels"], file["index"] = labels, np.arange(100, 164)
-        write_rows(file, rows, 64, found)
+        RowWriter(file, slice(0, 64), {"labels": labels, "index": np.arange(100, 164)})(rows, found)
         tell(file)
     printed = capsys.readouterr().out
     assert "100.00%" in printed

@@ -11,7 +11,7 @@ import numpy as np
 
 from featurepaths.errors import FeaturePathsError, reported
 from featurepaths.runtime.progress import progress
-from featurepaths.store.hdf5 import as_slice, create_hdf5, open_hdf5, write_rows
+from featurepaths.store.hdf5 import RowWriter, as_slice, create_hdf5, open_hdf5
 from featurepaths.store.origin import Origin
 
 PARTS = ("train", "test")
@@ -92,14 +92,15 @@ def write_splits(
     chunks = [(split, start) for split in SPLITS for start in range(0, sizes[split], CHUNK)]
     with create_hdf5(path, origin) as file:
         file.attrs["provenance"] = provenance
-        file["labels"] = np.concatenate(list(labels.values())).astype(np.int64)
-        file["split"] = np.repeat(np.array(SPLITS, dtype="S11"), list(sizes.values()))
+        all_labels = np.concatenate(list(labels.values())).astype(np.int64)
+        split_names = np.repeat(np.array(SPLITS, dtype="S11"), list(sizes.values()))
+        write = RowWriter(file, slice(0, len(all_labels)), {"labels": all_labels, "split": split_names})
         file["class_names"] = np.array(class_names, dtype=object)
         written = 0
         for split, start in progress(chunks, "images", len(chunks), f"blocks of {CHUNK}"):
             images, _ = parts[part_of[split]]
             chunk = images[rows[split][start : start + CHUNK]]
-            write_rows(file, slice(written, written + len(chunk)), sum(sizes.values()), {"images": chunk})
+            write(slice(written, written + len(chunk)), {"images": chunk})
             written += len(chunk)
     return sizes
 

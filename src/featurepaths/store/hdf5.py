@@ -67,19 +67,10 @@ def open_hdf5(path: Path) -> Iterator[h5py.File]:
             raise unreadable(path, error) from error
 
 
-def write_rows(file: h5py.File, rows: slice, count: int, values: Mapping[str, np.ndarray]) -> None:
-    """Write rows of the data sets `values`, which the first call creates with `count` rows.
-
-    The bytes of the file do not depend on how the rows are divided among calls.
-    """
-    for name, part in sorted(values.items()):
-        if name not in file:
-            file.create_dataset(name, (count, *part.shape[1:]), part.dtype)
-        file[name][rows] = part
-
-
 class RowWriter:
     """Writes an artefact, or a shard of one, that holds rows of every image.
+
+    The bytes of the file do not depend on how the rows are divided among calls.
 
     Parameters
     ----------
@@ -97,9 +88,12 @@ class RowWriter:
             file[name] = values[rows]
 
     def __call__(self, rows: slice, values: Mapping[str, np.ndarray]) -> None:
-        """Write rows, numbered as in the whole artefact."""
-        start, stop = self.rows.start, self.rows.stop
-        write_rows(self.file, slice(rows.start - start, rows.stop - start), stop - start, values)
+        """Write rows, numbered as in the whole artefact, of the data sets `values`, which the first call creates."""
+        start, count = self.rows.start, self.rows.stop - self.rows.start
+        for name, part in sorted(values.items()):
+            if name not in self.file:
+                self.file.create_dataset(name, (count, *part.shape[1:]), part.dtype)
+            self.file[name][rows.start - start : rows.stop - start] = part
 
 
 def as_slice(rows: np.ndarray) -> slice | np.ndarray:
