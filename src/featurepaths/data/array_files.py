@@ -18,6 +18,7 @@ from featurepaths.data.size import Contents, DataSize
 from featurepaths.data.splits import PARTS, Parts
 from featurepaths.errors import FeaturePathsError, reported
 from featurepaths.store.fingerprints import digest_of_names, look_at_files
+from featurepaths.store.hdf5 import as_slice
 
 GREATEST_COMPRESSION = 1100
 """Ratio of sizes; deflate, which npz and HDF5 use, reaches at most 1032."""
@@ -34,13 +35,12 @@ class FileRows:
     name: str
     shape: tuple[int, ...]
     dtype: np.dtype
-    read: Callable[[int, int], np.ndarray]
-    """Returns a number of adjacent rows from a first one on, both its arguments."""
+    read: Callable[[np.ndarray], np.ndarray]
+    """Returns ascending rows."""
 
     def __getitem__(self, rows: np.ndarray) -> np.ndarray:
-        adjacent = np.split(rows, np.flatnonzero(np.diff(rows) != 1) + 1)
         with reported(f"{self.name} cannot be read", *UNREADABLE):
-            return np.concatenate([self.read(int(part[0]), len(part)) for part in adjacent])
+            return self.read(rows)
 
 
 @contextmanager
@@ -79,8 +79,13 @@ def array_in(opened: zipfile.ZipFile | h5py.File, names: tuple[str, ...]) -> Fil
     FeaturePathsError
         If the file has none of them, or the array holds objects, lies in another file, or is damaged.
     """
+    is_zip = isinstance(opened, zipfile.ZipFile)
+    existing: set[str] = set()
     with reported(f"{opened.filename} cannot be read", *UNREADABLE):
-        existing = _names_in(opened)
+        if is_zip:
+            existing = {name.removesuffix(".npy") for name in opened.namelist() if name.endswith(".npy")}
+        else:
+            opened.visititems_links(lambda name, link: existing.add(name))  # without following links
     name = next((name for name in names if name in existing), None)
     if name is None:
         raise FeaturePathsError(
@@ -89,7 +94,7 @@ def array_in(opened: zipfile.ZipFile | h5py.File, names: tuple[str, ...]) -> Fil
         )
     label = f"'{name}' in {opened.filename}"
     with reported(f"{label} cannot be read", *UNREADABLE):
-        array = (_open_member if isinstance(opened, zipfile.ZipFile) else _open_dataset)(opened, name, label)
+        array = (_open_member if is_zip else _open_dataset)(opened, name, label)
     if array.dtype.kind not in "biuf":
         raise FeaturePathsError(f"{label} holds {array.dtype}; it should hold numbers.")
     return array
@@ -160,15 +165,6 @@ def contents_of_arrays(files: Mapping[str, Path | str], *options: Any, memory: P
     return Contents(**look_at_files(by_path, summary, " and ".join(by_path), memory))
 
 
-def _names_in(opened: zipfile.ZipFile | h5py.File) -> set[str]:
-    """Return the names of all arrays of a file, without following links."""
-    if isinstance(opened, zipfile.ZipFile):
-        return {name.removesuffix(".npy") for name in opened.namelist() if name.endswith(".npy")}
-    names = set()
-    opened.visititems_links(lambda name, link: names.add(name))
-    return names
-
-
 def _open_member(opened: zipfile.ZipFile, name: str, label: str) -> FileRows:
     """Open an array of an npz file, which is read from its compressed stream without loading it whole."""
     member = opened.getinfo(f"{name}.npy")
@@ -185,10 +181,13 @@ def _open_member(opened: zipfile.ZipFile, name: str, label: str) -> FileRows:
     start, values_per_row = stream.tell(), prod(shape[1:])
     _check_size(member.file_size - start, member.compress_size, shape, dtype)
 
-    def read(first: int, count: int) -> np.ndarray:
-        values = count * values_per_row
-        stream.seek(start + first * values_per_row * dtype.itemsize)
-        return np.frombuffer(stream.read(values * dtype.itemsize), dtype, values).reshape(count, *shape[1:])
+    def read(rows: np.ndarray) -> np.ndarray:
+        parts = []
+        for adjacent in np.split(rows, np.flatnonzero(np.diff(rows) != 1) + 1):
+            count = len(adjacent) * values_per_row
+            stream.seek(start + int(adjacent[0]) * values_per_row * dtype.itemsize)
+            parts.append(np.frombuffer(stream.read(count * dtype.itemsize), dtype, count))
+        return np.concatenate(parts).reshape(len(rows), *shape[1:])
 
     return FileRows(label, shape, dtype, read)
 
@@ -206,7 +205,7 @@ def _open_dataset(opened: h5py.File, name: str, label: str) -> FileRows:
     _check_size(dataset.nbytes, dataset.id.get_storage_size(), dataset.shape, dataset.dtype)
     if dataset.chunks and dataset.dtype.itemsize * prod(dataset.chunks) > GREATEST_AT_ONCE:
         raise ValueError(f"its chunks of {by(dataset.chunks)} values are too large to be unpacked; store smaller ones")
-    return FileRows(label, dataset.shape, dataset.dtype, lambda first, count: dataset[first : first + count])
+    return FileRows(label, dataset.shape, dataset.dtype, lambda rows: dataset[as_slice(rows)])
 
 
 def _check_size(nbytes: int, stored: int, shape: tuple[int, ...], dtype: np.dtype) -> None:

@@ -1,6 +1,7 @@
 """Choosing the modules of a network that are its layers: by name, by pattern, or automatically its blocks."""
 
 import difflib
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from fnmatch import fnmatchcase
 
@@ -54,17 +55,13 @@ def find_layers(network: nn.Module, wanted: str | Sequence[str], image_shape: Se
 
 
 def _blocks(network: nn.Module) -> list[str]:
-    outer = [("", network)]
-    while outer:
-        inner = [pair for name, module in outer for pair in _children(name, module)]
-        by_class: dict[type, list[tuple[str, nn.Module]]] = {}
-        for name, module in inner:
-            by_class.setdefault(type(module), []).append((name, module))
-        largest = max(by_class.values(), key=len, default=[])
-        if len(largest) > 1:
+    modules = [("", network)]
+    while modules := [pair for name, module in modules for pair in _children(name, module)]:
+        [(kind, count)] = Counter(type(module) for _, module in modules).most_common(1)
+        if count > 1:
+            largest = [(name, module) for name, module in modules if type(module) is kind]
             blocks = [pair for name, stage in largest if hasattr(stage, "blocks") for pair in _children(name, stage)]
             return [name for name, _ in blocks or largest]
-        outer = inner
     raise FeaturePathsError(f"The network has no repeated blocks. Name its layers. {_module_names(network)}")
 
 

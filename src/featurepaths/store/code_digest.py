@@ -1,9 +1,9 @@
-"""Digests of what makes an artefact, so that only what a change invalidates is made again.
+"""Digests of the recipes of artefacts, so that only artefacts that a change invalidates are recreated.
 
-The digest of an artefact covers its stage's settings, the code the stage runs and, cumulatively, the digests of the
-stage's inputs. The rules compute it beforehand and compare it with the one on the disk; the stage computes it again
-from the files it was really given, and refuses to work where the two differ. It is a digest of the recipe: what the
-inputs contained is compared beside it (see `featurepaths.store.provenance.Origin`).
+The digest of an artefact covers its stage's settings, the code that the stage runs and, cumulatively, the digests of
+the stage's inputs. The rules compute it beforehand and compare it with that of the file on disk. The stage computes it
+again from its actual input files and stops if the two differ. The contents of the inputs are compared separately (see
+`featurepaths.store.origin.Origin`).
 """
 
 import ast
