@@ -15,8 +15,7 @@ import pytest
 import yaml
 
 from featurepaths.data.array_files import contents_of_arrays
-from featurepaths.data.factory import load_made
-from featurepaths.data.torchvision import load_torchvision
+from featurepaths.data.datasets import load_made, load_torchvision
 from featurepaths.experiment.config.messages import read_experiment
 from tests.experiments import ROOT
 from tests.processes import Workflow, jobs

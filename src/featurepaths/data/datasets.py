@@ -1,4 +1,4 @@
-"""torchvision's data sets, their default arguments and the checks of their items."""
+"""Data sets that libraries or a user's function return: scikit-learn's digits, CIFAR, torchvision's, a factory's."""
 
 import operator
 import tempfile
@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from featurepaths.data.images import by, checked_names, images_of
-from featurepaths.data.splits import PARTS, Parts, Rows
+from featurepaths.data.images import by, checked_names, images_of, labels_of
+from featurepaths.data.splits import PARTS, Parts, Rows, split_off
 from featurepaths.errors import FeaturePathsError, place_of, reported
+from featurepaths.runtime.entry_points import call_factory
 from featurepaths.runtime.progress import progress
 
 TRAIN = ({"train": True}, {"train": False})
@@ -26,6 +27,46 @@ TORCHVISION: dict[str, tuple[Mapping[str, Any], Mapping[str, Any]]] = {
     "FakeData": ({}, {}),
 }
 """torchvision's data sets of images with one label each: the arguments of their training and test parts."""
+PROVENANCE = {
+    "digits": "UCI Optical Recognition of Handwritten Digits (Alpaydin and Kaynak), test part, from scikit-learn",
+    "cifar10": "CIFAR-10 (Krizhevsky, 2009), read by torchvision",
+    "cifar100": "CIFAR-100 (Krizhevsky, 2009), read by torchvision",
+}
+"""Source of the images of each built-in data set."""
+
+
+def load_digits(size: int, test: float, seed: int) -> tuple[Parts, list[str]]:
+    """Return scikit-learn's handwritten digits as training and test images, RGB of `size` x `size` pixels.
+
+    The 1,797 images of 8x8 pixels with 17 grey levels are those of Alpaydin and Kaynak's Optical Recognition of
+    Handwritten Digits (UCI, test part). They are enlarged bilinearly. `test` is the share of test images in each class.
+    """
+    from sklearn.datasets import load_digits as load
+
+    digits = load()
+    grey = np.round(digits.images * 255 / 16).astype(np.uint8)
+    large = [Image.fromarray(image).resize((size, size), Image.Resampling.BILINEAR) for image in grey]
+    images = np.repeat(np.stack([np.asarray(image) for image in large])[..., None], 3, axis=3)
+    train, held = split_off(np.arange(len(images)), digits.target, test, seed, "data.test")
+    parts = {"train": (images[train], digits.target[train]), "test": (images[held], digits.target[held])}
+    return parts, [str(name) for name in digits.target_names]
+
+
+def load_cifar(source: str, root: str, download: bool) -> tuple[Parts, list[str]]:
+    """Return ``cifar10`` or ``cifar100``, 50,000 training and 10,000 test images.
+
+    torchvision reads them and verifies their checksums.
+
+    Raises
+    ------
+    FeaturePathsError
+        If the files are missing from `root` or damaged, or cannot be downloaded.
+    """
+    name, parts = source.upper(), {}
+    for part, settings in zip(PARTS, TORCHVISION[name], strict=True):
+        dataset = open_torchvision(name, {"root": root, "download": download, **settings})
+        parts[part] = (dataset.data, np.asarray(dataset.targets))
+    return parts, dataset.classes
 
 
 def load_torchvision(
@@ -81,6 +122,45 @@ def open_torchvision(dataset: str, settings: Mapping[str, Any]) -> Any:
     )
     with reported(problem, Exception, reason=place_of, remedy=remedy):  # of torchvision, a download, or an argument
         return kind(**settings)
+
+
+def load_made(
+    factory: str, arguments: Mapping[str, Any], layout: str | None, size: int | None, folder: Path
+) -> tuple[Parts, list[str]]:
+    """Return the training and test images that a user's function returns, and the names of the classes.
+
+    Parameters
+    ----------
+    factory
+        The function, as ``package.module:function``. It returns (train, test, class_names). Each part is a tuple
+        (images, labels) of arrays for `featurepaths.data.images.images_of` and `labels_of`, or a data set for
+        `read_dataset`; class_names is a list, or None for numbers.
+    arguments
+        Keyword arguments of the function.
+    layout, size
+        See `featurepaths.data.images.layout_of` and `ArrayImages`.
+    folder
+        See `read_dataset`.
+
+    Raises
+    ------
+    FeaturePathsError
+        If the function cannot be called, fails, or returns something else.
+    """
+    result = call_factory(factory, arguments)
+    if not isinstance(result, tuple) or len(result) != 3:
+        raise FeaturePathsError(f"{factory} should return (train, test, class_names), not {type_text(result)}.")
+    *datasets, class_names = result
+    parts = {}
+    for part, dataset in zip(PARTS, datasets, strict=True):
+        name = f"the {part} part of {factory}"
+        if isinstance(dataset, tuple) and len(dataset) == 2:
+            pixels, labels = (as_array(values, name) for values in dataset)
+            images = images_of(pixels, f"images of {name}", layout, size)
+            parts[part] = images, labels_of(labels, images, f"labels of {name}")
+        else:
+            parts[part] = read_dataset(dataset, size, name, folder)
+    return parts, checked_names(parts, class_names)
 
 
 def read_dataset(dataset: Any, size: int | None, name: str, folder: Path) -> tuple[Rows, np.ndarray]:

@@ -6,8 +6,7 @@ import torch
 from PIL import Image, ImageOps
 from torch.utils.data import Dataset, TensorDataset
 
-from featurepaths.data.factory import load_made
-from featurepaths.data.torchvision import TORCHVISION, load_torchvision, read_dataset
+from featurepaths.data.datasets import TORCHVISION, load_made, load_torchvision, read_dataset
 from featurepaths.errors import FeaturePathsError
 
 
