@@ -22,7 +22,7 @@ from featurepaths.defense.recognition import Calibration
 from featurepaths.experiment.config.evaluation import AdaptiveSearch, Controls
 from featurepaths.runtime.blocks import blocks
 from featurepaths.statistics.worst_case import count_evaded, count_left, summarise_attacks
-from featurepaths.store.hdf5 import write_rows
+from featurepaths.store.hdf5 import RowWriter
 from tests.planted import ANGLE, TO_EVADE, TO_FOOL, X, Y, halves, halves_defense
 from tests.splits import Images, joined
 
@@ -43,12 +43,14 @@ def attack(
     target = Target(defense, defense, dict.fromkeys(detectors, (defense.detector.score, 0.05)))
     search = partial(
         adaptive_records, target=target, oblivious=oblivious or {}, budget=Budget(eps),
-        search=AdaptiveSearch(objectives=list(objectives), losses=["ce"], n_targets=n_targets, restarts=restarts, **options),
+        search=AdaptiveSearch(
+            objectives=list(objectives), losses=["ce"], n_targets=n_targets, restarts=restarts, **options
+        ),
     )  # fmt: skip
     file = h5py.File(io.BytesIO(), "w")
-    file["labels"], file["index"] = IMAGES.labels, IMAGES.indices
+    write = RowWriter(file, slice(0, COUNT), {"labels": IMAGES.labels, "index": IMAGES.indices})
     for part, records in run_blocks(search, IMAGES, rows):
-        write_rows(file, part, COUNT, records)
+        write(part, records)
     return file
 
 

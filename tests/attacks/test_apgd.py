@@ -277,7 +277,7 @@ def test_apgd_is_as_strong_as_the_librarys(norm):
     """Robust accuracy of a small trained network: ours against torchattacks, same images, equal iterations."""
     import torchattacks
 
-    from featurepaths.data.builtin import load_digits
+    from featurepaths.data.datasets import load_digits
     from featurepaths.networks.resnet import ResNet
     from featurepaths.training.images import ResidentImages
     from featurepaths.training.loop import train

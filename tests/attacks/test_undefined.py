@@ -12,8 +12,8 @@ from featurepaths.attacks.norms import NORMS, random_start, size, steepest
 from featurepaths.attacks.objective import misclassification
 from featurepaths.attacks.runner import Block, autopgd_records, records_of_examples, run_blocks
 from featurepaths.attacks.undefined import report_undefined
-from featurepaths.stages.attack import tell
-from featurepaths.store.hdf5 import write_rows
+from featurepaths.stages.attack import report
+from featurepaths.store.hdf5 import RowWriter
 from featurepaths.training.adversary import attack_batch
 from tests.splits import Images
 
@@ -210,9 +210,9 @@ def test_attack_log_names_undefined_images(capsys):
     network, images, labels = black_patches()
     rows, found = attacked(network, images, labels, np.arange(100, 164), Budget(1e-4, "l2", iterations=2))
     with h5py.File("log", "w", driver="core", backing_store=False) as file:
-        file["labels"], file["index"] = labels, np.arange(100, 164)
-        write_rows(file, rows, 64, found)
-        tell(file)
+        RowWriter(file, slice(0, 64), {"labels": labels, "index": np.arange(100, 164)})(rows, found)
+        report(file)
+        report_undefined(file["index"][:], file["undefined"][:])
     printed = capsys.readouterr().out
     assert "100.00%" in printed
     assert printed.count("100.00%") == 3

@@ -11,14 +11,12 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
 from featurepaths.data.array_files import array_in, contents_of_arrays, open_arrays, open_parts
-from featurepaths.data.images import as_levels, images_of, layout_of
-from featurepaths.data.labels import checked_names, labels_of
+from featurepaths.data.images import as_levels, checked_names, images_of, labels_of, layout_of
 from featurepaths.data.size import Contents
-from featurepaths.data.splits import open_split, write_splits
 from featurepaths.errors import FeaturePathsError
 from featurepaths.store import fingerprints as contents
 from featurepaths.store.fingerprints import last_look
-from featurepaths.store.origin import Origin
+from tests.data.splits import assert_written_splits_are_equal, everything
 
 
 def pixels(count=12, shape=(8, 8, 3), seed=0):
@@ -39,11 +37,6 @@ def write(path, **arrays):
 def parts_of(train, test, keys=None, layout=None, size=None, class_names=None):
     with open_parts({"train": train, "test": test}, keys or {}, layout, size, class_names) as (parts, names):
         yield parts, names
-
-
-def everything(parts, part):
-    images, labels = parts[part]
-    return images[np.arange(len(labels))], labels
 
 
 @pytest.fixture(params=["npz", "h5"])
@@ -77,14 +70,7 @@ def test_arrays_in_two_files_under_other_names_are_opened(tmp_path, suffix):
 
 def test_arrays_written_as_splits_are_equal(one, tmp_path):
     with parts_of(one, one) as (parts, names):
-        write_splits(tmp_path / "data.h5", parts, names, 0.5, 0, Origin("data", "d"), "here")
-        images, labels = everything(parts, "train")
-    splits = {}
-    for split in ("train", "calibration", "test"):
-        with open_split(tmp_path / "data.h5", split) as part:
-            splits[split] = {image.tobytes(): label for image, label in zip(part[:], part.labels, strict=True)}
-    assert [len(splits[split]) for split in splits] == [6, 6, 6]
-    assert splits["train"] | splits["calibration"] == {i.tobytes(): n for i, n in zip(images, labels, strict=True)}
+        assert_written_splits_are_equal(tmp_path / "data.h5", parts, names, 6)
 
 
 TYPES = {"uint8": 1, "int64": 1, "float16": 255, "float32": 255, "float64": 255}
@@ -329,8 +315,8 @@ def test_images_above_piece_size_are_read_in_pieces(one, monkeypatch):
         assert (everything(parts, "train")[0] == pixels()).all()
 
 
-def look(path, memory=None, **options):
-    return contents_of_arrays({"train": path, "test": path}, {}, None, None, None, memory, **options)
+def look(path, memory=None):
+    return contents_of_arrays({"train": path, "test": path}, {}, None, None, None, memory=memory)
 
 
 def test_array_digest_depends_on_contents_not_path(one, tmp_path):

@@ -10,11 +10,10 @@ from PIL import Image
 
 from featurepaths.data.folder import contents_of, load_folder
 from featurepaths.data.size import Contents
-from featurepaths.data.splits import open_split, write_splits
 from featurepaths.errors import FeaturePathsError
 from featurepaths.store import fingerprints as contents
 from featurepaths.store.fingerprints import last_look
-from featurepaths.store.origin import Origin
+from tests.data.splits import assert_written_splits_are_equal, everything
 
 
 @pytest.fixture
@@ -34,11 +33,6 @@ def folder(tmp_path):
 def pool():
     with ThreadPoolExecutor(2) as executor:
         yield executor
-
-
-def everything(parts, part):
-    images, labels = parts[part]
-    return images[np.arange(len(labels))], labels
 
 
 def test_folder_images_equal_files(folder, pool):
@@ -212,11 +206,4 @@ def test_folder_recently_changed_images_are_read_again(folder, tmp_path):
 
 def test_folder_written_as_splits_is_equal(folder, pool, tmp_path):
     parts, names = load_folder(folder, None, pool)
-    write_splits(tmp_path / "data.h5", parts, names, 0.5, 0, Origin("data", "d"), "here")
-    images, labels = everything(parts, "train")
-    splits = {}
-    for split in ("train", "calibration", "test"):
-        with open_split(tmp_path / "data.h5", split) as part:
-            splits[split] = {image.tobytes(): label for image, label in zip(part[:], part.labels, strict=True)}
-    assert [len(splits[split]) for split in splits] == [4, 4, 4]
-    assert splits["train"] | splits["calibration"] == {i.tobytes(): n for i, n in zip(images, labels, strict=True)}
+    assert_written_splits_are_equal(tmp_path / "data.h5", parts, names, 4)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits as scikit_digits
 
-from featurepaths.data.builtin import load_cifar, load_digits
+from featurepaths.data.datasets import load_cifar, load_digits
 from featurepaths.data.splits import normalisation, open_split, write_splits
 from featurepaths.errors import FeaturePathsError
 from featurepaths.store.origin import Origin

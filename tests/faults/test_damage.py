@@ -12,10 +12,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from featurepaths.errors import FeaturePathsError
-from featurepaths.store.jsonfile import read_json
+from featurepaths.store.jsonfile import read_description, read_json
 from featurepaths.store.provenance import check_files, read_origin
 from featurepaths.store.resume import Progress
-from featurepaths.store.safetensors import read_description
 from featurepaths.training.state import TrainingState
 from tests.experiments import TINY
 from tests.faults.artefacts import KINDS, OTHER, RUN, read

@@ -11,8 +11,7 @@ from featurepaths.defense.module import FeaturePathDefense
 from featurepaths.errors import FeaturePathsError
 from featurepaths.networks.external.build import _try_out
 from featurepaths.networks.layers import find_layers
-from featurepaths.networks.probabilities import are_probabilities
-from featurepaths.networks.warnings import DOUBTS
+from featurepaths.networks.warnings import DOUBTS, are_probabilities
 from featurepaths.paths.features import extract_blocks
 
 

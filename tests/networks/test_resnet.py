@@ -6,8 +6,8 @@ from featurepaths.networks.architectures import BLOCKS, layer_count
 from featurepaths.networks.checkpoint import load_checkpoint, save_checkpoint
 from featurepaths.networks.forward import forward_intermediates, layer_shapes
 from featurepaths.networks.resnet import ResNet
+from featurepaths.store.jsonfile import read_description
 from featurepaths.store.origin import Origin
-from featurepaths.store.safetensors import read_description
 
 TABLE_1 = {
     "resnet20": [(64, 16, 16)] * 2 + [(128, 8, 8)] * 3 + [(256, 4, 4)] * 4,

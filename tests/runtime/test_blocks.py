@@ -5,8 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from featurepaths.errors import FeaturePathsError
-from featurepaths.runtime.blocks import BLOCK, SIZES, blocks, joined, pad_block, span, to_tensor
-from featurepaths.runtime.oom import retry_smaller_on_oom
+from featurepaths.runtime.blocks import BLOCK, SIZES, blocks, joined, pad_block, retry_smaller_on_oom, span, to_tensor
 
 
 def test_blocks_cover_every_row_once():

@@ -18,10 +18,9 @@ import torch
 from featurepaths.errors import FeaturePathsError
 from featurepaths.store.atomic import atomic
 from featurepaths.store.hdf5 import create_hdf5, layers_in, open_hdf5
-from featurepaths.store.jsonfile import read_json, write_json
+from featurepaths.store.jsonfile import read_description, read_json, write_json
 from featurepaths.store.origin import Origin
 from featurepaths.store.provenance import check_files, descend, read_origin, read_version
-from featurepaths.store.safetensors import read_description
 from featurepaths.store.seal import FORMAT
 from featurepaths.store.tensors import read_tensors, write_tensors
 

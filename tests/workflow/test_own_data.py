@@ -15,8 +15,7 @@ import pytest
 import yaml
 
 from featurepaths.data.array_files import contents_of_arrays
-from featurepaths.data.factory import load_made
-from featurepaths.data.torchvision import load_torchvision
+from featurepaths.data.datasets import load_made, load_torchvision
 from featurepaths.experiment.config.messages import read_experiment
 from tests.experiments import ROOT
 from tests.processes import Workflow, jobs
@@ -179,5 +178,5 @@ def test_a_function_in_the_working_directory_or_on_the_path(tmp_path, monkeypatc
     assert jobs(workflow("--dry-run", made)) == {"data": 1}
     module.write_text(FACTORY.replace("own_helpers", "own_hlpers"))
     told = workflow(made, succeeds=False) + (workflow.results / "logs/data.log").read_text()
-    assert "own_module:make cannot be imported: ModuleNotFoundError: No module named 'own_hlpers'" in told
+    assert "own_module:make cannot be imported (ModuleNotFoundError: No module named 'own_hlpers'" in told
     assert "Traceback" not in told

@@ -13,7 +13,7 @@ import pytest
 import torch
 from PIL import Image
 
-from featurepaths.data.builtin import load_digits
+from featurepaths.data.datasets import load_digits
 from featurepaths.networks.checkpoint import load_checkpoint
 from featurepaths.networks.forward import forward_intermediates
 from featurepaths.store.provenance import read_origin

@@ -3,21 +3,20 @@
 import errno
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from math import prod
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import h5py
 import numpy as np
 
-from featurepaths.data.images import Rows, by, images_of
-from featurepaths.data.labels import checked_names, labels_of
+from featurepaths.data.images import by, checked_names, images_of, labels_of
 from featurepaths.data.size import Contents, DataSize
 from featurepaths.data.splits import PARTS, Parts
-from featurepaths.errors import FeaturePathsError
+from featurepaths.errors import FeaturePathsError, reported
 from featurepaths.store.fingerprints import digest_of_names, look_at_files
 from featurepaths.store.hdf5 import as_slice
 
@@ -34,30 +33,14 @@ class FileRows:
     """An array in a file, called `name` in errors."""
 
     name: str
-    source: Rows
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Shape of the whole array."""
-        return tuple(self.source.shape)
-
-    @property
-    def dtype(self) -> np.dtype:
-        """Type of its values."""
-        return self.source.dtype
+    shape: tuple[int, ...]
+    dtype: np.dtype
+    read: Callable[[np.ndarray], np.ndarray]
+    """Returns ascending rows."""
 
     def __getitem__(self, rows: np.ndarray) -> np.ndarray:
-        with _reading(self.name):
-            return self.source[as_slice(rows)]
-
-
-@contextmanager
-def _reading(name: str) -> Iterator[None]:
-    """Turn errors of h5py and zipfile into a FeaturePathsError that names the file or array."""
-    try:
-        yield
-    except UNREADABLE as error:
-        raise FeaturePathsError(f"{name} cannot be read ({error}).") from error
+        with reported(f"{self.name} cannot be read", *UNREADABLE):
+            return self.read(rows)
 
 
 @contextmanager
@@ -72,10 +55,8 @@ def open_arrays(path: Path | str) -> Iterator[zipfile.ZipFile | h5py.File]:
     path = Path(path)
     if not path.is_file():
         raise FeaturePathsError(f"There is no file {path}.")
-    try:
+    with reported(f"{path} is neither an npz nor an HDF5 file that can be read", *UNREADABLE):
         opened = zipfile.ZipFile(path) if zipfile.is_zipfile(path) else _open_hdf5(path)
-    except UNREADABLE as error:
-        raise FeaturePathsError(f"{path} is neither an npz nor an HDF5 file that can be read ({error}).") from error
     with opened:
         yield opened
 
@@ -99,8 +80,12 @@ def array_in(opened: zipfile.ZipFile | h5py.File, names: tuple[str, ...]) -> Fil
         If the file has none of them, or the array holds objects, lies in another file, or is damaged.
     """
     is_zip = isinstance(opened, zipfile.ZipFile)
-    with _reading(str(opened.filename)):
-        existing = _names_in(opened)
+    existing: set[str] = set()
+    with reported(f"{opened.filename} cannot be read", *UNREADABLE):
+        if is_zip:
+            existing = {name.removesuffix(".npy") for name in opened.namelist() if name.endswith(".npy")}
+        else:
+            opened.visititems_links(lambda name, link: existing.add(name))  # without following links
     name = next((name for name in names if name in existing), None)
     if name is None:
         raise FeaturePathsError(
@@ -108,8 +93,8 @@ def array_in(opened: zipfile.ZipFile | h5py.File, names: tuple[str, ...]) -> Fil
             f"it has {', '.join(sorted(existing)) or 'none'}."
         )
     label = f"'{name}' in {opened.filename}"
-    with _reading(label):
-        array = FileRows(label, _open_member(opened, name) if is_zip else _open_dataset(opened, name))
+    with reported(f"{label} cannot be read", *UNREADABLE):
+        array = (_open_member if is_zip else _open_dataset)(opened, name, label)
     if array.dtype.kind not in "biuf":
         raise FeaturePathsError(f"{label} holds {array.dtype}; it should hold numbers.")
     return array
@@ -142,32 +127,25 @@ def open_parts(
     FeaturePathsError
         If an array is missing or invalid; values of images are checked when they are read.
     """
+
+    def array(opened: zipfile.ZipFile | h5py.File, part: str, kind: str) -> FileRows:
+        key = f"{part}_{kind}"
+        return array_in(opened, (keys[key],) if keys.get(key) else (key, kind))
+
+    parts = {}
     with ExitStack() as stack:
-        opened = {part: stack.enter_context(open_arrays(files[part])) for part in PARTS}
-
-        def array(part: str, kind: str) -> FileRows:
-            key = f"{part}_{kind}"
-            return array_in(opened[part], (keys[key],) if keys.get(key) else (key, kind))
-
-        arrays = {part: (array(part, "images"), array(part, "labels")) for part in PARTS}
-        if arrays["train"][0].name == arrays["test"][0].name:
-            raise FeaturePathsError(f"{arrays['train'][0].name} would be both the training and the test images.")
-        parts = {}
-        for part, (pixels, labels) in arrays.items():
+        for part in PARTS:
+            opened = stack.enter_context(open_arrays(files[part]))
+            pixels, labels = (array(opened, part, kind) for kind in ("images", "labels"))
             images = images_of(pixels, pixels.name, layout, size)
             parts[part] = images, labels_of(labels, images, labels.name)
+        if parts["train"][0].name == (name := parts["test"][0].name):
+            raise FeaturePathsError(f"{name} would be both the training and the test images.")
         yield parts, checked_names(parts, class_names)
 
 
-def contents_of_arrays(
-    files: Mapping[str, Path | str],
-    keys: Mapping[str, str | None],
-    layout: str | None,
-    size: int | None,
-    class_names: list[str] | None,
-    memory: Path | None = None,
-) -> Contents:
-    """Return size and digest of the files of `open_parts`, which has the same arguments.
+def contents_of_arrays(files: Mapping[str, Path | str], *options: Any, memory: Path | None = None) -> Contents:
+    """Return size and digest of the files of `open_parts`, whose further arguments are `options`.
 
     `memory` is that of `featurepaths.store.fingerprints.look_at_files`.
 
@@ -176,51 +154,19 @@ def contents_of_arrays(
     FeaturePathsError
         As `open_parts` does.
     """
-    with open_parts(files, keys, layout, size, class_names) as (parts, names):
+    with open_parts(files, *options) as (parts, names):
         count = sum(len(labels) for _, labels in parts.values())
-        size_of_all = DataSize(count, len(names), *parts["train"][0].shape[1:])
+        size = DataSize(count, len(names), *parts["train"][0].shape[1:])
+    by_path = {str(file): Path(file) for file in files.values()}
 
     def summary(digests: Mapping[str, str]) -> dict[str, Any]:
-        digest = digest_of_names({part: digests[str(files[part])] for part in PARTS})
-        return {**asdict(size_of_all), "digest": digest}
+        return {**asdict(size), "digest": digest_of_names({part: digests[str(files[part])] for part in PARTS})}
 
-    by_path = {str(file): Path(file) for file in files.values()}
     return Contents(**look_at_files(by_path, summary, " and ".join(by_path), memory))
 
 
-@dataclass(frozen=True)
-class _Member:
-    """An array in an npz file, read from its compressed stream without loading it whole."""
-
-    stream: IO[bytes]
-    start: int
-    shape: tuple[int, ...]
-    dtype: np.dtype
-
-    def __getitem__(self, rows: slice | np.ndarray) -> np.ndarray:
-        if isinstance(rows, slice):
-            return self._read(rows.start, rows.stop - rows.start)
-        return np.concatenate([self._read(int(row), 1) for row in rows])
-
-    def _read(self, first: int, count: int) -> np.ndarray:
-        row_bytes = self.dtype.itemsize * prod(self.shape[1:])
-        self.stream.seek(self.start + first * row_bytes)
-        content = self.stream.read(count * row_bytes)
-        if len(content) < count * row_bytes:
-            raise EOFError("it ends too early")
-        return np.frombuffer(content, self.dtype).reshape(count, *self.shape[1:])
-
-
-def _names_in(opened: zipfile.ZipFile | h5py.File) -> set[str]:
-    """Return the names of all arrays of a file, without following links."""
-    if isinstance(opened, zipfile.ZipFile):
-        return {name.removesuffix(".npy") for name in opened.namelist() if name.endswith(".npy")}
-    names = set()
-    opened.visititems_links(lambda name, link: names.add(name))
-    return names
-
-
-def _open_member(opened: zipfile.ZipFile, name: str) -> _Member:
+def _open_member(opened: zipfile.ZipFile, name: str, label: str) -> FileRows:
+    """Open an array of an npz file, which is read from its compressed stream without loading it whole."""
     member = opened.getinfo(f"{name}.npy")
     stream = opened.open(member)
     version = np.lib.format.read_magic(stream)
@@ -232,11 +178,21 @@ def _open_member(opened: zipfile.ZipFile, name: str) -> _Member:
         raise ValueError("it holds pickled objects, which are not loaded because they may run anything")
     if fortran and len(shape) > 1:
         raise ValueError("it is stored by columns; store np.ascontiguousarray of it")
-    _check_size(member.file_size - stream.tell(), member.compress_size, shape, dtype)
-    return _Member(stream, stream.tell(), shape, dtype)
+    start, values_per_row = stream.tell(), prod(shape[1:])
+    _check_size(member.file_size - start, member.compress_size, shape, dtype)
+
+    def read(rows: np.ndarray) -> np.ndarray:
+        parts = []
+        for adjacent in np.split(rows, np.flatnonzero(np.diff(rows) != 1) + 1):
+            count = len(adjacent) * values_per_row
+            stream.seek(start + int(adjacent[0]) * values_per_row * dtype.itemsize)
+            parts.append(np.frombuffer(stream.read(count * dtype.itemsize), dtype, count))
+        return np.concatenate(parts).reshape(len(rows), *shape[1:])
+
+    return FileRows(label, shape, dtype, read)
 
 
-def _open_dataset(opened: h5py.File, name: str) -> h5py.Dataset:
+def _open_dataset(opened: h5py.File, name: str, label: str) -> FileRows:
     dataset: Any = opened
     for part in name.split("/"):
         if not isinstance(dataset.get(part, getlink=True), h5py.HardLink):
@@ -249,7 +205,7 @@ def _open_dataset(opened: h5py.File, name: str) -> h5py.Dataset:
     _check_size(dataset.nbytes, dataset.id.get_storage_size(), dataset.shape, dataset.dtype)
     if dataset.chunks and dataset.dtype.itemsize * prod(dataset.chunks) > GREATEST_AT_ONCE:
         raise ValueError(f"its chunks of {by(dataset.chunks)} values are too large to be unpacked; store smaller ones")
-    return dataset
+    return FileRows(label, dataset.shape, dataset.dtype, lambda rows: dataset[as_slice(rows)])
 
 
 def _check_size(nbytes: int, stored: int, shape: tuple[int, ...], dtype: np.dtype) -> None:

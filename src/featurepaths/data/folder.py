@@ -12,7 +12,7 @@ from PIL import Image, ImageOps
 
 from featurepaths.data.size import Contents, DataSize
 from featurepaths.data.splits import PARTS
-from featurepaths.errors import FeaturePathsError
+from featurepaths.errors import FeaturePathsError, reported
 from featurepaths.store.fingerprints import digest_of_names, look_at_files
 
 SUFFIXES = {".png", ".jpg", ".jpeg"}
@@ -36,11 +36,11 @@ class FolderImages:
     pool: Executor
 
     def __getitem__(self, rows: np.ndarray) -> np.ndarray:
-        pieces = [[self.files[row] for row in rows[start : start + PIECE]] for start in range(0, len(rows), PIECE)]
-        read = list(self.pool.map(partial(_read_images, self.shape[1:], self.resize), pieces))
-        if problems := [problem for _, of_piece in read for problem in of_piece]:
+        read = partial(_read_image, self.shape[1:3], self.resize)
+        images = list(self.pool.map(read, (self.files[row] for row in rows), chunksize=PIECE))
+        if problems := [image for image in images if isinstance(image, str)]:
             raise FeaturePathsError("These images cannot be used:\n" + _listed(problems))
-        return np.concatenate([images for images, _ in read])
+        return np.stack(images)
 
 
 def load_folder(
@@ -65,12 +65,13 @@ def load_folder(
     FeaturePathsError
         Naming a missing folder or class, or a file that is no image or is in the wrong place.
     """
-    root = Path(root)
-    classes_of = {part: _classes(root / part) for part in PARTS}
+    classes_of = {part: _classes(Path(root, part)) for part in PARTS}
     class_names = sorted(classes_of["train"])
     if odd := set(classes_of["train"]) ^ set(classes_of["test"]):
-        lines = [f"{root / part / name}" for name in sorted(odd) for part in PARTS if name not in classes_of[part]]
-        raise FeaturePathsError("train/ and test/ need the same classes; these are missing:\n" + _listed(lines))
+        missing = [
+            f"{Path(root, part, name)}" for name in sorted(odd) for part in PARTS if name not in classes_of[part]
+        ]
+        raise FeaturePathsError("train/ and test/ need the same classes; these are missing:\n" + _listed(missing))
     shape = _shape_of(next(iter(classes_of["train"].values()))[0], size)
     parts = {}
     for part, classes in classes_of.items():
@@ -95,28 +96,19 @@ def contents_of(root: Path | str, memory: Path | None = None) -> Contents:
     FeaturePathsError
         As `load_folder` does, or if an image cannot be read.
     """
-    root = Path(root)
-    classes_of = {part: _classes(root / part) for part in PARTS}
-    files = [file for part in PARTS for _, images in sorted(classes_of[part].items()) for file in images]
+    classes_of = {part: _classes(Path(root, part)) for part in PARTS}
+    files = [file for classes in classes_of.values() for images in classes.values() for file in images]
 
     def summary(digests: Mapping[str, str]) -> dict[str, Any]:
         size = DataSize(len(files), len(classes_of["train"]), *_shape_of(files[0], None))
         return {**asdict(size), "digest": digest_of_names(digests)}
 
-    named = {file.relative_to(root).as_posix(): file for file in files}
-    return Contents(**look_at_files(named, summary, root, memory))
+    return Contents(**look_at_files({file.relative_to(root).as_posix(): file for file in files}, summary, root, memory))
 
 
-def _read_images(shape: tuple[int, int, int], resize: bool, files: list[Path]) -> tuple[np.ndarray, list[str]]:
-    """Return the images in some files, and one line for each file that cannot be used."""
-    images = np.zeros((len(files), *shape), np.uint8)
-    problems = [_read(file, image, resize) for file, image in zip(files, images, strict=True)]
-    return images, [problem for problem in problems if problem]
-
-
-def _read(file: Path, result: np.ndarray, resize: bool) -> str | None:
-    """Read one image into `result`; return the problem if it cannot be used."""
-    height, width, _ = result.shape
+def _read_image(size: tuple[int, int], resize: bool, file: Path) -> np.ndarray | str:
+    """Return an image, uint8 [H, W, 3], or the problem if it cannot be used."""
+    height, width = size
     try:
         with Image.open(file) as image:
             if image.mode.startswith(("I", "F")):
@@ -128,25 +120,20 @@ def _read(file: Path, result: np.ndarray, resize: bool) -> str | None:
         colours = ImageOps.fit(colours, (width, height), Image.Resampling.BILINEAR)
     elif colours.size != (width, height):
         return f"{file}: is {colours.width}x{colours.height}, the first one {width}x{height}; set data.size"
-    result[:] = np.asarray(colours)
-    return None
+    return np.asarray(colours)
 
 
 def _classes(folder: Path) -> dict[str, list[Path]]:
     """Return the image files of each class below `folder`, in alphabetical order."""
     if not folder.is_dir():
         raise FeaturePathsError(f"There is no folder {folder}. data.root should hold train/<class>/ and test/<class>/.")
-    classes, misplaced = {}, []
-    for entry in _visible(folder):
-        if not entry.is_dir():
-            misplaced.append(f"{entry}: images belong in the folder of a class")
-            continue
-        classes[entry.name] = files = _visible(entry)
-        # a link may be broken
-        others = [file for file in files if file.suffix.lower() not in SUFFIXES or not file.is_file()]
-        misplaced += [f"{file}: no PNG or JPEG file" for file in others]
-        if not files:
-            misplaced.append(f"{entry}: has no image")
+    entries = _visible(folder)
+    classes = {entry.name: _visible(entry) for entry in entries if entry.is_dir()}
+    misplaced = [f"{entry}: images belong in the folder of a class" for entry in entries if not entry.is_dir()]
+    misplaced += [f"{folder / name}: has no image" for name, files in classes.items() if not files]
+    for file in (file for files in classes.values() for file in files):
+        if file.suffix.lower() not in SUFFIXES or not file.is_file():  # a link may be broken
+            misplaced.append(f"{file}: no PNG or JPEG file")
     if misplaced:
         raise FeaturePathsError(f"{folder} is not a data set:\n" + _listed(misplaced))
     if not classes:
@@ -155,21 +142,16 @@ def _classes(folder: Path) -> dict[str, list[Path]]:
 
 
 def _visible(folder: Path) -> list[Path]:
-    try:
+    with reported(f"{folder} cannot be read", OSError):
         return sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
-    except OSError as error:
-        raise FeaturePathsError(f"{folder} cannot be read ({error.strerror}).") from error
 
 
 def _shape_of(file: Path, size: int | None) -> tuple[int, int, int]:
     """Return the height, width and channels of all images."""
     if size is not None:
         return size, size, 3
-    try:
-        with Image.open(file) as image:
-            return image.height, image.width, 3
-    except UNREADABLE as error:
-        raise FeaturePathsError(f"{file} cannot be read ({error}).") from error
+    with reported(f"{file} cannot be read", *UNREADABLE), Image.open(file) as image:
+        return image.height, image.width, 3
 
 
 def _listed(lines: list[str]) -> str:

@@ -1,24 +1,18 @@
-"""Image arrays: layout of axes, pixel levels, resizing."""
+"""Images and labels in arrays: layout of axes, pixel levels, resizing, and the checks of their values."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
-from typing import Protocol
 
 import numpy as np
 from PIL import Image, ImageOps
 
-from featurepaths.data.splits import ImageRows
+from featurepaths.data.splits import PARTS, Parts, Rows
 from featurepaths.errors import FeaturePathsError
 
 BYTES_AT_A_TIME = 2**26
 LEVEL_TOLERANCE = 0.1
 """Largest distance, in 1/255, of a float from a level of uint8; float16 rounds by less."""
-
-
-class Rows(ImageRows, Protocol):
-    """An array in memory, or in a file from which it is read when indexed with ascending row numbers."""
-
-    dtype: np.dtype
 
 
 def layout_of(shape: tuple[int, ...], layout: str | None, name: str) -> str:
@@ -66,32 +60,28 @@ def as_levels(values: np.ndarray, name: str, rows: np.ndarray) -> np.ndarray:
     FeaturePathsError
         Naming the first image with other values.
     """
-
-    def refuse(wrong: np.ndarray, problem: str) -> None:
-        images = np.flatnonzero(wrong.reshape(len(values), -1).any(axis=1))
-        if len(images):
-            row = int(images[0])
-            value = values[row][wrong[row]].flat[0]
-            raise FeaturePathsError(f"{name} holds {value} in image {rows[row]}: {problem}")
-
     if values.dtype == np.uint8:
         return values
-    if values.dtype.kind in "iu":
-        refuse((values < 0) | (values > 255), "whole numbers should be levels from 0 to 255.")
-        return values.astype(np.uint8)
-    if values.dtype.kind != "f":
+    if values.dtype.kind not in "iuf":
         raise FeaturePathsError(f"{name} holds {values.dtype}; images are uint8, or floats in [0, 1].")
-    with np.errstate(over="ignore"):
-        levels = values.astype(np.float64) * 255
-    refuse(~np.isfinite(levels), "values should be finite.")
-    nearest = np.rint(levels)
-    outside = "floats should lie in [0, 1]. Undo what normalised the images, and divide levels of 0 to 255 by 255."
-    refuse((nearest < 0) | (nearest > 255), outside)
-    between = (
-        "it lies between the 256 levels of uint8, in which images are stored, so attacks would start from another "
-        "image. Round the images yourself: np.round(images * 255).astype(np.uint8)."
-    )
-    refuse(np.abs(levels - nearest) > LEVEL_TOLERANCE, between)
+    scale, limits = 1, "whole numbers should be levels from 0 to 255."
+    if values.dtype.kind == "f":
+        scale = 255
+        limits = "floats should lie in [0, 1]. Undo what normalised the images, and divide levels of 0 to 255 by 255."
+    with np.errstate(over="ignore", invalid="ignore"):
+        levels = values.astype(np.float64) * scale
+        nearest = np.rint(levels)
+        problems = {
+            "values should be finite.": ~np.isfinite(levels),
+            limits: (nearest < 0) | (nearest > 255),
+            "it lies between the 256 levels of uint8, in which images are stored, so attacks would start from another "
+            "image. Round the images yourself: np.round(images * 255).astype(np.uint8).": abs(levels - nearest)
+            > LEVEL_TOLERANCE,
+        }
+    for problem, wrong in problems.items():
+        if len(images := np.flatnonzero(wrong.reshape(len(values), -1).any(axis=1))):
+            row = images[0]
+            raise FeaturePathsError(f"{name} holds {values[row][wrong[row]][0]} in image {rows[row]}: {problem}")
     return nearest.astype(np.uint8)
 
 
@@ -110,32 +100,26 @@ class ArrayImages:
     @property
     def shape(self) -> tuple[int, ...]:
         """Shape of all images, [N, H, W, C]."""
-        count, height, width, channels = self._shape
-        return (count, self.size, self.size, channels) if self.size else (count, height, width, channels)
+        count, height, width, channels = self._stored_shape
+        return count, self.size or height, self.size or width, channels
 
     @property
-    def _shape(self) -> tuple[int, ...]:
+    def _stored_shape(self) -> tuple[int, ...]:
         """Shape before resizing, [N, H, W, C]."""
         return channels_last(np.broadcast_to(np.uint8(0), self.rows.shape), self.layout).shape
 
     def __getitem__(self, rows: np.ndarray) -> np.ndarray:
-        at_once = max(1, BYTES_AT_A_TIME // (8 * prod(self._shape[1:])))
-        pieces = [rows[start : start + at_once] for start in range(0, len(rows), at_once)]
-        return np.concatenate([self._read(piece) for piece in pieces])
+        at_once = max(1, BYTES_AT_A_TIME // (8 * prod(self._stored_shape[1:])))
+        return np.concatenate([self._read(rows[start : start + at_once]) for start in range(0, len(rows), at_once)])
 
     def _read(self, rows: np.ndarray) -> np.ndarray:
         levels = as_levels(channels_last(self.rows[rows], self.layout), self.name, rows)
-        if self.size is None or self._shape[1:3] == (self.size, self.size):
+        if self.shape == self._stored_shape:
             return levels
-        return np.stack([resized(image, self.size) for image in levels])
-
-
-def resized(image: np.ndarray, size: int) -> np.ndarray:
-    """Return the central square of an image, uint8 [H, W, C], resized bilinearly to [size, size, C]."""
-    # Pillow takes grey images without a channel axis, and only images of 1 or 3 channels
-    picture = Image.fromarray(np.ascontiguousarray(image[..., 0] if image.shape[2] == 1 else image))
-    fitted = ImageOps.fit(picture, (size, size), Image.Resampling.BILINEAR)
-    return np.asarray(fitted).reshape(size, size, -1)
+        pixels = levels.squeeze(3) if levels.shape[3] == 1 else levels  # Pillow takes grey images without channels
+        pictures = map(Image.fromarray, np.ascontiguousarray(pixels))
+        fitted = [ImageOps.fit(picture, (self.size, self.size), Image.Resampling.BILINEAR) for picture in pictures]
+        return np.stack(fitted).reshape(len(rows), *self.shape[1:])
 
 
 def images_of(rows: Rows, name: str, layout: str | None = None, size: int | None = None) -> ArrayImages:
@@ -157,3 +141,44 @@ def images_of(rows: Rows, name: str, layout: str | None = None, size: int | None
 def by(shape: tuple[int, ...]) -> str:
     """Return a shape as text, such as 3x32x32."""
     return "x".join(map(str, shape))
+
+
+def labels_of(rows: Rows, images: ArrayImages, name: str) -> np.ndarray:
+    """Return the labels [N] of images, from integers [N] or [N, 1].
+
+    Raises
+    ------
+    FeaturePathsError
+        If the labels have another shape or type, or are negative.
+    """
+    shape, count = tuple(rows.shape), images.shape[0]
+    if shape not in ((count,), (count, 1)):
+        one_hot = " Take the argmax of what is one-hot." if len(shape) == 2 else ""
+        raise FeaturePathsError(f"{name} has shape {shape}, with {count} images: one label each.{one_hot}")
+    labels = rows[np.arange(count)].reshape(-1)
+    if labels.dtype.kind not in "iu":
+        raise FeaturePathsError(f"{name} holds {labels.dtype}; labels are whole numbers from 0: labels.astype(int).")
+    for extreme in (labels.min(), labels.max()):
+        if not 0 <= extreme < 2**31:
+            raise FeaturePathsError(f"{name} holds {extreme}; number the classes from 0.")
+    return labels.astype(np.int64)
+
+
+def checked_names(parts: Parts, class_names: Sequence[str] | None) -> list[str]:
+    """Return the names of all classes: `class_names`, or their numbers if that is None.
+
+    Raises
+    ------
+    FeaturePathsError
+        If training and test images [N, H, W, C] have different shapes, or a label has no name.
+    """
+    train, test = (parts[part][0].shape[1:] for part in PARTS)
+    if train != test:
+        raise FeaturePathsError(f"Training images are {by(train)}, test images {by(test)}; set data.size.")
+    count = 1 + max(int(labels.max()) for _, labels in parts.values())
+    if class_names is None and count > sum(len(labels) for _, labels in parts.values()):
+        raise FeaturePathsError(f"A label is {count - 1}, and there are fewer images: number the classes from 0.")
+    class_names = list(map(str, range(count) if class_names is None else class_names))
+    if count > len(class_names):
+        raise FeaturePathsError(f"A label is {count - 1}, but class_names has only {len(class_names)} (from 0).")
+    return class_names

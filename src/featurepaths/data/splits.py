@@ -9,9 +9,9 @@ from typing import Protocol
 import h5py
 import numpy as np
 
-from featurepaths.errors import FeaturePathsError
+from featurepaths.errors import FeaturePathsError, reported
 from featurepaths.runtime.progress import progress
-from featurepaths.store.hdf5 import as_slice, create_hdf5, open_hdf5, write_rows
+from featurepaths.store.hdf5 import RowWriter, as_slice, create_hdf5, open_hdf5
 from featurepaths.store.origin import Origin
 
 PARTS = ("train", "test")
@@ -20,16 +20,16 @@ CHUNK = 1024
 """Images read or written at a time."""
 
 
-class ImageRows(Protocol):
-    """Images [N, H, W, C] in memory or in a file, read as uint8 when indexed with an array of row numbers."""
+class Rows(Protocol):
+    """An array in memory, or in a file from which it is read when indexed with ascending row numbers."""
 
     shape: tuple[int, ...]
 
     def __getitem__(self, rows: np.ndarray) -> np.ndarray: ...
 
 
-Parts = Mapping[str, tuple[ImageRows, np.ndarray]]
-"""Images and labels [N] of each of `PARTS`."""
+Parts = Mapping[str, tuple[Rows, np.ndarray]]
+"""Images, uint8 [N, H, W, C], and labels [N] of each of `PARTS`."""
 
 
 @dataclass(frozen=True)
@@ -78,28 +78,29 @@ def write_splits(
     FeaturePathsError
         If a class has no image in a split, or an image cannot be read.
     """
-    (train_images, train_labels), (test_images, test_labels) = (parts[part] for part in PARTS)
-    train, held_out, test = np.arange(len(train_labels)), np.arange(0), np.arange(len(test_labels))
+    part_of = {"train": "train", "calibration": "train", "test": "test"}
+    rows = {part: np.arange(len(labels)) for part, (_, labels) in parts.items()} | {"calibration": np.arange(0)}
     if calibration > 0:
-        train, held_out = map(np.sort, split_off(train, train_labels, calibration, seed, "data.calibration"))
-    images = {"train": train_images, "calibration": train_images, "test": test_images}
-    rows = {"train": train, "calibration": held_out, "test": test}
-    labels = {"train": train_labels[train], "calibration": train_labels[held_out], "test": test_labels}
-    for name in SPLITS:
-        missing = sorted(set(range(len(class_names))) - set(labels[name].tolist()))
-        if missing and (name != "calibration" or calibration > 0):
-            raise FeaturePathsError(f"The {name} split has no image of class {class_names[missing[0]]}.")
-    sizes = {name: len(rows[name]) for name in SPLITS}
-    chunks = [(name, start) for name in SPLITS for start in range(0, sizes[name], CHUNK)]
+        halves = split_off(rows["train"], parts["train"][1], calibration, seed, "data.calibration")
+        rows["train"], rows["calibration"] = map(np.sort, halves)
+    labels = {split: parts[part_of[split]][1][rows[split]] for split in SPLITS}
+    for split in SPLITS:
+        missing = sorted(set(range(len(class_names))) - set(labels[split].tolist()))
+        if missing and (split != "calibration" or calibration > 0):
+            raise FeaturePathsError(f"The {split} split has no image of class {class_names[missing[0]]}.")
+    sizes = {split: len(rows[split]) for split in SPLITS}
+    chunks = [(split, start) for split in SPLITS for start in range(0, sizes[split], CHUNK)]
     with create_hdf5(path, origin) as file:
         file.attrs["provenance"] = provenance
-        file["labels"] = np.concatenate([labels[name] for name in SPLITS]).astype(np.int64)
-        file["split"] = np.repeat(np.array(SPLITS, dtype="S11"), list(sizes.values()))
+        all_labels = np.concatenate(list(labels.values())).astype(np.int64)
+        split_names = np.repeat(np.array(SPLITS, dtype="S11"), list(sizes.values()))
+        write = RowWriter(file, slice(0, len(all_labels)), {"labels": all_labels, "split": split_names})
         file["class_names"] = np.array(class_names, dtype=object)
         written = 0
-        for name, start in progress(chunks, "images", len(chunks), f"blocks of {CHUNK}"):
-            chunk = images[name][rows[name][start : start + CHUNK]]
-            write_rows(file, slice(written, written + len(chunk)), sum(sizes.values()), {"images": chunk})
+        for split, start in progress(chunks, "images", len(chunks), f"blocks of {CHUNK}"):
+            images, _ = parts[part_of[split]]
+            chunk = images[rows[split][start : start + CHUNK]]
+            write(slice(written, written + len(chunk)), {"images": chunk})
             written += len(chunk)
     return sizes
 
@@ -108,10 +109,8 @@ def split_off(rows: np.ndarray, labels: np.ndarray, share: float, seed: int, key
     """Split `share` of the rows [N] of every class off and return both parts; errors name the setting `key`."""
     from sklearn.model_selection import train_test_split
 
-    try:
+    with reported(f"{key}: {share:g} of {len(rows)} images cannot be split off", ValueError):
         return train_test_split(rows, test_size=share, stratify=labels, random_state=seed)
-    except ValueError as error:
-        raise FeaturePathsError(f"{key}: {share:g} of {len(rows)} images cannot be split off ({error}).") from error
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from featurepaths.defense.checks import Batches, Layers, Weights
 from featurepaths.defense.frozen import FrozenDefense
 from featurepaths.detectors.thresholds import calibrate, rate_name
 from featurepaths.errors import FeaturePathsError
-from featurepaths.networks.probabilities import warn_of_probabilities
+from featurepaths.networks.warnings import warn_of_probabilities
 from featurepaths.paths.chunks import Accumulator, ClassSums
 from featurepaths.paths.collapse import CollapseMeter, layers_before_collapse
 from featurepaths.paths.equations import centroids_of, s_max

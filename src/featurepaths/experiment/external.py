@@ -69,7 +69,7 @@ def _images(data: Any, memory: Path, again: bool) -> Contents:
     if data.source == "folder":
         return contents_of(data.root, memory)
     files = {"train": data.train, "test": data.test}
-    return contents_of_arrays(files, data.keys.model_dump(), data.layout, data.size, data.class_names, memory)
+    return contents_of_arrays(files, data.keys.model_dump(), data.layout, data.size, data.class_names, memory=memory)
 
 
 def _attacks(experiment: Experiment, again: bool) -> Mapping[str, Mapping[str, str]]:

@@ -15,7 +15,7 @@ from featurepaths.experiment.config.evaluation import Adaptive
 from featurepaths.experiment.config.experiment import Experiment
 from featurepaths.experiment.plan import Plan
 from featurepaths.networks.architectures import missing_layers
-from featurepaths.store.safetensors import read_description
+from featurepaths.store.jsonfile import read_description
 
 
 def check_attacks(experiment: Experiment, size: DataSize) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from featurepaths.errors import FeaturePathsError
+from featurepaths.errors import FeaturePathsError, reported
 from featurepaths.networks.external.model import ExternalNetwork
 from featurepaths.networks.forward import layer_shapes
 from featurepaths.networks.resnet import ResNet
@@ -67,10 +67,8 @@ def load_checkpoint(path: Path, device: torch.device | str = "cpu") -> tuple[nn.
     """
     weights, description = read_tensors(path)
     network = build_network(description["build"])
-    try:
+    with reported(f"{path} does not fit the network it describes", RuntimeError):
         network.load_state_dict(weights)
-    except RuntimeError as error:
-        raise FeaturePathsError(f"{path} does not fit the network it describes: {error}") from error
     check_finite(network, f"{path} holds a weight that is not a finite number, in")
     return network.to(device).eval().requires_grad_(False), description
 

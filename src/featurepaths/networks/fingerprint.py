@@ -30,7 +30,7 @@ class Fingerprint:
         self._watch(tensors)
 
     def __getstate__(self) -> dict:
-        return {"_digests": self._digests, "_places": None, "_samples": [], "_sampled": []}
+        return {"_digests": self._digests, "_places": None, "_samples": []}
 
     def check(self, network: nn.Module) -> None:
         """Compare addresses and counters and, if they differ, all values; without waiting for a GPU.
@@ -54,9 +54,7 @@ class Fingerprint:
 
     def check_values(self) -> None:
         """Compare the sampled values of the tensors of the last `check`; errors are those of `check`."""
-        if not all(
-            torch.equal(_joined(views), values) for views, values in zip(self._samples, self._sampled, strict=True)
-        ):
+        if not all(torch.equal(_joined(views), values) for views, values in self._samples):
             raise _changed("values differ")
 
     def _watch(self, tensors: dict[str, Tensor]) -> None:
@@ -65,8 +63,7 @@ class Fingerprint:
         for values in tensors.values():
             if values.numel() > 0:
                 alike.setdefault((values.device, values.dtype), []).append(_sample(values))
-        self._samples = list(alike.values())
-        self._sampled = [_joined(views) for views in self._samples]
+        self._samples = [(views, _joined(views)) for views in alike.values()]
 
 
 def _changed(difference: str) -> FeaturePathsError:
@@ -102,8 +99,8 @@ def _joined(views: list[Tensor]) -> Tensor:
 
 
 def _digests(tensors: dict[str, Tensor]) -> dict[str, str]:
-    return {name: f"{values.dtype} {_digest(values)}" for name, values in tensors.items()}
-
-
-def _digest(values: Tensor) -> str:
-    return hashlib.sha256(values.detach().cpu().reshape(-1).view(torch.uint8).numpy()).hexdigest()
+    digests = {}
+    for name, values in tensors.items():
+        content = values.detach().cpu().reshape(-1).view(torch.uint8).numpy()
+        digests[name] = f"{values.dtype} {hashlib.sha256(content).hexdigest()}"
+    return digests

@@ -3,15 +3,16 @@
 bfloat16 passes are used where these are fast; weights, inputs and logits stay in float32.
 """
 
+import re
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
 from featurepaths.errors import FeaturePathsError
 
-WRAPPER = "network."
-"""Prefix that this package's wrappers add to a module's name."""
 POOLINGS = {
     "flatten": lambda output: output.flatten(1),
     "mean": lambda output: output.mean(dim=tuple(range(2, output.dim()))) if output.dim() > 2 else output,
@@ -35,7 +36,7 @@ def forward_with_callback(
 ) -> Tensor:
     """Run `network` once and return its logits; call `callback` with each layer's name and output when it has run.
 
-    Outputs that `callback` does not keep are freed before later layers run. See `features_first` for their axes.
+    Outputs that `callback` does not keep are freed before later layers run. See `_features_first` for their axes.
 
     Raises
     ------
@@ -44,40 +45,34 @@ def forward_with_callback(
     FeaturePathsError
         If a module does not run exactly once, or does not return a tensor with a feature for each image.
     """
-    is_square = images.shape[-2] == images.shape[-1]
     pending = set(layers)
 
-    def hook_of(name: str):
-        def hook(module: nn.Module, inputs: tuple, output: object) -> None:
-            if name not in pending:
-                raise FeaturePathsError(f"Layer {user_name(name)} runs more than once in a pass. Choose another layer.")
-            pending.remove(name)
-            callback(name, features_first(as_tensor(name, output, len(images)), is_square))
+    def hook(name: str, module: nn.Module, inputs: tuple, output: object) -> None:
+        if name not in pending:
+            raise FeaturePathsError(f"Layer {user_name(name)} runs more than once in a pass. Choose another layer.")
+        pending.remove(name)
+        callback(name, _features_first(user_name(name), output, images))
 
-        return hook
-
-    handles = [network.get_submodule(name).register_forward_hook(hook_of(name)) for name in layers]
-    try:
+    with ExitStack() as handles:
+        for name in layers:
+            handles.enter_context(network.get_submodule(name).register_forward_hook(partial(hook, name)))
         logits = network(images)
-    finally:
-        for handle in handles:
-            handle.remove()
     if pending:
-        raise FeaturePathsError(
-            f"Layer {user_name(min(pending))} does not run when the network does. Choose another layer."
-        )
+        name = user_name(min(pending))
+        raise FeaturePathsError(f"Layer {name} does not run when the network does. Choose another layer.")
     return logits
 
 
 def user_name(name: str) -> str:
-    """Return a module's name without the prefixes of this package's wrappers."""
-    while name.startswith(WRAPPER):
-        name = name.removeprefix(WRAPPER)
-    return name
+    """Return a module's name without the prefixes ``network.`` of this package's wrappers."""
+    return re.sub(r"^(network\.)+", "", name)
 
 
-def as_tensor(name: str, output: object, count: int) -> Tensor:
-    """Return the output of the module `name` for `count` images, if it can be a layer's output.
+def _features_first(name: str, output: object, images: Tensor) -> Tensor:
+    """Return the output of the layer `name` for `images` as [N, d], [N, d, T] or [N, d, H, W].
+
+    Tokens are [N, T, d] in every network. Maps are [N, d, H, W] except in a few transformers: maps of square images are
+    square too, which identifies [N, H, H, d].
 
     Raises
     ------
@@ -85,26 +80,16 @@ def as_tensor(name: str, output: object, count: int) -> Tensor:
         If it is not a tensor, or not [N, d], tokens [N, T, d] or maps [N, d, H, W].
     """
     if not isinstance(output, Tensor):
+        raise FeaturePathsError(f"Layer {name} returns a {type(output).__name__}, not a tensor. Choose another.")
+    if not 2 <= output.dim() <= 4 or len(output) != len(images):
         raise FeaturePathsError(
-            f"Layer {user_name(name)} returns a {type(output).__name__}, not a tensor. Choose another."
-        )
-    if not 2 <= output.dim() <= 4 or len(output) != count:
-        raise FeaturePathsError(
-            f"Layer {user_name(name)} returns {list(output.shape)} for {count} images, not [N, d], tokens [N, T, d] or "
+            f"Layer {name} returns {list(output.shape)} for {len(images)} images, not [N, d], tokens [N, T, d] or "
             "maps [N, d, H, W]. Choose another layer."
         )
-    return output
-
-
-def features_first(output: Tensor, of_square_images: bool) -> Tensor:
-    """Return a layer's output as [N, d], [N, d, T] or [N, d, H, W].
-
-    Tokens are [N, T, d] in every network. Maps are [N, d, H, W] except in a few transformers: maps of square images are
-    square too, which identifies [N, H, H, d].
-    """
     if output.dim() == 3:
         return output.movedim(2, 1)
-    if output.dim() == 4 and of_square_images and output.shape[1] == output.shape[2] != output.shape[3]:
+    square_images = images.shape[-2] == images.shape[-1]
+    if output.dim() == 4 and square_images and output.shape[1] == output.shape[2] != output.shape[3]:
         return output.movedim(3, 1)
     return output
 

@@ -1,6 +1,7 @@
 """Choosing the modules of a network that are its layers: by name, by pattern, or automatically its blocks."""
 
 import difflib
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from fnmatch import fnmatchcase
 
@@ -8,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from featurepaths.errors import FeaturePathsError
-from featurepaths.networks.forward import as_tensor
+from featurepaths.networks.forward import forward_with_callback
 
 CONTAINERS = (nn.Sequential, nn.ModuleList)
 """Classes that only contain blocks. A subclass of them is a block itself."""
@@ -54,17 +55,13 @@ def find_layers(network: nn.Module, wanted: str | Sequence[str], image_shape: Se
 
 
 def _blocks(network: nn.Module) -> list[str]:
-    outer = [("", network)]
-    while outer:
-        inner = [pair for name, module in outer for pair in _children(name, module)]
-        by_class: dict[type, list[tuple[str, nn.Module]]] = {}
-        for name, module in inner:
-            by_class.setdefault(type(module), []).append((name, module))
-        largest = max(by_class.values(), key=len, default=[])
-        if len(largest) > 1:
+    modules = [("", network)]
+    while modules := [pair for name, module in modules for pair in _children(name, module)]:
+        [(kind, count)] = Counter(type(module) for _, module in modules).most_common(1)
+        if count > 1:
+            largest = [(name, module) for name, module in modules if type(module) is kind]
             blocks = [pair for name, stage in largest if hasattr(stage, "blocks") for pair in _children(name, stage)]
             return [name for name, _ in blocks or largest]
-        outer = inner
     raise FeaturePathsError(f"The network has no repeated blocks. Name its layers. {_module_names(network)}")
 
 
@@ -93,42 +90,30 @@ def _matching(network: nn.Module, pattern: str) -> list[str]:
 
 def _run_order(network: nn.Module, names: Sequence[str], image_shape: Sequence[int]) -> list[str]:
     """Run the network on two blank images and return the names in the order in which they ran."""
-    ran: list[tuple[str, object, int]] = []
+    outputs: dict[str, tuple[Tensor, int]] = {}
 
-    def recorder(name: str):
-        def hook(module: nn.Module, inputs: tuple, output: object) -> None:
-            ran.append((name, output, _version(output)))
-
-        return hook
+    def record(name: str, output: Tensor) -> None:
+        outputs[name] = output, _version(output)
 
     device = next(network.parameters()).device
-    handles = [network.get_submodule(name).register_forward_hook(recorder(name)) for name in names]
     try:
         with torch.no_grad():
-            network(torch.zeros(2, *image_shape, device=device))
+            forward_with_callback(network, torch.zeros(2, *image_shape, device=device), names, record)
     except REFUSALS as error:
         shape = "x".join(map(str, image_shape))
         hint = _other_size(network, image_shape[0], device)
         raise FeaturePathsError(f"The network does not accept images of {shape} ({error}).{hint}") from error
-    finally:
-        for handle in handles:
-            handle.remove()
-    order = [name for name, _, _ in ran]
-    for name in names:
-        if order.count(name) != 1:
-            raise FeaturePathsError(f"Module '{name}' runs {order.count(name)} times in a pass. A layer must run once.")
-    for name, output, version in ran:
-        output = as_tensor(name, output, 2)
+    for name, (output, version) in outputs.items():
         if _version(output) != version:
             raise FeaturePathsError(
                 f"The output of module '{name}' is changed in place by a later module. Choose that one as the layer."
             )
-    return order
+    return list(outputs)
 
 
-def _version(output: object) -> int:
+def _version(output: Tensor) -> int:
     """Return how often a tensor was changed in place: 0 for tensors of inference mode, which do not count it."""
-    return output._version if isinstance(output, Tensor) and not output.is_inference() else 0
+    return 0 if output.is_inference() else output._version
 
 
 def _other_size(network: nn.Module, channels: int, device: torch.device) -> str:

@@ -10,8 +10,7 @@ from torch import Tensor, nn
 from featurepaths.data.splits import Split
 from featurepaths.errors import FeaturePathsError, counted
 from featurepaths.networks.forward import POOLINGS, finite_rows, forward_with_callback
-from featurepaths.runtime.blocks import blocks, padded_tensor
-from featurepaths.runtime.oom import retry_smaller_on_oom
+from featurepaths.runtime.blocks import blocks, padded_tensor, retry_smaller_on_oom
 
 
 def extract_blocks(
@@ -37,7 +36,7 @@ def extract_blocks(
 
     Yields
     ------
-    The rows of a block, or of a part of one (see `featurepaths.runtime.oom.retry_smaller_on_oom`), its logits
+    The rows of a block, or of a part of one (see `featurepaths.runtime.blocks.retry_smaller_on_oom`), its logits
     [n, classes] in float32, and by pooling its features, [n, d] in float16 per layer.
 
     Raises

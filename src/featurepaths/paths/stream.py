@@ -13,8 +13,7 @@ from featurepaths.errors import FeaturePathsError
 from featurepaths.networks.forward import POOLINGS
 from featurepaths.paths.chunks import Accumulator
 from featurepaths.paths.features import check_finite, run_blocks
-from featurepaths.runtime.blocks import blocks, size_of, split_rows
-from featurepaths.runtime.oom import is_out_of_memory, retry_smaller_on_oom
+from featurepaths.runtime.blocks import blocks, is_out_of_memory, retry_smaller_on_oom, size_of, split_rows
 from featurepaths.runtime.progress import progress
 from featurepaths.store.resume import Progress
 

@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from featurepaths.experiment.run import Run
-from featurepaths.store.jsonfile import read_json
-from featurepaths.store.safetensors import read_description
+from featurepaths.store.jsonfile import read_description, read_json
 
 Checkpoints = Mapping[Run, Mapping[str, Any]]
 """The description in every run's checkpoint."""

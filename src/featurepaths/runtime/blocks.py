@@ -1,11 +1,16 @@
-"""Blocks of images, the unit of computation: their rows, padded arrays and tensors, and records."""
+"""Blocks of images, the unit of computation: their rows, padded arrays and tensors, records, and memory limits.
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+A block that exceeds a GPU's memory is computed in parts, with bit-identical results.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from featurepaths.errors import FeaturePathsError
 
 T = TypeVar("T")
 BLOCK = 64
@@ -21,7 +26,7 @@ def blocks(count: int, shard: tuple[int, int] = (1, 1)) -> list[slice]:
     shard
         (i, n) for the i-th of n parts of nearly equal numbers of blocks, counted from 1.
     """
-    all_blocks = [slice(start, min(start + BLOCK, count)) for start in range(0, count, BLOCK)]
+    all_blocks = split_rows(slice(0, count), BLOCK)
     number, shards = shard
     return all_blocks[(number - 1) * len(all_blocks) // shards : number * len(all_blocks) // shards]
 
@@ -78,3 +83,49 @@ def padded_tensor(rows: np.ndarray, device: torch.device | str = "cpu") -> Tenso
 def unpadded_arrays(records: Mapping[str, Tensor], rows: slice) -> dict[str, np.ndarray]:
     """Return the records of a block's `rows` as arrays [n, ...], without those of its padding."""
     return {name: values[: rows.stop - rows.start].cpu().numpy() for name, values in records.items()}
+
+
+def retry_smaller_on_oom(
+    work: Callable[[list[slice]], Iterator[tuple[slice, T]]], rows_of_blocks: Iterable[slice]
+) -> Iterator[tuple[slice, T]]:
+    """Work on blocks; if a block exceeds the GPU's memory, halve it and all following blocks.
+
+    Parameters
+    ----------
+    work
+        Yields the rows and the result of each block passed to it, in order. After running out of memory it is called
+        again for the remaining blocks.
+
+    Yields
+    ------
+    Rows and result of each block or part of a block.
+
+    Raises
+    ------
+    FeaturePathsError
+        If the memory does not hold a single image.
+    """
+    left = list(rows_of_blocks)
+    while left:
+        try:
+            for rows, result in work(left):
+                left = left[1:]
+                yield rows, result
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+            size = size_of(left[0].stop - left[0].start)
+            if size == 1:
+                raise FeaturePathsError(
+                    "The GPU's memory does not hold the network and one image: set device: cpu, or use a larger GPU."
+                ) from error
+        else:
+            return
+        torch.cuda.empty_cache()  # outside `except`, where the error still holds tensors
+        print(f"The GPU's memory does not hold {size} images: continuing with {size // 2} at a time.", flush=True)
+        left = [part for rows in left for part in split_rows(rows, size // 2)]
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Return whether an error of torch or its libraries reports that a GPU's memory is exhausted."""
+    return isinstance(error, torch.OutOfMemoryError) or "ALLOC_FAILED" in str(error)

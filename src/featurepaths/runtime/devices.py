@@ -9,7 +9,7 @@ from typing import IO
 import torch
 
 from featurepaths.errors import FeaturePathsError
-from featurepaths.runtime.locks import lock
+from featurepaths.runtime.run_lock import lock
 
 LOCKS = Path("/tmp")
 _held: dict[str, IO] = {}

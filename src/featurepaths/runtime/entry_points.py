@@ -9,14 +9,13 @@ import importlib
 import importlib.util
 import json
 import sys
-import traceback
 from collections.abc import Callable, Mapping
 from importlib.machinery import ModuleSpec, PathFinder
 from importlib.metadata import distribution, packages_distributions
 from pathlib import Path
 from typing import Any
 
-from featurepaths.errors import FeaturePathsError
+from featurepaths.errors import FeaturePathsError, place_of, reported
 
 FACTORY = r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*$"
 """Pattern of a function's name."""
@@ -35,17 +34,14 @@ def load_factory(text: str) -> Callable[..., Any]:
     here = str(Path.cwd())
     if here not in sys.path:
         sys.path.insert(0, here)
-    try:
+    with reported(f"{text} cannot be imported", Exception, reason=place_of):
         module = importlib.import_module(name)
-    except Exception as error:
-        raise FeaturePathsError(f"{text} cannot be imported: {error_text(error)}.") from error
-    if not hasattr(module, attribute):
-        close = difflib.get_close_matches(attribute, dir(module), n=1)
-        meant = f" Did you mean '{close[0]}'?" if close else ""
-        raise FeaturePathsError(f"{text}: {module.__file__ or name} has no '{attribute}'.{meant}")
-    factory = getattr(module, attribute)
+    factory = getattr(module, attribute, None)
     if not callable(factory):
-        raise FeaturePathsError(f"{text}: '{attribute}' in {module.__file__ or name} cannot be called.")
+        functions = [name for name in dir(module) if callable(getattr(module, name))]
+        close = difflib.get_close_matches(attribute, functions, n=1)
+        meant = f" Did you mean '{close[0]}'?" if close else ""
+        raise FeaturePathsError(f"{text}: {module.__file__ or name} has no function '{attribute}'.{meant}")
     return factory
 
 
@@ -58,10 +54,8 @@ def call_factory(text: str, arguments: Mapping[str, Any]) -> Any:
         As `load_factory` does, or, naming the line, if the function raises an error.
     """
     factory = load_factory(text)
-    try:
+    with reported(f"{text} failed", Exception, reason=place_of):
         return factory(**arguments)
-    except Exception as error:
-        raise FeaturePathsError(f"{text} failed: {error_text(error)}.") from error
 
 
 def factory_digest(text: str) -> str:
@@ -86,10 +80,8 @@ def factory_digest(text: str) -> str:
     digests = {}
     for place in places:
         for file in sorted(place.rglob("*.py")) if place.is_dir() else [place]:
-            try:
+            with reported(f"{file} cannot be read", OSError):
                 digests[file.relative_to(place.parent).as_posix()] = hashlib.sha256(file.read_bytes()).hexdigest()
-            except OSError as error:
-                raise FeaturePathsError(f"{file} cannot be read ({error.strerror}).") from error
     return _hash(digests)
 
 
@@ -113,12 +105,6 @@ def _find(text: str) -> ModuleSpec:
             "the folder that holds it, or add that folder to PYTHONPATH."
         )
     return package
-
-
-def error_text(error: Exception) -> str:
-    """Return type and message of an error in a user's or a library's code, and the line that raised it."""
-    *_, innermost = traceback.extract_tb(error.__traceback__)
-    return f"{type(error).__name__}: {error} ({innermost.filename}, line {innermost.lineno})"
 
 
 def _hash(content: Any) -> str:

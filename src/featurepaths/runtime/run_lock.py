@@ -1,9 +1,10 @@
 """The lock of an experiment, so that no run starts beside a stage that outlived its Snakemake.
 
 Snakemake and every stage share the lock while they run. `python -m featurepaths.runtime.run_lock FILE` waits until
-nobody holds it; `make run` does that first.
+nobody holds it; `make run` does that first. The kernel releases a lock when its process ends, however it ends.
 """
 
+import fcntl
 import os
 import sys
 import time
@@ -11,9 +12,26 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
-from featurepaths.runtime.locks import lock
-
 SECONDS_BETWEEN_LOOKS = 0.5
+
+
+def lock(path: Path, *, exclusive: bool) -> IO | None:
+    """Lock a file without waiting, until it is closed or the process ends; return None if another process holds it.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be opened, or the file system does not support locks.
+    """
+    file = path.open("a")
+    try:
+        fcntl.flock(file, (fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH) | fcntl.LOCK_NB)
+    except OSError as error:
+        file.close()
+        if isinstance(error, BlockingIOError):
+            return None
+        raise
+    return file
 
 
 def join(path: Path | str) -> IO | None:
@@ -58,13 +76,11 @@ def wait(path: Path | str) -> None:
 
 
 def _is_held(path: Path) -> bool:
-    try:
-        file = lock(path, exclusive=True)
-    except OSError:  # no run has ever started here, or the file system does not support locks
-        return False
-    if file is not None:
+    with suppress(OSError):  # no run has ever started here, or the file system does not support locks
+        if (file := lock(path, exclusive=True)) is None:
+            return True
         file.close()
-    return file is None
+    return False
 
 
 def _command(process: str) -> str:

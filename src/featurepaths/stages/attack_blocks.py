@@ -64,16 +64,18 @@ def write_attack(arguments, output, origin, images, attack, device, precision, r
     from featurepaths.runtime.blocks import span
     from featurepaths.runtime.devices import device_name
 
-    with attacked_blocks(arguments, origin, output.path, images, attack, device, precision) as (own_blocks, attacked):
-        with create_hdf5(output.path, origin) as file:
-            file.attrs.update({**notes, "device": device_name(device), "precision": precision})
-            write = RowWriter(file, span(own_blocks), {"labels": images.labels, "index": images.indices})
-            for rows, records in attacked:
-                write(rows, records)
-            if own_blocks:
-                report(file)
-                report_undefined(file["index"][:], file["undefined"][:])
-            else:
-                print("No image: there are more shards than blocks.")
+    with (
+        attacked_blocks(arguments, origin, output.path, images, attack, device, precision) as (own_blocks, attacked),
+        create_hdf5(output.path, origin) as file,
+    ):
+        file.attrs.update({**notes, "device": device_name(device), "precision": precision})
+        write = RowWriter(file, span(own_blocks), {"labels": images.labels, "index": images.indices})
+        for rows, records in attacked:
+            write(rows, records)
+        if own_blocks:
+            report(file)
+            report_undefined(file["index"][:], file["undefined"][:])
+        else:
+            print("No image: there are more shards than blocks.")
     if arguments.shard is None:
         cli.remove_shards(output.path)

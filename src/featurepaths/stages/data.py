@@ -4,11 +4,9 @@ from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
 
 from featurepaths.data.array_files import contents_of_arrays, open_parts
-from featurepaths.data.builtin import PROVENANCE, load_cifar, load_digits
-from featurepaths.data.factory import load_made
+from featurepaths.data.datasets import PROVENANCE, load_cifar, load_digits, load_made, load_torchvision
 from featurepaths.data.folder import contents_of, load_folder
 from featurepaths.data.splits import write_splits
-from featurepaths.data.torchvision import load_torchvision
 from featurepaths.errors import FeaturePathsError
 from featurepaths.runtime.entry_points import factory_digest
 from featurepaths.stages import cli

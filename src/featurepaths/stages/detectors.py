@@ -11,8 +11,7 @@ from featurepaths.errors import FeaturePathsError
 from featurepaths.stages import cli
 from featurepaths.stages.feature_sources import open_feature_source, prepare
 from featurepaths.store.hdf5 import create_hdf5
-from featurepaths.store.jsonfile import read_json
-from featurepaths.store.safetensors import read_description
+from featurepaths.store.jsonfile import read_description, read_json
 
 
 def main(arguments):

@@ -127,8 +127,7 @@ def streamed(network, images, centroids):
     from featurepaths.networks.forward import POOLINGS
     from featurepaths.paths.features import run_blocks
     from featurepaths.paths.outputs import model_outputs
-    from featurepaths.runtime.blocks import blocks
-    from featurepaths.runtime.oom import retry_smaller_on_oom
+    from featurepaths.runtime.blocks import blocks, retry_smaller_on_oom
 
     module, layers, device, pooling = network
     features = {}

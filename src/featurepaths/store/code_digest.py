@@ -1,33 +1,25 @@
-"""Digests of what makes an artefact, so that only what a change invalidates is made again.
+"""Digests of the recipes of artefacts, so that only artefacts that a change invalidates are recreated.
 
-The digest of an artefact covers its stage's settings, the code the stage runs and, cumulatively, the digests of the
-stage's inputs. The rules compute it beforehand and compare it with the one on the disk; the stage computes it again
-from the files it was really given, and refuses to work where the two differ. It is a digest of the recipe: what the
-inputs contained is compared beside it (see `featurepaths.store.provenance.Origin`).
+The digest of an artefact covers its stage's settings, the code that the stage runs and, cumulatively, the digests of
+the stage's inputs. The rules compute it beforehand and compare it with that of the file on disk. The stage computes it
+again from its actual input files and stops if the two differ. The contents of the inputs are compared separately (see
+`featurepaths.store.origin.Origin`).
 """
 
 import ast
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
+from importlib.util import resolve_name
 from pathlib import Path
 from typing import Any
 
 PACKAGE = "featurepaths"
 SOURCE = Path(__file__).parents[1]
-DISTRIBUTIONS = {
-    "PIL": "pillow",
-    "matplotlib": "matplotlib",
-    "numpy": "numpy",
-    "pandas": "pandas",
-    "scipy": "scipy",
-    "sklearn": "scikit-learn",
-    "torch": "torch",
-    "torchattacks": "torchattacks",
-    "torchvision": "torchvision",
-}
+LIBRARIES = ("PIL", "matplotlib", "numpy", "pandas", "scipy", "sklearn", "torch", "torchattacks", "torchvision")
+DISTRIBUTIONS = {name: {"PIL": "pillow", "sklearn": "scikit-learn"}.get(name, name) for name in LIBRARIES}
 """Libraries whose version decides numbers, tables or figures, by the name they are imported under."""
 
 TEXTS = {".jinja", ".mplstyle", ".toml"}
@@ -66,14 +58,11 @@ def code_digest(stage: str) -> str:
     libraries: set[str] = set()
     waiting = [f"{PACKAGE}.stages.{stage}"]
     while waiting:
-        module = waiting.pop()
-        if module in modules:
-            continue
-        tree, imported = _parse(module)
-        modules[module] = tree
-        modules |= _texts(module)
-        waiting += [name for name in imported if _file_of(name) and _decides_numbers(name)]
-        libraries |= {name.partition(".")[0] for name in imported} & DISTRIBUTIONS.keys()
+        if (module := waiting.pop()) not in modules:
+            modules[module], imported = _parse(module)
+            modules |= _texts(module)
+            waiting += [name for name in imported if _file_of(name) and _decides_numbers(name)]
+            libraries |= {name.partition(".")[0] for name in imported} & DISTRIBUTIONS.keys()
     return _hash({"modules": modules, "libraries": {name: library_version(DISTRIBUTIONS[name]) for name in libraries}})
 
 
@@ -93,16 +82,16 @@ def library_version(distribution: str) -> str:
 
 @cache
 def _parse(module: str) -> tuple[str, tuple[str, ...]]:
-    """Return a module's syntax tree as text, and the names of all modules it may import, packages included."""
+    """Return a module's syntax tree as text, and the names of its package and of all modules it may import."""
     path = _file_of(module)
     tree = ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
-    package = module if path.name == "__init__.py" else module.rpartition(".")[0]
+    parent = module.rpartition(".")[0]
+    package = module if path.name == "__init__.py" else parent
     for node in ast.walk(tree):
         if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
             node.body = []  # which never runs
-    imported = {name for node in ast.walk(tree) for name in _imports(node, package)}
-    imported.add(module.rpartition(".")[0])  # importing a.b runs a/__init__.py first
-    _drop_docstrings(tree)
+    # importing a.b runs a/__init__.py first
+    imported = {parent, *(name for node in ast.walk(tree) for name in _imports(node, package))}
     return json.dumps(tree, default=_plain, check_circular=False), tuple(sorted(imported))
 
 
@@ -113,55 +102,39 @@ def _texts(module: str) -> dict[str, str]:
     return {f"{module}/{text.name}": text.read_text(encoding="utf-8") for text in texts if text.suffix in TEXTS}
 
 
-def _imports(node: ast.AST, package: str) -> Iterator[str]:
+def _imports(node: ast.AST, package: str) -> list[str]:
+    """Return the names that a statement of a module of `package` may import modules of."""
     if isinstance(node, ast.Import):
-        for alias in node.names:
-            yield from _with_parents(alias.name)
-    elif isinstance(node, ast.ImportFrom):
-        base = node.module or ""
-        if node.level:
-            parents = package.split(".")
-            base = ".".join([*parents[: len(parents) - node.level + 1], *([base] if base else [])])
-        yield from _with_parents(base)
-        for alias in node.names:
-            yield f"{base}.{alias.name}"
-
-
-def _with_parents(module: str) -> Iterator[str]:
-    parts = module.split(".")
-    for count in range(1, len(parts) + 1):
-        yield ".".join(parts[:count])
+        return [alias.name for alias in node.names]
+    if isinstance(node, ast.ImportFrom):
+        base = resolve_name("." * node.level + (node.module or ""), package)
+        return [base, *(f"{base}.{alias.name}" for alias in node.names)]
+    return []
 
 
 def _file_of(module: str) -> Path | None:
     """Return the file of a module of this package, None for anything else."""
-    parts = module.split(".")
-    if parts[0] != PACKAGE:
-        return None
-    path = SOURCE.joinpath(*parts[1:])
-    for candidate in (path / "__init__.py", path.with_suffix(".py")):
-        if candidate.is_file():
-            return candidate
-    return None
-
-
-def _drop_docstrings(tree: ast.Module) -> None:
-    for node in ast.walk(tree):
-        body = getattr(node, "body", None)
-        if isinstance(body, list):
-            # a string that stands alone does nothing, wherever it stands
-            node.body = [line for line in body if not _is_text(line)]
+    package, *parts = module.split(".")
+    path = SOURCE.joinpath(*parts)
+    candidates = (path / "__init__.py", path.with_suffix(".py"))
+    return next((file for file in candidates if package == PACKAGE and file.is_file()), None)
 
 
 def _plain(node: Any) -> Any:
-    """Return a node of a syntax tree as JSON, without empty fields, so that Python versions agree on it."""
-    if isinstance(node, ast.AST):
-        fields = {name: getattr(node, name, None) for name in node._fields}
-        return [type(node).__name__, {name: value for name, value in fields.items() if value not in (None, [])}]
-    return repr(node)  # bytes, complex numbers, and an ellipsis
+    """Return a node of a syntax tree as JSON, without empty fields, so that Python versions agree on it.
+
+    Strings that are statements, such as docstrings, are left out.
+    """
+    if not isinstance(node, ast.AST):
+        return repr(node)  # bytes, complex numbers, and an ellipsis
+    fields = {name: getattr(node, name, None) for name in node._fields}
+    for name, value in fields.items():
+        if isinstance(value, list):
+            fields[name] = [item for item in value if not _is_text(item)]
+    return [type(node).__name__, {name: value for name, value in fields.items() if value not in (None, [])}]
 
 
-def _is_text(node: ast.AST) -> bool:
+def _is_text(node: Any) -> bool:
     return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
 
 

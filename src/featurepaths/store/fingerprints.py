@@ -4,10 +4,11 @@ import hashlib
 import json
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from featurepaths.errors import FeaturePathsError
+from featurepaths.errors import reported
 from featurepaths.runtime.progress import progress
 from featurepaths.store.atomic import atomic
 
@@ -64,11 +65,8 @@ def last_look(memory: Path) -> dict[str, Any] | None:
 
 def digest_of_file(file: Path) -> str:
     """Return the digest of a file's contents, read in chunks."""
-    try:
-        with file.open("rb") as opened:
-            return hashlib.file_digest(opened, "sha256").hexdigest()[:20]
-    except OSError as error:
-        raise FeaturePathsError(f"{file} cannot be read ({error.strerror}).") from error
+    with reported(f"{file} cannot be read", OSError), file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()[:20]
 
 
 def digest_of_names(digests: Mapping[str, str]) -> str:
@@ -77,17 +75,15 @@ def digest_of_names(digests: Mapping[str, str]) -> str:
 
 
 def _recall(memory: Path) -> dict[str, Any]:
-    try:
+    with suppress(OSError, ValueError):  # missing or damaged
         content = json.loads(memory.read_text(encoding="utf-8"))
-    except (OSError, ValueError):  # missing or damaged
-        return NOTHING
-    return content if isinstance(content, dict) and content.keys() == NOTHING.keys() else NOTHING
+        if isinstance(content, dict) and content.keys() == NOTHING.keys():
+            return content
+    return NOTHING
 
 
 def _stamp_of(file: Path) -> list[int]:
     """Return a file's size and the times of its last changes."""
-    try:
+    with reported(f"{file} cannot be read", OSError):
         state = file.stat()
-    except OSError as error:
-        raise FeaturePathsError(f"{file} cannot be read ({error.strerror}).") from error
     return [state.st_size, state.st_mtime_ns, state.st_ctime_ns]

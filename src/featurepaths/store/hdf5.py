@@ -5,7 +5,7 @@ import os
 import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -25,18 +25,19 @@ GREATEST_BLOCK = 2**20
 def create_hdf5(path: Path, origin: Origin) -> Iterator[h5py.File]:
     """Open a new HDF5 artefact for writing; it gets its name only when the block ends without an error.
 
-    Its user block, in front of the part that HDF5 reads, holds a line of JSON (see `_Header`).
+    Its user block, in front of the part that HDF5 reads, holds a line of JSON (see `read_header`).
     """
-    header = _Header(FORMAT, asdict(origin), 0, 0, "")
+    header = {"format": FORMAT, "origin": asdict(origin), "starts": 0, "length": 0, "checksum": ""}
+    size = max(SMALLEST_BLOCK, 1 << (len(_line_of(header)) + 63).bit_length())  # whatever the numbers will be
     with atomic(path) as temporary:
         # no lock: no other process knows the name, and some file systems support none
-        with h5py.File(temporary, "w", userblock_size=header.size, locking=False) as file:
+        with h5py.File(temporary, "w", userblock_size=size, locking=False) as file:
             yield file
         with temporary.open("r+b") as written:
-            written.seek(header.size)
+            written.seek(size)
             length, checksum = read_on(written)
             written.seek(0)
-            written.write(_Header(FORMAT, asdict(origin), header.size, length, checksum).line)
+            written.write(_line_of({**header, "starts": size, "length": length, "checksum": checksum}))
 
 
 @contextmanager
@@ -51,10 +52,10 @@ def open_hdf5(path: Path) -> Iterator[h5py.File]:
     with readable(path):
         with Path(path).open("rb") as raw:
             header = read_header(raw)
-            raw.seek(header.starts)
+            raw.seek(header["starts"])
             length, checksum = read_on(raw)
-        if (length, checksum) != (header.length, header.checksum):
-            raise ValueError(f"it is damaged: its checksum is {checksum}, not {header.checksum}")
+        if (length, checksum) != (header["length"], header["checksum"]):
+            raise ValueError(f"it is damaged: its checksum is {checksum}, not {header['checksum']}")
         file = h5py.File(path, "r", locking=False)  # files with their final name are never written to
     with file:
         try:
@@ -66,19 +67,10 @@ def open_hdf5(path: Path) -> Iterator[h5py.File]:
             raise unreadable(path, error) from error
 
 
-def write_rows(file: h5py.File, rows: slice, count: int, values: Mapping[str, np.ndarray]) -> None:
-    """Write rows of the data sets `values`, which the first call creates with `count` rows.
-
-    The bytes of the file do not depend on how the rows are divided among calls.
-    """
-    for name, part in sorted(values.items()):
-        if name not in file:
-            file.create_dataset(name, (count, *part.shape[1:]), part.dtype)
-        file[name][rows] = part
-
-
 class RowWriter:
     """Writes an artefact, or a shard of one, that holds rows of every image.
+
+    The bytes of the file do not depend on how the rows are divided among calls.
 
     Parameters
     ----------
@@ -96,9 +88,12 @@ class RowWriter:
             file[name] = values[rows]
 
     def __call__(self, rows: slice, values: Mapping[str, np.ndarray]) -> None:
-        """Write rows, numbered as in the whole artefact."""
-        start, stop = self.rows.start, self.rows.stop
-        write_rows(self.file, slice(rows.start - start, rows.stop - start), stop - start, values)
+        """Write rows, numbered as in the whole artefact, of the data sets `values`, which the first call creates."""
+        start, count = self.rows.start, self.rows.stop - self.rows.start
+        for name, part in sorted(values.items()):
+            if name not in self.file:
+                self.file.create_dataset(name, (count, *part.shape[1:]), part.dtype)
+            self.file[name][rows.start - start : rows.stop - start] = part
 
 
 def as_slice(rows: np.ndarray) -> slice | np.ndarray:
@@ -113,38 +108,25 @@ def layers_in(file: h5py.File) -> list[str]:
     return sorted((name for name in file if name.startswith("layer")), key=lambda name: int(name.removeprefix("layer")))
 
 
-@dataclass(frozen=True)
-class _Header:
-    """The line in front of an HDF5 artefact: its origin, and start, length and CRC-32 of the part that HDF5 reads."""
+def read_header(file: BinaryIO) -> dict[str, Any]:
+    """Read the line in front of an HDF5 artefact; ValueError if it is damaged or of another format.
 
-    format: int
-    origin: Mapping[str, Any]
-    starts: int
-    length: int
-    checksum: str
-
-    @property
-    def line(self) -> bytes:
-        """JSON, preceded by its own CRC-32."""
-        text = json.dumps(asdict(self), sort_keys=True)
-        return f"{crc32(text.encode())} {text}\n".encode()
-
-    @property
-    def size(self) -> int:
-        """Bytes to reserve, whatever the numbers will be."""
-        return max(SMALLEST_BLOCK, 1 << (len(self.line) + 63).bit_length())
-
-
-def read_header(file: BinaryIO) -> _Header:
-    """Read the header of an HDF5 artefact; ValueError if it is damaged or of another format."""
+    It holds the ``origin``, and start, length and CRC-32 (``starts``, ``length``, ``checksum``) of the HDF5 part.
+    """
     line = file.readline(GREATEST_BLOCK)
     checksum, _, text = line.rstrip(b"\n").partition(b" ")
     if checksum.decode("latin-1") != crc32(text):
         raise ValueError(f"it is damaged, or no artefact of format {FORMAT}")
-    header = _Header(**require_format(json.loads(text)))
-    if (length := os.fstat(file.fileno()).st_size - header.starts) != header.length:
-        raise ValueError(f"it is truncated or extended: {length} bytes instead of {header.length}")
+    header = require_format(json.loads(text))
+    if (length := os.fstat(file.fileno()).st_size - header["starts"]) != header["length"]:
+        raise ValueError(f"it is truncated or extended: {length} bytes instead of {header['length']}")
     return header
+
+
+def _line_of(header: Mapping[str, Any]) -> bytes:
+    """Return a header as a line of JSON, preceded by its own CRC-32."""
+    text = json.dumps(header, sort_keys=True)
+    return f"{crc32(text.encode())} {text}\n".encode()
 
 
 def _raised_in_h5py(error: BaseException) -> bool:

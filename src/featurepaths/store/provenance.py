@@ -9,16 +9,15 @@ Every file's checksum, a CRC-32 as in zip files, is verified before the file is 
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from featurepaths.errors import FeaturePathsError
 from featurepaths.store.atomic import readable, unreadable
 from featurepaths.store.hdf5 import read_header
-from featurepaths.store.jsonfile import read_sealed
+from featurepaths.store.jsonfile import read_description, read_json
 from featurepaths.store.origin import Origin, Version
-from featurepaths.store.safetensors import read_sealed_description
 from featurepaths.store.seal import checksum_of
 
 
@@ -32,7 +31,7 @@ def read_origin(path: Path) -> Origin:
 
 def read_version(path: Path) -> Version:
     """Return the origin of the artefact at `path`, as `read_origin` does, and the checksum of its content."""
-    return _version_in(*_description_of(path), path)
+    return _version_in(_description_of(path), path)
 
 
 def check_files(path: Path) -> Version:
@@ -43,13 +42,13 @@ def check_files(path: Path) -> Version:
     FeaturePathsError
         If the artefact, or one of these files, is missing or damaged.
     """
-    description, contents = _description_of(path)
+    description = _description_of(path)
     for name, checksum in description.get("files", {}).items():
         file = Path(path).with_name(name)
         with readable(file):
             if checksum_of(file) != checksum:
                 raise ValueError(f"it is not the file that {path} was written with")
-    return _version_in(description, contents, path)
+    return _version_in(description, path)
 
 
 def descend(name: str, digest: str, inputs: Iterable[Path], strangers: Iterable[Path] = ()) -> Origin:
@@ -115,22 +114,21 @@ def common_ancestors(
     return ancestors, stated_by
 
 
-def _description_of(path: Path) -> tuple[dict[str, Any], str]:
-    """Return an artefact's description, which includes ``origin``, and the checksum of its content."""
+def _description_of(path: Path) -> Mapping[str, Any]:
+    """Return an artefact's description, which includes ``origin`` and the ``checksum`` of its content."""
     match Path(path).suffix:
         case ".h5":
             with readable(path), Path(path).open("rb") as raw:
-                header = read_header(raw)
-            return asdict(header), header.checksum
+                return read_header(raw)
         case ".safetensors":
-            return read_sealed_description(path)
+            return read_description(path)
         case _:
-            return read_sealed(path)
+            return read_json(path)
 
 
-def _version_in(description: Mapping[str, Any], contents: str, path: Path) -> Version:
+def _version_in(description: Mapping[str, Any], path: Path) -> Version:
     try:
         origin = Origin(**description["origin"])
     except (KeyError, TypeError) as error:
         raise unreadable(path, f"it does not state its origin: {error!r}") from error
-    return Version(replace(origin, inputs=tuple(origin.inputs)), contents)
+    return Version(replace(origin, inputs=tuple(origin.inputs)), description["checksum"])

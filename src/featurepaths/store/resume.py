@@ -11,8 +11,7 @@ from typing import TypeVar
 import numpy as np
 
 from featurepaths.errors import FeaturePathsError
-from featurepaths.runtime.blocks import joined
-from featurepaths.runtime.oom import retry_smaller_on_oom
+from featurepaths.runtime.blocks import joined, retry_smaller_on_oom
 from featurepaths.store.atomic import atomic, may_be_whole, unreadable
 from featurepaths.store.seal import check_zip
 
@@ -113,7 +112,7 @@ def resuming(
     ----------
     attack
         Yields rows and records for each of the blocks passed to it, in parts if the GPU's memory does not hold a whole
-        block (see `featurepaths.runtime.oom.retry_smaller_on_oom`).
+        block (see `featurepaths.runtime.blocks.retry_smaller_on_oom`).
     blocks
         Rows of each block.
     progress
@@ -125,18 +124,21 @@ def resuming(
     """
     waiting = list(blocks)
     count = len(waiting)
-    while waiting and (saved := _split_blocks(progress.load_arrays(f"{waiting[0].start}.npz"))):
-        for records in saved:
-            yield waiting.pop(0), records
+    while waiting and (saved := progress.load_arrays(f"{waiting[0].start}.npz")):
+        start = waiting[0].start
+        stop = start + len(next(iter(saved.values())))
+        while waiting and waiting[0].stop <= stop:
+            rows = waiting.pop(0)
+            yield rows, {name: values[rows.start - start : rows.stop - start] for name, values in saved.items()}
     if len(waiting) < count:
         print(f"Resumed after {count - len(waiting)} of {count} blocks.", flush=True)
     unsaved: list[tuple[slice, Arrays]] = []
 
     def save() -> None:
         """Save blocks and release them."""
-        arrays = {f"{number}/{name}": values for number, (_, records) in enumerate(unsaved)
-                  for name, values in records.items()}  # fmt: skip
-        progress.save_arrays(arrays, f"{unsaved[0][0].start}.npz")
+        first_rows, first_records = unsaved[0]
+        arrays = {name: np.concatenate([records[name] for _, records in unsaved]) for name in first_records}
+        progress.save_arrays(arrays, f"{first_rows.start}.npz")
         unsaved.clear()
 
     try:
@@ -150,12 +152,3 @@ def resuming(
     finally:  # ended by an error or a signal
         if unsaved:
             save()
-
-
-def _split_blocks(arrays: Arrays) -> list[Arrays]:
-    """Return the records of each block in a file, in order."""
-    blocks: dict[int, dict[str, np.ndarray]] = {}
-    for key, values in arrays.items():
-        number, _, name = key.partition("/")
-        blocks.setdefault(int(number), {})[name] = values
-    return [blocks[number] for number in sorted(blocks)]

@@ -1,9 +1,7 @@
 """The format number and the CRC-32 checksums of artefacts, which detect damage (not malice)."""
 
-import json
 import zipfile
 import zlib
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -39,20 +37,6 @@ def read_on(file: BinaryIO) -> tuple[int, str]:
         length += len(part)
         checksum = zlib.crc32(part, checksum)
     return length, f"{checksum:08x}"
-
-
-def sealed(document: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a document with its CRC-32."""
-    return {**document, "checksum": crc32(json.dumps(document, sort_keys=True, allow_nan=False).encode())}
-
-
-def unsealed(text: str) -> tuple[dict[str, Any], str]:
-    """Return the document in a text, and its checksum; ValueError if it is damaged or of another format."""
-    document = require_format(json.loads(text))
-    checksum = document.pop("checksum", None)
-    if checksum != sealed(document)["checksum"]:
-        raise ValueError("it is damaged: its content does not match its checksum")
-    return document, checksum
 
 
 def require_format(document: Any) -> dict[str, Any]:

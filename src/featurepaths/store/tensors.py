@@ -12,8 +12,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from featurepaths.store.atomic import atomic, readable, unreadable
-from featurepaths.store.safetensors import read_description
-from featurepaths.store.seal import FORMAT, sealed
+from featurepaths.store.jsonfile import read_description, sealed
+from featurepaths.store.seal import FORMAT
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], description: Mapping[str, Any]) -> None:

@@ -11,7 +11,7 @@ from torch.optim.lr_scheduler import MultiStepLR, OneCycleLR
 
 from featurepaths.errors import FeaturePathsError
 from featurepaths.networks.forward import InPrecision
-from featurepaths.runtime.oom import is_out_of_memory
+from featurepaths.runtime.blocks import is_out_of_memory
 from featurepaths.runtime.progress import progress
 from featurepaths.store.resume import Progress
 from featurepaths.training.adversary import attack_batch

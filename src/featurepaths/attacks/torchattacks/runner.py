@@ -22,8 +22,7 @@ from featurepaths.attacks.torchattacks.library import fit_windows, library, seed
 from featurepaths.attacks.torchattacks.methods import METHODS, complete, misfit
 from featurepaths.errors import FeaturePathsError
 from featurepaths.networks.copies import copy_of
-from featurepaths.runtime.blocks import pad_block
-from featurepaths.runtime.oom import is_out_of_memory
+from featurepaths.runtime.blocks import is_out_of_memory, pad_block
 
 
 class LibraryAttack:

@@ -7,11 +7,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from featurepaths.errors import FeaturePathsError
+from featurepaths.errors import FeaturePathsError, reported
 from featurepaths.networks.checkpoint import build_network, check_finite
 from featurepaths.networks.external.weights import fit_weights, read_weights
 from featurepaths.networks.layers import REFUSALS, find_layers
-from featurepaths.networks.probabilities import are_probabilities
+from featurepaths.networks.warnings import are_probabilities
 
 AGREEMENT = 1e-3
 """Tolerance on the difference of an image's logits alone and in a batch, as a share of the greatest logit."""
@@ -86,11 +86,8 @@ def _try_out(network: nn.Module, image_shape: Sequence[int], classes: int) -> li
             "Remove the randomness in its evaluation mode."
         )
     _check_alone(network, images, logits)
-    warnings = {
-        "probabilities": are_probabilities(logits),
-        # NaN and infinity are no gradient to step along
-        "gradient": not (_gradient(network, images).nan_to_num(0, 0, 0) != 0).any(),
-    }
+    has_gradient = bool(_gradient(network, images).nan_to_num(0, 0, 0).any())  # NaN, infinity: nothing to step along
+    warnings = {"probabilities": are_probabilities(logits), "gradient": not has_gradient}
     return [name for name, applies in warnings.items() if applies]
 
 
@@ -103,11 +100,9 @@ def _check_shape(logits: Any, count: int, context: str) -> None:
 
 def _check_alone(network: nn.Module, images: Tensor, logits: Tensor) -> None:
     """Raise FeaturePathsError unless an image has the same logits alone as in the batch [N, ...]."""
-    try:
-        with torch.no_grad():
-            alone = network(images[:1])
-    except REFUSALS as error:
-        raise FeaturePathsError(f"The network accepts {len(images)} images, but not one alone ({error}).") from error
+    problem = f"The network accepts {len(images)} images, but not one alone"
+    with reported(problem, *REFUSALS), torch.no_grad():
+        alone = network(images[:1])
     _check_shape(alone, 1, " for one image alone. If it calls squeeze(), name the axis")
     difference, greatest = (alone - logits[:1]).abs().max(), logits.abs().max()
     if difference > AGREEMENT * greatest:
@@ -126,18 +121,11 @@ def _gradient(network: nn.Module, images: Tensor) -> Tensor:
         If there is none.
     """
     images = images.clone().requires_grad_()
-    gradient, reason = None, ""
-    try:
-        with torch.enable_grad():
-            logits = network(images)
-            proportions = torch.randn(logits.shape, generator=torch.Generator().manual_seed(0))
-            (gradient,) = torch.autograd.grad((logits * proportions).sum(), images, allow_unused=True)
-    except RuntimeError as error:
-        reason = f" ({error})"
-    if gradient is None:
-        raise FeaturePathsError(
-            "The network's logits have no gradient with respect to the images, which attacks need. A part of it leaves "
-            "torch (NumPy, Pillow, JPEG), takes an argmax, or calls detach(), no_grad() or inference_mode()"
-            f"{reason}."
-        )
-    return gradient
+    problem = (
+        "The network's logits have no gradient with respect to the images, which attacks need. A part of it leaves "
+        "torch (NumPy, Pillow, JPEG), takes an argmax, or calls detach(), no_grad() or inference_mode()"
+    )
+    with reported(problem, RuntimeError), torch.enable_grad():
+        logits = network(images)
+        proportions = torch.randn(logits.shape, generator=torch.Generator().manual_seed(0))
+        return torch.autograd.grad((logits * proportions).sum(), images)[0]

@@ -6,11 +6,10 @@ from typing import Any
 from zipfile import is_zipfile
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from featurepaths.errors import FeaturePathsError
+from featurepaths.errors import FeaturePathsError, reported
 from featurepaths.store.seal import check_zip
 
 NESTED = ("state_dict", "model_state_dict", "model", "net", "network")
@@ -33,14 +32,13 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     path = Path(path)
     if not path.is_file():
         raise FeaturePathsError(f"There is no checkpoint {path}. Correct the path of the weights.")
-    try:
-        if path.suffix == ".safetensors":
+    if path.suffix == ".safetensors":
+        with reported(f"{path} is not a complete safetensors file", Exception, remedy="Copy it again."):
             return load_file(path)
+    try:
         if is_zipfile(path):
             check_zip(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except SafetensorError as error:
-        raise FeaturePathsError(f"{path} is not a complete safetensors file ({error}). Copy it again.") from error
     except Exception as error:  # an unpickler raises anything on damaged input
         # of torch's message only what it refused to run: the rest recommends running it
         refused = [line.strip() for line in str(error).splitlines() if "GLOBAL" in line]
@@ -58,16 +56,15 @@ def _state_dict(content: Any, path: Path) -> dict[str, Tensor]:
         if not nested:
             break
         content = nested[0]
-    if not isinstance(content, Mapping) or not content:
+    entries = content if isinstance(content, Mapping) else {}
+    others = [str(name) for name, value in entries.items() if not isinstance(value, Tensor)]
+    if others or not entries:
+        named = f" Entries that are not tensors: {', '.join(others[:NAMED])}." if others else ""
         raise FeaturePathsError(
-            f"{path} holds a {type(content).__name__}, not a state dict. Save network.state_dict()."
+            f"{path} holds a {type(content).__name__}, no state dict, nor one under {', '.join(NESTED)}.{named} Save "
+            "network.state_dict()."
         )
-    if others := [str(name) for name, value in content.items() if not isinstance(value, Tensor)]:
-        raise FeaturePathsError(
-            f"{path} holds no state dict, nor one under {', '.join(NESTED)}. Entries that are not tensors: "
-            f"{', '.join(others[:NAMED])}. Save network.state_dict()."
-        )
-    return {str(name): value for name, value in content.items()}
+    return {str(name): value for name, value in entries.items()}
 
 
 def fit_weights(network: nn.Module, weights: Mapping[str, Tensor], path: Path) -> None:
@@ -83,16 +80,14 @@ def fit_weights(network: nn.Module, weights: Mapping[str, Tensor], path: Path) -
     removable = [prefix for prefix in PREFIXES if not any(name.startswith(prefix) for name in expected)]
     while shared := [prefix for prefix in removable if all(name.startswith(prefix) for name in weights)]:
         weights = {name.removeprefix(shared[0]): value for name, value in weights.items()}
+    # old versions of PyTorch did not save num_batches_tracked
+    required = [name for name in expected if not name.endswith("num_batches_tracked")]
+    shapes = {name: (list(weights[name].shape), list(expected[name].shape)) for name in weights if name in expected}
     problems = {
-        # old versions of PyTorch did not save these counters
-        "missing in the file": [
-            name for name in expected if name not in weights and not name.endswith("num_batches_tracked")
-        ],
+        "missing in the file": [name for name in required if name not in weights],
         "unknown to the network": [name for name in weights if name not in expected],
         "of another shape": [
-            f"{name} {list(value.shape)} instead of {list(expected[name].shape)}"
-            for name, value in weights.items()
-            if name in expected and value.shape != expected[name].shape
+            f"{name} {own} instead of {other}" for name, (own, other) in shapes.items() if own != other
         ],
     }
     lines = [
