@@ -156,11 +156,11 @@ def test_summary_markdown_is_per_cent():
 
 
 def groups_of(attacks):
-    """The groups of a plan whose attacks have a `seed`, whether the configuration knows one or not."""
-    plan = Plan(read_experiment(TINY))
-    plan.config["attacks"] = {name: plan.config["attacks"]["apgd"] | changes for name, changes in attacks.items()}
-    plan._stopping_rules = lambda attack: sorted(plan.config["attacks"][attack]["stopping_rule"])
-    return plan._attack_groups()
+    """The groups of a plan whose attacks differ from that of the tiny experiment in some keys."""
+    own = {name: TINY["attacks"]["apgd"] | changes for name, changes in attacks.items()}
+    calibration = {"attack": next(iter(own)), "stopping_rule": "max-loss"}
+    config = {**TINY, "attacks": own, "calibration": calibration, "adaptive": None, "detectors": []}
+    return Plan(read_experiment(config)).tables().settings.groups
 
 
 def test_attack_groups_differ_only_in_seed():
