@@ -19,7 +19,6 @@ use rule network_job as adaptive with:
         **on_device("adaptive"),
     params:
         job=job("adaptive", keys=["adaptive", "attacks", "recognition", "seeds", "torch_threads"]),
-        stage="adaptive",
 
 
 localrules:
@@ -37,7 +36,6 @@ use rule small_job as worst_case with:
         "<run>/benchmarks/worst_case.{pooling}.tsv"
     params:
         job=job("worst_case", keys=["adaptive", "attacks"]),
-        stage="worst_case",
 
 
 use rule network_job as controls with:
@@ -53,4 +51,3 @@ use rule network_job as controls with:
         **on_device("controls"),
     params:
         job=job("controls", keys=["adaptive", "attacks", "recognition", "seeds", "torch_threads"]),
-        stage="controls",

@@ -13,10 +13,8 @@ rule small_job:
         "../envs/featurepaths.yaml"
     resources:
         **resources_of("over_paths"),
-    params:
-        stage="batch",
     shell:
-        "python -m featurepaths.stages.{params.stage} {params.job:q} > {log} 2>&1"
+        "python -m featurepaths.stages.{params.job:q} > {log} 2>&1"
 
 
 rule network_job:
@@ -27,7 +25,7 @@ rule network_job:
         "../envs/featurepaths.yaml"
     threads: THREADS
     shell:
-        "python -m featurepaths.stages.{params.stage} {params.job:q} --device {resources.device} > {log} 2>&1"
+        "python -m featurepaths.stages.{params.job:q} --device {resources.device} > {log} 2>&1"
 
 
 localrules:

@@ -75,7 +75,7 @@ def files(name):
 
 
 def job(stage, *, of=None, keys=(), options=()):
-    """Return the param function for a stage's arguments: its settings, digest, inputs and outputs.
+    """Return the param function for the stage to call and its arguments: settings, digest, inputs and outputs.
 
     Parameters
     ----------
@@ -93,11 +93,11 @@ def job(stage, *, of=None, keys=(), options=()):
     if set(keys) != {key for each in stages for key in STAGES[each].keys}:
         raise WorkflowError(f"keys={keys} in the rules are not the keys that the stages {stages} declare.")
     if stage is stages:
-        return lambda w: [EXPERIMENT.device, *steps_of(artefacts(of, w))]
+        return lambda w: ["batch", EXPERIMENT.device, *steps_of(artefacts(of, w))]
 
     def words(w):
         shard = ["--shard", w.shard] if hasattr(w, "shard") else []
-        return [*arguments_of(artefacts(of or stage, w)), *shard, *options]
+        return [stage, *arguments_of(artefacts(of or stage, w)), *shard, *options]
 
     return words
 

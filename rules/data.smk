@@ -19,4 +19,3 @@ use rule small_job as data with:
         **resources_of("reading"),
     params:
         job=job("data", keys=["data"], options=["--threads", "4"]),
-        stage="data",

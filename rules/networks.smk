@@ -22,7 +22,6 @@ use rule network_job as train with:
         **on_device("training"),
     params:
         job=job("train", of="checkpoint", keys=["models", "training", "seeds", "torch_threads"]),
-        stage="train",
 
 
 use rule small_job as pretrained with:
@@ -41,7 +40,6 @@ use rule small_job as pretrained with:
         **resources_of("network"),
     params:
         job=job("pretrained", of="checkpoint", keys=["models", "seeds", "torch_threads"]),
-        stage="pretrained",
 
 
 use rule network_job as attack with:
@@ -57,7 +55,6 @@ use rule network_job as attack with:
         **on_device("attack"),
     params:
         job=job("attack", keys=["attacks", "seeds", "torch_threads"]),
-        stage="attack",
 
 
 use rule network_job as features with:
@@ -73,7 +70,6 @@ use rule network_job as features with:
         **on_device("features"),
     params:
         job=job("features", of="clean_features", keys=["torch_threads"]),
-        stage="features",
 
 
 use rule network_job as attacked_features with:
@@ -89,4 +85,3 @@ use rule network_job as attacked_features with:
         **on_device("features"),
     params:
         job=job("features", of="attacked_features", keys=["torch_threads"]),
-        stage="features",

@@ -41,7 +41,6 @@ use rule small_job as tables with:
         "<results>/benchmarks/tables.tsv"
     params:
         job=job("tables", keys=["attacks", "data"]),
-        stage="tables",
 
 
 use rule small_job as run_figures with:
@@ -56,7 +55,6 @@ use rule small_job as run_figures with:
         "<run>/benchmarks/figures.{pooling}.{attack}.tsv"
     params:
         job=job("run_figures"),
-        stage="run_figures",
 
 
 use rule small_job as summary_figures with:
@@ -78,7 +76,6 @@ use rule small_job as summary_figures with:
         "<results>/benchmarks/summary_figures.tsv"
     params:
         job=job("summary_figures", keys=["collapse"], options=["--training", *TRAINING]),
-        stage="summary_figures",
 
 
 if EXPERIMENT.detectors_are_tested:
@@ -101,7 +98,6 @@ if EXPERIMENT.detectors_are_tested:
             "<results>/benchmarks/comparison.tsv"
         params:
             job=job("comparison", keys=["attacks"]),
-            stage="comparison",
 
     use rule small_job as comparison_figures with:
         input:
@@ -118,7 +114,6 @@ if EXPERIMENT.detectors_are_tested:
             "<results>/benchmarks/comparison_figures.tsv"
         params:
             job=job("comparison_figures", keys=["calibration"]),
-            stage="comparison_figures",
 
 
 use rule small_job as configuration with:
@@ -133,4 +128,3 @@ use rule small_job as configuration with:
         "<results>/benchmarks/configuration.tsv"
     params:
         job=job("configuration", keys=["all"]),
-        stage="configuration",

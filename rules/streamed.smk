@@ -19,7 +19,6 @@ use rule network_job as streamed_classes with:
         **on_device("streamed_classes"),
     params:
         job=job("streamed_classes", of="of_classes", keys=["torch_threads"]),
-        stage="streamed_classes",
 
 
 use rule network_job as streamed_paths with:
@@ -35,4 +34,3 @@ use rule network_job as streamed_paths with:
         **on_device("streamed_paths"),
     params:
         job=job("streamed_paths", of="paths", keys=["torch_threads"]),
-        stage="streamed_paths",
