@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from featurepaths.errors import FeaturePathsError
 from featurepaths.store.jsonfile import read_description, read_json
 from featurepaths.store.provenance import check_files, read_origin
-from featurepaths.store.resume import Progress
+from featurepaths.store.resume import ResumeFiles
 from featurepaths.training.state import TrainingState
 from tests.experiments import TINY
 from tests.faults.artefacts import KINDS, OTHER, RUN, read
@@ -80,7 +80,7 @@ def training_state():
 
 def test_saved_state_bit_flipped_passed_over_or_unchanged(tmp_path, faults):
     """torch does not check the checksums of its zip files."""
-    saved, progress = training_state(), Progress(tmp_path / "checkpoint", "key")
+    saved, progress = training_state(), ResumeFiles(tmp_path / "checkpoint", "key")
     path = progress.path
     saved.save(progress)
     whole, random = path.read_bytes(), np.random.default_rng(2)

@@ -17,7 +17,7 @@ from featurepaths.networks.resnet import ResNet
 from featurepaths.paths.features import extract_blocks
 from featurepaths.paths.stream import FeatureStream
 from featurepaths.runtime.blocks import blocks
-from featurepaths.store.resume import Progress, resuming
+from featurepaths.store.resume import ResumeFiles, resuming
 from tests.splits import Images
 
 COUNT = 200
@@ -60,7 +60,7 @@ def test_attacks_and_features_block_too_large_continue_with_parts(network, image
     def attacked(module, folder):
         attack_block = partial(autopgd_records, objective=misclassification(module, "ce"), **options)
         attack = partial(run_blocks, attack_block, split)
-        found = list(resuming(attack, blocks(COUNT), Progress(folder, "key")))
+        found = list(resuming(attack, blocks(COUNT), ResumeFiles(folder, "key")))
         assert [rows for rows, _ in found] == blocks(COUNT)
         return {name: np.concatenate([records[name] for _, records in found]) for name in found[0][1]}
 

@@ -24,13 +24,13 @@ SIGNAL_AFTER_SAVES = """
 import os, runpy, signal
 from featurepaths.paths import stream
 from featurepaths.store import resume
-save, left = resume.Progress.save, [{saves}]
+save, left = resume.ResumeFiles.save, [{saves}]
 def save_and_signal(*arguments):
     save(*arguments)
     left[0] -= 1
     if left[0] == 0:
         os.kill(os.getpid(), signal.{signal})
-resume.Progress.save, resume.SECONDS_BETWEEN_SAVES, stream.SHARE_OF_SAVES = save_and_signal, 0, float("inf")
+resume.ResumeFiles.save, resume.SECONDS_BETWEEN_SAVES, stream.SHARE_OF_SAVES = save_and_signal, 0, float("inf")
 runpy.run_module("featurepaths.stages.{stage}", run_name="__main__")
 """
 """A stage that sends itself a signal when it has saved what it does some times, which it does after every block."""

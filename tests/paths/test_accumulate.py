@@ -8,7 +8,7 @@ from featurepaths.paths.chunks import ClassSums
 from featurepaths.paths.collapse import CollapseMeter
 from featurepaths.paths.stream import FeatureStream
 from featurepaths.store import resume
-from featurepaths.store.resume import Progress
+from featurepaths.store.resume import ResumeFiles
 from tests.models import network_and_images
 
 COUNT, CLASSES = 300, 3
@@ -49,14 +49,14 @@ def stop_after(blocks):
 def undisturbed(request, stream, tmp_path_factory):
     """The function that creates accumulators, and their attributes after a whole pass."""
     whole = request.param(stream)
-    stream.accumulate(whole, LABELS, "test", Progress(tmp_path_factory.mktemp("whole") / "a.h5", "key"), NAME)
+    stream.accumulate(whole, LABELS, "test", ResumeFiles(tmp_path_factory.mktemp("whole") / "a.h5", "key"), NAME)
     return request.param, values_of(whole)
 
 
 @pytest.mark.parametrize("blocks", [1, 3, 5])
 def test_a_pass_goes_on_where_it_was_stopped(stream, undisturbed, tmp_path, blocks, capsys):
     make, expected = undisturbed
-    saved = Progress(tmp_path / "folder/a.h5", "key")
+    saved = ResumeFiles(tmp_path / "folder/a.h5", "key")
     stopped = make(stream)
     stream.accumulate(stopped, LABELS, "test", saved, NAME, stop_after(blocks))
     assert (values_of(stopped) == expected) == (blocks == 5), "what is left after 5 of 5 blocks is nothing"
@@ -68,7 +68,7 @@ def test_a_pass_goes_on_where_it_was_stopped(stream, undisturbed, tmp_path, bloc
 
 def test_a_killed_pass_goes_on_from_what_it_saved_on_the_way(stream, undisturbed, tmp_path, monkeypatch, capsys):
     make, expected = undisturbed
-    saved, rest = Progress(tmp_path / "a.h5", "key"), []
+    saved, rest = ResumeFiles(tmp_path / "a.h5", "key"), []
     monkeypatch.setattr(resume, "SECONDS_BETWEEN_SAVES", 0)
     monkeypatch.setattr(streams, "SHARE_OF_SAVES", np.inf)
 
@@ -87,7 +87,7 @@ def test_a_killed_pass_goes_on_from_what_it_saved_on_the_way(stream, undisturbed
 
 def test_what_is_damaged_is_not_taken_up(stream, undisturbed, tmp_path, capsys):
     make, expected = undisturbed
-    saved = Progress(tmp_path / "a.h5", "key")
+    saved = ResumeFiles(tmp_path / "a.h5", "key")
     stream.accumulate(make(stream), LABELS, "test", saved, NAME, stop_after(2))
     file = saved.path / NAME
     whole = file.read_bytes()
@@ -101,7 +101,7 @@ def test_what_is_damaged_is_not_taken_up(stream, undisturbed, tmp_path, capsys):
 
 
 def test_what_is_of_other_features_or_blocks_is_not_taken_up(stream, tmp_path, capsys):
-    saved = Progress(tmp_path / "a.h5", "key")
+    saved = ResumeFiles(tmp_path / "a.h5", "key")
     some = dict(list(sums_of(stream).items())[:2])
     stream.accumulate(some, LABELS, "test", saved, NAME, stop_after(2))
     whole = sums_of(stream)
@@ -117,6 +117,6 @@ def test_a_full_disk_does_not_end_the_pass(stream, undisturbed, tmp_path, capsys
     make, expected = undisturbed
     (tmp_path / "folder").write_text("a file in the folder's place")
     whole = make(stream)
-    stream.accumulate(whole, LABELS, "test", Progress(tmp_path / "folder/a.h5", "key"), NAME)
+    stream.accumulate(whole, LABELS, "test", ResumeFiles(tmp_path / "folder/a.h5", "key"), NAME)
     assert values_of(whole) == expected
     assert "could not be saved" in capsys.readouterr().out

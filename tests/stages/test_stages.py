@@ -15,7 +15,7 @@ from PIL import Image
 from featurepaths.store.jsonfile import read_json
 from featurepaths.store.origin import Origin
 from featurepaths.store.provenance import read_origin
-from featurepaths.store.resume import Progress
+from featurepaths.store.resume import ResumeFiles
 from tests.processes import refused, stage
 
 
@@ -297,10 +297,10 @@ def test_what_was_saved_on_the_way_is_removed_once_it_is_not_needed(tmp_path):
     ):
         (tmp_path / name).touch()
     origin = Origin("attacks/test.apgd", "one")
-    progress = Progress(artefact, origin.key, "NVIDIA H100")
+    progress = ResumeFiles(artefact, origin.key, "NVIDIA H100")
     assert progress.path == tmp_path / f".test.apgd.{origin.key}.NVIDIA-H100.resume"
     with_other_inputs = replace(origin, inputs=("0badcafe",))
-    assert Progress(artefact, with_other_inputs.key, "NVIDIA H100").path != progress.path
+    assert ResumeFiles(artefact, with_other_inputs.key, "NVIDIA H100").path != progress.path
     progress.clear()
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "..test.apgd2.host-1.partial.resume",

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from featurepaths.errors import FeaturePathsError
-from featurepaths.store.resume import Progress
+from featurepaths.store.resume import ResumeFiles
 from featurepaths.training.state import TrainingState
 
 ARRAYS = {"sums/a": np.random.default_rng(0).normal(size=(7, 300)), "count": np.array(3)}  # one larger than 4,096 bytes
@@ -17,7 +17,7 @@ def contents(arrays):
 
 
 def test_progress_saved_arrays_are_loaded(tmp_path):
-    progress = Progress(tmp_path / "folder/artefact.h5", "key")
+    progress = ResumeFiles(tmp_path / "folder/artefact.h5", "key")
     progress.save_arrays(ARRAYS, "a.npz")
     assert contents(progress.load_arrays("a.npz")) == contents(ARRAYS)
     assert progress.load_arrays("b.npz") == {}
@@ -25,7 +25,7 @@ def test_progress_saved_arrays_are_loaded(tmp_path):
 
 def test_progress_with_flipped_bit_is_discarded_or_unchanged(tmp_path, capsys):
     """In array headers and the zip directory, NumPy and zipfile raise errors of many types."""
-    progress = Progress(tmp_path / "artefact.h5", "key")
+    progress = ResumeFiles(tmp_path / "artefact.h5", "key")
     progress.save_arrays(ARRAYS, "a.npz")
     path = progress.path / "a.npz"
     whole = path.read_bytes()
@@ -44,7 +44,7 @@ def test_progress_with_flipped_bit_is_discarded_or_unchanged(tmp_path, capsys):
 
 
 def test_progress_truncated_or_with_objects_is_discarded(tmp_path):
-    progress = Progress(tmp_path / "artefact.h5", "key")
+    progress = ResumeFiles(tmp_path / "artefact.h5", "key")
     progress.save_arrays(ARRAYS, "a.npz")
     path = progress.path / "a.npz"
     whole = path.read_bytes()
@@ -57,17 +57,17 @@ def test_progress_truncated_or_with_objects_is_discarded(tmp_path):
 
 def test_progress_on_full_disk_is_reported(tmp_path, capsys):
     (tmp_path / "folder").write_text("a file in the folder's place")
-    Progress(tmp_path / "folder/artefact.h5", "key").save_arrays(ARRAYS, "a.npz")
+    ResumeFiles(tmp_path / "folder/artefact.h5", "key").save_arrays(ARRAYS, "a.npz")
     assert "could not be saved" in capsys.readouterr().out
 
 
 def test_progress_with_system_error_raises(tmp_path, monkeypatch):
     """The file may be intact and hold hours of work."""
-    progress = Progress(tmp_path / "artefact.h5", "key")
+    progress = ResumeFiles(tmp_path / "artefact.h5", "key")
     progress.save_arrays(ARRAYS, "a.npz")
     path = progress.path / "a.npz"
     content = path.read_bytes()
-    training = Progress(tmp_path / "a.npz", "key")
+    training = ResumeFiles(tmp_path / "a.npz", "key")
     training.path.write_bytes(content)
 
     def fail(*_, **__):

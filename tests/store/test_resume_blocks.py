@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from featurepaths.runtime.blocks import blocks
 from featurepaths.store import resume
-from featurepaths.store.resume import Progress
+from featurepaths.store.resume import ResumeFiles
 
 
 class Attack:
@@ -24,7 +24,7 @@ class Attack:
 
 
 def progress_in(folder):
-    return Progress(folder / "artefact.h5", "key")
+    return ResumeFiles(folder / "artefact.h5", "key")
 
 
 def whole(blocks_of_records):

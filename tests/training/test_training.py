@@ -9,7 +9,7 @@ from featurepaths.data.splits import open_split, write_splits
 from featurepaths.errors import FeaturePathsError
 from featurepaths.store import resume
 from featurepaths.store.origin import Origin
-from featurepaths.store.resume import Progress
+from featurepaths.store.resume import ResumeFiles
 from featurepaths.training import loop
 from featurepaths.training.adversary import attack_batch
 from featurepaths.training.augment import PADDING, crop_flip
@@ -37,7 +37,7 @@ def train(net, images, labels, **options):
 
 
 def progress_in(folder):
-    return Progress(folder / "checkpoint.safetensors", "key")
+    return ResumeFiles(folder / "checkpoint.safetensors", "key")
 
 
 def problem(count=40):

@@ -51,7 +51,7 @@ class Aim(NamedTuple):
         labels, targets, loss = self
         if loss == "ce":
             wanted = 1 if targets is not None else logits.shape[1] - 1
-            # the greatest of n wanted logits is at least their log-sum less log(n)
+            # the greatest of n wanted logits is at least their logsumexp minus log(n)
             value, bound = log_odds(logits, labels, targets), math.log(wanted) + MARGIN
         else:
             ratio = dlr(logits, labels) if targets is None else targeted_dlr(logits, labels, targets)
@@ -99,15 +99,18 @@ def defense_is_wrong(outputs: ModelOutputs, calibration: Calibration, labels: Te
 # decides between the two conditions, and AutoPGD evaluates every iterate.
 
 
-def selective(step: Tensor, other: Tensor) -> Tensor:
-    """Follow the gradient of one condition [N, d]: misclassification, or the score once the image is misclassified."""
-    return step
+def selective(chosen: Tensor, other: Tensor) -> Tensor:
+    """Return the gradient [N, d] of the chosen condition.
+
+    `adaptive_objective` chooses misclassification, or the score once the image is misclassified.
+    """
+    return chosen
 
 
-def orthogonal(step: Tensor, other: Tensor) -> Tensor:
-    """Follow the gradient of one condition [N, d], as `selective`, without its component along the other's."""
-    defined = step.isfinite() & other.isfinite()
-    direction, normal = step.where(defined, 0), other.where(defined, 0)
+def orthogonal(chosen: Tensor, other: Tensor) -> Tensor:
+    """Return the gradient [N, d] of the chosen condition without its component along the other's."""
+    defined = chosen.isfinite() & other.isfinite()
+    direction, normal = chosen.where(defined, 0), other.where(defined, 0)
     along = (direction * normal).sum(dim=1, keepdim=True) / (normal * normal).sum(dim=1, keepdim=True).clamp_min(1e-30)
     return torch.where(defined, direction - along * normal, torch.nan)
 

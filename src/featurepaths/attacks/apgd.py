@@ -1,4 +1,4 @@
-"""AutoPGD: projected gradient ascent that halves its own step (Croce and Hein, ICML 2020, Algorithm 1)."""
+"""The attack, eq. (4): AutoPGD, projected gradient ascent that halves its own step (Croce and Hein, ICML 2020)."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -93,7 +93,9 @@ def apgd(
     stopping_rules: Sequence[str] = STOPPING_RULES,
     reference: Objective | None = None,
 ) -> Search:
-    """Maximise an objective within a ball around each image; images do not influence one another.
+    """Maximise an objective within a ball around each image, eq. (4), by the publication's Algorithm 1.
+
+    Images do not influence one another.
 
     An iterate whose loss is not finite never counts as fooling and is never kept: the search continues from the best
     iterate before it. If the loss is not finite at the start, the search begins at the clean image, which is also kept
@@ -161,7 +163,7 @@ def apgd(
         if number in checkpoints:
             halved = _to_halve(losses, halved, best.loss <= best_at_checkpoint)
             steps = _where(halved, steps / 2, steps)
-            position = best.where(halved, position)
+            position = best.where(halved, position)  # restart from the best iterate
             losses, best_at_checkpoint = losses[-1:], best.loss
 
     if reference is not None:
@@ -174,8 +176,8 @@ def apgd(
 def _to_halve(losses: Sequence[Tensor], halved: Tensor, best_unchanged: Tensor) -> Tensor:
     """Return which images' steps [N] to halve at a checkpoint, by the publication's two conditions.
 
-    The loss rose in too few of the steps since the last checkpoint, whose `losses` [N] these are; or neither the step
-    was halved there nor has the greatest loss changed since.
+    A step is halved if, since the last checkpoint, the loss rose in too few steps; or if it was not halved at that
+    checkpoint and the greatest loss has not grown since. `losses` [N] are those from that checkpoint on.
     """
     rises = sum(after > before for before, after in pairwise(losses))
     return (rises < RHO * (len(losses) - 1)) | (~halved & best_unchanged)

@@ -1,4 +1,4 @@
-"""Objectives of attacks: a loss to maximise, and a criterion that decides which images are fooled."""
+"""What a search maximises, and which images it has fooled: the type of objectives, and misclassification."""
 
 from collections.abc import Callable
 from typing import TypeVar

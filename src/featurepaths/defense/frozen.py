@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from featurepaths.defense.checks import check_features
 from featurepaths.defense.recognition import Calibration, Decision, decide, nearest_classes, read_calibration
 from featurepaths.defense.soft_decision import DetectorView, RecogniserView
-from featurepaths.detectors.s_max import SMax
+from featurepaths.detectors.feature_paths import SMax
 from featurepaths.errors import FeaturePathsError, counted
 from featurepaths.networks.checkpoint import layer_names, load_checkpoint
 from featurepaths.networks.forward import finite_rows

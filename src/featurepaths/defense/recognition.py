@@ -82,10 +82,10 @@ def vote(similarity: np.ndarray, layers: Sequence[int], weights: np.ndarray, tie
         as in the paper ("the prediction from the last layer in L'"). ``summed-similarity``: the greatest weighted
         similarity, eq. (3), over the voting layers.
     """
-    votes = select_layers(nearest_classes(similarity), layers)
-    ballots = votes[:, :, None] == np.arange(similarity.shape[2])  # the indicator of eq. (6)
-    score = np.einsum("nlc,l->nc", ballots.astype(np.float64), weights)
-    winners = score >= score.max(axis=1, keepdims=True) - 1e-9  # sums of the same weights may differ in the last bits
+    layer_votes = select_layers(nearest_classes(similarity), layers)
+    ballots = layer_votes[:, :, None] == np.arange(similarity.shape[2])  # the indicator of eq. (6)
+    tally = np.einsum("nlc,l->nc", ballots.astype(np.float64), weights)  # Score(k) of eq. (6)
+    winners = tally >= tally.max(axis=1, keepdims=True) - 1e-9  # sums of the same weights may differ in the last bits
     match tie_break:
         case "summed-similarity":
             preference = class_scores(similarity, layers, weights)
@@ -93,7 +93,7 @@ def vote(similarity: np.ndarray, layers: Sequence[int], weights: np.ndarray, tie
             preference = (ballots * np.arange(1, len(layers) + 1)[:, None]).max(axis=1)
         case _:
             raise ValueError(f"tie_break is {tie_break!r}; use one of {', '.join(TIE_BREAKS)}.")
-    return np.where(winners, preference, -np.inf).argmax(axis=1)
+    return np.where(winners, preference, -np.inf).argmax(axis=1)  # eq. (7)
 
 
 def nearest_classes(similarity: np.ndarray) -> np.ndarray:

@@ -10,9 +10,9 @@ from torch import Tensor
 from featurepaths.detectors.base import Detector, DetectorInputs, LayerDetector
 from featurepaths.detectors.confidence import Confidence, Energy, TwoSidedConfidence
 from featurepaths.detectors.density import PathDensity, Transport
+from featurepaths.detectors.feature_paths import SMax
 from featurepaths.detectors.mahalanobis import Mahalanobis
 from featurepaths.detectors.nearest_neighbours import NearestNeighbours
-from featurepaths.detectors.s_max import SMax
 from featurepaths.errors import FeaturePathsError
 
 FOLDS = 5

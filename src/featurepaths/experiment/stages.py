@@ -1,4 +1,4 @@
-"""All stages.
+"""Declarations of all stages: settings, inputs and outputs. Their commands are in `featurepaths.stages`.
 
 The plan, the paths in the rules and the stages' command lines follow from `STAGES`. In a path, ``{images}`` is a split
 or ``<split>.<attack>.<stopping_rule>``, ``{attacked}`` is ``<attack>.<stopping_rule>``, and ``{calibration}`` is

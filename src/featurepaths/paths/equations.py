@@ -52,7 +52,7 @@ def cosine_similarity(features: np.ndarray, layer_centroids: np.ndarray) -> np.n
     """
     with np.errstate(over="ignore"):
         squared = np.vecdot(features, features)
-    # squares of float32 overflow from 1e19 on, and lose their bits below 1e-19
+    # the squares of lengths from 1e19 on overflow in float32, and those below 1e-19 lose bits; the bounds have a margin
     if not (in_range := (squared > 1e-30) & (squared < np.inf)).all():
         greatest = np.abs(features).max(axis=1, keepdims=True)
         unscaled = in_range[:, None] | (greatest == 0)
@@ -89,7 +89,7 @@ def unit(vectors: Tensor) -> Tensor:
 
 def _length_or_one(vectors: Tensor) -> Tensor:
     length = vectors.norm(dim=1, keepdim=True)  # whose gradient at 0 is 0
-    length = length + 0 * length.detach()  # NaN where it is infinite
+    length = length + 0 * length.detach()  # 0 * inf is NaN: an overflow gives NaN, not a similarity of 0
     return length.masked_fill(length == 0, 1)
 
 

@@ -15,7 +15,7 @@ from featurepaths.paths.chunks import Accumulator
 from featurepaths.paths.features import check_finite, run_blocks
 from featurepaths.runtime.blocks import blocks, is_out_of_memory, retry_smaller_on_oom, size_of, split_rows
 from featurepaths.runtime.progress import progress
-from featurepaths.store.resume import Progress
+from featurepaths.store.resume import ResumeFiles
 
 MOST_VALUES = 2**28
 """Number of values, one row per class, in the layers that one pass reads: 2 GiB in float64."""
@@ -144,7 +144,7 @@ class FeatureStream:
         accumulators: Mapping[Key, Accumulator],
         labels: np.ndarray,
         label: str,
-        saved: Progress,
+        saved: ResumeFiles,
         name: str,
         stop: Callable[[], object] = lambda: False,
     ) -> None:

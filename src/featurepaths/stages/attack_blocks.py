@@ -38,9 +38,9 @@ def attacked_blocks(arguments, origin, path, images, attack, device, precision):
     from featurepaths.runtime.blocks import blocks
     from featurepaths.runtime.devices import device_name
     from featurepaths.runtime.progress import progress
-    from featurepaths.store.resume import Progress, resuming
+    from featurepaths.store.resume import ResumeFiles, resuming
 
-    saved = Progress(path, origin.key, device_name(device), precision)
+    saved = ResumeFiles(path, origin.key, device_name(device), precision)
     own_blocks = blocks(len(images.labels), getattr(arguments, "shard", None) or (1, 1))
     with closing(resuming(partial(run_blocks, attack, images, device=device), own_blocks, saved)) as attacked:
         yield own_blocks, progress(attacked, arguments.stage, len(own_blocks), "blocks of 64")

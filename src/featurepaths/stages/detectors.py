@@ -65,8 +65,8 @@ def main(arguments):
 def build_detectors(rivals, calibrated, layers):
     """Yield the paper's detector and its rivals by name; those that read layers once more for those before collapse."""
     from featurepaths.detectors.base import LayerDetector
+    from featurepaths.detectors.feature_paths import SMax
     from featurepaths.detectors.registry import DETECTORS
-    from featurepaths.detectors.s_max import SMax
 
     yield "feature-paths", SMax(calibrated["layers"], calibrated["weights"])
     for name in rivals:

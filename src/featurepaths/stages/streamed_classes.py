@@ -19,7 +19,7 @@ from featurepaths.store.jsonfile import write_json
 def main(arguments):
     from featurepaths.paths.stream import FeatureStream
     from featurepaths.runtime.devices import device_name
-    from featurepaths.store.resume import Progress
+    from featurepaths.store.resume import ResumeFiles
 
     outputs = {
         kind: {output.names["pooling"]: output for output in cli.outputs_of(arguments, kind)}
@@ -35,7 +35,7 @@ def main(arguments):
     }
     network, layers, device = load_network(arguments)
     first = poolings[0]
-    saved = Progress(outputs["centroids"][first].path, origins["centroids", first].key, device_name(device))
+    saved = ResumeFiles(outputs["centroids"][first].path, origins["centroids", first].key, device_name(device))
     collapse = {}
     with ExitStack() as stack:
         files = {

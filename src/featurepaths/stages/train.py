@@ -19,7 +19,7 @@ def main(arguments):
     from featurepaths.networks.forward import memory_format, resolve_precision
     from featurepaths.networks.resnet import ResNet
     from featurepaths.runtime.devices import device_name, use_device
-    from featurepaths.store.resume import Progress
+    from featurepaths.store.resume import ResumeFiles
     from featurepaths.training.images import training_images
     from featurepaths.training.loop import train
 
@@ -28,7 +28,7 @@ def main(arguments):
     device = use_device(arguments.device, settings.torch_threads)
     options, adversary = settings.training, settings.training.adversary
     precision = resolve_precision(options.precision, device)
-    resume = Progress(arguments.checkpoint, origin.key)  # the file states its arithmetic
+    resume = ResumeFiles(arguments.checkpoint, origin.key)  # the file states its arithmetic
     with open_split(arguments.data, "train") as data, cli.stop_requests() as stop:
         mean, std = normalisation(data)
         build = {**settings.model.model_dump(), "classes": len(data.class_names), "mean": mean, "std": std}

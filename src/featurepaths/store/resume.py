@@ -43,7 +43,7 @@ class Progress:
         self.last, self.took = time.monotonic(), 0.0
 
     def due(self, share: float = math.inf) -> bool:
-        """Return whether 45 s have passed since the last save, and that save took at most `share` of them."""
+        """Return whether 45 s have passed since the last save, and enough for it to have taken at most `share` of them."""
         return time.monotonic() - self.last >= max(SECONDS_BETWEEN_SAVES, self.took / share)
 
     def save(self, write: Callable[[Path], object], name: str = "") -> None:
@@ -88,7 +88,7 @@ class Progress:
 
     def clear(self) -> None:
         """Remove all resume files of the artefact, including those of other keys, once the artefact is written."""
-        for dots in (".", ".."):  # two: the temporary file of a single file (see `featurepaths.store.atomic.atomic`)
+        for dots in (".", ".."):  # two: a file that `featurepaths.store.atomic.atomic` had not finished
             for path in self.artefact.parent.glob(f"{dots}{self.artefact.stem}.*.resume"):
                 rmtree(path, ignore_errors=True)
                 with suppress(OSError):

@@ -13,7 +13,7 @@ from featurepaths.errors import FeaturePathsError
 from featurepaths.networks.forward import InPrecision
 from featurepaths.runtime.blocks import is_out_of_memory
 from featurepaths.runtime.progress import progress
-from featurepaths.store.resume import Progress
+from featurepaths.store.resume import ResumeFiles
 from featurepaths.training.adversary import attack_batch
 from featurepaths.training.augment import crop_flip
 from featurepaths.training.images import TrainingImages
@@ -36,7 +36,7 @@ def train(
     precision: str,
     compile: bool,  # noqa: A002
     seed: int,
-    resume: Progress | None = None,
+    resume: ResumeFiles | None = None,
     stop: Callable[[], object] = lambda: False,
 ) -> Iterator[Epoch]:
     """Train `network` in place by SGD on the cross-entropy, and yield the record of each epoch as it ends.

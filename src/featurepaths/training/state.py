@@ -9,7 +9,7 @@ from torch import Generator, Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from featurepaths.store.resume import Progress
+from featurepaths.store.resume import ResumeFiles
 
 STATEFUL = ("network", "optimizer", "scheduler")
 COUNTERS = ("order", "batches", "loss", "correct", "learning_rate", "seconds")
@@ -61,7 +61,7 @@ class TrainingState:
         self.loss = torch.zeros((), dtype=torch.float64, device=device)
         self.correct = torch.zeros((), dtype=torch.int64, device=device)
 
-    def save(self, progress: Progress) -> None:
+    def save(self, progress: ResumeFiles) -> None:
         """Write the state to a resume file."""
         state: dict[str, Any] = {name: getattr(self, name).state_dict() for name in STATEFUL}
         state |= {name: getattr(self, name) for name in COUNTERS}
@@ -69,7 +69,7 @@ class TrainingState:
         state["epochs"] = [asdict(epoch) for epoch in self.epochs]
         progress.save(lambda path: torch.save(state, path))
 
-    def load(self, progress: Progress) -> bool:
+    def load(self, progress: ResumeFiles) -> bool:
         """Restore the state from a resume file and return whether there was one of the same arithmetic.
 
         Raises

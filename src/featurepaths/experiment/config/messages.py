@@ -1,4 +1,4 @@
-"""Messages for invalid configurations."""
+"""Reading a configuration: messages about what is invalid, and the new names of renamed keys."""
 
 import difflib
 import re
@@ -25,6 +25,7 @@ def read_experiment(config: Mapping[str, Any], source: str = "the configuration"
         return Experiment.model_validate(config)
     except ValidationError as error:
         problems = error.errors()
+        # a new name that is reported as missing is not reported again
         moved = {(*problem["loc"][:-1], new) for problem in problems if (new := _new_name(problem))}
         lines = [f"  {_describe(problem, config)}" for problem in problems if problem["loc"] not in moved]
         raise FeaturePathsError("\n".join([f"{source} is not valid:", *dict.fromkeys(lines)])) from None
@@ -56,7 +57,7 @@ RENAMED_VALUES = {
 def _describe(problem: Mapping[str, Any], config: Mapping[str, Any]) -> str:
     # a union's alternatives stand in the location too: keep what is a key or an index of the configuration
     location, here = [], config
-    # the one of the data may be called like a key
+    # loc[1] of `data` names the union's alternative, which may equal a key: drop it
     parts = problem["loc"][:1] + problem["loc"][2:] if problem["loc"][:1] == ("data",) else problem["loc"]
     for part in parts:
         if (isinstance(here, Mapping) and part in here) or (isinstance(here, list) and isinstance(part, int)):

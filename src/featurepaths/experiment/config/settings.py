@@ -16,7 +16,7 @@ Protocol = Literal["paper", "held-out"]
 
 
 class OnNetwork(Section):
-    """Settings of a stage that runs a network, and all settings of one that runs it on the images of a split."""
+    """Settings of every stage that runs a network; `streamed_classes` has no others."""
 
     torch_threads: int = 1
 
@@ -39,7 +39,7 @@ class Train(OnNetwork):
 
 
 class Pretrained(OnNetwork):
-    """A pretrained network, digests of its code and weights, and the layers that each configuration key needs."""
+    """A pretrained network, digests of its code and weights, and the number of layers that each configuration key needs."""
 
     model: PretrainedNetwork
     seed: int

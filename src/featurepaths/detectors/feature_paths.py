@@ -1,4 +1,4 @@
-"""The paper's S_max as a differentiable detector."""
+"""The paper's score as a differentiable detector; eq. (5) itself is in `featurepaths.paths.equations`."""
 
 from collections.abc import Sequence
 
