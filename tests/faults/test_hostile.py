@@ -58,11 +58,11 @@ def test_pickle_with_command_not_run(tmp_path, protocol, faults):
     network = torch.nn.Linear(1, 1)
     optimizer = torch.optim.SGD(network.parameters(), 0.1)
     state = TrainingState(network, optimizer, None, torch.Generator(), "float32")
-    training = resume.Progress(tmp_path / "checkpoint", "key")
+    training = resume.ResumeFiles(tmp_path / "checkpoint", "key")
     for name in pickles:
         training.path.write_bytes((tmp_path / name).read_bytes())
         assert state.load(training) is False
-    attack = resume.Progress(tmp_path / "attack", "key")
+    attack = resume.ResumeFiles(tmp_path / "attack", "key")
     attack.path.mkdir()
     np.savez(attack.path / "0.npz", **{"0/success": np.array([harm], dtype=object)})
     found = list(resume.resuming(lambda rows: iter([(rows[0], {"row": np.zeros(1)})]), [slice(0, 1)], attack))

@@ -23,7 +23,7 @@ UNSAVED_BYTES = 2**24
 COUNT = "number of arrays"
 
 
-class Progress:
+class ResumeFiles:
     """The resume files of one artefact, beside it and under a name that no rule uses as an output.
 
     Snakemake therefore keeps them when it kills a job. A file that cannot be written is reported in the log and costs
@@ -43,7 +43,7 @@ class Progress:
         self.last, self.took = time.monotonic(), 0.0
 
     def due(self, share: float = math.inf) -> bool:
-        """Return whether 45 s have passed since the last save, and enough for it to have taken at most `share` of them."""
+        """Return whether 45 s have passed since the last save, or more if it took more than `share` of that time."""
         return time.monotonic() - self.last >= max(SECONDS_BETWEEN_SAVES, self.took / share)
 
     def save(self, write: Callable[[Path], object], name: str = "") -> None:
@@ -104,7 +104,7 @@ def _read_arrays(path: Path) -> dict[str, np.ndarray]:
 
 
 def resuming(
-    attack: Callable[[list[slice]], Iterator[tuple[slice, Arrays]]], blocks: Iterable[slice], progress: Progress
+    attack: Callable[[list[slice]], Iterator[tuple[slice, Arrays]]], blocks: Iterable[slice], progress: ResumeFiles
 ) -> Iterator[tuple[slice, Arrays]]:
     """Attack blocks in order and save them; blocks that are saved already are read instead.
 

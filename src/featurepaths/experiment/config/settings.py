@@ -39,7 +39,7 @@ class Train(OnNetwork):
 
 
 class Pretrained(OnNetwork):
-    """A pretrained network, digests of its code and weights, and the number of layers that each configuration key needs."""
+    """A pretrained network, digests of its code and weights, and the number of layers that configuration keys need."""
 
     model: PretrainedNetwork
     seed: int
