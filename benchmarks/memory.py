@@ -75,16 +75,17 @@ def _stages(folder: Path, count: int) -> dict[str, tuple[list[int], int]]:
             (3, 32, 32),
             Origin("checkpoint", name, {"data": f"data {count}"}),
         )
-    attack = {"method": "apgd", "norm": "linf", "eps": "8/255", "eps_space": "pixel", "step": None, "iterations": 1,
-              "loss": "ce", "stopping_rule": ["first-success", "last-success", "max-loss"], "max_images": None,
-              "precision": "float32", "seed": 0, "torch_threads": 1}  # fmt: skip
+    rules = ["first-success", "last-success", "max-loss"]
+    attack = {"attack": {"eps": "8/255", "iterations": 1, "stopping_rule": rules}, "seed": 0, "torch_threads": 1}
     adversarial = folder / "attacks/train.apgd.h5"
-    peak = _peak("attack", "--settings", json.dumps(attack), "--device", "cpu", "--data", data, "--split", "train",
+    peak = _peak("attack", "--settings", json.dumps(attack), "--device", "cpu", "--data", data,
                  "--checkpoint", checkpoints["narrow"], "--adversarial", adversarial)  # fmt: skip
     image = pixels[0].nbytes
     peaks["attack"] = peak, image + adversarial.stat().st_size // count
     streamed = [*common, "--checkpoint", checkpoints["middle"]]
-    centres, paths, collapse = (folder / "streamed" / name for name in ("flatten.h5", "train.h5", "flatten.json"))
+    centres, paths, collapse = (
+        folder / "streamed" / name for name in ("flatten.h5", "flatten/train.h5", "flatten.json")
+    )
     for name, stage, *arguments in (
         ("classes", "streamed_classes", "--data", data, "--centroids", centres, "--collapse", collapse),
         ("similarities", "streamed_paths", "--images", data, "--centroids", centres, "--paths", paths),
@@ -93,13 +94,13 @@ def _stages(folder: Path, count: int) -> dict[str, tuple[list[int], int]]:
         peaks[f"{name}, streamed"] = _peak(stage, *streamed, *arguments), size
     for pooling in ("mean", "flatten"):
         dump = folder / "features" / pooling / "train.h5"
-        peak = _peak("features", *common, "--checkpoint", checkpoints["wide"], "--data", data, "--features", dump,
+        peak = _peak("features", *common, "--checkpoint", checkpoints["wide"], "--images", data, "--features", dump,
                      repeats=3 if pooling == "mean" else 1)  # fmt: skip
         size = dump.stat().st_size // count
         peaks[f"extraction, {pooling}"] = peak, image + size
         # averaged features are small compared with the random overhead of a process
         repeats = 5 if pooling == "mean" else 1
-        centres, paths = (folder / kind / f"{pooling}.h5" for kind in ("centroids", "paths"))
+        centres, paths = folder / f"centroids/{pooling}.h5", folder / f"paths/{pooling}/train.h5"
         collapse = folder / f"{pooling}.json"
         for name, stage, *arguments in (
             ("centroids", "centroids", "--features", dump, "--centroids", centres),

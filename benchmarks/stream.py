@@ -7,6 +7,7 @@ import argparse
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import h5py
@@ -25,8 +26,8 @@ from featurepaths.paths.collapse import CollapseMeter
 from featurepaths.paths.equations import centroids_of, cosine_similarity
 from featurepaths.paths.stream import FeatureStream
 from featurepaths.runtime.blocks import blocks, pad_block, to_tensor
-from featurepaths.stages.feature_sources import Network, Stream
-from featurepaths.stages.image_inputs import Images
+from featurepaths.stages.feature_sources import FeatureSource, Network, streamed
+from featurepaths.stages.network_inputs import Images
 
 CLASSES = 10
 PIXELS = 224
@@ -77,11 +78,10 @@ def measure(count: int, folder: Path) -> list[dict[str, object]]:
             meters.clear()
             compared = {key: _Similarity(centroids[key.name][:]) for key in keys}
             found.append(_measured("similarities", count, lambda: _read(stream, compared, labels)))  # noqa: B023
-        source = Stream(
-            Network(network, layers, "flatten", "cpu"),
-            Images(pixels, labels, np.arange(count)),
-            [torch.from_numpy(centroids[f"layer{number}"][:]) for number in range(1, len(layers) + 1)],
-        )
+        images = Images(pixels, labels, np.arange(count))
+        of_layers = [torch.from_numpy(centroids[f"layer{number}"][:]) for number in range(1, len(layers) + 1)]
+        running = Network(module=network, layers=layers, device="cpu", pooling="flatten")
+        source = FeatureSource(labels, images.indices, partial(streamed, running, images, of_layers))
         found.append(_measured("detectors fitted to training images", count, lambda: _fit_detectors(source)))
         centroids.close()
     sizes = {path.name: path.stat().st_size for path in folder.iterdir()}
@@ -110,7 +110,7 @@ def _read(stream: FeatureStream, gatherers: dict, labels: np.ndarray) -> None:
         pass
 
 
-def _fit_detectors(source: Stream) -> None:
+def _fit_detectors(source: FeatureSource) -> None:
     detectors = [Mahalanobis(), NearestNeighbours()]
     channels = [width for width, number in ((256, 3), (512, 4), (1024, 6), (2048, 3)) for _ in range(number)]
     fit_detectors(detectors, source, channels)

@@ -1,5 +1,10 @@
+import importlib
+
+import pytest
+
 from benchmarks import measure
 from benchmarks.measure import Result, speed_ratio
+from tests.experiments import ROOT
 
 
 def test_result_target_lower_or_upper_bound_met():
@@ -23,3 +28,8 @@ def test_speed_ratio_alternating_rounds_median(monkeypatch):
     result = speed_ratio("x", lambda: calls.append("ours"), lambda: calls.append("theirs"), 1.5, rounds=3)
     assert (result.ratio, result.low, result.high, result.met) == (2.0, 1.0, 3.0, True)
     assert calls == ["ours", "theirs", "theirs", "ours", "ours", "theirs", "theirs", "ours"]
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in (ROOT / "benchmarks").glob("[a-z]*.py")))
+def test_benchmark_imports_only_names_that_exist(name):
+    importlib.import_module(f"benchmarks.{name}")

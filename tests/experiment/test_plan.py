@@ -100,6 +100,15 @@ def test_nothing_asks_for_calibration_examples_that_are_not_there():
     assert adversarial == [*own, "x.returned", "y.returned"]
 
 
+def test_streamed_detectors_know_which_attacks_have_calibration_examples():
+    plan = plan_of({"x": FILES, "y": {**FILES, "calibration": "y.npz"}}, features={"storage": "stream"})
+    evaluation, _ = plan.detector_evaluation("small-standard-s0", "mean")
+    own = [f"apgd.{stopping_rule}" for stopping_rule in sorted(TINY["attacks"]["apgd"]["stopping_rule"])]
+    assert evaluation.settings.calibrated == [*own, "y.returned"]
+    assert evaluation.settings.attacked == [*own, "x.returned", "y.returned"]
+    assert len(evaluation.inputs["calibration"]) == len(own) + 1
+
+
 def data_settings(contents="abc", **data):
     plan = Plan(read_experiment({**copy.deepcopy(TINY), "data": data}), ExternalInputs(data=contents))
     return plan.data().settings.recipe()

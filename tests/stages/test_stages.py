@@ -178,7 +178,7 @@ def test_arrays_and_code_that_changed_meanwhile_are_refused(tmp_path, monkeypatc
 
 def test_an_attack_is_named_after_its_split(tiny, run, tmp_path):
     arguments = ["--data", tiny.results / "data.h5", "--checkpoint", run / "checkpoint.safetensors"]
-    arguments += ["--settings", json.dumps({"attack": {"eps": "1/10"}})]
+    arguments += ["--settings", json.dumps({"attack": {"eps": "1/10"}, "seed": 0})]
     done = stage("attack", *arguments, "--adversarial", tmp_path / "tests.apgd.h5")
     refused(done, "tests.apgd.h5 is to be called attacks/{split}.{attack}.h5")
     done = stage("attack", *arguments, "--shard", "1-of-2", "--adversarial", tmp_path / "test.apgd/2-of-2.h5")
@@ -330,3 +330,24 @@ def test_a_stop_in_a_callback_whose_errors_python_ignores_is_not_lost():
     done = subprocess.run([sys.executable, "-c", LOST], capture_output=True, text=True, check=False)
     assert done.returncode == 128 + 15
     assert done.stdout == done.stderr == ""
+
+
+DISGUISED = """
+import os, signal
+from featurepaths.errors import FeaturePathsError
+from featurepaths.stages import cli
+
+def work():
+    try:
+        os.kill(os.getpid(), signal.SIGTERM)
+    except SystemExit as error:
+        raise FeaturePathsError("checkpoint cannot be read") from error
+
+cli.run_safely(work)
+"""
+
+
+def test_stop_reported_as_read_error_ends_by_signal():
+    done = subprocess.run([sys.executable, "-c", DISGUISED], capture_output=True, text=True, check=False)
+    assert done.returncode == 128 + 15
+    assert "Error" not in done.stderr

@@ -55,7 +55,7 @@ def made_in_shards(inputs, folder, settings):
 
 
 def test_shards_gathered_are_the_same_file_as_one_job_makes(inputs, tmp_path):
-    with h5py.File(made_in_shards(inputs, tmp_path, {"attack": PGD})) as file:
+    with h5py.File(made_in_shards(inputs, tmp_path, {"attack": PGD, "seed": 0})) as file:
         assert file.attrs["precision"] == "float32"
         assert file["returned/adversarial"].shape == (70, 3, 32, 32)
         assert file["returned/norm"][:].max() <= 1.5 * 1.0001 + 1e-6
@@ -63,7 +63,7 @@ def test_shards_gathered_are_the_same_file_as_one_job_makes(inputs, tmp_path):
 
 
 def test_what_the_library_cannot_do_is_refused_in_one_line(inputs, tmp_path):
-    settings = json.dumps({"attack": {**PGD, "parameters": {"stpes": 1}}})
+    settings = json.dumps({"attack": {**PGD, "parameters": {"stpes": 1}}, "seed": 0})
     done = stage("attack", *inputs, "--settings", settings, "--adversarial", tmp_path / "test.x.h5")
     assert done.returncode == 2
     assert "'stpes' is no parameter of method pgd" in done.stderr
@@ -83,7 +83,7 @@ def theirs(inputs, tmp_path_factory):
 
 def test_images_made_elsewhere_in_shards(inputs, theirs, tmp_path):
     path, images = theirs
-    settings = {"attack": images, "contents": digest_of_file(path)}
+    settings = {"attack": images, "seed": 0, "contents": digest_of_file(path)}
     with h5py.File(made_in_shards(inputs, tmp_path, settings)) as file, np.load(path) as made:
         expected = made["adversarial"][::-1].transpose(0, 3, 1, 2).astype(np.float32)
         np.testing.assert_allclose(file["returned/adversarial"][:], expected, atol=1e-6)
@@ -104,7 +104,7 @@ def test_images_made_elsewhere_in_shards(inputs, theirs, tmp_path):
 )
 def test_images_made_elsewhere_that_are_not_those_asked_for(inputs, theirs, tmp_path, changes, expected):
     path, images = theirs
-    settings = {"contents": digest_of_file(path), **changes, "attack": images | changes.get("attack", {})}
+    settings = {"contents": digest_of_file(path), "seed": 0, **changes, "attack": images | changes.get("attack", {})}
     refused(
         stage("attack", *inputs, "--settings", json.dumps(settings), "--adversarial", tmp_path / "test.x.h5"), expected
     )
@@ -112,6 +112,6 @@ def test_images_made_elsewhere_that_are_not_those_asked_for(inputs, theirs, tmp_
 
 
 def test_images_made_elsewhere_have_to_be_named(inputs, theirs, tmp_path):
-    settings = json.dumps({"attack": theirs[1], "contents": "of before"})
+    settings = json.dumps({"attack": theirs[1], "seed": 0, "contents": "of before"})
     done = stage("attack", *inputs, "--settings", settings, "--adversarial", tmp_path / "calibration.x.h5")
     refused(done, "names no file for the calibration split")

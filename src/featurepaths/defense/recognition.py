@@ -1,7 +1,6 @@
 """Recognition, section 2.3: the network's prediction, or the vote of layers, eqs. (6) and (7), if flagged.
 
-Here stand the calibration, which has all parameters of the decision, the decision, the vote, and the selection of the
-layers that vote.
+This module holds `Calibration` (all parameters of the decision), `decide`, `vote` and the selection of voting layers.
 """
 
 from __future__ import annotations

@@ -37,7 +37,7 @@ class Artefact:
     folder
         The run's folder, or the experiment's.
     names
-        What stands for each name in the path that the stage declares.
+        The value of each name in the path that the stage declares.
     run
         The run that it belongs to, empty if it belongs to the whole experiment.
     whole

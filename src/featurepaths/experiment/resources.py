@@ -209,39 +209,41 @@ AUTOATTACK = {
 """Passes in each version of AutoAttack by the number of classes: 5,000 queries of Square, a few dozen steps against
 every class, or 20 gradients per step."""
 PASSES: Mapping[str, Callable[[Mapping[str, Any], int], float]] = {
-    "fgsm": lambda given, classes: 1,
-    "ffgsm": lambda given, classes: 1,
-    "eotpgd": lambda given, classes: given["steps"] * given["eot_iter"],
-    "upgd": lambda given, classes: given["steps"] * given["eot_iter"],
-    "pgdrs": lambda given, classes: given["steps"] * given["noise_batch_size"],
-    "sinifgsm": lambda given, classes: given["steps"] * given["m"],
-    "vmifgsm": lambda given, classes: given["steps"] * (given["N"] + 1),
-    "vnifgsm": lambda given, classes: given["steps"] * (given["N"] + 1),
-    "pifgsm": lambda given, classes: given["num_iter_set"],
-    "pifgsmpp": lambda given, classes: given["num_iter_set"],
-    "apgd-ce": lambda given, classes: (given["steps"] + 1) * given["eot_iter"] * given["n_restarts"],
-    "apgd-dlr": lambda given, classes: (given["steps"] + 1) * given["eot_iter"] * given["n_restarts"],
-    "apgd-t": lambda given, classes: (given["steps"] + 1) * given["eot_iter"] * given["n_restarts"] * (classes - 1),
+    "fgsm": lambda options, classes: 1,
+    "ffgsm": lambda options, classes: 1,
+    "eotpgd": lambda options, classes: options["steps"] * options["eot_iter"],
+    "upgd": lambda options, classes: options["steps"] * options["eot_iter"],
+    "pgdrs": lambda options, classes: options["steps"] * options["noise_batch_size"],
+    "sinifgsm": lambda options, classes: options["steps"] * options["m"],
+    "vmifgsm": lambda options, classes: options["steps"] * (options["N"] + 1),
+    "vnifgsm": lambda options, classes: options["steps"] * (options["N"] + 1),
+    "pifgsm": lambda options, classes: options["num_iter_set"],
+    "pifgsmpp": lambda options, classes: options["num_iter_set"],
+    "apgd-ce": lambda options, classes: (options["steps"] + 1) * options["eot_iter"] * options["n_restarts"],
+    "apgd-dlr": lambda options, classes: (options["steps"] + 1) * options["eot_iter"] * options["n_restarts"],
+    "apgd-t": lambda options, classes: (
+        (options["steps"] + 1) * options["eot_iter"] * options["n_restarts"] * (classes - 1)
+    ),
     # a gradient of every class, or towards every class a gradient of two
-    "fab": lambda given, classes: given["steps"] * given["n_restarts"] * classes,
-    "fab-t": lambda given, classes: 2 * given["steps"] * given["n_restarts"] * (classes - 1),
+    "fab": lambda options, classes: options["steps"] * options["n_restarts"] * classes,
+    "fab-t": lambda options, classes: 2 * options["steps"] * options["n_restarts"] * (classes - 1),
     # a gradient of every class; it seldom takes more than a few steps
-    "deepfool": lambda given, classes: min(given["steps"], 5) * classes,
+    "deepfool": lambda options, classes: min(options["steps"], 5) * classes,
     # a DeepFool per step, and many small steps on the CPU
-    "sparsefool": lambda given, classes: 10 * given["steps"] * classes,
-    "ead": lambda given, classes: 1.5 * given["binary_search_steps"] * given["max_iterations"],
-    "eaden": lambda given, classes: 1.5 * given["binary_search_steps"] * given["max_iterations"],
+    "sparsefool": lambda options, classes: 10 * options["steps"] * classes,
+    "ead": lambda options, classes: 1.5 * options["binary_search_steps"] * options["max_iterations"],
+    "eaden": lambda options, classes: 1.5 * options["binary_search_steps"] * options["max_iterations"],
     # five coordinates per pixel, at least one candidate each
-    "onepixel": lambda given, classes: max(given["popsize"], 5 * given["pixels"]) * (given["steps"] + 2) / 2,
+    "onepixel": lambda options, classes: max(options["popsize"], 5 * options["pixels"]) * (options["steps"] + 2) / 2,
     # each candidate twice
-    "pixle": lambda given, classes: (
-        given["max_iterations"] * (1 if given["update_each_iteration"] else given["restarts"])
+    "pixle": lambda options, classes: (
+        options["max_iterations"] * (1 if options["update_each_iteration"] else options["restarts"])
     ),
     # a gradient of every class, and a table of all pairs of values, some 100 times a gradient
-    "jsma": lambda given, classes: 2500 * float(Fraction(given["gamma"])) * (classes + 100),
-    "spsa": lambda given, classes: given["nb_iter"] * given["nb_sample"],
-    "square": lambda given, classes: given["n_queries"] * given["n_restarts"] / 2,
-    "autoattack": lambda given, classes: AUTOATTACK[given["version"]](classes),
+    "jsma": lambda options, classes: 2500 * float(Fraction(options["gamma"])) * (classes + 100),
+    "spsa": lambda options, classes: options["nb_iter"] * options["nb_sample"],
+    "square": lambda options, classes: options["n_queries"] * options["n_restarts"] / 2,
+    "autoattack": lambda options, classes: AUTOATTACK[options["version"]](classes),
 }
 """Passes of an image through the network by method of torchattacks; all others take one per step."""
 
@@ -252,5 +254,5 @@ def passes_of(attack: AnyAttack, classes: int) -> float:
         return attack.iterations + 2
     if attack.method == "precomputed":  # the clean image and the adversarial one, forward
         return 1
-    given = {**attack.parameters, "pixels": int(attack.eps or 0)}
-    return PASSES.get(attack.method, lambda given, classes: given["steps"])(given, classes) + 2
+    options = {**attack.parameters, "pixels": int(attack.eps or 0)}
+    return PASSES.get(attack.method, lambda options, classes: options["steps"])(options, classes) + 2

@@ -86,7 +86,7 @@ class RunArtefacts:
         """An attack on a run's network."""
         section = self.experiment.attacks[attack]
         if section.method == "precomputed":
-            values = {"attack": section, "contents": self.external.attacks.get(attack, {}).get(split)}
+            values = {"attack": section, "seed": 0, "contents": self.external.attacks.get(attack, {}).get(split)}
         else:
             values = {"attack": section, "seed": section.seed + Run.parse(run).seed}
         names = {"split": split, "attack": attack}
@@ -194,7 +194,7 @@ class RunArtefacts:
             "adversarial": [self._feature_source(run, pooling, f"test.{name}") for name in self.attacked],
             "checkpoint": [self.checkpoint(run)] if self.streams else [],
         }
-        values = {"attacked": self.attacked if self.streams else None}
+        values = {"calibrated": calibrated, "attacked": self.attacked} if self.streams else {}
         return self._measured("detector_evaluation", run, {"pooling": pooling}, values, **inputs)
 
     def _images(self, run: str, images: str) -> tuple[Artefact, str | None]:
@@ -232,7 +232,7 @@ class RunArtefacts:
         Parameters
         ----------
         names
-            What stands for each name in its path.
+            The value of each name in its path.
         settings
             The settings that differ from the experiment's keys of the same name.
         output

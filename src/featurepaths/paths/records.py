@@ -65,8 +65,10 @@ def open_paths(path: Path) -> Iterator[FeaturePaths]:
     """
     with open_hdf5(path) as file:
         labels, index, rows = file["labels"][:], file["index"][:], np.arange(len(file["labels"]))
-        predictions = [logits.argmax(axis=1) for _, logits in _finite_chunks(file["logits"], rows)]
-        yield FeaturePaths(file["similarity"], rows, np.concatenate(predictions), labels, index)
+        predictions = np.empty(len(rows), np.int64)
+        for part, logits in _finite_chunks(file["logits"], rows):
+            predictions[part] = logits.argmax(axis=1)
+        yield FeaturePaths(file["similarity"], rows, predictions, labels, index)
 
 
 @contextmanager

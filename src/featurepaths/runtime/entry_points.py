@@ -38,9 +38,9 @@ def load_factory(text: str) -> Callable[..., Any]:
         module = importlib.import_module(name)
     factory = getattr(module, attribute, None)
     if not callable(factory):
-        functions = [name for name in dir(module) if callable(getattr(module, name))]
-        close = difflib.get_close_matches(attribute, functions, n=1)
-        meant = f" Did you mean '{close[0]}'?" if close else ""
+        close = difflib.get_close_matches(attribute, dir(module), n=3)
+        functions = [name for name in close if callable(vars(module).get(name))]  # without running a lazy attribute
+        meant = f" Did you mean '{functions[0]}'?" if functions else ""
         raise FeaturePathsError(f"{text}: {module.__file__ or name} has no function '{attribute}'.{meant}")
     return factory
 

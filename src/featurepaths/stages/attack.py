@@ -34,7 +34,7 @@ def main(arguments):
         if settings.attack.method == "apgd":
             attack, precision = autopgd(settings, network, description, device)
         elif settings.attack.method == "precomputed":
-            images, attack = precomputed(arguments, network, images, split, device, stack)
+            images, attack = precomputed(arguments, network, images, split, stack)
         else:
             attack = torchattacks(settings, network)
         write_attack(arguments, output, origin, images, attack, device, precision, report)
@@ -69,8 +69,8 @@ def torchattacks(settings, network):
     return LibraryAttack(network, eps=eps, seed=settings.seed, **options)
 
 
-def precomputed(arguments, network, images, split, device, stack):
-    """Return the images that those of a file were made from, and a function of a block of them."""
+def precomputed(arguments, network, images, split, stack):
+    """Return the clean images of a file of adversarial ones, and the attack: a function of one block."""
     from featurepaths.attacks.objective import misclassification
     from featurepaths.attacks.precomputed.runner import check_distances, precomputed_records
     from featurepaths.runtime.blocks import blocks
@@ -86,7 +86,7 @@ def precomputed(arguments, network, images, split, device, stack):
     positions = adversarial.positions
     attacked = replace(images, labels=images.labels[positions], indices=images.indices[positions])
     own_blocks = blocks(len(attacked), arguments.shard or (1, 1))
-    check_distances(adversarial, attacked, own_blocks, attack.norm, attack.eps and float(attack.eps), device)
+    check_distances(adversarial, attacked, own_blocks, attack.norm, attack.eps and float(attack.eps))
     options = {"reference": misclassification(network, "ce"), "norm": attack.norm}
     return attacked, partial(precomputed_records, precomputed=adversarial, **options)
 

@@ -10,16 +10,16 @@ import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from fractions import Fraction
 from functools import partial
 from pathlib import Path
 from shutil import rmtree
-from typing import Any, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from pydantic import ValidationError
 from threadpoolctl import threadpool_limits
 
 from featurepaths.errors import FeaturePathsError
-from featurepaths.experiment.config.types import Section
 from featurepaths.experiment.stage import ANY_NUMBER, ONE_OR_MORE
 from featurepaths.experiment.stages import STAGES
 from featurepaths.runtime.run_lock import join
@@ -28,6 +28,9 @@ from featurepaths.store.jsonfile import write_json
 from featurepaths.store.origin import Origin
 from featurepaths.store.provenance import common_ancestors, descend, read_origin, read_version
 from featurepaths.store.seal import checksum_of
+
+if TYPE_CHECKING:
+    from featurepaths.experiment.config.types import Section
 
 
 class Output(NamedTuple):
@@ -263,6 +266,11 @@ def _but_echoes(hook: Callable[..., None]) -> Callable[..., None]:
     return told
 
 
+def as_floats(values: str | list[Fraction] | None) -> Any:
+    """Return a list of exact numbers as floats; a word, such as ``equal``, and None stay."""
+    return [float(value) for value in values] if isinstance(values, list) else values
+
+
 def parse_shard(text: str) -> tuple[int, int]:
     """Return the numbers in a text such as ``2-of-4``.
 
@@ -277,7 +285,7 @@ def parse_shard(text: str) -> tuple[int, int]:
     return int(number), int(shards)
 
 
-def _settings(kind: type[Section], text: str) -> Section:
+def _settings(kind: "type[Section]", text: str) -> "Section":
     try:
         return kind.model_validate_json(text)
     except ValidationError as error:

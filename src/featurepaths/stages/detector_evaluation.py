@@ -6,6 +6,7 @@ The attacks here know the network and no detector (oblivious).
 import numpy as np
 
 from featurepaths.detectors.thresholds import calibrate, thresholds_in
+from featurepaths.errors import FeaturePathsError
 from featurepaths.stages import cli
 from featurepaths.stages.feature_sources import is_dump, open_feature_source, prepare
 from featurepaths.statistics.groups import groups_of
@@ -34,8 +35,11 @@ def main(arguments):
 
     test = scored(arguments.test, "test")
     calibration, attacked = (
-        {attack: scored(path, attack.split(".")[1]) for attack, path in by_attack(paths, settings).items()}
-        for paths in (arguments.calibration, arguments.adversarial)
+        {attack: scored(path, attack.split(".")[1]) for attack, path in by_attack(paths, names).items()}
+        for paths, names in (
+            (arguments.calibration, settings.calibrated),
+            (arguments.adversarial, settings.attacked),
+        )
     )
     found = []
     with create_hdf5(arguments.records, origin) as file:
@@ -43,7 +47,10 @@ def main(arguments):
             for attack, of_attack in attacked.items():
                 file[f"{name}/{attack}/clean_score"] = clean_scores_of(name, test, of_attack)
                 file[f"{name}/{attack}/adversarial_score"] = of_attack.scores[name]
-            otsus = {of: calibrate(clean[name], its.scores[name])["otsu"] for of, its in calibration.items()}
+            otsus = {
+                attack: calibrate(clean[name], of_attack.scores[name])["otsu"]
+                for attack, of_attack in calibration.items()
+            }
             evaluations = [
                 evaluate(name, attack, thresholds[name], test, of_attack) for attack, of_attack in attacked.items()
             ]
@@ -57,11 +64,13 @@ def main(arguments):
     write_json(arguments.metrics, {"n": len(test.labels), "detectors": found}, origin)
 
 
-def by_attack(paths, settings):
+def by_attack(paths, names):
     """Return files by ``<attack>.<stopping_rule>``, which is in the name of a dump, but not in that of an attack."""
     if all(map(is_dump, paths)):
         return {path.stem.partition(".")[2]: path for path in paths}
-    return dict(zip(settings.attacked, paths, strict=True))
+    if len(names or []) != len(paths):
+        raise FeaturePathsError(f"--settings: calibrated and attacked need one name for each of {len(paths)} attacks.")
+    return dict(zip(names, paths, strict=True))
 
 
 def clean_scores_of(name, test, attacked):

@@ -28,7 +28,7 @@ class Scored(NamedTuple):
 
 @dataclass
 class FeatureSource:
-    """The model outputs for N images, chunk by chunk and with their labels, anew each time that it is iterated over.
+    """The model outputs for N images, chunk by chunk and with their labels; each iteration starts from the first chunk.
 
     `labels` and `index` are [N].
     """

@@ -8,7 +8,6 @@ from pathlib import Path
 
 from featurepaths.data.splits import open_split
 from featurepaths.errors import FeaturePathsError
-from featurepaths.experiment.config.types import as_floats
 from featurepaths.networks.architectures import missing_layers
 from featurepaths.runtime.entry_points import factory_digest
 from featurepaths.stages import cli
@@ -32,8 +31,8 @@ def main(arguments):
         classes = len(data.class_names)
     build = {
         **{key: getattr(model, key) for key in ("factory", "arguments", "size")},
-        "mean": as_floats(model.mean) or [0.0] * channels,
-        "std": as_floats(model.std) or [1.0] * channels,
+        "mean": cli.as_floats(model.mean) or [0.0] * channels,
+        "std": cli.as_floats(model.std) or [1.0] * channels,
     }
     image_shape = channels, height, width
     network, layers, doubts = build_external(build, weights, model.layers, image_shape, classes, settings.seed)

@@ -13,8 +13,8 @@ from featurepaths.store.hdf5 import open_hdf5
 
 def main(arguments):
     origin = cli.origin_of_record(arguments)
-    of, title = arguments.record.stem, arguments.settings.title
-    figures = ((f"{name}.{of}", f"{kind}: {title}", figure) for name, kind, figure in figures_of(arguments))
+    suffix, title = arguments.record.stem, arguments.settings.title
+    figures = ((f"{name}.{suffix}", f"{kind}: {title}", figure) for name, kind, figure in figures_of(arguments))
     cli.write_record(arguments.record, origin, save(figures, arguments.record.parent))
 
 
@@ -29,8 +29,12 @@ def figures_of(arguments):
     yield "paths", "Mean feature paths", plots.mean_paths(similarity, class_names)
     protocols = {result.stopping_rule: result.content["protocols"] for result in read_results(arguments.detection)}
     thresholds = {
-        rule: {f"{name}, {method}": at["threshold"] for name in of for method, at in of[name]["at_threshold"].items()}
-        for rule, of in protocols.items()
+        rule: {
+            f"{protocol}, {method}": at["threshold"]
+            for protocol, metrics in by_protocol.items()
+            for method, at in metrics["at_threshold"].items()
+        }
+        for rule, by_protocol in protocols.items()
     }
     scores, curves = {}, {}
     for path in arguments.records:

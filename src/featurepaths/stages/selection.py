@@ -4,7 +4,6 @@ Under the `paper` protocol the images are the test images themselves; under `hel
 """
 
 from featurepaths.defense.recognition import best_layers, layer_accuracy
-from featurepaths.experiment.config.types import as_floats
 from featurepaths.paths.equations import weights_of
 from featurepaths.paths.records import open_paths
 from featurepaths.stages import cli
@@ -22,7 +21,7 @@ def main(arguments):
     content = {
         "protocol": settings.protocol,
         "layers": layers,
-        "weights": weights_of(as_floats(settings.weights), len(layers)).tolist(),
+        "weights": weights_of(cli.as_floats(settings.weights), len(layers)).tolist(),
         "selected_on": read_origin(arguments.adversarial).name,
         "images": count,
         "layer_accuracy": accuracy.tolist(),

@@ -64,21 +64,21 @@ def measure(stream, keys, labels, files, saved, part):
     from featurepaths.paths.equations import centroids_of
 
     sums = {key: ClassSums(stream.classes, stream.widths[key]) for key in keys}
-    gather_or_end(stream, sums, labels, "class means", saved, f"{part}/means.npz")
+    accumulate_or_end(stream, sums, labels, "class means", saved, f"{part}/means.npz")
     meters = {}
     for key in keys:
         of_classes = sums.pop(key)
         means = of_classes.means()
         files[key.pooling][key.name] = centroids_of(means)
         meters[key] = CollapseMeter(means, of_classes.counts)
-    gather_or_end(stream, meters, labels, "collapse metrics", saved, f"{part}/collapse.npz")
+    accumulate_or_end(stream, meters, labels, "collapse metrics", saved, f"{part}/collapse.npz")
     return {key: asdict(meter.result()) for key, meter in meters.items()}
 
 
-def gather_or_end(stream, gatherers, labels, what, saved, name):
-    """Gather something of all images; end here if a signal asked for it, whatever it came in the middle of."""
+def accumulate_or_end(stream, accumulators, labels, label, saved, name):
+    """Accumulate statistics of all images; end the stage here if a signal asked for it meanwhile."""
     with cli.stop_requests() as stop:
-        stream.accumulate(gatherers, labels, what, saved, name, stop)
+        stream.accumulate(accumulators, labels, label, saved, name, stop)
         if stop():
             cli.end_by(stop())
 

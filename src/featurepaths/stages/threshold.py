@@ -5,7 +5,6 @@ Under the `paper` protocol the images are the test images themselves; under `hel
 
 from featurepaths.detectors.thresholds import calibrate
 from featurepaths.errors import FeaturePathsError
-from featurepaths.experiment.config.types import as_floats
 from featurepaths.paths.collapse import layers_before_collapse
 from featurepaths.paths.equations import s_max, weights_of
 from featurepaths.paths.records import open_pair
@@ -23,7 +22,7 @@ def main(arguments):
         pfc3 = [layer["pfc3"] for layer in read_json(arguments.collapse)["layers"]]
         layers = layers_before_collapse(pfc3, float(settings.pfc3_threshold))
     origin = cli.origin_of(arguments, cli.output_of(arguments))
-    weights = weights_of(as_floats(settings.weights), len(layers))
+    weights = weights_of(cli.as_floats(settings.weights), len(layers))
     with open_pair(arguments.clean, arguments.adversarial) as pair:
         clean, adversarial = (paths.map_rows(lambda similarity: s_max(similarity, layers, weights)) for paths in pair)
     thresholds = calibrate(clean, adversarial, settings.false_positive_rates)

@@ -127,6 +127,8 @@ def resuming(
     while waiting and (saved := progress.load_arrays(f"{waiting[0].start}.npz")):
         start = waiting[0].start
         stop = start + len(next(iter(saved.values())))
+        if stop < waiting[0].stop:  # not even one block
+            break
         while waiting and waiting[0].stop <= stop:
             rows = waiting.pop(0)
             yield rows, {name: values[rows.start - start : rows.stop - start] for name, values in saved.items()}

@@ -32,9 +32,8 @@ def check_distances(
     rows_of_blocks: Iterable[slice],
     norm: str,
     eps: float | None,
-    device: torch.device | str = "cpu",
 ) -> None:
-    """Check the perturbations of all blocks of the clean images; None as `eps` sets no bound.
+    """Check the perturbations of all blocks of the clean images, on the CPU; None as `eps` sets no bound.
 
     Raises
     ------
@@ -48,7 +47,7 @@ def check_distances(
     slack = precomputed.rounding * {"linf": 1, "l2": values**0.5, "l1": values, "l0": 0}[norm]
     far, greatest = [], 0.0
     for rows in rows_of_blocks:
-        block = Block.of(images, rows, device)
+        block = Block.of(images, rows)
         distances = size(_examples(block, precomputed) - block.clean, norm)[: block.count].cpu().numpy()
         far.extend(precomputed.positions[rows][distances > eps * (1 + 1e-4) + slack])
         greatest = max(greatest, float(distances.max()))

@@ -6,6 +6,8 @@ with the same class.
 
 from typing import Any, ClassVar, Literal
 
+from pydantic import model_validator
+
 from featurepaths.experiment.config.attacks import AnyAttack, Ball
 from featurepaths.experiment.config.data import AnyData
 from featurepaths.experiment.config.evaluation import AdaptiveSearch, Controls
@@ -53,7 +55,7 @@ class Attack(OnNetwork):
     """An attack, its seed in this run, and a digest of precomputed images."""
 
     attack: AnyAttack
-    seed: int = 0
+    seed: int
     contents: str | None = None
 
 
@@ -64,13 +66,19 @@ class Images(OnNetwork):
 
 
 class Threshold(Section):
-    """What the thresholds of the feature-path detector are calibrated by; `pfc3_threshold` is for ``layers: auto``."""
+    """Settings that calibrate the thresholds of the feature-path detector; `pfc3_threshold` is for ``layers: auto``."""
 
     protocol: Protocol
     layers: Literal["auto"] | list[int]
     weights: Weights
     false_positive_rates: list[Exact] = []
     pfc3_threshold: Exact | None = None
+
+    @model_validator(mode="after")
+    def _pfc3_threshold_is_there(self):
+        if self.layers == "auto" and self.pfc3_threshold is None:
+            raise ValueError("layers: auto needs pfc3_threshold")
+        return self
 
 
 class Selection(Section):
@@ -80,6 +88,12 @@ class Selection(Section):
     layers: Literal["auto"] | list[int]
     weights: Weights
     top: int | None = None
+
+    @model_validator(mode="after")
+    def _top_is_there(self):
+        if self.layers == "auto" and self.top is None:
+            raise ValueError("layers: auto needs top")
+        return self
 
 
 class Recognition(Section):
@@ -98,8 +112,9 @@ class Detectors(OnNetwork):
 
 
 class DetectorEvaluation(OnNetwork):
-    """The names ``<attack>.<stopping_rule>`` of the attacks, for streamed features."""
+    """For streamed features the names ``<attack>.<stopping_rule>`` of the attacks on calibration and test images."""
 
+    calibrated: list[str] | None = None
     attacked: list[str] | None = None
 
 
@@ -113,7 +128,7 @@ class Adaptive(OnNetwork):
 
 
 class WorstCase(Section):
-    """What the worst case over all attacks of a search is described by."""
+    """The attack, search and ball that describe a worst case."""
 
     attack: str
     search: AdaptiveSearch

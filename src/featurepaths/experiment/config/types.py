@@ -117,11 +117,6 @@ Detector = Literal[
 ]
 
 
-def as_floats(values: str | list[Fraction] | None) -> Any:
-    """Return a list of exact numbers as floats; a word, such as ``equal``, and None stay."""
-    return [float(value) for value in values] if isinstance(values, list) else values
-
-
 def _names_a_function(text: str) -> str:
     if not re.fullmatch(FACTORY, text):
         raise ValueError(f"should be package.module:function, not '{text}'")
@@ -138,7 +133,7 @@ S = TypeVar("S", bound=BaseModel)
 class Section(BaseModel):
     """A section of the configuration, or the settings of a stage; unknown keys are errors."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, use_attribute_docstrings=True, defer_build=True)
 
     not_in_digest: ClassVar[tuple[str, ...]] = ()
     """Keys that change no result, such as where files lie."""

@@ -96,6 +96,8 @@ def calibration_matrix_table(oblivious: Iterable[Result]) -> pd.DataFrame:
 
 def newcombe_balanced_accuracy(detected: int, adversarial: int, false: int, clean: int) -> dict[str, float]:
     """Return the balanced accuracy with Newcombe's (1998) hybrid interval, which treats the rates as independent."""
+    if 0 in (adversarial, clean):
+        return bounded("balanced_accuracy", math.nan, 0, 1)
     rates = detected / adversarial, 1 - false / clean
     intervals = wilson(detected, adversarial), wilson(clean - false, clean)
     below = math.hypot(*(rate - low for rate, (low, _) in zip(rates, intervals, strict=True)))
