@@ -126,10 +126,11 @@ def test_artefacts_of_another_run_refused_by_stages(tiny, tmp_path, faults):
     for ours, theirs in ((run, other), (other, run)):
         for pooling in ("mean", "flatten"):
             features, centroids = ours / f"features/{pooling}/test.h5", theirs / f"centroids/{pooling}.h5"
-            arguments = ["--features", features, "--centroids", centroids, "--paths", tmp_path / "test.h5"]
+            made = tmp_path / pooling
+            arguments = ["--features", features, "--centroids", centroids, "--paths", made / "test.h5"]
             refused(stage("paths", *arguments), str(features), str(centroids))
             clean = ours / f"paths/{pooling}/test.h5"
-            outputs = ["--metrics", tmp_path / "out.json", "--records", tmp_path / "out.h5"]
+            outputs = ["--metrics", made / "feature-paths.apgd.max-loss.json", "--records", made / "out.h5"]
             for thresholds, attacked in ((ours, theirs), (theirs, ours)):
                 threshold = thresholds / f"thresholds/{pooling}/feature-paths.held-out.json"
                 adversarial = attacked / f"paths/{pooling}/test.apgd.max-loss.h5"
