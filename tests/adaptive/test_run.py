@@ -10,13 +10,14 @@ import pytest
 import torch
 from torch import nn
 
-from featurepaths.adaptive import run
+from featurepaths.adaptive import worst_case
 from featurepaths.adaptive.controls import control_records, summarise
 from featurepaths.adaptive.objectives import OBJECTIVES, adaptive_objective
-from featurepaths.adaptive.run import _searches, adaptive_records
-from featurepaths.adaptive.worst_case import Target
-from featurepaths.attacks.apgd import Budget
-from featurepaths.attacks.runner import run_blocks
+from featurepaths.adaptive.run import adaptive_records
+from featurepaths.adaptive.worst_case import Target, searches
+from featurepaths.attacks.apgd import Budget, apgd
+from featurepaths.attacks.norms import random_start
+from featurepaths.attacks.runner import Block, run_blocks
 from featurepaths.defense.module import FeaturePathDefense
 from featurepaths.defense.recognition import Calibration
 from featurepaths.experiment.config.evaluation import AdaptiveSearch, Controls
@@ -37,8 +38,9 @@ GOALS_WITH_GRADIENT = [
 
 
 def attack(
-    defense, eps, *, detectors=(), rows=None, n_targets=1, restarts=2, oblivious=None, objectives=OBJECTIVES, **options
-):
+    defense, eps, *, detectors=(), rows=None, n_targets=1, restarts=2, oblivious=None, objectives=OBJECTIVES,
+    **options,
+):  # fmt: skip
     """The records of all attacks, as an artefact holds them."""
     target = Target(defense, defense, dict.fromkeys(detectors, (defense.detector.score, 0.05)))
     search = partial(
@@ -72,7 +74,7 @@ def test_worst_case_at_known_radii_defeats_network_then_defence(eps, network, de
 
 
 def test_restarts_and_targets_attack_only_images_that_resist():
-    file = attack(halves_defense(), 0.98 * TO_EVADE)
+    file = attack(halves_defense(), 0.98 * TO_EVADE, skip_defeated=False)
     found = {attack["name"]: attack for attack in summarise_attacks(file["attacks"], file["labels"][:], "apgd")}
     assert found["evade.ce"]["attacked"] == found["evade.ce.restart1"]["attacked"] == COUNT
     assert found["evade.ce.targeted"]["attacked"] == COUNT
@@ -148,17 +150,18 @@ def test_adaptive_shard_is_bit_identical():
         np.testing.assert_array_equal(whole[name][64:], second[name][64:])
 
 
-def controls_of(defense, eps, objectives, transferred=None):
+def controls_of(defense, eps, objectives, transferred=None, suite=None):
     target = Target(defense, defense)
-    controls = Controls(eps_multiples=[0, 1, 3], iterations=[5, 10, 20], n_queries=200)
-    search = AdaptiveSearch(objectives=objectives, losses=["ce"])
-    options = {"budget": Budget(eps), "search": search, "controls": controls}
-    attempt = partial(control_records, target=target, transferred=transferred, **options)
-    found = joined(run_blocks(attempt, IMAGES))
+    controls = Controls(eps_multiples=[0, 1, 3], iterations=[5, 10, 20], n_queries=200, n_targets=1)
+    search = AdaptiveSearch(objectives=objectives, losses=["ce"], n_targets=0)
     file = attack(defense, eps, n_targets=0, restarts=1, objectives=objectives)
+    suite = suite or {side: file[f"{side}/adaptive"][:] for side in ("undefended", "defended")}
+    options = {"budget": Budget(eps), "search": search, "controls": controls}
+    attempt = partial(control_records, target=target, suite=suite, transferred=transferred, **options)
+    found = joined(run_blocks(attempt, IMAGES))
     summaries = summarise_attacks(file["attacks"], file["labels"][:], "apgd")
     source = None if transferred is None else "other-standard-s0"
-    return summarise(found, file["defended/adaptive"][:], summaries, controls, eps, source)
+    return summarise(found, suite["defended"], summaries, controls, eps, source)
 
 
 def test_controls_of_honest_defence_pass():
@@ -168,16 +171,24 @@ def test_controls_of_honest_defence_pass():
     assert {check["check"]: check["passed"] for check in content["checks"]} == {
         "eps 0 gives the clean accuracy": True,
         "accuracy falls to 0 as eps grows": True,
-        "more iterations and restarts find no more": True,
+        "more iterations, restarts and targets find no more": True,
         "the black-box attack finds nothing that gradients missed": True,
         "gradients do not vanish": True,
         "examples of another network find nothing that gradients missed": True,
     }
     assert [at["defended_correct"] for at in content["eps"]] == [COUNT, COUNT, 0]
     assert [at["undefended_correct"] for at in content["eps"]] == [COUNT, 0, 0]
-    assert [at["defended_correct"] for at in content["budget"]] == [COUNT] * 4
+    assert [at["defended_correct"] for at in content["budget"]] == [COUNT] * 5
     clean = content["false_positives"][0]
     assert (clean["corruption"], clean["flagged"], clean["defended_correct"]) == ("clean", 0, COUNT)
+
+
+def test_control_of_budget_fails_on_too_weak_suite():
+    nothing_found = dict.fromkeys(("undefended", "defended"), np.ones(COUNT, bool))
+    content = controls_of(halves_defense(), 1.02 * TO_EVADE, ["evade"], suite=nothing_found)
+    passed = {check["check"]: check["passed"] for check in content["checks"]}
+    assert not passed["more iterations, restarts and targets find no more"]
+    assert content["greatest_budget"] == {"n": COUNT, "defended_correct": 0, "missed": COUNT}
 
 
 def test_controls_of_masked_gradients_fail():
@@ -191,14 +202,14 @@ def test_controls_of_masked_gradients_fail():
 
 
 @pytest.mark.parametrize(
-    ("classes", "untargeted", "targeted"),
-    [(2, {"ce"}, {("ce", 1)}), (3, {"ce", "dlr"}, {("ce", 1), ("ce", 2)}),
-     (4, {"ce", "dlr"}, {(loss, rank) for loss in ("ce", "dlr") for rank in (1, 2, 3)})],
+    ("losses", "classes", "untargeted", "targeted"),
+    [(["ce", "dlr"], 2, {"ce"}, {("ce", 1)}), (["dlr", "ce"], 3, {"ce", "dlr"}, {("ce", 1), ("ce", 2)}),
+     (["dlr"], 3, {"dlr"}, set()), (["dlr", "ce"], 4, {"ce", "dlr"}, {("dlr", rank) for rank in (1, 2, 3)})],
 )  # fmt: skip
-def test_searches_with_few_classes_leave_out_impossible_ones(classes, untargeted, targeted):
-    searches = list(_searches(AdaptiveSearch(objectives=["evade"], restarts=2), classes))
-    assert {loss for _, _, loss, rank, _ in searches if rank == 0} == untargeted
-    assert {(loss, rank) for _, _, loss, rank, _ in searches if rank > 0} == targeted
+def test_searches_with_few_classes_leave_out_impossible_ones(losses, classes, untargeted, targeted):
+    kinds = list(searches(AdaptiveSearch(objectives=["evade"], losses=losses, restarts=2), classes))
+    assert {kind.loss for kind in kinds if kind.rank == 0} == untargeted
+    assert {(kind.loss, kind.rank) for kind in kinds if kind.rank > 0} == targeted
 
 
 class Few(nn.Module):
@@ -225,7 +236,7 @@ def test_targets_with_few_classes_are_all_wrong_classes(classes, monkeypatch):
         aimed.append((loss, targets))
         return adaptive_objective(defense, name, loss, targets)
 
-    monkeypatch.setattr(run, "adaptive_objective", recorded_objective)
+    monkeypatch.setattr(worst_case, "adaptive_objective", recorded_objective)
     images = np.array([[120, 10], [80, 80], [10, 120]], np.uint8).reshape(3, 1, 2, 1)[[0, 1, 2][:classes]]
     for label in range(classes):
         aimed.clear()
@@ -239,3 +250,27 @@ def test_targets_with_few_classes_are_all_wrong_classes(classes, monkeypatch):
         assert targets, "the test needs images that stand"
         assert {loss for loss, _ in targets} == {"ce"}
         assert {each for _, found in targets for each in found} == set(range(classes)) - {label}
+
+
+def test_search_result_of_image_is_same_whichever_others_end():
+    """Bit by bit on a CPU: alone among images that end early, among ones that stay, and without ending at all."""
+    defense = halves_defense()
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.randint(0, 2, (64,), generator=generator)  # half of the images are misclassified from the start
+    block = Block.of(Images(halves(64), labels.numpy(), np.arange(64)), slice(0, 64))
+    budget = Budget(1.02 * TO_EVADE)
+    target = Target(defense, defense)
+    against = partial(adaptive_objective, name="evade", loss="ce")
+    ending = target.search(block, budget, against, stop_at_success=True)
+    own = np.flatnonzero(labels == 0)
+    among_its_like = target.search(block.take(own), budget, against, stop_at_success=True)
+    start = random_start(block.clean, block.indices, budget.eps, budget.norm, budget.seed)
+    whole = apgd(against(defense), block.clean, block.labels, start, budget, stopping_rules=["first-success"])
+    for search in (ending, among_its_like):
+        rows = slice(None) if search is ending else own
+        points, expected = search.points["first-success"], whole.points["first-success"]
+        assert torch.equal(points.adversarial[: len(own) if search is not ending else 64], expected.adversarial[rows])
+        assert torch.equal(search.first_fooled_step[: len(expected.loss[rows])], whole.first_fooled_step[rows])
+    fooled = whole.first_fooled_step >= 0
+    assert fooled[labels == 1].sum() > 0
+    assert torch.equal(ending.queries, torch.where(fooled, whole.first_fooled_step + 1, 21).int())

@@ -54,7 +54,7 @@ def attack(planted, eps, oblivious=None):
     target = Target(planted, planted, {"itself": (planted.detector.score, 0.05)})
     search = partial(
         adaptive_records, target=target, oblivious=oblivious or {}, budget=Budget(eps),
-        search=AdaptiveSearch(n_targets=1, restarts=2),
+        search=AdaptiveSearch(n_targets=1, restarts=2, skip_defeated=False),
     )  # fmt: skip
     ((_, found),) = run_blocks(search, IMAGES)
     return found
@@ -131,8 +131,9 @@ def test_corruption_without_finite_logits_is_wrong_and_not_flagged():
     planted = defense(high=0.7)
     attempt = partial(
         control_records, target=Target(planted, planted), transferred=None, budget=Budget(0.01, iterations=3),
+        suite=dict.fromkeys(("undefended", "defended"), np.ones(len(IMAGES.labels), bool)),
         search=AdaptiveSearch(objectives=["evade"], losses=["ce"]),
-        controls=Controls(eps_multiples=[0, 1], iterations=[3], restarts=0, n_queries=10),
+        controls=Controls(eps_multiples=[0, 1], iterations=[3], restarts=0, n_targets=0, n_queries=10),
     )  # fmt: skip
     ((_, found),) = run_blocks(attempt, IMAGES)
     for key in ("flagged", "undefended", "defended"):

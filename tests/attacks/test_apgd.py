@@ -95,7 +95,8 @@ def test_stopping_rules_select_among_evaluated_iterates():
         return loss, fooled
 
     search = apgd(objective, images, labels, start_of(images, 0.03), Budget(0.03))
-    assert len(seen) == search.queries == 21
+    assert len(seen) == 21
+    assert (search.queries == 21).all()
     never = 0
     for image in range(len(images)):
         losses = [float(loss[image]) for _, loss, _ in seen]

@@ -97,8 +97,9 @@ def controls(checks=None, source="resnet20-standard-s0"):
         "n": 128,
         "eps": [{"eps": 0.15 * times, "multiple": str(times), "defended_correct": left, "undefended_correct": alone}
                 for times, left, alone in ((0, 96, 120), (1, 32, 16), (8, 0, 0))],
-        "budget": [{"iterations": iterations, "restarts": restarts, "defended_correct": left, "undefended_correct": 8}
-                   for iterations, restarts, left in ((10, 1, 64), (100, 1, 32), (20, 5, 32))],
+        "budget": [{"iterations": iterations, "restarts": restarts, "n_targets": targets, "defended_correct": left,
+                    "undefended_correct": 8}
+                   for iterations, restarts, targets, left in ((10, 1, 0, 64), (100, 1, 0, 32), (20, 5, 2, 32))],
         "black_box": {"attack": "square", "n_queries": 1000, "n": 64, "defended_correct": 16, "missed": 2},
         "transfer": {"source": source, "n": 128, "defended_correct": 64, "missed": 0},
         "vanished": {"images": 32, "n": 128},

@@ -33,7 +33,7 @@ def test_accuracy_curves_lines_are_the_counts():
     np.testing.assert_allclose(undefended.get_ydata(), [93.75, 12.5, 0])
     assert (defended.get_linestyle(), undefended.get_linestyle()) == ("-", "--")
     np.testing.assert_allclose(right.get_lines()[0].get_ydata(), [50, 25, 25])
-    assert [label.get_text() for label in right.get_xticklabels()] == ["10×1", "100×1", "20×5"]
+    assert [label.get_text() for label in right.get_xticklabels()] == ["10×1", "100×1", "20×5\n2 targets"]
     np.testing.assert_allclose(right.get_lines()[0].get_xdata(), [0, 1, 2])
     assert left.get_ylabel() == "accuracy (%) of 128 images"
 

@@ -14,10 +14,9 @@ import torch
 from torch import Tensor
 
 from featurepaths.adaptive.corruptions import corruptions
-from featurepaths.adaptive.objectives import NETWORK_OBJECTIVE
-from featurepaths.adaptive.worst_case import PerImageWorstCase, Target
+from featurepaths.adaptive.objectives import OBJECTIVES
+from featurepaths.adaptive.worst_case import PerImageWorstCase, Target, searches
 from featurepaths.attacks.apgd import Budget
-from featurepaths.attacks.class_limits import possible_losses
 from featurepaths.attacks.runner import Block, Records
 from featurepaths.attacks.torchattacks.library import fit_windows, library, seeded_generators
 from featurepaths.defense.module import FeaturePathDefense
@@ -26,7 +25,11 @@ from featurepaths.runtime.blocks import padded_tensor
 from featurepaths.statistics.worst_case import check_vanished, count_vanished
 
 LEVELLED_OFF = 0.02
-"""Share of the images that the last increase of the budget may still defeat."""
+"""Share of the images that only the greatest budget may defeat."""
+BUDGET = ("iterations", "restarts", "n_targets")
+"""What grows in the control of the search budget."""
+ALL = {"objectives": list(OBJECTIVES), "losses": ["ce", "dlr"]}
+"""What the greatest budget searches with, whichever of it the adaptive attacks left out."""
 SIDES = ("undefended", "defended")
 """The network alone, and the whole defence."""
 
@@ -34,6 +37,7 @@ SIDES = ("undefended", "defended")
 def control_records(
     block: Block,
     target: Target,
+    suite: Mapping[str, np.ndarray],
     transferred: np.ndarray | None,
     budget: Budget,
     search: AdaptiveSearch,
@@ -43,6 +47,9 @@ def control_records(
 
     Parameters
     ----------
+    suite
+        Whether each image of the split resists the adaptive attacks, bool [N], by `SIDES`: larger balls and budgets
+        attack only what these left standing.
     transferred
         Examples [N, C, H, W] of a split's images against another network's defence, if there are any.
     controls
@@ -51,14 +58,13 @@ def control_records(
     Returns
     -------
     The block's records [n], all boolean. ``eps/<i>/undefended`` and ``/defended``: whether the predictions are correct
-    in the i-th ball; ``budget/<i>/...`` likewise; ``black_box/defended``, ``transfer/defended``;
-    ``false_positives/<corruption>/<level>/flagged``, ``/undefended`` and ``/defended``, also for ``clean``: all false
-    if model outputs are not finite. ``undefined``: whether model outputs or a gradient were not finite anywhere.
+    under all attacks in the balls up to the i-th; ``budget/<i>/...`` likewise; ``black_box/defended``,
+    ``transfer/defended``; ``false_positives/<corruption>/<level>/flagged``, ``/undefended`` and ``/defended``, also for
+    ``clean``: all false if model outputs are not finite. ``undefined``: whether model outputs or a gradient were not
+    finite anywhere.
     """
-    possible = possible_losses(search.losses, target.classes)
-    pairs = [(objective, loss) for objective in (NETWORK_OBJECTIVE, *search.objectives) for loss in possible]
-    budgets = budgets_of(controls)
     model, records, worst_cases = target.reference_model, {}, []
+    in_suite = [suite[side][block.rows] for side in SIDES]
 
     def fresh() -> PerImageWorstCase:
         worst_cases.append(PerImageWorstCase(target, block))
@@ -67,18 +73,24 @@ def control_records(
     def resisting(name: str, worst_case: PerImageWorstCase) -> Records:
         return {f"{name}/undefended": worst_case.network, f"{name}/defended": worst_case.defended}
 
-    growing = fresh()
-    for number, (iterations, restart) in enumerate(budgets):
-        growing.cascade(pairs, replace(budget, iterations=iterations), restart)
+    growing, done = fresh(), set()
+    for number, (iterations, restarts, n_targets) in enumerate(budgets_of(controls)):
+        if iterations >= budget.iterations:  # what the adaptive attacks have searched already
+            growing.resist(*in_suite)
+            done |= {(budget.iterations, kind) for kind in searches(search, target.classes)}
+        grown = search.model_copy(update={"restarts": restarts, "n_targets": n_targets, **(ALL if n_targets else {})})
+        kinds = [kind for kind in searches(grown, target.classes) if (iterations, kind) not in done]
+        growing.cascade(kinds, replace(budget, iterations=iterations))
+        done |= {(iterations, kind) for kind in kinds}
         records |= resisting(f"budget/{number}", growing)
+    in_ball, kinds = fresh(), list(searches(search.model_copy(update={"restarts": 1, "n_targets": 0}), target.classes))
     for number, multiple in enumerate(map(float, controls.eps_multiples)):
-        if multiple == 1 and budgets[0] == (budget.iterations, 0):  # the same search as the first budget's
-            records |= {f"eps/{number}/{side}": records[f"budget/0/{side}"] for side in SIDES}
-            continue
-        # in a ball of radius 0 nothing moves, so that one step suffices
-        ball = budget.scaled(multiple) if multiple > 0 else replace(budget.scaled(multiple), iterations=1)
-        in_ball = fresh()
-        in_ball.cascade(pairs, ball)
+        if multiple >= 1:
+            in_ball.resist(*in_suite)
+        if multiple != 1:
+            # in a ball of radius 0 nothing moves, so that one step suffices
+            ball = budget.scaled(multiple) if multiple > 0 else replace(budget.scaled(multiple), iterations=1)
+            in_ball.cascade(kinds, ball)
         records |= resisting(f"eps/{number}", in_ball)
 
     examples = {"black_box": _square(model, block, budget, controls.n_queries)}
@@ -104,10 +116,12 @@ def control_records(
     return records
 
 
-def budgets_of(controls: Controls) -> list[tuple[int, int]]:
-    """Return growing budgets, each a number of iterations and the number of the restart; each attacks what is left."""
-    restarts = [(controls.iterations[-1], restart) for restart in range(1, controls.restarts + 1)]
-    return [(iterations, 0) for iterations in controls.iterations] + restarts
+def budgets_of(controls: Controls) -> list[tuple[int, int, int]]:
+    """Return growing budgets, each the numbers of iterations, restarts and target classes of its searches."""
+    greatest = controls.iterations[-1]
+    budgets = [(iterations, 1, 0) for iterations in controls.iterations]
+    budgets += [(greatest, restarts, 0) for restarts in range(2, controls.restarts + 2)]
+    return budgets + [(greatest, controls.restarts + 1, controls.n_targets)] * (controls.n_targets > 0)
 
 
 def summarise(
@@ -148,9 +162,10 @@ def summarise(
             for number, multiple in enumerate(controls.eps_multiples)
         ],
         "budget": [
-            {"iterations": iterations, "restarts": restart + 1, **correct(f"budget/{number}")}
-            for number, (iterations, restart) in enumerate(budgets_of(controls))
+            {**dict(zip(BUDGET, budget, strict=True)), **correct(f"budget/{number}")}
+            for number, budget in enumerate(budgets_of(controls))
         ],
+        "greatest_budget": missed(records[f"budget/{len(budgets_of(controls)) - 1}/defended"]),
         "black_box": {"attack": "square", "n_queries": controls.n_queries, **missed(records["black_box/defended"])},
         "transfer": {"source": source, **missed(records.get("transfer/defended", standing))},
         "vanished": count_vanished(attacks),
@@ -177,7 +192,7 @@ def _false_positives(records: Records) -> list[dict[str, Any]]:
 
 def _checks(content: Mapping[str, Any]) -> Iterator[tuple[str, bool, str]]:
     """Yield the name of each check, whether it passed, and the counts in words."""
-    count, last, budget = content["n"], content["eps"][-1], content["budget"]
+    count, last, search = content["n"], content["eps"][-1], content["greatest_budget"]
     black_box, transfer = content["black_box"], content["transfer"]
     clean = next(each["defended_correct"] for each in content["false_positives"] if each["corruption"] == "clean")
     for ball in content["eps"]:
@@ -190,9 +205,8 @@ def _checks(content: Mapping[str, Any]) -> Iterator[tuple[str, bool, str]]:
             )
     right = last["defended_correct"]
     yield "accuracy falls to 0 as eps grows", right == 0, f"{right} of {count} right at eps {last['eps']:.4g}"
-    gain = budget[-2]["defended_correct"] - budget[-1]["defended_correct"] if len(budget) > 1 else 0
-    result = f"the last growth of the budget found {gain} of {count} more"
-    yield "more iterations and restarts find no more", gain <= LEVELLED_OFF * count, result
+    result = f"{search['missed']} of {count} found only by the greatest budget"
+    yield "more iterations, restarts and targets find no more", search["missed"] <= LEVELLED_OFF * count, result
     result = f"{black_box['missed']} of {black_box['n']} found only by {black_box['attack']}"
     yield "the black-box attack finds nothing that gradients missed", black_box["missed"] == 0, result
     yield check_vanished(content["vanished"])

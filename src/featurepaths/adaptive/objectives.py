@@ -27,6 +27,16 @@ RATIO_UNIT = 0.05
 """The difference of logits ratio lies in [-1, 1]; it is divided by this so that it compares with log-odds."""
 
 
+def network_logits(outputs: ModelOutputs, calibration: Calibration) -> Tensor:
+    """Return the network's logits [N, C]."""
+    return outputs.logits
+
+
+def vote_scores(outputs: ModelOutputs, calibration: Calibration) -> Tensor:
+    """Return the log-probabilities [N, C] of the soft vote, which replaces the hard one in gradients."""
+    return soft_vote(outputs.similarity, calibration.voting_layers, calibration.voting_weights)
+
+
 # Losses
 
 
@@ -71,8 +81,8 @@ def evade(outputs: ModelOutputs, calibration: Calibration, aim: Aim) -> Tensor:
 
 def misvote(outputs: ModelOutputs, calibration: Calibration, aim: Aim) -> Tensor:
     """Have the image flagged and the vote wrong; a soft vote replaces the hard one, which has no gradient."""
-    votes = soft_vote(outputs.similarity, calibration.voting_layers, calibration.voting_weights)
-    return aim.misclassification(votes) + (-1 * soft_margin(outputs, calibration)).clamp_max(MARGIN)
+    below = (-1 * soft_margin(outputs, calibration)).clamp_max(MARGIN)
+    return aim.misclassification(vote_scores(outputs, calibration)) + below
 
 
 def match_features(outputs: ModelOutputs, calibration: Calibration, aim: Aim) -> Tensor:
@@ -116,24 +126,39 @@ def orthogonal(chosen: Tensor, other: Tensor) -> Tensor:
 
 
 class ObjectiveSpec(NamedTuple):
-    """An objective: its loss, its criterion of success, and the direction that replaces the gradient, if any."""
+    """An objective: its loss, its criterion of success, and the direction that replaces the gradient, if any.
+
+    Target classes are those of greatest `class_scores` at the clean image.
+    """
 
     loss: Callable[[ModelOutputs, Calibration, Aim], Tensor]
     criterion: Callable[[ModelOutputs, Calibration, Tensor], Tensor] = defense_is_wrong
     direction: Callable[[Tensor, Tensor], Tensor] | None = None
+    class_scores: Callable[[ModelOutputs, Calibration], Tensor] = network_logits
 
 
 OBJECTIVES = {
     "evade": ObjectiveSpec(evade),
-    "misvote": ObjectiveSpec(misvote),
+    "misvote": ObjectiveSpec(misvote, class_scores=vote_scores),
     "match-features": ObjectiveSpec(match_features),
     "selective": ObjectiveSpec(evade, direction=selective),
     "orthogonal": ObjectiveSpec(evade, direction=orthogonal),
 }
 """The objectives against the defence, by their name in the configuration."""
+TARGETED = ("evade", "misvote")
+"""The objectives that are also searched towards target classes: each reaches images that untargeted searches miss."""
 NETWORK_OBJECTIVE = "misclassify"
 """The objective against the network alone."""
 ALL_OBJECTIVES = {NETWORK_OBJECTIVE: ObjectiveSpec(misclassify, network_is_wrong)} | OBJECTIVES
+
+
+def likely_classes(defense: FeaturePathDefense, clean: Tensor, labels: Tensor, name: str) -> Tensor:
+    """Return the wrong classes of clean images [N, ...] in the order in which an objective aims at them, [N, C - 1]."""
+    with torch.no_grad():
+        outputs, _ = defense.outputs_and_finite(clean)
+        scores = ALL_OBJECTIVES[name].class_scores(outputs, defense.calibration)
+    wrong = scores.scatter(1, column(labels), -torch.inf)
+    return wrong.argsort(dim=1, descending=True, stable=True)[:, :-1]
 
 
 def adaptive_objective(defense: FeaturePathDefense, name: str, loss: str, targets: Tensor | None = None) -> Objective:

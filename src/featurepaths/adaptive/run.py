@@ -1,17 +1,14 @@
 """All attacks of an attacker who knows the defence on one block of images."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 
 import numpy as np
-import torch
 from torch import Tensor
 
-from featurepaths.adaptive.objectives import NETWORK_OBJECTIVE, adaptive_objective, detector_objective
-from featurepaths.adaptive.worst_case import PerImageWorstCase, Target
+from featurepaths.adaptive.objectives import detector_objective
+from featurepaths.adaptive.worst_case import PerImageWorstCase, Target, searches
 from featurepaths.attacks.apgd import Budget, Search
-from featurepaths.attacks.class_limits import possible_losses
-from featurepaths.attacks.losses import column
 from featurepaths.attacks.runner import Block, Records
 from featurepaths.defense.recognition import Decision
 from featurepaths.experiment.config.evaluation import AdaptiveSearch
@@ -38,9 +35,10 @@ def adaptive_records(
 ) -> Records:
     """Attack the network, the defence and every detector, and record the worst case of each.
 
-    Every pair of an objective and a loss that the number of classes allows is a search. The untargeted searches attack
-    every image, unless `skip_defeated` is set. Further restarts and the `n_targets` most likely wrong classes attack
-    only images that still resist: they cannot change the worst case of the others.
+    Every pair of an objective and a loss that the number of classes allows is a search. With `skip_defeated` it attacks
+    only images that still resist, and stops at the first success; the worst case needs no more. Otherwise the
+    untargeted searches attack every image to their end. Further restarts, and the searches towards the `n_targets` most
+    likely wrong classes (of the objectives `TARGETED`, with the first loss), always attack only what still resists.
 
     Parameters
     ----------
@@ -81,17 +79,14 @@ def adaptive_records(
         worst_case.update_with_search(result, everything)
         candidates = [result.points["max-loss"].adversarial, *examples.values()]
         records |= _best_scored(target, name, block, candidates, worst_case.labels)
-    for name, objective, loss, rank, restart in _searches(search, target.classes):
-        attacked = worst_case.standing(objective) if rank or restart or search.skip_defeated else everything
+    for kind in searches(search, target.classes):
+        everywhere = not (kind.rank or kind.restart or search.skip_defeated)
+        attacked = everything if everywhere else worst_case.standing(kind.objective)
         if len(attacked) == 0:
-            records |= _recorded(name, block.count, attacked)
+            records |= _recorded(str(kind), block.count, attacked)
             continue
-        part = block.take(attacked)
-        targets = _likely_classes(target, part, rank) if rank else None
-        against = partial(adaptive_objective, name=objective, loss=loss, targets=targets)
-        result = target.search(part, budget, against, restart)
-        decision = worst_case.update_with_search(result, attacked)
-        records |= _recorded(name, block.count, attacked, decision, result)
+        result, decision = worst_case.attack(kind, budget, attacked, stop_at_success=search.skip_defeated)
+        records |= _recorded(str(kind), block.count, attacked, decision, result)
     return records | {
         "undefended/adaptive": worst_case.network,
         "defended/adaptive": worst_case.defended,
@@ -117,28 +112,6 @@ def _best_scored(target: Target, name: str, block: Block, examples: Sequence[Ten
     }
 
 
-def _searches(search: AdaptiveSearch, classes: int) -> Iterator[tuple[str, str, str, int, int]]:
-    """Yield name, objective, loss, rank of the target class (0: none) and number of the restart of every search.
-
-    Searches that the number of classes does not allow are left out: see `featurepaths.attacks.class_limits`.
-    """
-    runs = [("", 0, 0)]
-    runs += [(f".restart{restart}", 0, restart) for restart in range(1, search.restarts)]
-    runs += [(f".target{rank}", rank, 0) for rank in range(1, min(search.n_targets, classes - 1) + 1)]
-    for suffix, rank, restart in runs:
-        for objective in (NETWORK_OBJECTIVE, *search.objectives):
-            for loss in possible_losses(search.losses, classes, targeted=rank > 0):
-                yield f"{objective}.{loss}{suffix}", objective, loss, rank, restart
-
-
-def _likely_classes(target: Target, block: Block, rank: int) -> Tensor:
-    """Return the wrong class of this rank (1: the most likely) by the network's logits of each clean image, [64]."""
-    with torch.no_grad():
-        logits = target.reference_model.logits(block.clean)
-    wrong = logits.scatter(1, column(block.labels), -torch.inf)
-    return wrong.argsort(dim=1, descending=True, stable=True)[:, rank - 1]
-
-
 def _recorded(
     name: str, count: int, rows: np.ndarray, decision: Decision | None = None, result: Search | None = None
 ) -> Records:
@@ -147,11 +120,12 @@ def _recorded(
     if decision is not None:
         values = decision._asdict() | {"label": decision.prediction}
     if result is not None:
+        (points,) = result.points.values()
         values |= {
-            "loss": result.points["max-loss"].loss.cpu().numpy()[: len(rows)],
+            "loss": points.loss.cpu().numpy()[: len(rows)],
             "first_fooled_step": result.first_fooled_step.cpu().numpy()[: len(rows)],
             "vanished_steps": result.vanished_steps.cpu().numpy()[: len(rows)],
-            "n_queries": result.queries,
+            "n_queries": result.queries.cpu().numpy()[: len(rows)],
         }
     records = {"attacked": np.isin(np.arange(count), rows)}
     for key, blank in BLANK.items():

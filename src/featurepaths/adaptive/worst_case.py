@@ -1,21 +1,25 @@
 """Searches for adversarial examples against a frozen defence and its detectors, and the worst case of each image."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import product
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from featurepaths.adaptive.objectives import NETWORK_OBJECTIVE, adaptive_objective
+from featurepaths.adaptive.objectives import NETWORK_OBJECTIVE, TARGETED, adaptive_objective, likely_classes
 from featurepaths.attacks.apgd import Budget, Search, apgd
+from featurepaths.attacks.class_limits import possible_losses
 from featurepaths.attacks.norms import random_start
 from featurepaths.attacks.objective import Objective
 from featurepaths.attacks.runner import Block
 from featurepaths.defense.module import FeaturePathDefense
 from featurepaths.defense.recognition import Decision
 from featurepaths.errors import FeaturePathsError, counted
+from featurepaths.experiment.config.evaluation import AdaptiveSearch
 from featurepaths.paths.outputs import ModelOutputs
 from featurepaths.runtime.blocks import pad_block
 
@@ -41,18 +45,39 @@ class Target:
         return len(self.reference_model.centroids[0])
 
     def search(
-        self, block: Block, budget: Budget, objective: Callable[[FeaturePathDefense], Objective], restart: int = 0
+        self,
+        block: Block,
+        budget: Budget,
+        objective: Callable[..., Objective],
+        *,
+        targets: Tensor | None = None,
+        restart: int = 0,
+        stop_at_success: bool = False,
     ) -> Search:
-        """Run AutoPGD on a block and keep the example of greatest loss among those that fool.
+        """Run AutoPGD on a block.
 
-        `objective` returns the objective against a model: `search_model`, and `reference_model` if it is another one.
+        Parameters
+        ----------
+        objective
+            Returns the objective against a model and, if there are any, towards target classes.
+        targets
+            The target class of each image of the block, [64].
+        stop_at_success
+            Whether the search of an image ends with the first example that fools, the point of ``first-success``.
+            Otherwise the point of ``max-loss`` is kept, the example of greatest loss among those that fool.
         """
-        seed = budget.seed + restart * SEEDS_APART
-        start = random_start(block.clean, block.indices, budget.eps, budget.norm, seed)
-        reference = None if self.search_model is self.reference_model else objective(self.reference_model)
+
+        def objectives(rows: np.ndarray | slice = slice(None)) -> tuple[Objective, Objective | None]:
+            aim = {} if targets is None else {"targets": targets[rows]}
+            search, reference = objective(self.search_model, **aim), objective(self.reference_model, **aim)
+            return search, None if self.search_model is self.reference_model else reference
+
+        start = random_start(block.clean, block.indices, budget.eps, budget.norm, budget.seed + restart * SEEDS_APART)
+        search, reference = objectives()
+        rule = "first-success" if stop_at_success else "max-loss"
         return apgd(
-            objective(self.search_model), block.clean, block.labels, start, budget, stopping_rules=["max-loss"],
-            reference=reference,
+            search, block.clean, block.labels, start, budget, stopping_rules=[rule], reference=reference,
+            narrow=objectives if stop_at_success else None,
         )  # fmt: skip
 
     def detector_score(self, name: str, images: Tensor) -> tuple[np.ndarray, np.ndarray]:
@@ -121,13 +146,56 @@ class PerImageWorstCase:
     def update_with_search(self, result: Search, rows: np.ndarray) -> Decision:
         """Take the result of a search for examples of the images `rows` into account, and return the decision."""
         self.undefined[rows] |= result.undefined[: len(rows)].cpu().numpy()
-        return self.update(result.points["max-loss"].adversarial, rows)
+        (points,) = result.points.values()
+        return self.update(points.adversarial, rows)
 
-    def cascade(self, objectives: Iterable[tuple[str, str]], budget: Budget, restart: int = 0) -> None:
-        """Attack with one objective and loss after the other what still resists."""
-        for objective, loss in objectives:
-            rows = self.standing(objective)
-            if len(rows) > 0:
-                against = partial(adaptive_objective, name=objective, loss=loss)
-                result = self.target.search(self.block.take(rows), budget, against, restart)
-                self.update_with_search(result, rows)
+    def resist(self, network: np.ndarray, defended: np.ndarray) -> None:
+        """Count images [n] as fallen that other attacks defeated: those where `network` or `defended` is false."""
+        self.network, self.defended = self.network & network, self.defended & defended
+
+    def attack(
+        self, kind: "SearchKind", budget: Budget, rows: np.ndarray, *, stop_at_success: bool = True
+    ) -> tuple[Search, Decision]:
+        """Attack the images `rows`, and take the examples into account; return the search and the decision on them."""
+        part, targets = self.block.take(rows), None
+        if kind.rank:
+            classes = likely_classes(self.target.reference_model, part.clean, part.labels, kind.objective)
+            targets = classes[:, kind.rank - 1]
+        against = partial(adaptive_objective, name=kind.objective, loss=kind.loss)
+        how = {"targets": targets, "restart": kind.restart, "stop_at_success": stop_at_success}
+        result = self.target.search(part, budget, against, **how)
+        return result, self.update_with_search(result, rows)
+
+    def cascade(self, kinds: Iterable["SearchKind"], budget: Budget) -> None:
+        """Make one search after the other, each of what still resists."""
+        for kind in kinds:
+            if len(rows := self.standing(kind.objective)):
+                self.attack(kind, budget, rows)
+
+
+class SearchKind(NamedTuple):
+    """One search: its objective and loss, the rank of the target class (0: none), and the number of the restart."""
+
+    objective: str
+    loss: str
+    rank: int = 0
+    restart: int = 0
+
+    def __str__(self) -> str:
+        suffix = f".target{self.rank}" if self.rank else f".restart{self.restart}" if self.restart else ""
+        return f"{self.objective}.{self.loss}{suffix}"
+
+
+def searches(search: AdaptiveSearch, classes: int) -> Iterator[SearchKind]:
+    """Yield every search of an adaptive attack that the number of classes allows.
+
+    See `featurepaths.attacks.class_limits` for those that are left out.
+    """
+    untargeted = product((NETWORK_OBJECTIVE, *search.objectives), possible_losses(search.losses, classes))
+    for restart, (objective, loss) in product(range(search.restarts), list(untargeted)):
+        yield SearchKind(objective, loss, restart=restart)
+    targeted = NETWORK_OBJECTIVE, *filter(search.objectives.count, TARGETED)
+    first_loss = possible_losses(search.losses, classes, targeted=True)[:1]
+    ranks = range(1, min(search.n_targets, classes - 1) + 1)
+    for rank, objective, loss in product(ranks, targeted, first_loss):
+        yield SearchKind(objective, loss, rank=rank)

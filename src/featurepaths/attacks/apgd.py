@@ -1,16 +1,18 @@
 """The attack, eq. (4): AutoPGD, projected gradient ascent that halves its own step (Croce and Hein, ICML 2020)."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from featurepaths.attacks.norms import project, steepest
 from featurepaths.attacks.objective import Objective
+from featurepaths.runtime.blocks import INDEPENDENT, pad_block
 
 STOPPING_RULES = ("first-success", "last-success", "max-loss")
 """Rules for the iterate that becomes the adversarial example; an image never fooled keeps its greatest loss."""
@@ -73,7 +75,7 @@ class Search:
     A loss is NaN if it is finite nowhere. `first_fooled_step` is the number of the first iterate that fooled (0 is the
     start, -1 never; the reference confirms it only if first successes are kept). `vanished_steps` counts the gradients
     that were zero in every pixel or not finite in some. `undefined` is true if any gradient or loss was not finite.
-    `queries` is the number of forward passes.
+    `queries` is the number of forward passes of each image.
     """
 
     points: Mapping[str, Points]
@@ -92,6 +94,7 @@ def apgd(
     *,
     stopping_rules: Sequence[str] = STOPPING_RULES,
     reference: Objective | None = None,
+    narrow: Callable[[np.ndarray], tuple[Objective, Objective | None]] | None = None,
 ) -> Search:
     """Maximise an objective within a ball around each image, eq. (4), by the publication's Algorithm 1.
 
@@ -118,6 +121,10 @@ def apgd(
         If `objective` is computed in bfloat16, the same objective in float32. An image counts as fooled only if the
         reference agrees; it is evaluated at each first success and at the returned points. A point that it does not
         confirm is replaced by that of another stopping rule that it confirms, if there is one.
+    narrow
+        Returns the objective and the reference for the images at some positions. With it the search of an image ends
+        at its first success, and only the others are evaluated: in blocks whose sizes (see
+        `featurepaths.runtime.blocks`) keep an image's results, on a CPU, the same whichever others end.
     """
     eps, norm, last = budget.eps, budget.norm, budget.iterations
     current, undefined, vanished = _evaluate(objective, start, labels)
@@ -127,8 +134,8 @@ def apgd(
         undefined = undefined | also_undefined
     vanished_steps = vanished.int()
 
-    confirm = reference if "first-success" in stopping_rules else None
-    first = _confirm(confirm, current, labels, current.fooled)
+    confirm = "first-success" in stopping_rules and reference is not None
+    first = _confirmed(narrow, reference, current, labels, current.fooled) if confirm else current.fooled
     first_fooled_step = torch.where(first, 0, -1)
     points = dict.fromkeys(stopping_rules, current._replace(gradient=None))
     if "first-success" in points:
@@ -139,17 +146,27 @@ def apgd(
     steps = steps * (2 * eps if budget.step is None else budget.step)
     checkpoints, losses = _checkpoints(last), [current.loss]
     halved, best_at_checkpoint = torch.zeros_like(current.fooled), current.loss
+    queries, rows, searched = torch.ones_like(vanished_steps), np.arange(len(labels)), objective
     for number in range(1, last + 1):
+        if narrow is not None:
+            standing = np.flatnonzero((first_fooled_step < 0).cpu().numpy())
+            if len(standing) == 0:
+                break
+            if len(smaller := pad_block(standing, INDEPENDENT)) < len(rows):
+                rows, searched = smaller, narrow(smaller)[0]
         before = position.adversarial
         ascended = project(before + steps * steepest(position.gradient, norm), images, eps, norm)
         if number > 1:
             ascended = before + MOMENTUM * (ascended - before) + (1 - MOMENTUM) * (before - previous)
             ascended = project(ascended, images, eps, norm)
         previous = before
-        current, undefined_now, vanished = _evaluate(objective, ascended, labels, with_gradient=number < last)
+        current, undefined_now, vanished = _evaluate(searched, ascended, labels, rows, with_gradient=number < last)
         undefined = undefined | undefined_now
+        queries[rows] += 1
 
-        first = _confirm(confirm, current, labels, current.fooled & (first_fooled_step < 0))
+        first = current.fooled & (first_fooled_step < 0)
+        if confirm:
+            first = _confirmed(narrow, reference, current, labels, first)
         first_fooled_step = torch.where(first, number, first_fooled_step)
         for rule, kept in points.items():
             points[rule] = current.where(_preferred(rule, current, kept, first), kept)
@@ -170,7 +187,7 @@ def apgd(
         undefined = undefined | _apply_reference(points, images, labels, reference)
     for rule, kept in points.items():
         points[rule] = kept._replace(loss=torch.where(kept.loss > -torch.inf, kept.loss, torch.nan))
-    return Search(points, first_fooled_step, vanished_steps, undefined, last + 1)
+    return Search(points, first_fooled_step, vanished_steps, undefined, queries)
 
 
 def _to_halve(losses: Sequence[Tensor], halved: Tensor, best_unchanged: Tensor) -> Tensor:
@@ -205,13 +222,14 @@ def _preferred(rule: str, current: Points, kept: Points, first: Tensor) -> Tenso
     return succeeds | (~current.fooled & ~kept.fooled & (current.loss > kept.loss))
 
 
-def _confirm(reference: Objective | None, points: Points, labels: Tensor, fooled: Tensor) -> Tensor:
-    """Return which of the `fooled` images [N] the reference confirms: all without a reference."""
-    if reference is None or not fooled.any():
-        return fooled
+def _confirmed(narrow: Callable | None, reference: Objective, points: Points, labels: Tensor, fooled: Tensor) -> Tensor:
+    """Return which of the `fooled` images [N] the reference confirms."""
     confirmed = torch.zeros_like(fooled)
-    with torch.no_grad():
-        confirmed[fooled] = reference(points.adversarial[fooled], labels[fooled])[1]
+    if fooled.any():
+        if narrow is not None:
+            _, reference = narrow(np.flatnonzero(fooled.cpu().numpy()))
+        with torch.no_grad():
+            confirmed[fooled] = reference(points.adversarial[fooled], labels[fooled])[1]
     return confirmed
 
 
@@ -239,9 +257,17 @@ def _apply_reference(points: dict[str, Points], images: Tensor, labels: Tensor, 
 
 
 def _evaluate(
-    objective: Objective, images: Tensor, labels: Tensor, *, with_gradient: bool = True
+    objective: Objective, images: Tensor, labels: Tensor, rows: np.ndarray | None = None, *, with_gradient: bool = True
 ) -> tuple[Points, Tensor, Tensor]:
-    """Return the points at images [N, ...], and where [N] loss or gradient are undefined and the gradient vanished."""
+    """Return the points at images [N, ...], and where [N] loss or gradient are undefined and the gradient vanished.
+
+    Only the images at the positions `rows`, all by default, are evaluated; the loss of others is minus infinity.
+    """
+    if rows is not None and len(rows) < len(labels):
+        part, *flags = _evaluate(objective, images[rows], labels[rows], with_gradient=with_gradient)
+        gradient = None if part.gradient is None else _spread(part.gradient, rows, len(labels))
+        loss, fooled = _spread(part.loss, rows, len(labels), -torch.inf), _spread(part.fooled, rows, len(labels))
+        return Points(images, loss, fooled, gradient), *(_spread(flag, rows, len(labels)) for flag in flags)
     with torch.set_grad_enabled(with_gradient):
         variable = images.detach().requires_grad_(with_gradient)
         loss, fooled = objective(variable, labels)
@@ -253,6 +279,13 @@ def _evaluate(
     greatest = gradient.flatten(1).abs().amax(dim=1)  # NaN if one is
     vanished = ~((greatest > 0) & (greatest < torch.inf) & finite)
     return points._replace(gradient=gradient), ~(finite & greatest.isfinite()), vanished
+
+
+def _spread(values: Tensor, rows: np.ndarray, count: int, blank: float = 0) -> Tensor:
+    """Return the values [n, ...] of the images at the positions `rows` among all of them, [N, ...]."""
+    everything = values.new_full((count, *values.shape[1:]), blank)
+    everything[rows] = values
+    return everything
 
 
 def _where(condition: Tensor, yes: Tensor, no: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ def left_out(losses: Sequence[str], targets: int, classes: int) -> list[str]:
     descriptions = []
     if "dlr" in losses and classes < DLR_CLASSES["untargeted"]:
         descriptions.append("dlr, which needs 3 classes")
-    elif "dlr" in losses and targets and classes < DLR_CLASSES["targeted"]:
+    elif targets and not possible_losses(losses, classes, targeted=True):
         descriptions.append("targeted dlr, which needs 4 classes")
     if targets >= classes:
         descriptions.append(f"{targets - classes + 1} of {targets} targets (wrong classes: {classes - 1})")

@@ -11,7 +11,7 @@ from featurepaths.attacks.apgd import STOPPING_RULES, Budget, Points, Search, ap
 from featurepaths.attacks.norms import random_start, size
 from featurepaths.attacks.objective import Objective
 from featurepaths.data.splits import Split
-from featurepaths.runtime.blocks import blocks, pad_block, padded_tensor, unpadded_arrays
+from featurepaths.runtime.blocks import INDEPENDENT, blocks, pad_block, padded_tensor, unpadded_arrays
 
 STOPPING_RULE = "returned"
 """The stopping rule of attacks of libraries and of precomputed images: there is one example per image."""
@@ -42,7 +42,7 @@ class Block:
 
     def take(self, positions: np.ndarray) -> "Block":
         """Return the block of the images at some of its positions, padded again."""
-        padded = pad_block(positions)
+        padded = pad_block(positions, INDEPENDENT)
         clean, labels, indices = (values[padded] for values in (self.clean, self.labels, self.indices))
         return replace(self, clean=clean, labels=labels, indices=indices, count=len(positions))
 

@@ -99,7 +99,7 @@ class Estimator:
         adaptive, controls = self.experiment.adaptive, self.experiment.adaptive.controls
         objectives = (len(adaptive.objectives) + 1) * len(adaptive.losses)
         steps = len(controls.eps_multiples) * adaptive.iterations + sum(controls.iterations)
-        steps += controls.restarts * controls.iterations[-1]
+        steps += (controls.restarts + controls.n_targets) * controls.iterations[-1]
         images = min(self._attacked(adaptive.max_images), controls.max_images)
         return self._searching(run, images * (objectives * steps + controls.n_queries / 2), gpu)
 

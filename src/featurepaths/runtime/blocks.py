@@ -16,6 +16,8 @@ T = TypeVar("T")
 BLOCK = 64
 SIZES = (1, 2, 4, 8, 16, 32, BLOCK)
 """Lengths that blocks, and parts of blocks, are padded to."""
+INDEPENDENT = 4
+"""The least length from which on a CPU computes each image of a block bit by bit as it does in longer blocks."""
 
 
 def blocks(count: int, shard: tuple[int, int] = (1, 1)) -> list[slice]:
@@ -36,9 +38,9 @@ def span(rows_of_blocks: Sequence[slice]) -> slice:
     return slice(rows_of_blocks[0].start, rows_of_blocks[-1].stop) if rows_of_blocks else slice(0, 0)
 
 
-def pad_block(rows: np.ndarray) -> np.ndarray:
-    """Return a block's rows [n, ...], n <= 64, padded to one of `SIZES` with copies of the last row."""
-    return np.pad(rows, [(0, size_of(len(rows)) - len(rows))] + [(0, 0)] * (rows.ndim - 1), mode="edge")
+def pad_block(rows: np.ndarray, least: int = 1) -> np.ndarray:
+    """Return a block's rows [n, ...], n <= 64, padded to one of `SIZES`, at least `least`, with copies of the last."""
+    return np.pad(rows, [(0, size_of(max(len(rows), least)) - len(rows))] + [(0, 0)] * (rows.ndim - 1), mode="edge")
 
 
 def size_of(count: int) -> int:

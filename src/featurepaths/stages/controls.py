@@ -26,6 +26,10 @@ def main(arguments):
     with ExitStack() as stack:
         opened = frozen_defense.open_attacked(arguments.data, arguments.adaptive, controls.max_images)
         images, _ = stack.enter_context(opened)
+        with open_hdf5(arguments.adaptive) as file:
+            rows = np.isin(file["index"][:], images.indices)
+            suite = {side: file[f"{side}/adaptive"][:][rows] for side in ("undefended", "defended")}
+            summaries = summarise_attacks(file["attacks"], file["labels"][:], settings.attack)
         transferred, source = None, None
         if arguments.transfer is not None:
             transferred = stack.enter_context(frozen_defense.open_worst(arguments.transfer, images.indices))
@@ -33,6 +37,7 @@ def main(arguments):
         attack = partial(
             control_records,
             target=target,
+            suite=suite,
             transferred=transferred,
             budget=budget_of(settings.ball, search, settings.seed, description, device),
             search=search,
@@ -44,11 +49,7 @@ def main(arguments):
         parts = [records for _, records in attacked]
         records = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
         report_undefined(images.indices, records["undefined"])
-        with open_hdf5(arguments.adaptive) as file:
-            rows = np.isin(file["index"][:], images.indices)
-            standing = file["defended/adaptive"][:][rows]
-            summaries = summarise_attacks(file["attacks"], file["labels"][:], settings.attack)
-        content = summarise(records, standing, summaries, controls, float(settings.ball.eps), source)
+        content = summarise(records, suite["defended"], summaries, controls, float(settings.ball.eps), source)
         write_json(output.path, content, origin)
 
 

@@ -114,6 +114,8 @@ class Controls(Section):
     """Increasing budgets; each is spent on the images that the previous ones did not defeat."""
     restarts: int = Field(1, ge=0)
     """Additional random starts with the greatest of them."""
+    n_targets: int = Field(5, ge=0)
+    """Number of most likely wrong classes that the greatest budget also targets; it has all objectives and losses."""
     n_queries: int = Field(1000, ge=1)
     """Queries per image of the black-box attack (Square)."""
 
@@ -135,13 +137,14 @@ class AdaptiveSearch(Section):
     """Each objective is searched with each loss. `dlr` needs three classes, or four with a target; with fewer the
     default omits it."""
     n_targets: int = Field(3, ge=0)
-    """Number of most likely wrong classes that are targeted where untargeted attacks failed. The default is reduced to
-    the number of wrong classes."""
+    """Number of most likely wrong classes that are targeted, with the first loss, where untargeted attacks failed. The
+    default is reduced to the number of wrong classes."""
     restarts: int = Field(1, ge=1)
     """Random starts of the untargeted attacks; those after the first run only where all attacks failed."""
-    skip_defeated: bool = False
-    """Whether each search attacks only the images that the previous ones did not defeat. The worst case is the same and
-    takes less time, but the success of later searches by themselves is not measured."""
+    skip_defeated: bool = True
+    """Whether each search attacks only the images that the previous ones did not defeat, and each image's search ends
+    at its first success. It takes less time, but the success of later searches by themselves is not measured: `false`
+    runs every untargeted search on every image to its end."""
     iterations: int = Field(20, ge=1)
     step: Positive | None = None
     """Initial step; null for 2 eps."""

@@ -19,6 +19,11 @@ GUESSING = 50
 """Balanced accuracy of a detector that guesses, in per cent."""
 
 
+def _label(budget: Mapping[str, int]) -> str:
+    targets = f"\n{budget['n_targets']} targets" if budget["n_targets"] else ""
+    return f"{budget['iterations']}×{budget['restarts']}{targets}"
+
+
 def accuracy_curves(runs: Mapping[str, Mapping[str, Any]]) -> Figure:
     """Accuracy under attack against the size of the perturbation and against the search budget.
 
@@ -29,7 +34,7 @@ def accuracy_curves(runs: Mapping[str, Mapping[str, Any]]) -> Figure:
     """
     figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4.2), sharey=True)
     multiples = {at["eps"]: at["multiple"] for content in runs.values() for at in content["eps"]}
-    searches = {name: [f"{at['iterations']}×{at['restarts']}" for at in runs[name]["budget"]] for name in runs}
+    searches = {name: [_label(at) for at in runs[name]["budget"]] for name in runs}
     # budgets in the order of the searches, each of which continues from the previous ones
     budgets = list(dict.fromkeys(search for run in searches.values() for search in run))
     for content, line in style.series(runs):
@@ -49,7 +54,7 @@ def accuracy_curves(runs: Mapping[str, Mapping[str, Any]]) -> Figure:
     images = sorted({content["n"] for content in runs.values()})
     counted = f"{images[0]:,}" if len(images) == 1 else f"{images[0]:,} to {images[-1]:,}"
     left.set(title="larger perturbations", ylabel=f"accuracy (%) of {counted} images", ylim=(-2, 102))
-    right.set(title="longer searches (worst case so far)", xlabel="iterations × restarts")
+    right.set(title="longer searches (worst case so far)", xlabel="iterations × restarts, target classes")
     right.set_xticks(range(len(budgets)), budgets)
     right.margins(x=0.08)
     names = {"defended": "feature paths", "undefended": NETWORK_ATTACKED}

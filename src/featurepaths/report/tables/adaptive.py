@@ -14,6 +14,7 @@ from featurepaths.report.tables.table import build
 
 WORST_CASE = {"attack": "worst case over all", "threat": "adaptive"}
 HELD_OUT = {"protocol": "held-out"}
+BUDGET = {"iterations": "iteration", "restarts": "restart", "n_targets": "target"}
 MCNEMAR = {"only_feature_paths_correct": "first_only", "only_undefended_correct": "second_only", "mcnemar_p": "p_value"}
 """Numbers of McNemar's test by their columns."""
 
@@ -91,8 +92,8 @@ def _settings(content: Mapping[str, Any]) -> Iterator[tuple[str, str, Mapping[st
     for counts in content["eps"]:
         yield "size of the perturbation", f"eps {counts['eps']:.4g} (× {counts['multiple']})", counts
     for counts in content["budget"]:
-        setting = f"{counted_noun(counts['iterations'], 'iteration')}, {counted_noun(counts['restarts'], 'restart')}"
-        yield "search budget", setting, counts
+        grown = (counted_noun(counts[key], noun) for key, noun in BUDGET.items() if counts[key])
+        yield "search budget", ", ".join(grown), counts
     black_box, transfer, vanished = content["black_box"], content["transfer"], content["vanished"]
     yield "without gradients", f"{black_box['attack']}, {counted_noun(black_box['n_queries'], 'query')}", black_box
     if transfer["source"] is not None:
