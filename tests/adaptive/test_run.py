@@ -14,7 +14,7 @@ from featurepaths.adaptive import worst_case
 from featurepaths.adaptive.controls import control_records, summarise
 from featurepaths.adaptive.objectives import OBJECTIVES, adaptive_objective
 from featurepaths.adaptive.run import adaptive_records
-from featurepaths.adaptive.worst_case import Target, searches
+from featurepaths.adaptive.worst_case import PerImageWorstCase, SearchKind, Target, searches
 from featurepaths.attacks.apgd import Budget, apgd
 from featurepaths.attacks.norms import random_start
 from featurepaths.attacks.runner import Block, run_blocks
@@ -96,6 +96,20 @@ def test_skip_defeated_leaves_worst_case_unchanged(eps):
         np.testing.assert_array_equal(every[name], few[name])
     attacked = [file["attacks/orthogonal.ce/attacked"][:].sum() for file in (every, few)]
     assert attacked == [COUNT, COUNT if eps < TO_EVADE else 0]
+
+
+def test_search_for_evasion_attacks_only_fallen_images_that_are_flagged():
+    target = Target(halves_defense(), halves_defense())
+    worst_case = PerImageWorstCase(target, Block.of(IMAGES, slice(0, 8)))
+    worst_case.defended = np.arange(8) < 4  # the last four fell
+    worst_case.evading = np.array([-np.inf, 2, -np.inf, 2] * 2)  # every other one to an example above the threshold
+    assert worst_case.standing(SearchKind("evade", "ce")).tolist() == [0, 1, 2, 3]
+    assert worst_case.standing(SearchKind("evade", "ce", evasion=True)).tolist() == [4, 6]
+    kinds = list(map(str, searches(AdaptiveSearch(n_targets=0), 10)))
+    assert [kind for kind in kinds if kind.endswith(".evasion")] == [
+        f"{objective}.ce.evasion" for objective in OBJECTIVES if objective != "misvote"
+    ]
+    assert not any("evasion" in str(kind) for kind in searches(AdaptiveSearch(skip_defeated=False), 10))
 
 
 def test_oblivious_examples_count_in_worst_case():
@@ -232,9 +246,9 @@ def test_targets_with_few_classes_are_all_wrong_classes(classes, monkeypatch):
     defense = FeaturePathDefense(network, ["pixels"]).freeze([network.directions.detach()], calibration)
     aimed = []
 
-    def recorded_objective(defense, name, loss, targets=None):
+    def recorded_objective(defense, name, loss, targets=None, evasion=False):
         aimed.append((loss, targets))
-        return adaptive_objective(defense, name, loss, targets)
+        return adaptive_objective(defense, name, loss, targets, evasion)
 
     monkeypatch.setattr(worst_case, "adaptive_objective", recorded_objective)
     images = np.array([[120, 10], [80, 80], [10, 120]], np.uint8).reshape(3, 1, 2, 1)[[0, 1, 2][:classes]]

@@ -73,6 +73,7 @@ def control_records(
     def resisting(name: str, worst_case: PerImageWorstCase) -> Records:
         return {f"{name}/undefended": worst_case.network, f"{name}/defended": worst_case.defended}
 
+    search = search.model_copy(update={"skip_defeated": False})  # no searches for evasion alone
     growing, done = fresh(), set()
     for number, (iterations, restarts, n_targets) in enumerate(budgets_of(controls)):
         if iterations >= budget.iterations:  # what the adaptive attacks have searched already

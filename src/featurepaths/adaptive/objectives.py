@@ -104,6 +104,12 @@ def defense_is_wrong(outputs: ModelOutputs, calibration: Calibration, labels: Te
     return torch.from_numpy(decide(outputs, calibration).prediction).to(labels.device) != labels
 
 
+def detection_is_evaded(outputs: ModelOutputs, calibration: Calibration, labels: Tensor) -> Tensor:
+    """Return whether the network's prediction is wrong and the image is not flagged [N]."""
+    unflagged = torch.from_numpy(~decide(outputs, calibration).flagged).to(labels.device)
+    return unflagged & misclassified(outputs.logits, labels)
+
+
 # Directions of alternating searches (Bryniarski et al., 2021). The published code lets an inner loop overwrite the
 # counter of its schedule, ignores class 0 as a target and never evaluates its last iterate. Here each image and step
 # decides between the two conditions, and AutoPGD evaluates every iterate.
@@ -161,17 +167,22 @@ def likely_classes(defense: FeaturePathDefense, clean: Tensor, labels: Tensor, n
     return wrong.argsort(dim=1, descending=True, stable=True)[:, :-1]
 
 
-def adaptive_objective(defense: FeaturePathDefense, name: str, loss: str, targets: Tensor | None = None) -> Objective:
+def adaptive_objective(
+    defense: FeaturePathDefense, name: str, loss: str, targets: Tensor | None = None, evasion: bool = False
+) -> Objective:
     """Return an objective of `ALL_OBJECTIVES` with a loss, ``ce`` or ``dlr``, and target classes [N] (None: any wrong).
+
+    With `evasion` only an image that is not flagged counts as fooled.
 
     If model outputs are not finite the loss is NaN and the image is not fooled.
     """
     spec, calibration = ALL_OBJECTIVES[name], defense.calibration
+    criterion = detection_is_evaded if evasion else spec.criterion
 
     def objective(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         outputs, finite = defense.outputs_and_finite(images)
         aim = Aim(labels, targets, loss)
-        fooled = spec.criterion(outputs, calibration, labels)
+        fooled = criterion(outputs, calibration, labels)
         value = spec.loss(outputs, calibration, aim)
         if spec.direction is not None and torch.is_grad_enabled() and images.requires_grad:
             conditions = (

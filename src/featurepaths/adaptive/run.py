@@ -81,7 +81,7 @@ def adaptive_records(
         records |= _best_scored(target, name, block, candidates, worst_case.labels)
     for kind in searches(search, target.classes):
         everywhere = not (kind.rank or kind.restart or search.skip_defeated)
-        attacked = everything if everywhere else worst_case.standing(kind.objective)
+        attacked = everything if everywhere else worst_case.standing(kind)
         if len(attacked) == 0:
             records |= _recorded(str(kind), block.count, attacked)
             continue

@@ -112,9 +112,16 @@ class PerImageWorstCase:
         self.clean = self.update(block.clean, np.arange(count))
         self.evading = np.full(count, -np.inf)  # clean images are no examples
 
-    def standing(self, objective: str) -> np.ndarray:
-        """Return the rows of the images that resist so far: the network's for `misclassify`, else the defence's."""
-        return np.flatnonzero(self.network if objective == NETWORK_OBJECTIVE else self.defended)
+    def standing(self, kind: "SearchKind") -> np.ndarray:
+        """Return the rows of the images that a search can still win.
+
+        They are those that the network resists for `misclassify`, and those that the defence resists for the others;
+        for a search for evasion, those that fell, but that no example of which evades detection.
+        """
+        if kind.evasion:
+            flagged = self.evading < self.target.reference_model.calibration.threshold
+            return np.flatnonzero(flagged & ~self.defended)
+        return np.flatnonzero(self.network if kind.objective == NETWORK_OBJECTIVE else self.defended)
 
     def update(self, examples: Tensor, rows: np.ndarray) -> Decision:
         """Take examples [64, ...] of the images `rows` into account, and return the defence's decision on them."""
@@ -161,7 +168,7 @@ class PerImageWorstCase:
         if kind.rank:
             classes = likely_classes(self.target.reference_model, part.clean, part.labels, kind.objective)
             targets = classes[:, kind.rank - 1]
-        against = partial(adaptive_objective, name=kind.objective, loss=kind.loss)
+        against = partial(adaptive_objective, name=kind.objective, loss=kind.loss, evasion=kind.evasion)
         how = {"targets": targets, "restart": kind.restart, "stop_at_success": stop_at_success}
         result = self.target.search(part, budget, against, **how)
         return result, self.update_with_search(result, rows)
@@ -169,21 +176,25 @@ class PerImageWorstCase:
     def cascade(self, kinds: Iterable["SearchKind"], budget: Budget) -> None:
         """Make one search after the other, each of what still resists."""
         for kind in kinds:
-            if len(rows := self.standing(kind.objective)):
+            if len(rows := self.standing(kind)):
                 self.attack(kind, budget, rows)
 
 
 class SearchKind(NamedTuple):
-    """One search: its objective and loss, the rank of the target class (0: none), and the number of the restart."""
+    """One search: its objective and loss, the rank of the target class (0: none), and the number of the restart.
+
+    A search for `evasion` is for images that fell while they were flagged, because detection is judged alone as well.
+    """
 
     objective: str
     loss: str
     rank: int = 0
     restart: int = 0
+    evasion: bool = False
 
     def __str__(self) -> str:
-        suffix = f".target{self.rank}" if self.rank else f".restart{self.restart}" if self.restart else ""
-        return f"{self.objective}.{self.loss}{suffix}"
+        suffixes = {f".target{self.rank}": self.rank, f".restart{self.restart}": self.restart, ".evasion": self.evasion}
+        return f"{self.objective}.{self.loss}" + "".join(suffix for suffix, wanted in suffixes.items() if wanted)
 
 
 def searches(search: AdaptiveSearch, classes: int) -> Iterator[SearchKind]:
@@ -199,3 +210,7 @@ def searches(search: AdaptiveSearch, classes: int) -> Iterator[SearchKind]:
     ranks = range(1, min(search.n_targets, classes - 1) + 1)
     for rank, objective, loss in product(ranks, targeted, first_loss):
         yield SearchKind(objective, loss, rank=rank)
+    if search.skip_defeated:  # otherwise the searches above have run to their end on every image
+        unflagged = [objective for objective in search.objectives if objective != "misvote"]
+        for objective, loss in product(unflagged, possible_losses(search.losses, classes)[:1]):
+            yield SearchKind(objective, loss, evasion=True)
