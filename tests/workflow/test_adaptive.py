@@ -81,14 +81,16 @@ def test_the_worst_examples_lie_in_the_ball_and_fool_the_method_as_plain_code_ha
 
 def test_an_image_survives_only_if_it_does_every_attack(attacked):
     _, _, file = attacked
-    labels = file["labels"][:]
+    labels, survives = file["labels"][:], {}
     for side, answer in (("undefended", "network_prediction"), ("defended", "label")):
-        survives = file[f"{side}/clean"][:].copy()
+        survives[side] = file[f"{side}/clean"][:].copy()
         for attack in file["attacks"].values():
-            survives &= ~attack["attacked"][:] | (attack[answer][:] == labels)
-        # the attacks on detectors alone may win more
-        assert not (file[f"{side}/adaptive"][:] & ~survives).any()
-        assert file[f"{side}/adaptive"][:].sum() >= survives.sum() - 20
+            survives[side] &= ~attack["attacked"][:] | (attack[answer][:] == labels)
+        assert not (file[f"{side}/adaptive"][:] & ~survives[side]).any()
+    # what none of these won was won by the attacks on detectors alone
+    of_detectors = [each["network_prediction"][:] != labels for each in file["detectors"].values()]
+    won_by_others = survives["undefended"] & ~file["undefended/adaptive"][:]
+    assert not (won_by_others & ~np.any(of_detectors, axis=0)).any()
 
 
 def test_the_counts_are_those_of_the_records(attacked):
@@ -110,7 +112,9 @@ def test_the_counts_are_those_of_the_records(attacked):
     objectives = ("misclassify", "evade", "misvote", "match-features", "selective", "orthogonal")
     assert names == {
         *(f"apgd.{stopping_rule}" for stopping_rule in ("first-success", "last-success", "max-loss")),
-        *(f"{objective}.ce{kind}" for objective in objectives for kind in ("", ".targeted")),
+        *(f"{objective}.ce" for objective in objectives),
+        *(f"{objective}.ce.targeted" for objective in ("misclassify", "evade", "misvote")),
+        *(f"{objective}.ce.evasion" for objective in ("evade", "match-features", "selective", "orthogonal")),
     }
     assert {each["detector"] for each in content["detectors"]} == {
         "feature-paths",
