@@ -21,7 +21,7 @@ from featurepaths.defense.recognition import Decision
 from featurepaths.errors import FeaturePathsError, counted
 from featurepaths.experiment.config.evaluation import AdaptiveSearch
 from featurepaths.paths.outputs import ModelOutputs
-from featurepaths.runtime.blocks import pad_block
+from featurepaths.runtime.blocks import INDEPENDENT, pad_block
 
 SEEDS_APART = 2**32
 """Distance of the seeds of restarts: greater than any training's seed."""
@@ -108,6 +108,7 @@ class PerImageWorstCase:
         self.network = self.defended = np.ones(count, bool)
         self.evading = np.full(count, -np.inf)
         self.undefined = np.zeros(count, bool)
+        self.likely: dict[str, Tensor] = {}  # the wrong classes of the clean images in their order, by objective
         self.worst = block.clean[:count].cpu().numpy().copy()  # it is written to
         self.clean = self.update(block.clean, np.arange(count))
         self.evading = np.full(count, -np.inf)  # clean images are no examples
@@ -166,8 +167,10 @@ class PerImageWorstCase:
         """Attack the images `rows`, and take the examples into account; return the search and the decision on them."""
         part, targets = self.block.take(rows), None
         if kind.rank:
-            classes = likely_classes(self.target.reference_model, part.clean, part.labels, kind.objective)
-            targets = classes[:, kind.rank - 1]
+            if kind.objective not in self.likely:
+                clean, labels = self.block.clean, self.block.labels
+                self.likely[kind.objective] = likely_classes(self.target.reference_model, clean, labels, kind.objective)
+            targets = self.likely[kind.objective][pad_block(rows, INDEPENDENT), kind.rank - 1]
         against = partial(adaptive_objective, name=kind.objective, loss=kind.loss, evasion=kind.evasion)
         how = {"targets": targets, "restart": kind.restart, "stop_at_success": stop_at_success}
         result = self.target.search(part, budget, against, **how)
