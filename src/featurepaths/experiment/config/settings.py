@@ -65,35 +65,34 @@ class Images(OnNetwork):
     stopping_rule: str | None = None
 
 
-class Threshold(Section):
+class LayerChoice(Section):
+    """Layers and their weights; ``layers: auto`` needs the key `needed_by_auto`."""
+
+    protocol: Protocol
+    layers: Literal["auto"] | list[int]
+    weights: Weights
+    needed_by_auto: ClassVar[str]
+
+    @model_validator(mode="after")
+    def _auto_has_its_key(self):
+        if self.layers == "auto" and getattr(self, self.needed_by_auto) is None:
+            raise ValueError(f"layers: auto needs {self.needed_by_auto}")
+        return self
+
+
+class Threshold(LayerChoice):
     """Settings that calibrate the thresholds of the feature-path detector; `pfc3_threshold` is for ``layers: auto``."""
 
-    protocol: Protocol
-    layers: Literal["auto"] | list[int]
-    weights: Weights
     false_positive_rates: list[Exact] = []
     pfc3_threshold: Exact | None = None
-
-    @model_validator(mode="after")
-    def _pfc3_threshold_is_there(self):
-        if self.layers == "auto" and self.pfc3_threshold is None:
-            raise ValueError("layers: auto needs pfc3_threshold")
-        return self
+    needed_by_auto: ClassVar = "pfc3_threshold"
 
 
-class Selection(Section):
+class Selection(LayerChoice):
     """How the voting layers are selected; `top` is for ``layers: auto``."""
 
-    protocol: Protocol
-    layers: Literal["auto"] | list[int]
-    weights: Weights
     top: int | None = None
-
-    @model_validator(mode="after")
-    def _top_is_there(self):
-        if self.layers == "auto" and self.top is None:
-            raise ValueError("layers: auto needs top")
-        return self
+    needed_by_auto: ClassVar = "top"
 
 
 class Recognition(Section):
