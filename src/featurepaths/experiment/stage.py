@@ -66,10 +66,11 @@ class Stage:
 
     def names_in(self, option: str, path: Path) -> dict[str, str] | None:
         """Return what stands for each name in the path of an output; None if the path is not of its form."""
-        parts = self.outputs[option].split("/")
-        first = next((number for number, part in enumerate(parts) if "{" in part), len(parts))
-        pattern = re.sub(
-            r"\\{(\w+)\\}", lambda name: f"(?P<{name[1]}>{WILDCARDS[name[1]]})", re.escape("/".join(parts[first:]))
-        )
-        fits = re.fullmatch(pattern, "/".join(path.parts[-len(parts) + first :])) if first < len(parts) else None
-        return fits.groupdict() if fits else None if first < len(parts) else {}
+        form = self.outputs[option]
+        if "{" not in form:
+            return {}  # any file may be given
+        folder = "/".join(form[: form.index("{")].split("/")[:-1])
+        ending = form.removeprefix(f"{folder}/")  # the folder above the first name is free
+        pattern = re.sub(r"\\{(\w+)\\}", lambda name: f"(?P<{name[1]}>{WILDCARDS[name[1]]})", re.escape(ending))
+        fits = re.fullmatch(pattern, "/".join(path.parts[-ending.count("/") - 1 :]))
+        return fits.groupdict() if fits else None
