@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from featurepaths.errors import FeaturePathsError, reported
 from featurepaths.networks.checkpoint import build_network, check_finite
 from featurepaths.networks.external.weights import fit_weights, read_weights
-from featurepaths.networks.layers import REFUSALS, find_layers
+from featurepaths.networks.forward import REFUSALS
+from featurepaths.networks.layers import find_layers
 from featurepaths.networks.warnings import are_probabilities
 
 AGREEMENT = 1e-3
