@@ -79,7 +79,7 @@ def test_disk_space_estimate_bounds_real_dumps(tiny):
     """Against the feature dumps of the workflow."""
     experiment = read_experiment(TINY)
     size = preview.data_size(experiment, fingerprint_inputs(experiment))
-    layers = preview.layers_of(experiment, size, "small")
+    layers = preview.network_of(experiment, size, "small").layers
     estimated = preview.dump_bytes(experiment, size, "small", layers)
     written = 0
     for path in tiny.results.glob("*/features/*/*.h5"):

@@ -18,6 +18,7 @@ from featurepaths.experiment.feasible import check_attacks
 from featurepaths.experiment.plan import Plan
 from featurepaths.experiment.run import Run
 from featurepaths.networks.architectures import missing_layers
+from featurepaths.networks.blocks import layer_notes
 from featurepaths.networks.external.build import build_external
 from featurepaths.networks.forward import layer_shapes, user_name
 from featurepaths.networks.resnet import ResNet
@@ -76,19 +77,16 @@ def data_size(experiment: Experiment, outside: ExternalInputs) -> DataSize:
     return outside.size
 
 
-def layers_of(experiment: Experiment, size: DataSize, model: str) -> list[Layer]:
-    """Return a network's layers, on data of some size; a network that is given is built and tried out.
+class Network(NamedTuple):
+    """A network's layers, the warnings about it as names of `DOUBTS`, and the notes about its layers."""
 
-    Raises
-    ------
-    FeaturePathsError
-        As `build_external` does.
-    """
-    return _look_at(experiment, size, model)[0]
+    layers: list[Layer]
+    doubts: list[str]
+    notes: list[str]
 
 
-def _look_at(experiment: Experiment, size: DataSize, model: str) -> tuple[list[Layer], list[str]]:
-    """Return a network's layers and what is doubtful about it: names of `DOUBTS`.
+def network_of(experiment: Experiment, size: DataSize, model: str) -> Network:
+    """Return what is known of a network on data of some size; an external one is built and tried out.
 
     Raises
     ------
@@ -100,7 +98,7 @@ def _look_at(experiment: Experiment, size: DataSize, model: str) -> tuple[list[L
     mean, std = [0.0] * size.channels, [1.0] * size.channels
     if given is None:
         network = ResNet(described.architecture, size.classes, described.width, described.stem, mean, std)
-        names, doubts = network.layer_names, []
+        names, doubts, notes = network.layer_names, [], []
     else:
         build = {
             **{"factory": given.factory, "arguments": given.arguments, "size": given.size},
@@ -111,8 +109,10 @@ def _look_at(experiment: Experiment, size: DataSize, model: str) -> tuple[list[L
         network, names, doubts = build_external(
             build, weights, given.layers, image_shape, size.classes, min(experiment.seeds)
         )
+        notes = layer_notes(network, names, image_shape)
     shapes = layer_shapes(network, names, image_shape)
-    return [Layer(user_name(name), shape) for name, shape in zip(names, shapes, strict=True)], doubts
+    layers = [Layer(user_name(name), shape) for name, shape in zip(names, shapes, strict=True)]
+    return Network(layers, doubts, notes)
 
 
 def layer_table(model: str, layers: Sequence[Layer]) -> str:
@@ -178,10 +178,12 @@ def checks(experiment: Experiment, outside: ExternalInputs) -> Iterator[tuple[st
         return f"{size[0].images:,} images of {size[0].classes} classes, {size[0].height}x{size[0].width} pixels"
 
     def network(model: str) -> str:
-        found[model], doubts = _look_at(experiment, size[0], model)
-        _check_numbers(experiment, len(found[model]))
-        warnings = [f"\nWARNING  models.{model}: {DOUBTS[doubt]}" for doubt in doubts]
-        return f"{len(found[model])} layers, {found[model][0].name} to {found[model][-1].name}" + "".join(warnings)
+        layers, doubts, notes = network_of(experiment, size[0], model)
+        _check_numbers(experiment, len(layers))
+        found[model] = layers
+        lines = [f"WARNING  models.{model}: {DOUBTS[doubt]}" for doubt in doubts]
+        lines += [f"NOTE     models.{model}: {note}" for note in notes]
+        return "\n".join([f"{len(layers)} layers, {layers[0].name} to {layers[-1].name}", *lines])
 
     yield "data", data
     if not size:

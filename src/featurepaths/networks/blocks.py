@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from torch import nn
 
 from featurepaths.networks.dataflow import DataFlow
+from featurepaths.networks.forward import user_name
 
 STEM = 4
 """The greatest number of blocks in a stem, or in what stands between two stages."""
@@ -66,7 +67,7 @@ def layer_notes(network: nn.Module, layers: Sequence[str], image_shape: Sequence
     notes = []
     if others:
         more = f" and {len(others) - NAMED} more" if len(others) > NAMED else ""
-        notes.append(f"Left out, though numbered like the layers: {', '.join(others[:NAMED])}{more}.")
+        notes.append(f"Left out, though numbered like the layers: {', '.join(map(user_name, others[:NAMED]))}{more}.")
     outside = [order[name] for name in flow.weighted if not any(_is_inside(name, layer) for layer in layers)]
     positions = [order[name] for name in layers if name in order]
     before = sum(position < min(positions) for position in outside)

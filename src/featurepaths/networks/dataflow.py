@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.autograd.graph import Node
 
 from featurepaths.errors import FeaturePathsError
-from featurepaths.networks.forward import blank_images, evaluation_mode, first_tensor, tensors_in
+from featurepaths.networks.forward import blank_images, evaluation_mode, first_tensor, tensors_in, uncompiled
 
 COUNT = 3
 """Number of images of a trace."""
@@ -56,9 +56,6 @@ class DataFlow:
     """
 
     def __init__(self, network: nn.Module, image_shape: Sequence[int]):
-        generator = torch.Generator().manual_seed(0)
-        images = torch.rand(COUNT, *image_shape, generator=generator).to(blank_images(network, 1, image_shape))
-        images = images.requires_grad_().clone()  # not a leaf, which networks may not change in place
         runs: Counter[str] = Counter()
         self.calls: dict[str, Call] = {}
 
@@ -70,8 +67,12 @@ class DataFlow:
 
         with ExitStack() as handles, torch.inference_mode(False), torch.enable_grad(), evaluation_mode(network):
             for name, module in network.named_modules():
-                handles.enter_context(module.register_forward_hook(partial(hook, name), with_kwargs=True))
-            logits = first_tensor(network(images), COUNT)
+                if not isinstance(module, torch.jit.ScriptModule):  # which has no hooks
+                    handles.enter_context(module.register_forward_hook(partial(hook, name), with_kwargs=True))
+            pixels = torch.rand(COUNT, *image_shape, generator=torch.Generator().manual_seed(0))
+            pixels = pixels.to(blank_images(network, 1, image_shape)).requires_grad_()
+            images = pixels.clone()  # not a leaf, which networks may not change in place
+            logits = first_tensor(uncompiled(network, images), COUNT)
         self.calls = {name: call for name, call in self.calls.items() if name and runs[name] == 1}
         self._images = images.grad_fn
         self._logits = None if logits is None else logits.grad_fn

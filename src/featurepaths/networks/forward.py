@@ -4,8 +4,9 @@ bfloat16 passes are used where these are fast; weights, inputs and logits stay i
 """
 
 import re
+import sys
 from collections.abc import Callable, Iterator, MutableMapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from functools import partial
 from itertools import chain
 from typing import Any
@@ -71,7 +72,8 @@ def forward_with_callback(
     AttributeError
         If the network has no module of such a name.
     FeaturePathsError
-        If a module does not run exactly once, or does not return a tensor with a feature for each image.
+        If a module belongs to TorchScript, does not run exactly once, or does not return a tensor with a feature for
+        each image.
     """
     pending = set(layers)
     undecided: dict[str, Tensor] = {}
@@ -94,8 +96,8 @@ def forward_with_callback(
 
     with ExitStack() as handles:
         for name in layers:
-            handles.enter_context(network.get_submodule(name).register_forward_hook(partial(hook, name)))
-        logits = network(images)
+            handles.enter_context(layer_module(network, name).register_forward_hook(partial(hook, name)))
+        logits = uncompiled(network, images)
     if pending:
         name = user_name(min(pending))
         raise FeaturePathsError(f"Layer {name} does not run when the network does. Choose another layer.")
@@ -104,6 +106,31 @@ def forward_with_callback(
         for name, values in undecided.items():
             callback(name, values.movedim(_FEATURE_AXES[network.get_submodule(name)], 1))
     return logits
+
+
+def uncompiled(network: nn.Module, images: Tensor) -> Any:
+    """Return a network's output, from its Python code even if torch.compile was applied, which may leave out hooks."""
+    with torch.compiler.set_stance("force_eager") if "torch._dynamo" in sys.modules else nullcontext():
+        return network(images)
+
+
+def layer_module(network: nn.Module, name: str) -> nn.Module:
+    """Return a module of a network by its name.
+
+    Raises
+    ------
+    AttributeError
+        If there is none.
+    FeaturePathsError
+        If it belongs to TorchScript, whose modules have no hooks.
+    """
+    module = network.get_submodule(name)
+    if isinstance(module, torch.jit.ScriptModule):
+        raise FeaturePathsError(
+            f"Layer {user_name(name)} is a TorchScript module, whose output cannot be read. Build the network from its "
+            "Python code, or choose a layer outside of TorchScript."
+        )
+    return module
 
 
 def user_name(name: str) -> str:
@@ -163,7 +190,7 @@ def _decide_feature_axes(network: nn.Module, images: Tensor, layers: Sequence[st
             for name in layers:
                 hook = lambda *of, name=name: values.update({name: first_tensor(of[2], len(batch))})  # noqa: E731
                 handles.enter_context(network.get_submodule(name).register_forward_hook(hook))
-            network(batch)
+            uncompiled(network, batch)
         return values
 
     with evaluation_mode(network):

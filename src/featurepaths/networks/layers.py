@@ -10,7 +10,13 @@ from torch import nn
 
 from featurepaths.errors import FeaturePathsError
 from featurepaths.networks.blocks import find_blocks
-from featurepaths.networks.forward import REFUSALS, blank_images, evaluation_mode, forward_intermediates
+from featurepaths.networks.forward import (
+    REFUSALS,
+    blank_images,
+    evaluation_mode,
+    forward_intermediates,
+    layer_module,
+)
 
 NAMED = 12  # number of modules in an error
 SIZES = (16, 28, 32, 64, 96, 112, 128, 160, 192, 224, 240, 256, 288, 299, 320, 384, 448, 512)
@@ -74,7 +80,7 @@ def _run_order(network: nn.Module, names: Sequence[str], image_shape: Sequence[i
     with ExitStack() as handles:
         for name in names:
             hook = lambda *of, name=name: order.setdefault(name)  # noqa: E731
-            handles.enter_context(network.get_submodule(name).register_forward_hook(hook))
+            handles.enter_context(layer_module(network, name).register_forward_hook(hook))
         with _accepting(network, image_shape), torch.inference_mode(False), torch.no_grad(), evaluation_mode(network):
             forward_intermediates(network, images, names)
     return list(order)
