@@ -92,7 +92,7 @@ def forward_with_callback(
         if axis is None:
             undecided[name] = values
         else:
-            callback(name, values.movedim(axis, 1))
+            callback(name, values if axis == 1 else values.movedim(axis, 1))
 
     with ExitStack() as handles:
         for name in layers:
@@ -226,7 +226,7 @@ def evaluation_mode(network: nn.Module) -> Iterator[None]:
 
 
 def blank_images(network: nn.Module, count: int, image_shape: Sequence[int]) -> Tensor:
-    """Return zeros [count, *image_shape] on the device, and of the type, of a network's weights."""
+    """Return zeros [count, C, H, W] on the device, and of the type, of a network's weights."""
     return torch.zeros(count, *image_shape).to(_weights_like(network))
 
 
