@@ -276,6 +276,7 @@ def test_named_layers_keep_their_order():
         (lambda: Net(lambda net, x: net.second(net.first(x))), ["third"], "'third'.*first, second"),
         (lambda: Net(lambda net, x: net.first(x)), ["second"], "second does not run"),
         (lambda: Net(lambda net, x: net.second(x)), ["first"], "3x32x32"),
+        (lambda: Net(lambda net, x: net.second(net.first(x.detach()))), "auto", "no gradient.*Name its layers"),
         (lambda: nn.Sequential(nn.LSTM(32, 4), nn.Identity()), ["0"], "3x32x32|tuple"),
         (lambda: nn.Sequential(nn.Conv2d(3, 1, 1), nn.Flatten(0)), ["1"], r"Layer 1 .*\[2048\].* 2 images"),
     ],

@@ -76,12 +76,12 @@ class DataFlow:
         self.calls = {name: call for name, call in self.calls.items() if name and runs[name] == 1}
         self._images = images.grad_fn
         self._logits = None if logits is None else logits.grad_fn
-        if self._logits is None:
+        self._edges, order = _sorted_nodes(self._logits) if self._logits else ({}, [])
+        if self._images not in self._edges:
             raise FeaturePathsError(
                 "The network's logits have no gradient with respect to the images, from which layers: auto finds its "
                 "blocks. Name its layers."
             )
-        self._edges, order = _sorted_nodes(self._logits)
         self._between = self._depending(order)
         bottlenecks = self._bottlenecks(reversed(order))
         self.connected = {
