@@ -41,6 +41,7 @@ workflow.register_pathvars(results=RESULTS, run="<results>/{run}")
 
 # Every stage reports that it runs, and so does this Snakemake: `make run` waits for stages that a killed run left.
 AT_WORK = f".snakemake/featurepaths/{EXPERIMENT.name}.at-work"
+Path(AT_WORK).parent.mkdir(parents=True, exist_ok=True)
 if workflow.is_main_process:
     REPORTED = join(AT_WORK)
     sweep(RESULTS)
@@ -48,7 +49,9 @@ if workflow.is_main_process:
 # system and asking for them again takes an attack an eighth of its time.
 MALLOC = "MALLOC_MMAP_THRESHOLD_=1073741824 MALLOC_TRIM_THRESHOLD_=2147483648"
 EXPORTED = f"{MALLOC} FEATUREPATHS_AT_WORK={AT_WORK} PYTHONPATH={quote(SOURCE)}${{{{PYTHONPATH:+:$PYTHONPATH}}}}"
-shell.prefix(f"set -euo pipefail; export {EXPORTED}; ")
+# A job shares the lock from its first moment: Python starts so slowly that a next run could look in between.
+SHARED = f"if [ -e {AT_WORK} ]; then exec 9<{AT_WORK}; flock --shared 9 2>/dev/null || true; fi"
+shell.prefix(f"set -euo pipefail; {SHARED}; export {EXPORTED}; ")
 
 
 wildcard_constraints:
