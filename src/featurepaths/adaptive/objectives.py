@@ -115,18 +115,19 @@ def detection_is_evaded(outputs: ModelOutputs, calibration: Calibration, labels:
 # decides between the two conditions, and AutoPGD evaluates every iterate.
 
 
-def selective(chosen: Tensor, other: Tensor) -> Tensor:
-    """Return the gradient [N, d] of the chosen condition.
+def selective(images: Tensor, chosen: Tensor, other: Tensor) -> Tensor:
+    """Return the gradient [N, d] at images [N, ...] of the chosen condition [N].
 
     `adaptive_objective` chooses misclassification, or the score once the image is misclassified.
     """
-    return chosen
+    return torch.autograd.grad(chosen.sum(), images, retain_graph=True)[0].flatten(1)
 
 
-def orthogonal(chosen: Tensor, other: Tensor) -> Tensor:
+def orthogonal(images: Tensor, chosen: Tensor, other: Tensor) -> Tensor:
     """Return the gradient [N, d] of the chosen condition without its component along the other's."""
-    defined = chosen.isfinite() & other.isfinite()
-    direction, normal = chosen.where(defined, 0), other.where(defined, 0)
+    along_chosen, along_other = (selective(images, each, each) for each in (chosen, other))
+    defined = along_chosen.isfinite() & along_other.isfinite()
+    direction, normal = along_chosen.where(defined, 0), along_other.where(defined, 0)
     along = (direction * normal).sum(dim=1, keepdim=True) / (normal * normal).sum(dim=1, keepdim=True).clamp_min(1e-30)
     return torch.where(defined, direction - along * normal, torch.nan)
 
@@ -139,7 +140,7 @@ class ObjectiveSpec(NamedTuple):
 
     loss: Callable[[ModelOutputs, Calibration, Aim], Tensor]
     criterion: Callable[[ModelOutputs, Calibration, Tensor], Tensor] = defense_is_wrong
-    direction: Callable[[Tensor, Tensor], Tensor] | None = None
+    direction: Callable[[Tensor, Tensor, Tensor], Tensor] | None = None
     class_scores: Callable[[ModelOutputs, Calibration], Tensor] = network_logits
 
 
@@ -185,16 +186,11 @@ def adaptive_objective(
         fooled = criterion(outputs, calibration, labels)
         value = spec.loss(outputs, calibration, aim)
         if spec.direction is not None and torch.is_grad_enabled() and images.requires_grad:
-            conditions = (
-                aim.misclassification(outputs.logits, saturate=False),
-                outputs.s_max(calibration.layers, calibration.weights),
-            )
-            to_wrong, to_above = (
-                torch.autograd.grad(each.sum(), images, retain_graph=True)[0].flatten(1) for each in conditions
-            )
-            wrong = misclassified(outputs.logits, labels).unsqueeze(1)
-            steps = torch.where(wrong, to_above, to_wrong), torch.where(wrong, to_wrong, to_above)
-            value = _WithGradient.apply(value.detach(), images, spec.direction(*steps))
+            to_wrong = aim.misclassification(outputs.logits, saturate=False)
+            to_above = outputs.s_max(calibration.layers, calibration.weights)
+            wrong = misclassified(outputs.logits, labels)
+            conditions = torch.where(wrong, to_above, to_wrong), torch.where(wrong, to_wrong, to_above)
+            value = _WithGradient.apply(value.detach(), images, spec.direction(images, *conditions))
         return defined_only(value, fooled, finite)
 
     return objective
