@@ -88,7 +88,9 @@ def misvote(outputs: ModelOutputs, calibration: Calibration, aim: Aim) -> Tensor
 def match_features(outputs: ModelOutputs, calibration: Calibration, aim: Aim) -> Tensor:
     """Move the path to that of a wrong class in every layer, and misclassify the image."""
     layers = [aim.misclassification(layer, saturate=False) for layer in soft_logits(outputs.similarity).unbind(dim=1)]
-    return torch.stack(layers).mean(dim=0) + aim.misclassification(outputs.logits)
+    return sum(layers) / len(layers) + aim.misclassification(
+        outputs.logits
+    )  # `mean` adds in an order that depends on N
 
 
 # Criteria of success

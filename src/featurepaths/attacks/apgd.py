@@ -1,7 +1,7 @@
 """The attack, eq. (4): AutoPGD, projected gradient ascent that halves its own step (Croce and Hein, ICML 2020)."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import NamedTuple
@@ -84,6 +84,20 @@ class Search:
     undefined: Tensor
     queries: int | Tensor
 
+    @classmethod
+    def joined(cls, parts: Sequence["Search"], counts: Sequence[int]) -> "Search":
+        """Return searches as one, by the number of images of each; what pads them is left out."""
+
+        def cat(tensors: Iterable[Tensor]) -> Tensor:
+            return torch.cat([tensor[:count] for tensor, count in zip(tensors, counts, strict=True)])
+
+        points = {
+            rule: Points(*(cat(each) for each in zip(*(part.points[rule][:3] for part in parts), strict=True)))
+            for rule in parts[0].points
+        }
+        names = ("first_fooled_step", "vanished_steps", "undefined", "queries")
+        return cls(points, *(cat(getattr(part, name) for part in parts) for name in names))
+
 
 def apgd(
     objective: Objective,
@@ -147,9 +161,11 @@ def apgd(
     checkpoints, losses = _checkpoints(last), [current.loss]
     halved, best_at_checkpoint = torch.zeros_like(current.fooled), current.loss
     queries, rows, searched = torch.ones_like(vanished_steps), np.arange(len(labels)), objective
+    goes_on = torch.ones_like(vanished)
     for number in range(1, last + 1):
         if narrow is not None:
-            standing = np.flatnonzero((first_fooled_step < 0).cpu().numpy())
+            goes_on = first_fooled_step < 0
+            standing = np.flatnonzero(goes_on.cpu().numpy())
             if len(standing) == 0:
                 break
             if len(smaller := pad_block(standing, INDEPENDENT)) < len(rows):
@@ -161,8 +177,8 @@ def apgd(
             ascended = project(ascended, images, eps, norm)
         previous = before
         current, undefined_now, vanished = _evaluate(searched, ascended, labels, rows, with_gradient=number < last)
-        undefined = undefined | undefined_now
-        queries[rows] += 1
+        undefined = undefined | (undefined_now & goes_on)
+        queries += goes_on
 
         first = current.fooled & (first_fooled_step < 0)
         if confirm:
@@ -173,7 +189,7 @@ def apgd(
         if number == last:
             break
 
-        vanished_steps += vanished
+        vanished_steps += vanished & goes_on
         best = current.where(current.loss > best.loss, best)
         position = current.where(current.loss > -torch.inf, best)
         losses.append(current.loss)

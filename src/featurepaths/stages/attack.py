@@ -37,7 +37,7 @@ def main(arguments):
             images, attack = precomputed(arguments, network, images, split, stack)
         else:
             attack = torchattacks(settings, network)
-        write_attack(arguments, output, origin, images, attack, device, precision, report)
+        write_attack(arguments, output, origin, images, attack, device, precision, report=report)
 
 
 def autopgd(settings, network, description, device):

@@ -28,7 +28,7 @@ def budget_of(ball, search, seed, description, device):
 
 
 @contextmanager
-def attacked_blocks(arguments, origin, path, images, attack, device, precision):
+def attacked_blocks(arguments, origin, path, images, attack, device, precision, together=1):
     """Give the rows of the blocks of a stage, and an iterator over rows and records of each as they are attacked.
 
     They are saved every 45 seconds beside the artefact at `path`; a stage that was killed resumes from there. What is
@@ -42,12 +42,15 @@ def attacked_blocks(arguments, origin, path, images, attack, device, precision):
 
     saved = ResumeFiles(path, origin.key, device_name(device), precision)
     own_blocks = blocks(len(images.labels), getattr(arguments, "shard", None) or (1, 1))
-    with closing(resuming(partial(run_blocks, attack, images, device=device), own_blocks, saved)) as attacked:
+    run = partial(run_blocks, attack, images, device=device, together=together)
+    with closing(resuming(run, own_blocks, saved)) as attacked:
         yield own_blocks, progress(attacked, arguments.stage, len(own_blocks), "blocks of 64")
     saved.clear()
 
 
-def write_attack(arguments, output, origin, images, attack, device, precision, report=lambda file: None, **notes):
+def write_attack(
+    arguments, output, origin, images, attack, device, precision, *, report=lambda file: None, together=1, **notes
+):
     """Write the records of an attack.
 
     Parameters
@@ -58,6 +61,8 @@ def write_attack(arguments, output, origin, images, attack, device, precision, r
         Returns the records of a block.
     report
         Called with the open file when all is written.
+    together
+        The number of blocks that are attacked together.
     notes
         Further attributes of the artefact.
     """
@@ -65,7 +70,10 @@ def write_attack(arguments, output, origin, images, attack, device, precision, r
     from featurepaths.runtime.devices import device_name
 
     with (
-        attacked_blocks(arguments, origin, output.path, images, attack, device, precision) as (own_blocks, attacked),
+        attacked_blocks(arguments, origin, output.path, images, attack, device, precision, together) as (
+            own_blocks,
+            attacked,
+        ),
         create_hdf5(output.path, origin) as file,
     ):
         file.attrs.update({**notes, "device": device_name(device), "precision": precision})
