@@ -1,6 +1,6 @@
 """Searches for adversarial examples against a frozen defence and its detectors, and the worst case of each image."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import product
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from featurepaths.adaptive.objectives import NETWORK_OBJECTIVE, TARGETED, adaptive_objective, likely_classes
-from featurepaths.attacks.apgd import Budget, Search, apgd
+from featurepaths.attacks.apgd import Budget, Points, Search, apgd
 from featurepaths.attacks.class_limits import possible_losses
 from featurepaths.attacks.norms import random_start
 from featurepaths.attacks.objective import Objective
@@ -86,7 +86,7 @@ class Target:
 
         parts = block.passes()
         searches = map(of_pass, parts, positions_of_passes(block.count))
-        return Search.joined(list(searches), [part.count for part in parts])
+        return _joined(list(searches), [part.count for part in parts])
 
     def detector_score(self, name: str, images: Tensor) -> tuple[np.ndarray, np.ndarray]:
         """Return a detector's score by the reference model, float64 [N], and the network's predictions [N].
@@ -202,6 +202,18 @@ class PerImageWorstCase:
         for kind in kinds:
             if len(rows := self.standing(kind)):
                 self.attack(kind, budget, rows)
+
+
+def _joined(searches: Sequence[Search], counts: Sequence[int]) -> Search:
+    """Return searches with one stopping rule as one, by the number of images of each; what pads them is left out."""
+
+    def joined(tensors: Iterable[Tensor]) -> Tensor:
+        return torch.cat([tensor[:count] for tensor, count in zip(tensors, counts, strict=True)])
+
+    (rule,) = searches[0].points
+    of_points = (joined(getattr(each.points[rule], name) for each in searches) for name in Points._fields[:3])
+    names = ("first_fooled_step", "vanished_steps", "undefined", "queries")
+    return Search({rule: Points(*of_points)}, *(joined(getattr(each, name) for each in searches) for name in names))
 
 
 class SearchKind(NamedTuple):

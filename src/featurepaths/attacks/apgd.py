@@ -1,7 +1,7 @@
 """The attack, eq. (4): AutoPGD, projected gradient ascent that halves its own step (Croce and Hein, ICML 2020)."""
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import NamedTuple
@@ -83,20 +83,6 @@ class Search:
     vanished_steps: Tensor
     undefined: Tensor
     queries: int | Tensor
-
-    @classmethod
-    def joined(cls, parts: Sequence["Search"], counts: Sequence[int]) -> "Search":
-        """Return searches as one, by the number of images of each; what pads them is left out."""
-
-        def cat(tensors: Iterable[Tensor]) -> Tensor:
-            return torch.cat([tensor[:count] for tensor, count in zip(tensors, counts, strict=True)])
-
-        points = {
-            rule: Points(*(cat(each) for each in zip(*(part.points[rule][:3] for part in parts), strict=True)))
-            for rule in parts[0].points
-        }
-        names = ("first_fooled_step", "vanished_steps", "undefined", "queries")
-        return cls(points, *(cat(getattr(part, name) for part in parts) for name in names))
 
 
 def apgd(
