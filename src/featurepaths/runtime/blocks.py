@@ -14,7 +14,7 @@ from featurepaths.errors import FeaturePathsError
 
 T = TypeVar("T")
 BLOCK = 64
-SIZES = (1, 2, 4, 8, 16, 32, BLOCK)
+SIZES = (1, 2, 4, 8, 12, 16, 24, 32, 48, BLOCK)
 """Lengths that blocks, and parts of blocks, are padded to."""
 INDEPENDENT = 4
 """The least length from which on a CPU computes each image of a block bit by bit as it does in longer blocks."""
@@ -68,7 +68,7 @@ def split_rows(rows: slice, size: int) -> list[slice]:
 
 def positions_of_passes(count: int) -> list[np.ndarray]:
     """Return the positions of `count` rows in parts of at most 64, that one pass of a network takes."""
-    return np.split(np.arange(count), range(BLOCK, count, BLOCK))
+    return [np.arange(rows.start, rows.stop) for rows in blocks(count)]
 
 
 def to_tensor(images: np.ndarray, device: torch.device | str = "cpu") -> Tensor:
