@@ -56,6 +56,7 @@ audit: $(ENV)/ready
 	$(BIN)/python -m tests.audit
 
 bench: $(ENV)/ready
+	$(BIN)/snakemake --cores all --quiet rules host --configfile config.yaml
 	$(BIN)/python -m benchmarks
 
 lint: $(ENV)/ready
