@@ -89,15 +89,16 @@ def _stated_inputs(network: nn.Module) -> tuple[str, dict[str, Any]]:
 
 def _of_processor(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return mean and std of images in [0, 1], and their size, of the description of an image processor."""
+    if config.get("rescale_offset"):  # EfficientNet's has steps of its own
+        return {}
     scale = 255 * config.get("rescale_factor", 1 / 255) if config.get("do_rescale", True) else 255
-    offset = 1 if config.get("rescale_offset") else 0
     mean, std = config.get("image_mean"), config.get("image_std")
     if not config.get("do_normalize", True) or not mean or not std:
         mean, std = [0.0] * 3, [1.0] * 3
     size = (config.get("do_center_crop") and config.get("crop_size")) or config.get("size") or {}
     side = size.get("height", size.get("shortest_edge")) if isinstance(size, Mapping) else size
     stated = {
-        "mean": [round((value + offset) / scale, 6) for value in mean],
+        "mean": [round(value / scale, 6) for value in mean],
         "std": [round(value / scale, 6) for value in std],
     }
     return stated | ({"size": side} if side else {})

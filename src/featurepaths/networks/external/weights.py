@@ -15,6 +15,8 @@ from featurepaths.networks.external.files import AVERAGED, NAMED
 
 PREFIXES = 8
 """Number of changes of prefixes that are tried: those that fit most names."""
+ALIKE = 64
+"""Number of names with the same ending up to which an ending says something about prefixes."""
 FEW = 4  # number of values up to which a message has those of a tensor
 COUNTERS = "num_batches_tracked"
 """Ending of statistics that old versions of PyTorch did not save."""
@@ -43,8 +45,11 @@ def fit_weights(network: nn.Module, weights: Mapping[str, Any], path: Path) -> l
     kept = {*fitted, *inside}
     left_out = sorted((name for name in weights if renamed.get(name) not in kept), key=lambda name: name.count("."))
     missing, built = _absent(network, expected, fitted)
-    shapes = {name: (_shape(value), _shape(expected[name])) for name, value in fitted.items()}
-    wrong_shape = [f"{name} {own} instead of {other}" for name, (own, other) in shapes.items() if own != other]
+    wrong_shape = [
+        f"{name} {_shape(value)} instead of {_shape(expected[name])}"
+        for name, value in fitted.items()
+        if not _alike(value, expected[name])
+    ]
     if missing or wrong_shape or inside:
         unknown = [*inside, *(renamed.get(name, name) for name in left_out)]
         problems = {"missing in the file": missing, "unknown to the network": unknown, "of another shape": wrong_shape}
@@ -69,30 +74,22 @@ def _prefixes(expected: Mapping[str, Any], weights: Mapping[str, Any], path: Pat
             starts[end].append(start)
     votes: Counter[tuple[str, str]] = Counter()
     for name in weights:
-        longest = next(((start, starts[end]) for start, end in _splits(name) if end in starts), None)
-        votes.update((longest[0], start) for start in longest[1]) if longest else None
+        removed, end = next((split for split in _splits(name) if split[1] in starts), ("", ""))
+        if len(starts.get(end, ())) <= ALIKE:
+            votes.update((removed, added) for added in starts.get(end, ()))
 
-    def fitting(pair: tuple[str, str]) -> dict[str, str]:
-        removed, added = pair
-        names = {added + name.removeprefix(removed): name for name in weights if name.startswith(removed)}
-        return {
-            new: name
-            for new, name in names.items()
-            if new in expected and _shape(weights[name]) == _shape(expected[new])
-        }
+    def fitting(removed: str, added: str) -> dict[str, Any]:
+        values = {added + name.removeprefix(removed): weights[name] for name in weights if name.startswith(removed)}
+        return {name: values[name] for name in expected if name in values and _alike(values[name], expected[name])}
 
-    fits = {pair: fitting(pair) for pair in [("", ""), *(pair for pair, _ in votes.most_common(PREFIXES))]}
-    best, *others = sorted(
-        fits, key=lambda pair: (-len(fits[pair]), not AVERAGED.search(pair[0]), len(pair[0]) + len(pair[1]))
-    )
-    for other in others:
-        if len(fits[other]) == len(fits[best]) > 0 and other[1] == best[1] and not AVERAGED.search(best[0]):
-            same = all(_equal(weights[name], weights[fits[other].get(new)]) for new, name in fits[best].items())
-            if not same:
-                raise FeaturePathsError(
-                    f"{path} holds weights that fit under '{best[0]}' and under '{other[0]}'. Choose by the prefix: "
-                    "checkpoint_key."
-                )
+    fits = {pair: fitting(*pair) for pair in [("", ""), *(pair for pair, _ in votes.most_common(PREFIXES))]}
+    best, *others = sorted(fits, key=lambda pair: (-len(fits[pair]), not AVERAGED.search(pair[0]), len("".join(pair))))
+    for other in others if fits[best] and not AVERAGED.search(best[0]) else []:
+        if fits[other].keys() == fits[best].keys() and not all(map(_equal, fits[best].values(), fits[other].values())):
+            raise FeaturePathsError(
+                f"{path} holds weights that fit under '{best[0]}' and under '{other[0]}'. Choose by the prefix: "
+                "checkpoint_key."
+            )
     return best
 
 
@@ -125,12 +122,19 @@ def _top_module(name: str) -> str:
     return re.sub(r"\d+", "", name.split(".")[0])
 
 
-def _shape(value: Any) -> list[int] | None:
-    return list(value.shape) if isinstance(value, Tensor) else None
+def _shape(value: Any) -> list[int] | str:
+    return list(value.shape) if isinstance(value, Tensor) else type(value).__name__
+
+
+def _alike(one: Any, other: Any) -> bool:
+    """Return whether two entries of a state are tensors of one shape, or both none."""
+    if isinstance(one, Tensor) and isinstance(other, Tensor):
+        return one.shape == other.shape
+    return not isinstance(one, Tensor) and not isinstance(other, Tensor)
 
 
 def _equal(one: Any, other: Any) -> bool:
-    return one is other or (isinstance(one, Tensor) and isinstance(other, Tensor) and torch.equal(one, other))
+    return one is other or (isinstance(one, Tensor) and torch.equal(one, other))
 
 
 def _listed(names: list[str]) -> str:
