@@ -157,3 +157,19 @@ def test_json_with_braces_is_not_taken_for_safetensors(tmp_path):
     (tmp_path / "a.json").write_text(json.dumps({"a": 1, "b": {"c": {}}}))
     with pytest.raises(FeaturePathsError, match="JSON"):
         read_weights(tmp_path / "a.json")
+
+
+def test_weights_of_transformers_are_left_to_its_own_loader(tmp_path):
+    class OfTransformers(nn.Linear):
+        @classmethod
+        def from_pretrained(cls):
+            raise NotImplementedError
+
+    with pytest.raises(FeaturePathsError, match=r"factory: transformers:OfTransformers\.from_pretrained"):
+        fit_weights(OfTransformers(2, 2), {"other.name": torch.zeros(2)}, tmp_path / "model.safetensors")
+
+
+def test_statistics_that_are_missing_are_not_left_as_built(tmp_path):
+    weights = {name: value for name, value in network(1).state_dict().items() if "running_var" not in name}
+    with pytest.raises(FeaturePathsError, match=r"1 missing in the file: norm\.running_var"):
+        fit_weights(network(2), weights, tmp_path / "w.pth")

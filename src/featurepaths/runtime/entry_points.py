@@ -10,7 +10,7 @@ import importlib.util
 import json
 import os
 import sys
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache, reduce
 from importlib.machinery import ModuleSpec, PathFinder
@@ -65,21 +65,16 @@ def call_factory(text: str, arguments: Mapping[str, Any]) -> Any:
 
 
 @contextmanager
-def weights_opened(files: Collection[Path]) -> Iterator[list[Path]]:
-    """Collect the files with an ending of `WEIGHTS` that Python opens in the block; not `files`, nor the user's caches.
+def weights_opened() -> Iterator[list[Path]]:
+    """Collect the files with an ending of `WEIGHTS` that Python opens for reading in the block, outside ``~/.cache``.
 
     Libraries that open files without Python, as safetensors does, are not noticed.
     """
     global _opened
     _audit()
-    opened: list[Path] = []
     _opened = []
     try:
-        yield opened
-        named = {file.resolve() for file in files}
-        cached = Path.home() / ".cache"
-        unnamed = (file for file in _opened if file.resolve() not in named and cached not in file.resolve().parents)
-        opened += dict.fromkeys(unnamed)
+        yield _opened
     finally:
         _opened = None
 
@@ -87,11 +82,12 @@ def weights_opened(files: Collection[Path]) -> Iterator[list[Path]]:
 @cache
 def _audit() -> None:
     """Have Python report opened files; this cannot be undone."""
+    cached = Path.home() / ".cache"
 
     def note(event: str, arguments: tuple) -> None:
         if event == "open" and _opened is not None and isinstance(arguments[0], str | os.PathLike):
-            reads = (arguments[1] or "r").startswith("r")
-            if reads and (path := Path(arguments[0])).suffix in WEIGHTS:
+            path, mode = Path(arguments[0]), arguments[1] or "r"
+            if path.suffix in WEIGHTS and mode.startswith("r") and cached not in path.absolute().parents:
                 _opened.append(path)
 
     sys.addaudithook(note)

@@ -79,12 +79,13 @@ def build_external(
     if size is not None and height != width:
         raise FeaturePathsError(f"size: the images are {height}x{width}; make them square in `data` (size).")
     own_shape = channels, size or height, size or width
-    with torch.random.fork_rng(devices=[]), weights_opened(files) as others:
+    with torch.random.fork_rng(devices=[]), weights_opened() as opened:
         torch.manual_seed(seed)
         network = build_network(build).eval()
         device_of(network)
         check_accepted(network.network, own_shape)
-    notes = [f"the factory reads {other}: name it under `reads`, so that changes of it are noticed" for other in others]
+    others = {file.resolve() for file in opened} - {file.resolve() for file in files}
+    notes = [f"the factory reads {file}: name it under `reads`, so that changes are noticed" for file in sorted(others)]
     if weights is not None:
         tensors, choice = read_weights(weights, key)
         notes += [*choice, *fit_weights(network.network, tensors, weights)]

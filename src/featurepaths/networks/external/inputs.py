@@ -75,14 +75,10 @@ def differing_inputs(network: nn.Module, build: Mapping[str, Any], height: int) 
 def _stated_inputs(network: nn.Module) -> tuple[str, dict[str, Any]]:
     """Return where a network's inputs are stated, and mean and std of images in [0, 1], and their size, as stated."""
     if config := getattr(network, "pretrained_cfg", None):  # of timm
-        stated = {
-            "mean": config.get("mean"),
-            "std": config.get("std"),
-            "size": (config.get("input_size") or [None])[-1],
-        }
+        stated = {key: config.get(key) for key in ("mean", "std")} | {"size": (config.get("input_size") or [0])[-1]}
         return "its pretrained_cfg", {key: value for key, value in stated.items() if value}
-    file = Path(str(getattr(network, "name_or_path", ""))) / PROCESSOR
-    with suppress(OSError, ValueError):
+    file = Path(str(getattr(network, "name_or_path", None) or "nowhere")) / PROCESSOR
+    with suppress(OSError, ValueError, TypeError, AttributeError):  # absent, or of a processor of another kind
         return str(file), _of_processor(json.loads(file.read_text(encoding="utf-8")))
     return "", {}
 
@@ -97,10 +93,8 @@ def _of_processor(config: Mapping[str, Any]) -> dict[str, Any]:
         mean, std = [0.0] * 3, [1.0] * 3
     size = (config.get("do_center_crop") and config.get("crop_size")) or config.get("size") or {}
     side = size.get("height", size.get("shortest_edge")) if isinstance(size, Mapping) else size
-    stated = {
-        "mean": [round(value / scale, 6) for value in mean],
-        "std": [round(value / scale, 6) for value in std],
-    }
+    values = {"mean": mean, "std": std}
+    stated = {key: [round(value / scale, 6) for value in channels] for key, channels in values.items()}
     return stated | ({"size": side} if side else {})
 
 
