@@ -11,7 +11,7 @@ from featurepaths.data.folder import contents_of
 from featurepaths.data.size import Contents, DataSize
 from featurepaths.experiment.config.experiment import Experiment
 from featurepaths.runtime.entry_points import factory_digest
-from featurepaths.store.fingerprints import last_look, look_at_files
+from featurepaths.store.fingerprints import digest_of_names, last_look, look_at_files
 
 FOLDER = Path(".snakemake")
 """Where what was read is remembered, so that it is not read again each time."""
@@ -24,8 +24,8 @@ class ExternalInputs:
     """Digests of all of it, and how large the data are.
 
     `data` is that of a data set whose images, or the code that makes them, are the user's; `attacks` those of
-    adversarial images that were made elsewhere, by attack and split; `networks` those of the ``code`` and ``weights``
-    of networks that are given, by model.
+    adversarial images that were made elsewhere, by attack and split; `networks` those of the ``code`` and ``weights``,
+    that is all files, of networks that are given, by model.
     """
 
     size: DataSize = field(default_factory=DataSize)
@@ -83,9 +83,15 @@ def _attacks(experiment: Experiment, again: bool) -> Mapping[str, Mapping[str, s
 def _networks(experiment: Experiment, again: bool) -> Mapping[str, Mapping[str, str | None]]:
     memory = FOLDER / f"weights.{experiment.name}.json"
     given = {name: model for name in experiment.models if (model := experiment.pretrained(name))}
-    files = {model.checkpoint: Path(model.checkpoint) for model in given.values() if model.checkpoint}
-    digests = (not again and last_look(memory)) or look_at_files(files, dict, "weights", memory) if files else {}
+    files = {f"{name}: {key}": file for name in given for key, file in given[name].external_files().items()}
+
+    def by_model(digests: Mapping[str, str]) -> dict[str, str]:
+        of_models = {
+            name: {key: digests[f"{name}: {key}"] for key in model.external_files()} for name, model in given.items()
+        }
+        return {name: digest_of_names(of_model) for name, of_model in of_models.items() if of_model}
+
+    digests = (not again and last_look(memory)) or look_at_files(files, by_model, "weights", memory) if files else {}
     return {
-        name: {"code": factory_digest(model.factory), "weights": digests.get(model.checkpoint)}
-        for name, model in given.items()
+        name: {"code": factory_digest(model.factory), "weights": digests.get(name)} for name, model in given.items()
     }

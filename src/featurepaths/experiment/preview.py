@@ -87,8 +87,8 @@ def layers_of(experiment: Experiment, size: DataSize, model: str) -> list[Layer]
     return _look_at(experiment, size, model)[0]
 
 
-def _look_at(experiment: Experiment, size: DataSize, model: str) -> tuple[list[Layer], list[str]]:
-    """Return a network's layers and what is doubtful about it: names of `DOUBTS`.
+def _look_at(experiment: Experiment, size: DataSize, model: str) -> tuple[list[Layer], list[str], list[str]]:
+    """Return a network's layers, what is doubtful about it: names of `DOUBTS`, and notes on its weights and inputs.
 
     Raises
     ------
@@ -100,7 +100,7 @@ def _look_at(experiment: Experiment, size: DataSize, model: str) -> tuple[list[L
     mean, std = [0.0] * size.channels, [1.0] * size.channels
     if given is None:
         network = ResNet(described.architecture, size.classes, described.width, described.stem, mean, std)
-        names, doubts = network.layer_names, []
+        names, doubts, notes = network.layer_names, [], []
     else:
         build = {
             **{"factory": given.factory, "arguments": given.arguments, "size": given.size},
@@ -108,11 +108,12 @@ def _look_at(experiment: Experiment, size: DataSize, model: str) -> tuple[list[L
             "std": [float(value) for value in given.std or std],
         }
         weights = given.checkpoint and Path(given.checkpoint)
-        network, names, doubts = build_external(
-            build, weights, given.layers, image_shape, size.classes, min(experiment.seeds)
+        key, files = given.checkpoint_key, given.external_files().values()
+        network, names, doubts, notes = build_external(
+            build, weights, given.layers, image_shape, size.classes, min(experiment.seeds), key, files
         )
     shapes = layer_shapes(network, names, image_shape)
-    return [Layer(user_name(name), shape) for name, shape in zip(names, shapes, strict=True)], doubts
+    return [Layer(user_name(name), shape) for name, shape in zip(names, shapes, strict=True)], doubts, notes
 
 
 def layer_table(model: str, layers: Sequence[Layer]) -> str:
@@ -178,10 +179,12 @@ def checks(experiment: Experiment, outside: ExternalInputs) -> Iterator[tuple[st
         return f"{size[0].images:,} images of {size[0].classes} classes, {size[0].height}x{size[0].width} pixels"
 
     def network(model: str) -> str:
-        found[model], doubts = _look_at(experiment, size[0], model)
+        found[model], doubts, notes = _look_at(experiment, size[0], model)
         _check_numbers(experiment, len(found[model]))
-        warnings = [f"\nWARNING  models.{model}: {DOUBTS[doubt]}" for doubt in doubts]
-        return f"{len(found[model])} layers, {found[model][0].name} to {found[model][-1].name}" + "".join(warnings)
+        lines = [f"{len(found[model])} layers, {found[model][0].name} to {found[model][-1].name}"]
+        lines += [f"NOTE     models.{model}: {note}" for note in notes]
+        lines += [f"WARNING  models.{model}: {DOUBTS[doubt]}" for doubt in doubts]
+        return "\n".join(lines)
 
     yield "data", data
     if not size:

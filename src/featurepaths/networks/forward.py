@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from featurepaths.errors import FeaturePathsError
+from featurepaths.networks.logits import logits_of
 
 POOLINGS = {
     "flatten": lambda output: output.flatten(1),
@@ -56,11 +57,34 @@ def forward_with_callback(
     with ExitStack() as handles:
         for name in layers:
             handles.enter_context(network.get_submodule(name).register_forward_hook(partial(hook, name)))
+        if is_compiled(network):  # compiled code may not call hooks
+            handles.enter_context(torch.compiler.set_stance("force_eager"))
         logits = network(images)
     if pending:
         name = user_name(min(pending))
         raise FeaturePathsError(f"Layer {name} does not run when the network does. Choose another layer.")
     return logits
+
+
+def is_compiled(network: nn.Module) -> bool:
+    """Return whether `torch.compile` compiled a network, or modules in it."""
+    return any(module._compiled_call_impl or "_orig_mod" in module._modules for module in network.modules())
+
+
+def device_of(network: nn.Module) -> torch.device:
+    """Return the device of a network's parameters.
+
+    Raises
+    ------
+    FeaturePathsError
+        If it has none.
+    """
+    if (parameter := next(network.parameters(), None)) is None:
+        raise FeaturePathsError(
+            "The network has no parameters, from which its device would be read. If it is quantised, load it in "
+            "floating point; otherwise register its weights as parameters."
+        )
+    return parameter.device
 
 
 def user_name(name: str) -> str:
@@ -97,9 +121,9 @@ def _features_first(name: str, output: object, images: Tensor) -> Tensor:
 def layer_shapes(network: nn.Module, layers: Sequence[str], image_shape: Sequence[int]) -> list[tuple[int, ...]]:
     """Return the shape of each layer's output for one image of `image_shape`, measured by running the network."""
     was_training = network.training
-    device = next(network.parameters()).device
+    images = torch.zeros(1, *image_shape, device=device_of(network))
     with torch.no_grad():
-        _, outputs = forward_intermediates(network.eval(), torch.zeros(1, *image_shape, device=device), layers)
+        _, outputs = forward_intermediates(network.eval(), images, layers)
     network.train(was_training)
     return [tuple(output.shape[1:]) for output in outputs]
 
@@ -142,7 +166,7 @@ class InPrecision(nn.Module):
 
     def __init__(self, network: nn.Module, precision: str):
         super().__init__()
-        self.device = next(network.parameters()).device
+        self.device = device_of(network)
         self.bfloat16 = precision == "bfloat16"
         self.memory_format = memory_format(precision, self.device)
         self.network = network.to(memory_format=self.memory_format)
@@ -150,4 +174,5 @@ class InPrecision(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Map images [N, C, H, W] to logits [N, classes]."""
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16):
-            return self.network(images.contiguous(memory_format=self.memory_format)).float()
+            output = self.network(images.contiguous(memory_format=self.memory_format))
+        return logits_of(output, images).float()

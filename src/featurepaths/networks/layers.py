@@ -9,15 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from featurepaths.errors import FeaturePathsError
-from featurepaths.networks.forward import forward_with_callback
+from featurepaths.networks.external.inputs import check_accepted
+from featurepaths.networks.forward import device_of, forward_with_callback
 
 CONTAINERS = (nn.Sequential, nn.ModuleList)
 """Classes that only contain blocks. A subclass of them is a block itself."""
 NAMED = 12  # number of modules in an error
-REFUSALS = (RuntimeError, ValueError, TypeError, IndexError, AssertionError)
-"""Errors that networks raise on images of a shape that they do not accept."""
-SIZES = (16, 28, 32, 64, 96, 112, 128, 160, 192, 224, 240, 256, 288, 299, 320, 384, 448, 512)
-"""Common heights and widths of images."""
 
 
 def find_layers(network: nn.Module, wanted: str | Sequence[str], image_shape: Sequence[int]) -> list[str]:
@@ -95,14 +92,9 @@ def _run_order(network: nn.Module, names: Sequence[str], image_shape: Sequence[i
     def record(name: str, output: Tensor) -> None:
         outputs[name] = output, _version(output)
 
-    device = next(network.parameters()).device
-    try:
-        with torch.no_grad():
-            forward_with_callback(network, torch.zeros(2, *image_shape, device=device), names, record)
-    except REFUSALS as error:
-        shape = "x".join(map(str, image_shape))
-        hint = _other_size(network, image_shape[0], device)
-        raise FeaturePathsError(f"The network does not accept images of {shape} ({error}).{hint}") from error
+    check_accepted(network, image_shape)
+    with torch.no_grad():
+        forward_with_callback(network, torch.zeros(2, *image_shape, device=device_of(network)), names, record)
     for name, (output, version) in outputs.items():
         if _version(output) != version:
             raise FeaturePathsError(
@@ -114,18 +106,6 @@ def _run_order(network: nn.Module, names: Sequence[str], image_shape: Sequence[i
 def _version(output: Tensor) -> int:
     """Return how often a tensor was changed in place: 0 for tensors of inference mode, which do not count it."""
     return 0 if output.is_inference() else output._version
-
-
-def _other_size(network: nn.Module, channels: int, device: torch.device) -> str:
-    """Return a sentence with a common size of images that a network accepts, or nothing."""
-    for size in SIZES:
-        try:
-            with torch.no_grad():
-                network(torch.zeros(2, channels, size, size, device=device))
-        except REFUSALS:
-            continue
-        return f" It accepts {channels}x{size}x{size}: set the model's size to {size}, and images are resized to it."
-    return ""
 
 
 def _module_names(network: nn.Module) -> str:
