@@ -32,7 +32,8 @@ run: $(ENV)/ready
 	@echo "Open $(REPORT); the tables are in results/$(NAME)/tables."
 
 test: $(ENV)/ready
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --ignore=tests/slurm --ignore=tests/faults
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --ignore=tests/slurm --ignore=tests/faults \
+		--ignore=tests/networks_of_others
 
 # Kills, full disks, damaged and hostile files; they write the table of docs/reliability.md. KILLS=500 CASES=50000: more;
 # KILLED=config.yaml: the default experiment is killed, not a smaller one of the same stages.

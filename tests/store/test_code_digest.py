@@ -174,7 +174,18 @@ def libraries_of(stage):
         ("torch", {"train", "pretrained", "features", "detectors", "detector_evaluation", *STREAMED, *ATTACKERS}),
         ("matplotlib", {"run_figures", "summary_figures", "comparison_figures"}),
         ("pandas", {"tables", "comparison"}),
-        ("scipy", {"recognition", "worst_case", "tables", "comparison"}),  # McNemar's test; Student's t
+        (
+            "scipy",  # Wilson's interval; McNemar's test; Student's t
+            {
+                "detection",
+                "detector_evaluation",
+                "recognition",
+                "worst_case",
+                "tables",
+                "comparison",
+                "comparison_figures",
+            },
+        ),
         ("torchvision", {"data"}),
         ("PIL", {"data", "attack", "controls"}),
     ],
