@@ -14,7 +14,6 @@ OUT_OF_DATE = f".snakemake/featurepaths/{EXPERIMENT.name}.out-of-date"
 CHECKED = f".snakemake/featurepaths/{EXPERIMENT.name}.checked"
 for mark, age in ((OUT_OF_DATE, 1), (CHECKED, 2)):
     if workflow.is_main_process or not Path(mark).exists():  # a job of a cluster is one that runs already
-        Path(mark).parent.mkdir(parents=True, exist_ok=True)
         Path(mark).unlink(missing_ok=True)
         Path(mark).touch()
         os.utime(mark, (age, age))

@@ -39,7 +39,7 @@ GOALS_WITH_GRADIENT = [
 
 def attack(
     defense, eps, *, detectors=(), rows=None, n_targets=1, restarts=2, oblivious=None, objectives=OBJECTIVES,
-    **options,
+    together=1, **options,
 ):  # fmt: skip
     """The records of all attacks, as an artefact holds them."""
     target = Target(defense, defense, dict.fromkeys(detectors, (defense.detector.score, 0.05)))
@@ -51,7 +51,7 @@ def attack(
     )  # fmt: skip
     file = h5py.File(io.BytesIO(), "w")
     write = RowWriter(file, slice(0, COUNT), {"labels": IMAGES.labels, "index": IMAGES.indices})
-    for part, records in run_blocks(search, IMAGES, rows):
+    for part, records in run_blocks(search, IMAGES, rows, together=together):
         write(part, records)
     return file
 
@@ -155,12 +155,16 @@ def test_oblivious_example_replaces_worse_detector_attack():
     np.testing.assert_array_equal(file["detectors/itself/score"][1::2], alone["detectors/itself/score"][1::2])
 
 
-def test_adaptive_shard_is_bit_identical():
-    whole = attack(halves_defense(), 0.4, n_targets=0, restarts=1, detectors=["itself"])
-    second = attack(halves_defense(), 0.4, n_targets=0, restarts=1, detectors=["itself"], rows=blocks(COUNT, (2, 2)))
+@pytest.mark.parametrize("eps", [0.98 * TO_EVADE, 1.02 * TO_EVADE])
+def test_adaptive_shard_and_block_attacked_alone_are_bit_identical(eps):
+    options = {"n_targets": 1, "restarts": 1, "detectors": ["itself"]}
+    whole = attack(halves_defense(), eps, together=2, **options)
+    alone = attack(halves_defense(), eps, **options)
+    second = attack(halves_defense(), eps, rows=blocks(COUNT, (2, 2)), **options)
     names = []
     whole.visititems(lambda name, node: names.append(name) if isinstance(node, h5py.Dataset) else None)
     for name in names:
+        np.testing.assert_array_equal(whole[name], alone[name])
         np.testing.assert_array_equal(whole[name][64:], second[name][64:])
 
 
@@ -266,7 +270,8 @@ def test_targets_with_few_classes_are_all_wrong_classes(classes, monkeypatch):
         assert {each for _, found in targets for each in found} == set(range(classes)) - {label}
 
 
-def test_search_result_of_image_is_same_whichever_others_end():
+@pytest.mark.parametrize("objective", ["evade", "match-features"])
+def test_search_result_of_image_is_same_whichever_others_end(objective):
     """Bit by bit on a CPU: alone among images that end early, among ones that stay, and without ending at all."""
     defense = halves_defense()
     generator = torch.Generator().manual_seed(0)
@@ -274,17 +279,17 @@ def test_search_result_of_image_is_same_whichever_others_end():
     block = Block.of(Images(halves(64), labels.numpy(), np.arange(64)), slice(0, 64))
     budget = Budget(1.02 * TO_EVADE)
     target = Target(defense, defense)
-    against = partial(adaptive_objective, name="evade", loss="ce")
+    against = partial(adaptive_objective, name=objective, loss="ce")
     ending = target.search(block, budget, against, stop_at_success=True)
     own = np.flatnonzero(labels == 0)
     among_its_like = target.search(block.take(own), budget, against, stop_at_success=True)
     start = random_start(block.clean, block.indices, budget.eps, budget.norm, budget.seed)
     whole = apgd(against(defense), block.clean, block.labels, start, budget, stopping_rules=["first-success"])
-    for search in (ending, among_its_like):
-        rows = slice(None) if search is ending else own
+    queries = torch.where(whole.first_fooled_step >= 0, whole.first_fooled_step + 1, 21).int()
+    for search, rows in ((ending, slice(None)), (among_its_like, own)):
         points, expected = search.points["first-success"], whole.points["first-success"]
-        assert torch.equal(points.adversarial[: len(own) if search is not ending else 64], expected.adversarial[rows])
-        assert torch.equal(search.first_fooled_step[: len(expected.loss[rows])], whole.first_fooled_step[rows])
-    fooled = whole.first_fooled_step >= 0
-    assert fooled[labels == 1].sum() > 0
-    assert torch.equal(ending.queries, torch.where(fooled, whole.first_fooled_step + 1, 21).int())
+        assert torch.equal(points.adversarial, expected.adversarial[rows])
+        assert torch.equal(points.loss, expected.loss[rows])
+        assert torch.equal(search.first_fooled_step, whole.first_fooled_step[rows])
+        assert torch.equal(search.queries, queries[rows])
+    assert (whole.first_fooled_step[labels == 1] >= 0).sum() > 0

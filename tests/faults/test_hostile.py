@@ -20,7 +20,7 @@ from featurepaths.data.array_files import array_in, open_arrays
 from featurepaths.data.folder import load_folder
 from featurepaths.errors import FeaturePathsError
 from featurepaths.experiment.config.messages import read_experiment
-from featurepaths.networks.external.weights import read_weights
+from featurepaths.networks.external.files import read_weights
 from featurepaths.store import resume
 from featurepaths.training.state import TrainingState
 from tests.experiments import TINY

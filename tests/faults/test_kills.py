@@ -6,13 +6,14 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 from contextlib import suppress
 
 import pytest
 import yaml
 
 from tests.experiments import ROOT, TINY
-from tests.processes import Checkout, contents
+from tests.processes import Checkout, contents, wait_for
 
 KILLS = int(os.environ.get("KILLS", "50"))
 KILLED = os.environ.get("KILLED", "")
@@ -44,6 +45,24 @@ def undisturbed(request, tmp_path):
     checkout = Checkout(tmp_path / "undisturbed", config)
     assert checkout.start(subprocess.DEVNULL).wait() == 0
     return config, contents(checkout.results)
+
+
+def test_next_run_waits_for_stage_whose_python_is_still_starting(tmp_path):
+    slow, began = tmp_path / "bin", tmp_path / "began"
+    slow.mkdir()
+    (slow / "python").write_text(f'#!/bin/sh\ntouch "{began}"\nsleep 3\nexec "{sys.executable}" "$@"\n')
+    (slow / "python").chmod(0o755)
+    checkout = Checkout(tmp_path / "checkout", TINY)
+    checkout.environment["PATH"] = f"{slow}{os.pathsep}{checkout.environment['PATH']}"
+    run = checkout.start(subprocess.DEVNULL)
+    wait_for(began.exists, run)
+    for snakemake in checkout.processes("snakemake"):
+        os.kill(snakemake, signal.SIGKILL)
+    run.wait()
+    assert checkout.there() == {}
+    at_work = checkout.folder / f".snakemake/featurepaths/{TINY['name']}.at-work"
+    subprocess.run([sys.executable, "-m", "featurepaths.runtime.run_lock", at_work], check=True, timeout=60)
+    assert checkout.there() != {}
 
 
 def test_make_run_killed_at_random_same_files_and_no_job_twice(undisturbed, tmp_path, faults):

@@ -1,7 +1,10 @@
-"""Weights that users bring: read without executing anything, and told where they do not fit."""
+"""Weights that users bring: every kind of checkpoint is read without executing anything, or refused for what it is."""
 
+import copy
+import json
 import os
 import pickle
+import re
 
 import pytest
 import torch
@@ -9,53 +12,85 @@ from safetensors.torch import save_file
 from torch import nn
 
 from featurepaths.errors import FeaturePathsError
-from featurepaths.networks.external.weights import fit_weights, read_weights
+from featurepaths.networks.external.files import read_weights
+from featurepaths.networks.external.weights import fit_weights
+from tests.checkpoint_kinds import END, KINDS, MARK, network, prefixed, table
+from tests.experiments import ROOT
 
 
-def network():
-    torch.manual_seed(0)
-    return nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(16, 2))
+def loaded(built, path, key=None):
+    """Load a file into a network and return what is said about it."""
+    weights, notes = read_weights(path, key)
+    return notes + fit_weights(built, weights, path)
 
 
-def other():
-    made = network()
-    for parameter in made.parameters():
-        nn.init.normal_(parameter)
-    return made
+@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::torch.jit.TracerWarning")
+def test_checkpoint_of_every_kind_is_read_or_refused_for_what_it_is(tmp_path, name):
+    kind, right = KINDS[name], network(1)
+    path = tmp_path / kind.file
+    kind.save(path, right, network(2))
+    right = network(1)  # saving may have changed it
+    built = network(3)
+    if kind.outcome == "read":
+        assert kind.said in " ".join(loaded(built, path, kind.key))
+        tolerance = 1e-3 if name == "half precision" else 0
+        for weight, value in right.state_dict().items():
+            torch.testing.assert_close(built.state_dict()[weight], value, rtol=tolerance, atol=tolerance)
+    else:
+        with pytest.raises(FeaturePathsError, match=re.escape(kind.outcome)) as caught:
+            loaded(built, path, kind.key)
+        assert kind.file in str(caught.value)
+        assert "safe_globals" not in str(caught.value)
+        assert all(torch.equal(value, network(3).state_dict()[weight]) for weight, value in built.state_dict().items())
 
 
-def saved(path, content):
-    save_file(content, path) if path.suffix == ".safetensors" else torch.save(content, path)
-    return path
+def test_page_has_table_of_checkpoints():
+    text = (ROOT / "docs/networks-and-checkpoints.md").read_text()
+    rows = [line for line in text.partition(MARK)[2].partition(END)[0].splitlines() if line.startswith("|")]
+    assert rows == [line for line in table().splitlines() if line.startswith("|")]
 
 
-WRAPPED = {
-    "plain": lambda weights: weights,
-    "nested": lambda weights: {"epoch": 3, "state_dict": weights, "best": 0.5},
-    "nested twice": lambda weights: {"model": {"state_dict": weights}, "args": {"lr": 1}},
-    "of data parallelism": lambda weights: {f"module.{name}": value for name, value in weights.items()},
-    "compiled, in parallel": lambda weights: {
-        "state_dict": {f"module._orig_mod.{name}": value for name, value in weights.items()}
-    },
-    "without counters": lambda weights: {name: value for name, value in weights.items() if "num_batches" not in name},
-}
+@pytest.mark.parametrize("prefix", ["model.", "net.encoder."])
+def test_prefix_that_the_network_has_is_put_on(tmp_path, prefix):
+    inner = network(3)
+    wrapped = nn.Module()
+    for part in prefix.split(".")[:-2]:
+        wrapped.add_module(part, nn.Module())
+    owner = wrapped.get_submodule(prefix.rpartition(".")[0].rpartition(".")[0])
+    owner.add_module(prefix.split(".")[-2], inner)
+    torch.save(prefixed("module.", network(1).state_dict()), tmp_path / "w.pth")
+    notes = loaded(wrapped, tmp_path / "w.pth")
+    assert torch.equal(inner.conv.weight, network(1).conv.weight)
+    assert f"put on: {prefix}" in " ".join(notes)
 
 
-@pytest.mark.parametrize("suffix", [".pt", ".pth", ".safetensors"])
-@pytest.mark.parametrize("wrap", WRAPPED.values(), ids=WRAPPED)
-def test_weights_are_read_however_they_are_wrapped(tmp_path, wrap, suffix):
-    content = wrap(other().state_dict())
-    if suffix == ".safetensors" and not all(isinstance(value, torch.Tensor) for value in content.values()):
-        return  # safetensors holds tensors only
-    made = network()
-    path = saved(tmp_path / f"weights{suffix}", content)
-    fit_weights(made, read_weights(path), path)
-    for name, value in other().state_dict().items():
-        assert torch.equal(made.state_dict()[name], value)
+def test_average_among_prefixes_is_preferred_and_named(tmp_path):
+    content = prefixed("model.", network(2).state_dict()) | prefixed("ema_model.", network(1).state_dict())
+    torch.save({"state_dict": content}, tmp_path / "w.ckpt")
+    built = network(3)
+    assert "taken off: ema_model." in " ".join(loaded(built, tmp_path / "w.ckpt"))
+    assert torch.equal(built.conv.weight, network(1).conv.weight)
+    loaded(built, tmp_path / "w.ckpt", "model")
+    assert torch.equal(built.conv.weight, network(2).conv.weight)
+
+
+def test_unknown_key_lists_those_there_are(tmp_path):
+    torch.save({"state_dict": network(1).state_dict(), "ema": network(2).state_dict()}, tmp_path / "w.pth")
+    with pytest.raises(FeaturePathsError, match=r"'swa'.*ema, state_dict"):
+        read_weights(tmp_path / "w.pth", "swa")
+
+
+def test_layer_more_than_the_network_has_is_not_left_out(tmp_path):
+    """Its names are unlike the network's only in a number."""
+    deep = nn.Sequential(*(nn.Linear(4, 4) for _ in range(3)))
+    torch.save(deep.state_dict(), tmp_path / "w.pth")
+    with pytest.raises(FeaturePathsError, match=r"unknown to the network: 2\.weight, 2\.bias"):
+        loaded(deep[:2], tmp_path / "w.pth")
 
 
 class Evil:
-    """What a pickle executes when it is read."""
+    """An object that runs a command when it is unpickled."""
 
     def __init__(self, path):
         self.path = path
@@ -67,22 +102,18 @@ class Evil:
 @pytest.mark.parametrize("dump", [torch.save, lambda content, path: path.write_bytes(pickle.dumps(content))])
 def test_code_in_a_checkpoint_is_refused_and_not_executed(tmp_path, dump):
     path = tmp_path / "evil.pth"
-    dump({"state_dict": network().state_dict(), "more": Evil(tmp_path / "executed")}, path)
+    dump({"state_dict": network(0).state_dict(), "more": Evil(tmp_path / "executed")}, path)
     with pytest.raises(FeaturePathsError, match="without executing"):
         read_weights(path)
     assert not (tmp_path / "executed").exists()
 
 
-def test_a_whole_pickled_network_is_refused(tmp_path):
-    torch.save(network(), tmp_path / "whole.pt")
-    with pytest.raises(FeaturePathsError, match=r"torch.save\(network.state_dict"):
-        read_weights(tmp_path / "whole.pt")
-
-
 @pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
 @pytest.mark.parametrize("share", [0, 0.3, 0.9])
-def test_a_truncated_file_is_told(tmp_path, suffix, share):
-    path = saved(tmp_path / f"weights{suffix}", other().state_dict())
+def test_truncated_file_is_reported(tmp_path, suffix, share):
+    path = tmp_path / f"weights{suffix}"
+    weights = {name: value.clone() for name, value in network(0).state_dict().items()}
+    save_file(weights, path) if suffix == ".safetensors" else torch.save(weights, path)
     content = path.read_bytes()
     path.write_bytes(content[: int(share * len(content))])
     with pytest.raises(FeaturePathsError, match=str(path)):
@@ -91,31 +122,54 @@ def test_a_truncated_file_is_told(tmp_path, suffix, share):
 
 @pytest.mark.parametrize(
     ("content", "said"),
-    [
-        ([torch.zeros(3)], "list"),
-        ({}, "dict"),
-        ({"epoch": 3, "weights": {"a": torch.zeros(1)}}, "epoch, weights"),
-    ],
+    [([torch.zeros(3)], "list"), ({}, "dict"), ({"epoch": 3, "weights": {"a": 1}}, "epoch, weights")],
 )
-def test_what_holds_no_state_dict_is_told(tmp_path, content, said):
+def test_file_without_state_dict_is_reported(tmp_path, content, said):
+    torch.save(content, tmp_path / "odd.pt")
     with pytest.raises(FeaturePathsError, match=said):
-        read_weights(saved(tmp_path / "odd.pt", content))
+        read_weights(tmp_path / "odd.pt")
 
 
-def test_a_missing_file_is_told(tmp_path):
+def test_missing_file_is_reported(tmp_path):
     with pytest.raises(FeaturePathsError, match=r"none.pt"):
         read_weights(tmp_path / "none.pt")
 
 
-def test_what_does_not_fit_is_named_and_nothing_is_loaded(tmp_path):
-    weights = other().state_dict()
+def test_weights_that_do_not_fit_are_named_and_nothing_is_loaded(tmp_path):
+    def built():
+        torch.manual_seed(0)
+        return nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(16, 2))
+
+    weights = copy.deepcopy(built().state_dict())
     weights["3.weight"] = torch.zeros(5, 16)
     weights["4.weight"] = weights.pop("0.bias")
-    made = network()
+    network = built()
     with pytest.raises(FeaturePathsError) as caught:
-        fit_weights(made, weights, tmp_path / "a.pt")
+        fit_weights(network, weights, tmp_path / "a.pt")
     text = str(caught.value)
     assert "1 missing in the file: 0.bias" in text
     assert "1 unknown to the network: 4.weight" in text
     assert "1 of another shape: 3.weight [5, 16] instead of [2, 16]" in text
-    assert torch.equal(made[0].weight, network()[0].weight)
+    assert torch.equal(network[0].weight, built()[0].weight)
+
+
+def test_json_with_braces_is_not_taken_for_safetensors(tmp_path):
+    (tmp_path / "a.json").write_text(json.dumps({"a": 1, "b": {"c": {}}}))
+    with pytest.raises(FeaturePathsError, match="JSON"):
+        read_weights(tmp_path / "a.json")
+
+
+def test_weights_of_transformers_are_left_to_its_own_loader(tmp_path):
+    class OfTransformers(nn.Linear):
+        @classmethod
+        def from_pretrained(cls):
+            raise NotImplementedError
+
+    with pytest.raises(FeaturePathsError, match=r"factory: transformers:OfTransformers\.from_pretrained"):
+        fit_weights(OfTransformers(2, 2), {"other.name": torch.zeros(2)}, tmp_path / "model.safetensors")
+
+
+def test_statistics_that_are_missing_are_not_left_as_built(tmp_path):
+    weights = {name: value for name, value in network(1).state_dict().items() if "running_var" not in name}
+    with pytest.raises(FeaturePathsError, match=r"1 missing in the file: norm\.running_var"):
+        fit_weights(network(2), weights, tmp_path / "w.pth")

@@ -25,7 +25,7 @@ def test_shards_consist_of_whole_blocks_and_cover_all():
             assert sum(span(part).stop - span(part).start for part in parts) == count
 
 
-@pytest.mark.parametrize(("count", "filled_to"), [(1, 1), (3, 4), (33, 64), (64, 64)])
+@pytest.mark.parametrize(("count", "filled_to"), [(1, 1), (3, 4), (33, 48), (64, 64), (65, 65)])
 def test_pad_block_short_block_repeats_last_row(count, filled_to):
     rows = np.arange(2 * count).reshape(count, 2)
     filled = pad_block(rows)

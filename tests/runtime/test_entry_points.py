@@ -134,7 +134,8 @@ def test_factory_digest_of_checkout_follows_code(folder, tmp_path_factory, monke
         (":make", False),
         ("a..b:make", False),
         ("./a:make", False),
-        ("a:b.c", False),
+        ("a:Class.method", True),
+        ("a:b.", False),
         ("a:make()", False),
     ],
 )

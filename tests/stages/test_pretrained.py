@@ -14,7 +14,7 @@ from featurepaths.errors import FeaturePathsError
 from featurepaths.networks.checkpoint import load_checkpoint
 from featurepaths.runtime.entry_points import factory_digest
 from featurepaths.stages import cli, pretrained
-from featurepaths.store.fingerprints import digest_of_file
+from featurepaths.store.fingerprints import digest_of_file, digest_of_names
 from featurepaths.store.origin import Origin
 
 FACTORIES = """
@@ -66,9 +66,10 @@ def take(folder, monkeypatch):
 
     def run(name="transformer", weights=None, seed=5, code=None, named_layers=None, **changed):
         model = {"factory": f"ours:{name}", "arguments": {"num_classes": 3}, "checkpoint": weights, **changed}
+        files = {"checkpoint": digest_of_file(Path(weights))} if weights else None
         settings = {
             **{"model": model, "code": code or factory_digest(model["factory"]), "seed": seed},
-            **{"weights": weights and digest_of_file(Path(weights)), "named_layers": named_layers or {}},
+            **{"weights": files and digest_of_names(files), "named_layers": named_layers or {}},
         }
         words = ["--settings", json.dumps(settings), "--data", "data.h5", "--checkpoint", "run/checkpoint.safetensors"]
         pretrained.main(cli.parser("pretrained").parse_args(words))

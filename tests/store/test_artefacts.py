@@ -6,6 +6,7 @@ import resource
 import shutil
 import subprocess
 import sys
+import tracemalloc
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -62,6 +63,18 @@ def test_hdf5_truncated_error_names_file(tmp_path, kept):
     path.write_bytes(whole[: int(kept * len(whole)) if isinstance(kept, float) else kept])
     with pytest.raises(FeaturePathsError, match=r"a\.h5 cannot be read.*run snakemake again"), open_hdf5(path) as file:
         file["x"][:]
+
+
+def test_hdf5_opened_peak_memory_same_for_larger_file(tmp_path):
+    peaks = []
+    for size in (2**22, 2**25):
+        with create_hdf5(tmp_path / "a.h5", Origin("a", "x")) as file:
+            file["values"] = np.zeros(size, np.uint8)
+        tracemalloc.start()
+        with open_hdf5(tmp_path / "a.h5"):
+            peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] < peaks[0] + 2**17, "28 MiB more; averaged features of 2,000 images are 8 MB"
 
 
 def test_disk_full_error_names_output(tmp_path):

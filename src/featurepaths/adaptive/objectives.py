@@ -3,8 +3,8 @@
 A loss is a function of model outputs, the defence's calibration and an `Aim`; it returns the value to maximize [N],
 differentiable. Its conditions saturate: once a condition is met by a margin, only the others move the image.
 
-Each entry of `OBJECTIVES` is a loss, a criterion of success and, for `selective` and `orthogonal`, the direction that
-replaces the loss's gradient. `adaptive_objective` turns an entry into an objective of `featurepaths.attacks.apgd`.
+Each entry of `OBJECTIVES` is a loss, a criterion of success and, for `orthogonal`, the direction that replaces the
+loss's gradient. `adaptive_objective` turns an entry into an objective of `featurepaths.attacks.apgd`.
 """
 
 import math
@@ -88,7 +88,40 @@ def misvote(outputs: ModelOutputs, calibration: Calibration, aim: Aim) -> Tensor
 def match_features(outputs: ModelOutputs, calibration: Calibration, aim: Aim) -> Tensor:
     """Move the path to that of a wrong class in every layer, and misclassify the image."""
     layers = [aim.misclassification(layer, saturate=False) for layer in soft_logits(outputs.similarity).unbind(dim=1)]
-    return torch.stack(layers).mean(dim=0) + aim.misclassification(outputs.logits)
+    return sum(layers) / len(layers) + aim.misclassification(
+        outputs.logits
+    )  # `mean` adds in an order that depends on N
+
+
+# Alternating searches (Bryniarski et al., 2021). The published code lets an inner loop overwrite the counter of its
+# schedule, ignores class 0 as a target and never evaluates its last iterate. Here each image and step decides between
+# the two conditions, and AutoPGD evaluates every iterate.
+
+
+def _conditions(outputs: ModelOutputs, calibration: Calibration, aim: Aim) -> tuple[Tensor, Tensor]:
+    """Return the condition [N] that a step follows, misclassification or, once it is met, the score; and the other."""
+    to_wrong = aim.misclassification(outputs.logits, saturate=False)
+    to_above = outputs.s_max(calibration.layers, calibration.weights)
+    wrong = misclassified(outputs.logits, aim.labels)
+    return torch.where(wrong, to_above, to_wrong), torch.where(wrong, to_wrong, to_above)
+
+
+def selective(outputs: ModelOutputs, calibration: Calibration, aim: Aim) -> Tensor:
+    """Return the value of `evade`, with the gradient of one of its conditions: see `_conditions`."""
+    value, (chosen, _) = evade(outputs, calibration, aim).detach(), _conditions(outputs, calibration, aim)
+    return value + (chosen - chosen.detach()).to(value)
+
+
+def orthogonal(images: Tensor, outputs: ModelOutputs, calibration: Calibration, aim: Aim) -> Tensor:
+    """Return the gradient [N, d] at images of the chosen condition without its component along the other's."""
+    chosen, other = (
+        torch.autograd.grad(condition.sum(), images, retain_graph=True)[0].flatten(1)
+        for condition in _conditions(outputs, calibration, aim)
+    )
+    defined = chosen.isfinite() & other.isfinite()
+    direction, normal = chosen.where(defined, 0), other.where(defined, 0)
+    along = (direction * normal).sum(dim=1, keepdim=True) / (normal * normal).sum(dim=1, keepdim=True).clamp_min(1e-30)
+    return torch.where(defined, direction - along * normal, torch.nan)
 
 
 # Criteria of success
@@ -110,27 +143,6 @@ def detection_is_evaded(outputs: ModelOutputs, calibration: Calibration, labels:
     return unflagged & misclassified(outputs.logits, labels)
 
 
-# Directions of alternating searches (Bryniarski et al., 2021). The published code lets an inner loop overwrite the
-# counter of its schedule, ignores class 0 as a target and never evaluates its last iterate. Here each image and step
-# decides between the two conditions, and AutoPGD evaluates every iterate.
-
-
-def selective(chosen: Tensor, other: Tensor) -> Tensor:
-    """Return the gradient [N, d] of the chosen condition.
-
-    `adaptive_objective` chooses misclassification, or the score once the image is misclassified.
-    """
-    return chosen
-
-
-def orthogonal(chosen: Tensor, other: Tensor) -> Tensor:
-    """Return the gradient [N, d] of the chosen condition without its component along the other's."""
-    defined = chosen.isfinite() & other.isfinite()
-    direction, normal = chosen.where(defined, 0), other.where(defined, 0)
-    along = (direction * normal).sum(dim=1, keepdim=True) / (normal * normal).sum(dim=1, keepdim=True).clamp_min(1e-30)
-    return torch.where(defined, direction - along * normal, torch.nan)
-
-
 class ObjectiveSpec(NamedTuple):
     """An objective: its loss, its criterion of success, and the direction that replaces the gradient, if any.
 
@@ -139,7 +151,7 @@ class ObjectiveSpec(NamedTuple):
 
     loss: Callable[[ModelOutputs, Calibration, Aim], Tensor]
     criterion: Callable[[ModelOutputs, Calibration, Tensor], Tensor] = defense_is_wrong
-    direction: Callable[[Tensor, Tensor], Tensor] | None = None
+    direction: Callable[[Tensor, ModelOutputs, Calibration, Aim], Tensor] | None = None
     class_scores: Callable[[ModelOutputs, Calibration], Tensor] = network_logits
 
 
@@ -147,7 +159,7 @@ OBJECTIVES = {
     "evade": ObjectiveSpec(evade),
     "misvote": ObjectiveSpec(misvote, class_scores=vote_scores),
     "match-features": ObjectiveSpec(match_features),
-    "selective": ObjectiveSpec(evade, direction=selective),
+    "selective": ObjectiveSpec(selective),
     "orthogonal": ObjectiveSpec(evade, direction=orthogonal),
 }
 """The objectives against the defence, by their name in the configuration."""
@@ -185,16 +197,8 @@ def adaptive_objective(
         fooled = criterion(outputs, calibration, labels)
         value = spec.loss(outputs, calibration, aim)
         if spec.direction is not None and torch.is_grad_enabled() and images.requires_grad:
-            conditions = (
-                aim.misclassification(outputs.logits, saturate=False),
-                outputs.s_max(calibration.layers, calibration.weights),
-            )
-            to_wrong, to_above = (
-                torch.autograd.grad(each.sum(), images, retain_graph=True)[0].flatten(1) for each in conditions
-            )
-            wrong = misclassified(outputs.logits, labels).unsqueeze(1)
-            steps = torch.where(wrong, to_above, to_wrong), torch.where(wrong, to_wrong, to_above)
-            value = _WithGradient.apply(value.detach(), images, spec.direction(*steps))
+            direction = spec.direction(images, outputs, calibration, aim)
+            value = _WithGradient.apply(value.detach(), images, direction)
         return defined_only(value, fooled, finite)
 
     return objective

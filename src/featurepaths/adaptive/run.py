@@ -14,6 +14,8 @@ from featurepaths.defense.recognition import Decision
 from featurepaths.experiment.config.evaluation import AdaptiveSearch
 from featurepaths.runtime.blocks import padded_tensor
 
+TOGETHER = 2
+"""The number of blocks that are attacked together: passes are fuller where few images of a block still stand."""
 BLANK = {
     "network_prediction": np.int32(-1),
     "label": np.int32(-1),
@@ -101,14 +103,14 @@ def _best_scored(target: Target, name: str, block: Block, examples: Sequence[Ten
 
     Misclassified examples are better than others; among them, those of greater score.
     """
-    scores, predictions = np.stack([target.detector_score(name, each) for each in examples], axis=1)
-    scores, predictions = scores[:, : block.count], predictions[:, : block.count].astype(np.int64)
+    scored = [target.detector_score(name, each[: block.count]) for each in examples]
+    scores, predictions = (np.stack(each) for each in zip(*scored, strict=True))
     wrong = (predictions != labels) & np.isfinite(scores)
     best = np.lexsort((scores, wrong), axis=0)[-1], np.arange(block.count)
     return {
         f"detectors/{name}/score": scores[best],
         f"detectors/{name}/network_prediction": predictions[best],
-        f"detectors/{name}/clean_score": target.detector_score(name, block.clean)[0][: block.count],
+        f"detectors/{name}/clean_score": target.detector_score(name, block.clean[: block.count])[0],
     }
 
 
@@ -122,10 +124,10 @@ def _recorded(
     if result is not None:
         (points,) = result.points.values()
         values |= {
-            "loss": points.loss.cpu().numpy()[: len(rows)],
-            "first_fooled_step": result.first_fooled_step.cpu().numpy()[: len(rows)],
-            "vanished_steps": result.vanished_steps.cpu().numpy()[: len(rows)],
-            "n_queries": result.queries.cpu().numpy()[: len(rows)],
+            "loss": points.loss.cpu().numpy(),
+            "first_fooled_step": result.first_fooled_step.cpu().numpy(),
+            "vanished_steps": result.vanished_steps.cpu().numpy(),
+            "n_queries": result.queries.cpu().numpy(),
         }
     records = {"attacked": np.isin(np.arange(count), rows)}
     for key, blank in BLANK.items():

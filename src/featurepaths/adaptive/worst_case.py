@@ -1,6 +1,6 @@
 """Searches for adversarial examples against a frozen defence and its detectors, and the worst case of each image."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import product
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from featurepaths.adaptive.objectives import NETWORK_OBJECTIVE, TARGETED, adaptive_objective, likely_classes
-from featurepaths.attacks.apgd import Budget, Search, apgd
+from featurepaths.attacks.apgd import Budget, Points, Search, apgd
 from featurepaths.attacks.class_limits import possible_losses
 from featurepaths.attacks.norms import random_start
 from featurepaths.attacks.objective import Objective
@@ -21,7 +21,7 @@ from featurepaths.defense.recognition import Decision
 from featurepaths.errors import FeaturePathsError, counted
 from featurepaths.experiment.config.evaluation import AdaptiveSearch
 from featurepaths.paths.outputs import ModelOutputs
-from featurepaths.runtime.blocks import INDEPENDENT, pad_block
+from featurepaths.runtime.blocks import INDEPENDENT, pad_block, positions_of_passes
 
 SEEDS_APART = 2**32
 """Distance of the seeds of restarts: greater than any training's seed."""
@@ -54,42 +54,54 @@ class Target:
         restart: int = 0,
         stop_at_success: bool = False,
     ) -> Search:
-        """Run AutoPGD on a block.
+        """Run AutoPGD on a block, and return the search of its `count` images.
 
         Parameters
         ----------
         objective
             Returns the objective against a model and, if there are any, towards target classes.
         targets
-            The target class of each image of the block, [64].
+            The target class of each image, [count].
         stop_at_success
             Whether the search of an image ends with the first example that fools, the point of ``first-success``.
             Otherwise the point of ``max-loss`` is kept, the example of greatest loss among those that fool.
         """
-
-        def objectives(rows: np.ndarray | slice = slice(None)) -> tuple[Objective, Objective | None]:
-            aim = {} if targets is None else {"targets": targets[rows]}
-            search, reference = objective(self.search_model, **aim), objective(self.reference_model, **aim)
-            return search, None if self.search_model is self.reference_model else reference
-
-        start = random_start(block.clean, block.indices, budget.eps, budget.norm, budget.seed + restart * SEEDS_APART)
-        search, reference = objectives()
         rule = "first-success" if stop_at_success else "max-loss"
-        return apgd(
-            search, block.clean, block.labels, start, budget, stopping_rules=[rule], reference=reference,
-            narrow=objectives if stop_at_success else None,
-        )  # fmt: skip
+        seed = budget.seed + restart * SEEDS_APART
+
+        def of_pass(part: Block, positions: np.ndarray) -> Search:
+            aims = None if targets is None else targets[pad_block(positions, INDEPENDENT)]
+
+            def objectives(rows: np.ndarray | slice = slice(None)) -> tuple[Objective, Objective | None]:
+                aim = {} if aims is None else {"targets": aims[rows]}
+                search, reference = objective(self.search_model, **aim), objective(self.reference_model, **aim)
+                return search, None if self.search_model is self.reference_model else reference
+
+            start = random_start(part.clean, part.indices, budget.eps, budget.norm, seed)
+            search, reference = objectives()
+            return apgd(
+                search, part.clean, part.labels, start, budget, stopping_rules=[rule], reference=reference,
+                narrow=objectives if stop_at_success else None,
+            )  # fmt: skip
+
+        parts = block.passes()
+        searches = map(of_pass, parts, positions_of_passes(block.count))
+        return _joined(list(searches), [part.count for part in parts])
 
     def detector_score(self, name: str, images: Tensor) -> tuple[np.ndarray, np.ndarray]:
         """Return a detector's score by the reference model, float64 [N], and the network's predictions [N].
 
         The score is minus infinity if model outputs or the detector's score are not finite.
         """
-        with torch.no_grad():
-            outputs, finite = self.reference_model.outputs_and_finite(images)
-            score = self.detectors[name][0](outputs).double()
-        score = torch.where(finite & score.isfinite(), score, -torch.inf)
-        return score.cpu().numpy(), outputs.logits.argmax(dim=1).cpu().numpy()
+        scores, predictions = [], []
+        for positions in positions_of_passes(len(images)):
+            with torch.no_grad():
+                outputs, finite = self.reference_model.outputs_and_finite(images[pad_block(positions, INDEPENDENT)])
+                score = self.detectors[name][0](outputs).double()
+            score = torch.where(finite & score.isfinite(), score, -torch.inf)
+            scores.append(score[: len(positions)].cpu().numpy())
+            predictions.append(outputs.logits.argmax(dim=1)[: len(positions)].cpu().numpy())
+        return np.concatenate(scores), np.concatenate(predictions)
 
 
 class PerImageWorstCase:
@@ -125,13 +137,19 @@ class PerImageWorstCase:
         return np.flatnonzero(self.network if kind.objective == NETWORK_OBJECTIVE else self.defended)
 
     def update(self, examples: Tensor, rows: np.ndarray) -> Decision:
-        """Take examples [64, ...] of the images `rows` into account, and return the defence's decision on them."""
+        """Take examples [n, ...] of the images `rows` [n] into account, and return the defence's decision on them."""
+        passes = positions_of_passes(len(rows))
+        decisions = [self._update(examples[pad_block(part, INDEPENDENT)], rows[part]) for part in passes]
+        return Decision(*map(np.concatenate, zip(*decisions, strict=True)))
+
+    def _update(self, examples: Tensor, rows: np.ndarray) -> Decision:
+        """Do so in one pass, of padded examples."""
         defense = self.target.reference_model
         with torch.no_grad():
             outputs, finite = defense.outputs_and_finite(examples)
             if not finite.all():
                 self.undefined[rows] |= ~finite[: len(rows)].cpu().numpy()
-                clean = self.block.clean[pad_block(rows)]
+                clean = self.block.clean[pad_block(rows, INDEPENDENT)]
                 examples = torch.where(finite.view(-1, *[1] * (clean.dim() - 1)), examples, clean)
                 outputs, finite = defense.outputs_and_finite(examples)
                 if not finite.all():
@@ -153,7 +171,7 @@ class PerImageWorstCase:
 
     def update_with_search(self, result: Search, rows: np.ndarray) -> Decision:
         """Take the result of a search for examples of the images `rows` into account, and return the decision."""
-        self.undefined[rows] |= result.undefined[: len(rows)].cpu().numpy()
+        self.undefined[rows] |= result.undefined.cpu().numpy()
         (points,) = result.points.values()
         return self.update(points.adversarial, rows)
 
@@ -168,19 +186,34 @@ class PerImageWorstCase:
         part, targets = self.block.take(rows), None
         if kind.rank:
             if kind.objective not in self.likely:
-                clean, labels = self.block.clean, self.block.labels
-                self.likely[kind.objective] = likely_classes(self.target.reference_model, clean, labels, kind.objective)
-            targets = self.likely[kind.objective][pad_block(rows, INDEPENDENT), kind.rank - 1]
+                self.likely[kind.objective] = self._likely_classes(kind.objective)
+            targets = self.likely[kind.objective][rows, kind.rank - 1]
         against = partial(adaptive_objective, name=kind.objective, loss=kind.loss, evasion=kind.evasion)
         how = {"targets": targets, "restart": kind.restart, "stop_at_success": stop_at_success}
         result = self.target.search(part, budget, against, **how)
         return result, self.update_with_search(result, rows)
+
+    def _likely_classes(self, objective: str) -> Tensor:
+        model, passes = self.target.reference_model, self.block.passes()
+        return torch.cat([likely_classes(model, part.clean, part.labels, objective)[: part.count] for part in passes])
 
     def cascade(self, kinds: Iterable["SearchKind"], budget: Budget) -> None:
         """Make one search after the other, each of what still resists."""
         for kind in kinds:
             if len(rows := self.standing(kind)):
                 self.attack(kind, budget, rows)
+
+
+def _joined(searches: Sequence[Search], counts: Sequence[int]) -> Search:
+    """Return searches with one stopping rule as one, by the number of images of each; what pads them is left out."""
+
+    def joined(tensors: Iterable[Tensor]) -> Tensor:
+        return torch.cat([tensor[:count] for tensor, count in zip(tensors, counts, strict=True)])
+
+    (rule,) = searches[0].points
+    of_points = (joined(getattr(each.points[rule], name) for each in searches) for name in Points._fields[:3])
+    names = ("first_fooled_step", "vanished_steps", "undefined", "queries")
+    return Search({rule: Points(*of_points)}, *(joined(getattr(each, name) for each in searches) for name in names))
 
 
 class SearchKind(NamedTuple):

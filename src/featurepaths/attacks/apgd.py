@@ -147,9 +147,11 @@ def apgd(
     checkpoints, losses = _checkpoints(last), [current.loss]
     halved, best_at_checkpoint = torch.zeros_like(current.fooled), current.loss
     queries, rows, searched = torch.ones_like(vanished_steps), np.arange(len(labels)), objective
+    goes_on = torch.ones_like(vanished)
     for number in range(1, last + 1):
         if narrow is not None:
-            standing = np.flatnonzero((first_fooled_step < 0).cpu().numpy())
+            goes_on = first_fooled_step < 0
+            standing = np.flatnonzero(goes_on.cpu().numpy())
             if len(standing) == 0:
                 break
             if len(smaller := pad_block(standing, INDEPENDENT)) < len(rows):
@@ -161,8 +163,8 @@ def apgd(
             ascended = project(ascended, images, eps, norm)
         previous = before
         current, undefined_now, vanished = _evaluate(searched, ascended, labels, rows, with_gradient=number < last)
-        undefined = undefined | undefined_now
-        queries[rows] += 1
+        undefined = undefined | (undefined_now & goes_on)
+        queries += goes_on
 
         first = current.fooled & (first_fooled_step < 0)
         if confirm:
@@ -173,7 +175,7 @@ def apgd(
         if number == last:
             break
 
-        vanished_steps += vanished
+        vanished_steps += vanished & goes_on
         best = current.where(current.loss > best.loss, best)
         position = current.where(current.loss > -torch.inf, best)
         losses.append(current.loss)

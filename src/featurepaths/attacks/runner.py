@@ -1,6 +1,6 @@
 """Attacks over any number of images: an attack returns the records of one block of images at a time."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -11,7 +11,16 @@ from featurepaths.attacks.apgd import STOPPING_RULES, Budget, Points, Search, ap
 from featurepaths.attacks.norms import random_start, size
 from featurepaths.attacks.objective import Objective
 from featurepaths.data.splits import Split
-from featurepaths.runtime.blocks import INDEPENDENT, blocks, pad_block, padded_tensor, unpadded_arrays
+from featurepaths.runtime.blocks import (
+    BLOCK,
+    INDEPENDENT,
+    blocks,
+    pad_block,
+    padded_tensor,
+    positions_of_passes,
+    span,
+    unpadded_arrays,
+)
 
 STOPPING_RULE = "returned"
 """The stopping rule of attacks of libraries and of precomputed images: there is one example per image."""
@@ -24,8 +33,9 @@ Records = Mapping[str, np.ndarray]
 class Block:
     """Clean images [64, C, H, W], labels [64] and rows in the data set [64]; those after the first `count` pad it.
 
-    Fewer images, such as survivors, are padded to a smaller size, which depends on nothing outside of the block. `rows`
-    are those of the whole block in its split.
+    Fewer images, such as survivors, are padded to a smaller size, which depends on nothing outside of the block. Blocks
+    that are attacked together are one block of more images, for several passes. `rows` are those of the whole block in
+    its split.
     """
 
     clean: Tensor
@@ -36,7 +46,7 @@ class Block:
 
     @classmethod
     def of(cls, images: Split, rows: slice, device: torch.device | str = "cpu") -> "Block":
-        """Return the block of up to 64 rows of a split, padded with copies of the last one."""
+        """Return the block of some rows of a split, up to 64 padded with copies of the last one."""
         clean, labels = (padded_tensor(values[rows], device) for values in (images, images.labels))
         return cls(clean, labels, pad_block(images.indices[rows]), rows.stop - rows.start, rows)
 
@@ -46,16 +56,32 @@ class Block:
         clean, labels, indices = (values[padded] for values in (self.clean, self.labels, self.indices))
         return replace(self, clean=clean, labels=labels, indices=indices, count=len(positions))
 
+    def passes(self) -> list["Block"]:
+        """Return the block in parts that one pass of a network takes."""
+        return [self.take(positions) for positions in positions_of_passes(self.count)]
+
 
 def run_blocks(
     attack: Callable[[Block], Records],
     images: Split,
-    rows_of_blocks: Iterable[slice] | None = None,
+    rows_of_blocks: Sequence[slice] | None = None,
     device: torch.device | str = "cpu",
+    together: int = 1,
 ) -> Iterator[tuple[slice, Records]]:
-    """Yield the rows of each block of a split, all by default, and the records that an attack returns for it."""
-    for rows in blocks(len(images)) if rows_of_blocks is None else rows_of_blocks:
-        yield rows, attack(Block.of(images, rows, device))
+    """Yield the rows of each block of a split, all by default, and the records that an attack returns for it.
+
+    The attack is given `together` adjacent blocks as one, unless they are smaller than 64 because memory is short.
+    """
+    own_blocks = blocks(len(images)) if rows_of_blocks is None else list(rows_of_blocks)
+    if own_blocks and own_blocks[0].stop - own_blocks[0].start < BLOCK:
+        together = 1
+    for first in range(0, len(own_blocks), together):
+        group = own_blocks[first : first + together]
+        all_rows = span(group)
+        records = attack(Block.of(images, all_rows, device))
+        for rows in group:
+            own = slice(rows.start - all_rows.start, rows.stop - all_rows.start)
+            yield rows, {name: values[own] for name, values in records.items()}
 
 
 def autopgd_records(

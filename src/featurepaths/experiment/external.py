@@ -1,17 +1,17 @@
-"""What an experiment takes from outside of its configuration: data, adversarial images, and networks of the user's."""
+"""What an experiment takes from outside of its configuration: data, adversarial images, and networks of the user's.
+
+What reads files of a kind is imported where there are such files: every run of the workflow starts with this module.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from featurepaths.attacks.precomputed.files import digests_of_attacks
-from featurepaths.data.array_files import contents_of_arrays
-from featurepaths.data.folder import contents_of
 from featurepaths.data.size import Contents, DataSize
 from featurepaths.experiment.config.experiment import Experiment
 from featurepaths.runtime.entry_points import factory_digest
-from featurepaths.store.fingerprints import last_look, look_at_files
+from featurepaths.store.fingerprints import digest_of_names, last_look, look_at_files
 
 FOLDER = Path(".snakemake")
 """Where what was read is remembered, so that it is not read again each time."""
@@ -24,8 +24,8 @@ class ExternalInputs:
     """Digests of all of it, and how large the data are.
 
     `data` is that of a data set whose images, or the code that makes them, are the user's; `attacks` those of
-    adversarial images that were made elsewhere, by attack and split; `networks` those of the ``code`` and ``weights``
-    of networks that are given, by model.
+    adversarial images that were made elsewhere, by attack and split; `networks` those of the ``code`` and ``weights``,
+    that is all files, of networks that are given, by model.
     """
 
     size: DataSize = field(default_factory=DataSize)
@@ -67,7 +67,11 @@ def _images(data: Any, memory: Path, again: bool) -> Contents:
     if not again and (found := last_look(memory)):
         return Contents(**found)
     if data.source == "folder":
+        from featurepaths.data.folder import contents_of
+
         return contents_of(data.root, memory)
+    from featurepaths.data.array_files import contents_of_arrays
+
     files = {"train": data.train, "test": data.test}
     return contents_of_arrays(files, data.keys.model_dump(), data.layout, data.size, data.class_names, memory=memory)
 
@@ -77,15 +81,23 @@ def _attacks(experiment: Experiment, again: bool) -> Mapping[str, Mapping[str, s
     files = {name: attack.files for name, attack in experiment.attacks.items() if attack.method == "precomputed"}
     if not files:
         return {}
+    from featurepaths.attacks.precomputed.files import digests_of_attacks
+
     return (not again and last_look(memory)) or digests_of_attacks(files, memory)
 
 
 def _networks(experiment: Experiment, again: bool) -> Mapping[str, Mapping[str, str | None]]:
     memory = FOLDER / f"weights.{experiment.name}.json"
     given = {name: model for name in experiment.models if (model := experiment.pretrained(name))}
-    files = {model.checkpoint: Path(model.checkpoint) for model in given.values() if model.checkpoint}
-    digests = (not again and last_look(memory)) or look_at_files(files, dict, "weights", memory) if files else {}
+    files = {f"{name}: {key}": file for name in given for key, file in given[name].external_files().items()}
+
+    def by_model(digests: Mapping[str, str]) -> dict[str, str]:
+        of_models = {
+            name: {key: digests[f"{name}: {key}"] for key in model.external_files()} for name, model in given.items()
+        }
+        return {name: digest_of_names(of_model) for name, of_model in of_models.items() if of_model}
+
+    digests = (not again and last_look(memory)) or look_at_files(files, by_model, "weights", memory) if files else {}
     return {
-        name: {"code": factory_digest(model.factory), "weights": digests.get(model.checkpoint)}
-        for name, model in given.items()
+        name: {"code": factory_digest(model.factory), "weights": digests.get(name)} for name, model in given.items()
     }

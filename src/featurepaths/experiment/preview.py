@@ -78,7 +78,7 @@ def data_size(experiment: Experiment, outside: ExternalInputs) -> DataSize:
 
 
 class Network(NamedTuple):
-    """A network's layers, the warnings about it as names of `DOUBTS`, and the notes about its layers."""
+    """A network's layers, the warnings about it as names of `DOUBTS`, and notes on its weights, inputs and layers."""
 
     layers: list[Layer]
     doubts: list[str]
@@ -106,10 +106,11 @@ def network_of(experiment: Experiment, size: DataSize, model: str) -> Network:
             "std": [float(value) for value in given.std or std],
         }
         weights = given.checkpoint and Path(given.checkpoint)
-        network, names, doubts = build_external(
-            build, weights, given.layers, image_shape, size.classes, min(experiment.seeds)
+        key, files = given.checkpoint_key, given.external_files().values()
+        network, names, doubts, notes = build_external(
+            build, weights, given.layers, image_shape, size.classes, min(experiment.seeds), key, files
         )
-        notes = layer_notes(network, names, image_shape)
+        notes += layer_notes(network, names, image_shape)
     shapes = layer_shapes(network, names, image_shape)
     layers = [Layer(user_name(name), shape) for name, shape in zip(names, shapes, strict=True)]
     return Network(layers, doubts, notes)
@@ -178,12 +179,12 @@ def checks(experiment: Experiment, outside: ExternalInputs) -> Iterator[tuple[st
         return f"{size[0].images:,} images of {size[0].classes} classes, {size[0].height}x{size[0].width} pixels"
 
     def network(model: str) -> str:
-        layers, doubts, notes = network_of(experiment, size[0], model)
-        _check_numbers(experiment, len(layers))
-        found[model] = layers
-        lines = [f"WARNING  models.{model}: {DOUBTS[doubt]}" for doubt in doubts]
+        found[model], doubts, notes = network_of(experiment, size[0], model)
+        _check_numbers(experiment, len(found[model]))
+        lines = [f"{len(found[model])} layers, {found[model][0].name} to {found[model][-1].name}"]
         lines += [f"NOTE     models.{model}: {note}" for note in notes]
-        return "\n".join([f"{len(layers)} layers, {layers[0].name} to {layers[-1].name}", *lines])
+        lines += [f"WARNING  models.{model}: {DOUBTS[doubt]}" for doubt in doubts]
+        return "\n".join(lines)
 
     yield "data", data
     if not size:

@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from featurepaths.errors import FeaturePathsError, reported
 from featurepaths.networks.external.model import ExternalNetwork
@@ -14,6 +15,9 @@ from featurepaths.networks.forward import layer_shapes
 from featurepaths.networks.resnet import ResNet
 from featurepaths.store.origin import Origin
 from featurepaths.store.tensors import read_tensors, write_tensors
+
+STATISTICS = ("running_mean", "running_var")
+"""Names of the buffers that batch normalisation computes with."""
 
 
 def build_network(build: Mapping[str, Any]) -> nn.Module:
@@ -52,7 +56,7 @@ def save_checkpoint(
         **notes,
         "origin": asdict(origin),
     }
-    write_tensors(path, network.state_dict(), description)
+    write_tensors(path, {name: _as_tensor(value) for name, value in network.state_dict().items()}, description)
 
 
 def load_checkpoint(path: Path, device: torch.device | str = "cpu") -> tuple[nn.Module, dict[str, Any]]:
@@ -68,7 +72,8 @@ def load_checkpoint(path: Path, device: torch.device | str = "cpu") -> tuple[nn.
     weights, description = read_tensors(path)
     network = build_network(description["build"])
     with reported(f"{path} does not fit the network it describes", RuntimeError):
-        network.load_state_dict(weights)
+        others = [name for name, value in network.state_dict().items() if not isinstance(value, Tensor)]
+        network.load_state_dict(weights | {name: _as_object(weights[name]) for name in others})
     check_finite(network, f"{path} holds a weight that is not a finite number, in")
     return network.to(device).eval().requires_grad_(False), description
 
@@ -78,8 +83,25 @@ def layer_names(description: Mapping[str, Any]) -> list[str]:
     return [layer["name"] for layer in description["layers"]]
 
 
+def _as_tensor(value: Any) -> Tensor:
+    """Return a tensor as it is, and any other entry of a network's state as bytes."""
+    if isinstance(value, Tensor):
+        return value
+    torch.save(value, file := BytesIO())
+    return torch.frombuffer(bytearray(file.getvalue()), dtype=torch.uint8)
+
+
+def _as_object(content: Tensor) -> Any:
+    """Return what `_as_tensor` turned into bytes; nothing in it is executed."""
+    return torch.load(BytesIO(content.numpy().tobytes()), weights_only=True)
+
+
 def check_finite(network: nn.Module, problem: str) -> None:
-    """Raise FeaturePathsError with `problem` and the tensor's name if a weight or a statistic is NaN or infinite."""
-    for name, tensor in network.state_dict().items():
-        if not torch.isfinite(tensor).all():
+    """Raise FeaturePathsError with `problem` and the tensor's name if a weight or a statistic is NaN or infinite.
+
+    Other buffers may hold minus infinity, as masks of attention do.
+    """
+    buffers = {name for name, _ in network.named_buffers() if not name.endswith(STATISTICS)}
+    for name, value in network.state_dict().items():
+        if isinstance(value, Tensor) and not (value.isfinite() | value.isneginf() & (name in buffers)).all():
             raise FeaturePathsError(f"{problem} {name}.")

@@ -12,7 +12,9 @@ from torch import Tensor, nn
 from torch.autograd.graph import Node
 
 from featurepaths.errors import FeaturePathsError
-from featurepaths.networks.forward import blank_images, evaluation_mode, first_tensor, tensors_in, uncompiled
+from featurepaths.networks.forward import first_tensor, tensors_in
+from featurepaths.networks.logits import logits_of
+from featurepaths.networks.running import blank_images, evaluation_mode, uncompiled
 
 COUNT = 3
 """Number of images of a trace."""
@@ -72,10 +74,10 @@ class DataFlow:
             pixels = torch.rand(COUNT, *image_shape, generator=torch.Generator().manual_seed(0))
             pixels = pixels.to(blank_images(network, 1, image_shape)).requires_grad_()
             images = pixels.clone()  # not a leaf, which networks may not change in place
-            logits = first_tensor(uncompiled(network, images), COUNT)
+            logits = logits_of(uncompiled(network, images), images)
         self.calls = {name: call for name, call in self.calls.items() if name and runs[name] == 1}
         self._images = images.grad_fn
-        self._logits = None if logits is None else logits.grad_fn
+        self._logits = logits.grad_fn
         self._edges, order = _sorted_nodes(self._logits) if self._logits else ({}, [])
         if self._images not in self._edges:
             raise FeaturePathsError(

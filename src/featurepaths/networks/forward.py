@@ -4,11 +4,9 @@ bfloat16 passes are used where these are fast; weights, inputs and logits stay i
 """
 
 import re
-import sys
 from collections.abc import Callable, Iterator, MutableMapping, Sequence
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack
 from functools import partial
-from itertools import chain
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -17,6 +15,15 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from featurepaths.errors import FeaturePathsError
+from featurepaths.networks.logits import logits_of
+from featurepaths.networks.running import (
+    REFUSALS,
+    blank_images,
+    device_of,
+    evaluation_mode,
+    uncompiled,
+    weights_like,
+)
 
 POOLINGS = {
     "flatten": lambda output: output.flatten(1),
@@ -24,11 +31,6 @@ POOLINGS = {
 }
 """Poolings of a layer's output [N, d, ...] to its feature: every value (the paper's), or each channel's average over
 all positions or tokens."""
-
-
-REFUSALS = (RuntimeError, ValueError, TypeError, IndexError, AssertionError)
-"""Errors that networks raise on images of a shape that they do not accept."""
-
 _FEATURE_AXES: MutableMapping[nn.Module, int] = WeakKeyDictionary()
 """The feature axis of modules whose outputs' shapes leave it open."""
 
@@ -106,12 +108,6 @@ def forward_with_callback(
         for name, values in undecided.items():
             callback(name, values.movedim(_FEATURE_AXES[network.get_submodule(name)], 1))
     return logits
-
-
-def uncompiled(network: nn.Module, images: Tensor) -> Any:
-    """Return a network's output, from its Python code even if torch.compile was applied, which may leave out hooks."""
-    with torch.compiler.set_stance("force_eager") if "torch._dynamo" in sys.modules else nullcontext():
-        return network(images)
 
 
 def layer_module(network: nn.Module, name: str) -> nn.Module:
@@ -212,30 +208,6 @@ def _decide_feature_axes(network: nn.Module, images: Tensor, layers: Sequence[st
         _FEATURE_AXES[network.get_submodule(name)] = 1 if features_first else 3
 
 
-@contextmanager
-def evaluation_mode(network: nn.Module) -> Iterator[None]:
-    """Put every module into evaluation mode, and afterwards those back into training mode that were in it."""
-    training = [module for module in network.modules() if module.training]
-    if training:
-        network.eval()
-    try:
-        yield
-    finally:
-        for module in training:
-            module.training = True
-
-
-def blank_images(network: nn.Module, count: int, image_shape: Sequence[int]) -> Tensor:
-    """Return zeros [count, C, H, W] on the device, and of the type, of a network's weights."""
-    return torch.zeros(count, *image_shape).to(_weights_like(network))
-
-
-def _weights_like(network: nn.Module) -> Tensor:
-    """Return a floating-point weight, or else a buffer, of a network, or a float32 value if it has none."""
-    tensors = chain(network.parameters(), network.buffers())
-    return next((each for each in tensors if each.is_floating_point()), torch.empty(0))
-
-
 def layer_shapes(network: nn.Module, layers: Sequence[str], image_shape: Sequence[int]) -> list[tuple[int, ...]]:
     """Return the shape of each layer's output for one image of `image_shape`, measured by running the network."""
     with torch.no_grad(), evaluation_mode(network):
@@ -283,7 +255,7 @@ class InPrecision(nn.Module):
 
     def __init__(self, network: nn.Module, precision: str):
         super().__init__()
-        self.device = next(network.parameters()).device
+        self.device = device_of(network)
         self.bfloat16 = precision == "bfloat16"
         self.memory_format = memory_format(precision, self.device)
         self.network = network.to(memory_format=self.memory_format)
@@ -291,5 +263,6 @@ class InPrecision(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Map images [N, C, H, W] to logits [N, classes]."""
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16):
-            images = images.to(_weights_like(self.network).dtype)
-            return self.network(images.contiguous(memory_format=self.memory_format)).float()
+            images = images.to(weights_like(self.network).dtype)
+            output = self.network(images.contiguous(memory_format=self.memory_format))
+        return logits_of(output, images).float()

@@ -1,8 +1,8 @@
 """Choosing the modules of a network that are its layers: by name, by pattern, or automatically its blocks."""
 
 import difflib
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
+from contextlib import ExitStack
 from fnmatch import fnmatchcase
 
 import torch
@@ -10,17 +10,11 @@ from torch import nn
 
 from featurepaths.errors import FeaturePathsError
 from featurepaths.networks.blocks import find_blocks
-from featurepaths.networks.forward import (
-    REFUSALS,
-    blank_images,
-    evaluation_mode,
-    forward_intermediates,
-    layer_module,
-)
+from featurepaths.networks.external.inputs import check_accepted
+from featurepaths.networks.forward import forward_intermediates, layer_module
+from featurepaths.networks.running import blank_images, evaluation_mode
 
 NAMED = 12  # number of modules in an error
-SIZES = (16, 28, 32, 64, 96, 112, 128, 160, 192, 224, 240, 256, 288, 299, 320, 384, 448, 512)
-"""Common heights and widths of images."""
 
 
 def find_layers(network: nn.Module, wanted: str | Sequence[str], image_shape: Sequence[int]) -> list[str]:
@@ -44,9 +38,9 @@ def find_layers(network: nn.Module, wanted: str | Sequence[str], image_shape: Se
         If there is no such module, or one does not run exactly once in a pass, does not return a tensor with a feature
         for each image, or has its output changed in place by a later module.
     """
+    check_accepted(network, image_shape)
     if isinstance(wanted, str):
-        with _accepting(network, image_shape):
-            names = find_blocks(network, image_shape) if wanted == "auto" else _matching(network, wanted)
+        names = find_blocks(network, image_shape) if wanted == "auto" else _matching(network, wanted)
         if not names:
             raise FeaturePathsError(f"The network has no repeated blocks. Name its layers. {_module_names(network)}")
         return _run_order(network, names, image_shape)
@@ -81,32 +75,9 @@ def _run_order(network: nn.Module, names: Sequence[str], image_shape: Sequence[i
         for name in names:
             hook = lambda *of, name=name: order.setdefault(name)  # noqa: E731
             handles.enter_context(layer_module(network, name).register_forward_hook(hook))
-        with _accepting(network, image_shape), torch.inference_mode(False), torch.no_grad(), evaluation_mode(network):
+        with torch.inference_mode(False), torch.no_grad(), evaluation_mode(network):
             forward_intermediates(network, images, names)
     return list(order)
-
-
-@contextmanager
-def _accepting(network: nn.Module, image_shape: Sequence[int]) -> Iterator[None]:
-    """Turn the error of a network that does not accept images of a shape into a FeaturePathsError."""
-    try:
-        yield
-    except REFUSALS as error:
-        shape = "x".join(map(str, image_shape))
-        hint = _other_size(network, image_shape[0])
-        raise FeaturePathsError(f"The network does not accept images of {shape} ({error}).{hint}") from error
-
-
-def _other_size(network: nn.Module, channels: int) -> str:
-    """Return a sentence with a common size of images that a network accepts, or nothing."""
-    for size in SIZES:
-        try:
-            with torch.no_grad(), evaluation_mode(network):
-                network(blank_images(network, 2, (channels, size, size)))
-        except REFUSALS:
-            continue
-        return f" It accepts {channels}x{size}x{size}: set the model's size to {size}, and images are resized to it."
-    return ""
 
 
 def _module_names(network: nn.Module) -> str:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from featurepaths.data.splits import Split
 from featurepaths.errors import FeaturePathsError, counted
 from featurepaths.networks.forward import POOLINGS, finite_rows, forward_with_callback
+from featurepaths.networks.logits import logits_of
 from featurepaths.runtime.blocks import blocks, padded_tensor, retry_smaller_on_oom
 
 
@@ -86,13 +87,10 @@ def run_blocks(
     for rows in blocks(len(images)) if rows_of_blocks is None else rows_of_blocks:
         with torch.inference_mode():
             pixels = padded_tensor(images[rows], device)
-            logits = forward_with_callback(
+            output = forward_with_callback(
                 network, pixels, layers, lambda name, output, rows=rows: callback(name, rows, output)
             )
-        if logits.dim() != 2 or len(logits) != len(pixels):
-            raise FeaturePathsError(
-                f"The network returns logits of shape {tuple(logits.shape)} for {len(pixels)} images, not [N, classes]."
-            )
+        logits = logits_of(output, pixels)
         check_finite("The network's logits are", logits, rows)
         yield rows, logits[: rows.stop - rows.start].cpu().numpy()
 

@@ -9,10 +9,11 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from featurepaths.errors import FeaturePathsError
 from featurepaths.networks.fingerprint import Fingerprint
-from featurepaths.networks.forward import POOLINGS, InPrecision, forward_intermediates
+from featurepaths.networks.forward import POOLINGS, InPrecision, forward_intermediates, user_name
 from featurepaths.paths.equations import cosine_similarity_tensor, s_max_tensor
 from featurepaths.store.hdf5 import layers_in, open_hdf5
 
@@ -88,8 +89,8 @@ class Encoder(nn.Module):
             )
         if pooling not in POOLINGS:
             raise FeaturePathsError(f"There is no pooling {pooling!r}. Available: {', '.join(POOLINGS)}.")
-        if next(network.parameters(), None) is None:
-            raise FeaturePathsError("The network has no parameters, from which its device would be read. Add one.")
+        if any(map(is_lazy, network.parameters())):
+            raise FeaturePathsError("The network's lazy modules have no shapes yet. Run it on a batch of images first.")
         self.network = InPrecision(network, precision)
         self.layers = list(layers)
         self.pooling = pooling
@@ -110,7 +111,7 @@ class Encoder(nn.Module):
     def digest(self) -> str:
         """Return a digest of the network's weights and statistics."""
         digest = hashlib.sha256()
-        for values in self.state_dict().values():
+        for values in (values for values in self.state_dict().values() if isinstance(values, Tensor)):
             digest.update(values.detach().cpu().reshape(-1).view(torch.uint8).numpy().tobytes())
         return digest.hexdigest()
 
@@ -145,6 +146,11 @@ class Encoder(nn.Module):
             self.fingerprint.check(self.network.network)
         if any(module.training for module in self.modules()):
             self.eval()
+            if training := [user_name(name) for name, module in self.named_modules() if module.training]:
+                raise FeaturePathsError(
+                    f"eval() leaves {training[0]} in training mode, in which results depend on the batch. Its class "
+                    "overrides train() or eval()."
+                )
         yield
         if self.fingerprint is not None:
             self.fingerprint.check_values()  # after the pass, where a GPU is waited for in any case

@@ -14,7 +14,7 @@ from featurepaths.errors import FeaturePathsError
 
 T = TypeVar("T")
 BLOCK = 64
-SIZES = (1, 2, 4, 8, 16, 32, BLOCK)
+SIZES = (1, 2, 4, 8, 12, 16, 24, 32, 48, BLOCK)
 """Lengths that blocks, and parts of blocks, are padded to."""
 INDEPENDENT = 4
 """The least length from which on a CPU computes each image of a block bit by bit as it does in longer blocks."""
@@ -39,13 +39,13 @@ def span(rows_of_blocks: Sequence[slice]) -> slice:
 
 
 def pad_block(rows: np.ndarray, least: int = 1) -> np.ndarray:
-    """Return a block's rows [n, ...], n <= 64, padded to one of `SIZES`, at least `least`, with copies of the last."""
+    """Return a block's rows [n, ...] padded to `size_of` n, at least `least`, with copies of the last."""
     return np.pad(rows, [(0, size_of(max(len(rows), least)) - len(rows))] + [(0, 0)] * (rows.ndim - 1), mode="edge")
 
 
 def size_of(count: int) -> int:
-    """Return the length that `count` rows are padded to."""
-    return next(size for size in SIZES if size >= count)
+    """Return the length that `count` rows are padded to; more than 64 are not."""
+    return next((size for size in SIZES if size >= count), count)
 
 
 def joined(
@@ -64,6 +64,11 @@ def joined(
 def split_rows(rows: slice, size: int) -> list[slice]:
     """Return the rows of a block in parts of at most `size`."""
     return [slice(start, min(start + size, rows.stop)) for start in range(rows.start, rows.stop, size)]
+
+
+def positions_of_passes(count: int) -> list[np.ndarray]:
+    """Return the positions of `count` rows in parts of at most 64, that one pass of a network takes."""
+    return [np.arange(rows.start, rows.stop) for rows in blocks(count)]
 
 
 def to_tensor(images: np.ndarray, device: torch.device | str = "cpu") -> Tensor:

@@ -8,8 +8,11 @@ import hashlib
 import importlib
 import importlib.util
 import json
+import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import cache, reduce
 from importlib.machinery import ModuleSpec, PathFinder
 from importlib.metadata import distribution, packages_distributions
 from pathlib import Path
@@ -17,8 +20,11 @@ from typing import Any
 
 from featurepaths.errors import FeaturePathsError, place_of, reported
 
-FACTORY = r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*$"
+FACTORY = r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*$"
 """Pattern of a function's name."""
+WEIGHTS = (".pt", ".pth", ".bin", ".ckpt", ".safetensors", ".tar", ".pkl", ".npz", ".npy", ".h5")
+"""Endings of files that may hold weights."""
+_opened: list[Path] | None = None
 
 
 def load_factory(text: str) -> Callable[..., Any]:
@@ -36,7 +42,7 @@ def load_factory(text: str) -> Callable[..., Any]:
         sys.path.insert(0, here)
     with reported(f"{text} cannot be imported", Exception, reason=place_of):
         module = importlib.import_module(name)
-    factory = getattr(module, attribute, None)
+    factory = reduce(lambda owner, part: getattr(owner, part, None), attribute.split("."), module)
     if not callable(factory):
         close = difflib.get_close_matches(attribute, dir(module), n=3)
         functions = [name for name in close if callable(vars(module).get(name))]  # without running a lazy attribute
@@ -56,6 +62,35 @@ def call_factory(text: str, arguments: Mapping[str, Any]) -> Any:
     factory = load_factory(text)
     with reported(f"{text} failed", Exception, reason=place_of):
         return factory(**arguments)
+
+
+@contextmanager
+def weights_opened() -> Iterator[list[Path]]:
+    """Collect the files with an ending of `WEIGHTS` that Python opens for reading in the block, outside ``~/.cache``.
+
+    Libraries that open files without Python, as safetensors does, are not noticed.
+    """
+    global _opened
+    _audit()
+    _opened = []
+    try:
+        yield _opened
+    finally:
+        _opened = None
+
+
+@cache
+def _audit() -> None:
+    """Have Python report opened files; this cannot be undone."""
+    cached = Path.home() / ".cache"
+
+    def note(event: str, arguments: tuple) -> None:
+        if event == "open" and _opened is not None and isinstance(arguments[0], str | os.PathLike):
+            path, mode = Path(arguments[0]), arguments[1] or "r"
+            if path.suffix in WEIGHTS and mode.startswith("r") and cached not in path.absolute().parents:
+                _opened.append(path)
+
+    sys.addaudithook(note)
 
 
 def factory_digest(text: str) -> str:

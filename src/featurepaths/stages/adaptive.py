@@ -13,7 +13,7 @@ from featurepaths.store.provenance import read_origin
 
 
 def main(arguments):
-    from featurepaths.adaptive.run import adaptive_records
+    from featurepaths.adaptive.run import TOGETHER, adaptive_records
     from featurepaths.runtime.devices import use_device
 
     settings, search = arguments.settings, arguments.settings.search
@@ -39,7 +39,7 @@ def main(arguments):
             budget=budget_of(settings.ball, search, settings.seed, description, device),
             search=search,
         )
-        write_attack(arguments, output, origin, images, attack, device, precision, **notes)
+        write_attack(arguments, output, origin, images, attack, device, precision, together=TOGETHER, **notes)
 
 
 if __name__ == "__main__":

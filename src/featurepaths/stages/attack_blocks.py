@@ -27,27 +27,36 @@ def budget_of(ball, search, seed, description, device):
     return budget
 
 
+def blocks_of(arguments, images):
+    """Return the rows of the blocks of images that a stage attacks, or a shard of it."""
+    from featurepaths.runtime.blocks import blocks
+
+    return blocks(len(images.labels), getattr(arguments, "shard", None) or (1, 1))
+
+
 @contextmanager
-def attacked_blocks(arguments, origin, path, images, attack, device, precision):
+def attacked_blocks(arguments, origin, path, images, attack, device, precision, together=1):
     """Give the rows of the blocks of a stage, and an iterator over rows and records of each as they are attacked.
 
     They are saved every 45 seconds beside the artefact at `path`; a stage that was killed resumes from there. What is
     saved is removed when the block of code ends without an error.
     """
     from featurepaths.attacks.runner import run_blocks
-    from featurepaths.runtime.blocks import blocks
     from featurepaths.runtime.devices import device_name
     from featurepaths.runtime.progress import progress
     from featurepaths.store.resume import ResumeFiles, resuming
 
     saved = ResumeFiles(path, origin.key, device_name(device), precision)
-    own_blocks = blocks(len(images.labels), getattr(arguments, "shard", None) or (1, 1))
-    with closing(resuming(partial(run_blocks, attack, images, device=device), own_blocks, saved)) as attacked:
+    own_blocks = blocks_of(arguments, images)
+    run = partial(run_blocks, attack, images, device=device, together=together)
+    with closing(resuming(run, own_blocks, saved)) as attacked:
         yield own_blocks, progress(attacked, arguments.stage, len(own_blocks), "blocks of 64")
     saved.clear()
 
 
-def write_attack(arguments, output, origin, images, attack, device, precision, report=lambda file: None, **notes):
+def write_attack(
+    arguments, output, origin, images, attack, device, precision, *, report=lambda file: None, together=1, **notes
+):
     """Write the records of an attack.
 
     Parameters
@@ -58,6 +67,8 @@ def write_attack(arguments, output, origin, images, attack, device, precision, r
         Returns the records of a block.
     report
         Called with the open file when all is written.
+    together
+        The number of blocks that are attacked together.
     notes
         Further attributes of the artefact.
     """
@@ -65,7 +76,10 @@ def write_attack(arguments, output, origin, images, attack, device, precision, r
     from featurepaths.runtime.devices import device_name
 
     with (
-        attacked_blocks(arguments, origin, output.path, images, attack, device, precision) as (own_blocks, attacked),
+        attacked_blocks(arguments, origin, output.path, images, attack, device, precision, together) as (
+            own_blocks,
+            attacked,
+        ),
         create_hdf5(output.path, origin) as file,
     ):
         file.attrs.update({**notes, "device": device_name(device), "precision": precision})

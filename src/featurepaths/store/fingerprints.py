@@ -3,7 +3,7 @@
 import hashlib
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -56,6 +56,18 @@ def look_at_files(
         with atomic(memory) as temporary:
             temporary.write_text(json.dumps(content), encoding="utf-8")
     return summary
+
+
+def files_in(paths: Sequence[str]) -> dict[str, Path]:
+    """Return files by their paths, and those in folders; not in hidden ones, nor in one with the working directory."""
+    files = {}
+    for path in map(Path, paths):
+        if not path.is_dir():
+            files[str(path)] = path
+        elif not Path.cwd().is_relative_to(path.resolve()):
+            inside = (file for file in sorted(path.rglob("*")) if file.is_file())
+            files |= {str(file): file for file in inside if "/." not in f"/{file.relative_to(path).as_posix()}"}
+    return files
 
 
 def last_look(memory: Path) -> dict[str, Any] | None:

@@ -7,8 +7,8 @@ from typing import Any, BinaryIO
 
 FORMAT = 4
 """Version of the artefacts' layout; files of another version are refused."""
-AT_A_TIME = 2**24
-"""Bytes that are read at a time."""
+AT_A_TIME = 2**20
+"""Bytes that are read at a time. Two such pieces are in memory, in every stage, for each checksum."""
 
 
 def checksum_of(path: Path) -> str:

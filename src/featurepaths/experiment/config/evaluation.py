@@ -126,13 +126,13 @@ class AdaptiveSearch(Section):
     max_images: int | None = Field(None, ge=1)
     """Attack only this many of the attack's images, evenly spaced; null for all."""
     objectives: Annotated[list[Objective], Field(min_length=1), AfterValidator(distinct)] = [
-        "evade",
         "misvote",
+        "evade",
         "match-features",
         "selective",
         "orthogonal",
     ]
-    """Objectives that are maximised: see docs/method.md."""
+    """Objectives that are maximised, in this order: see docs/method.md."""
     losses: Annotated[list[Literal["ce", "dlr"]], Field(min_length=1), AfterValidator(distinct)] = ["ce", "dlr"]
     """Each objective is searched with each loss. `dlr` needs three classes, or four with a target; with fewer the
     default omits it."""

@@ -1,7 +1,9 @@
 """Configuration of networks and of their training."""
 
-from collections.abc import Mapping
+import os
+from collections.abc import Iterator, Mapping
 from fractions import Fraction
+from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import (
@@ -13,6 +15,7 @@ from pydantic import (
 )
 
 from featurepaths.experiment.config.types import Exact, Function, Pixels, Positive, Precision, Section, distinct
+from featurepaths.store.fingerprints import files_in
 
 PRETRAINED = "pretrained"
 """The training's name in the runs of pretrained networks."""
@@ -33,17 +36,23 @@ Modules = Annotated[list[str], Field(min_length=1), AfterValidator(distinct)]
 
 
 class PretrainedNetwork(Section):
-    """A pretrained network from torchvision, timm, or your own package."""
+    """A pretrained network from torchvision, timm, transformers, or your own package."""
 
-    not_in_digest: ClassVar = ("checkpoint",)
+    not_in_digest: ClassVar = ("checkpoint", "reads")
     factory: Function
-    """`package.module:function`, a function (or class) that returns the network: a `torch.nn.Module` that maps images
-    [N, C, H, W] to logits. The working directory is searched first."""
+    """`package.module:function`, a function, class or class method that returns the network: a `torch.nn.Module` that
+    maps images [N, C, H, W] to logits. The working directory is searched first."""
     arguments: dict[str, Any] = {}
     """Its keyword arguments."""
     checkpoint: str | None = None
     """File of its weights: `.safetensors`, or `.pt` or `.pth` with a state dict, which cannot execute code. null keeps
     the weights that the function sets."""
+    checkpoint_key: str | None = None
+    """Key of the weights in the file, or the prefix of their names; nested keys are joined by dots. null prefers an
+    average, as under `state_dict_ema`."""
+    reads: list[str] = []
+    """Files and folders that the function reads itself: when they change, the network is built again. Those named in
+    `arguments` need not be listed."""
     mean: list[Exact] | None = None
     """Value subtracted from each channel of images in [0, 1] before the network processes them."""
     std: list[Positive] | None = None
@@ -62,6 +71,24 @@ class PretrainedNetwork(Section):
         if (self.mean is None) != (self.std is None) or len(self.mean or []) != len(self.std or []):
             raise ValueError("mean and std: give both, for the same channels, or neither")
         return self
+
+    def external_files(self) -> dict[str, Path]:
+        """Return the files that the network comes from, by name; folders with all their files.
+
+        They are `checkpoint`, `reads`, and strings in `arguments` that name a file or a folder.
+        """
+        # not Path.exists, which raises on long texts
+        named = [*self.reads, *(text for text in _texts(self.arguments) if os.path.exists(text))]  # noqa: PTH110
+        return {"checkpoint": Path(self.checkpoint)} | files_in(named) if self.checkpoint else files_in(named)
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """Yield the strings in JSON values."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping | list):
+        for each in value.values() if isinstance(value, Mapping) else value:
+            yield from _texts(each)
 
 
 def _kind_of_model(model: Any) -> str:

@@ -41,7 +41,7 @@ class Train(OnNetwork):
 
 
 class Pretrained(OnNetwork):
-    """A pretrained network, digests of its code and weights, and the number of layers that configuration keys need."""
+    """A pretrained network, digests of its code and files, and the number of layers that configuration keys need."""
 
     model: PretrainedNetwork
     seed: int

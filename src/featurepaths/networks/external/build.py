@@ -1,21 +1,37 @@
 """Building an external network: its weights are loaded, its layers determined, and it is tried on images."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from featurepaths.errors import FeaturePathsError, reported
 from featurepaths.networks.checkpoint import build_network, check_finite
-from featurepaths.networks.external.weights import fit_weights, read_weights
-from featurepaths.networks.forward import REFUSALS
+from featurepaths.networks.external.files import read_weights
+from featurepaths.networks.external.inputs import check_accepted, differing_inputs
+from featurepaths.networks.external.weights import fit_weights
 from featurepaths.networks.layers import find_layers
+from featurepaths.networks.logits import logits_of
+from featurepaths.networks.running import device_of
 from featurepaths.networks.warnings import are_probabilities
+from featurepaths.runtime.entry_points import weights_opened
 
 AGREEMENT = 1e-3
 """Tolerance on the difference of an image's logits alone and in a batch, as a share of the greatest logit."""
+
+
+class External(NamedTuple):
+    """An external network in evaluation mode, the names of its layers, and what to say about it.
+
+    `doubts` are names of `featurepaths.networks.warnings.DOUBTS`, `notes` sentences on weights and inputs.
+    """
+
+    network: nn.Module
+    layers: list[str]
+    doubts: list[str]
+    notes: list[str]
 
 
 def build_external(
@@ -25,10 +41,10 @@ def build_external(
     image_shape: tuple[int, int, int],
     classes: int,
     seed: int,
-) -> tuple[nn.Module, list[str], list[str]]:
-    """Return an external network in evaluation mode, the names of its layers, and warnings about it.
-
-    Warnings are names of `featurepaths.networks.warnings.DOUBTS`.
+    key: str | None = None,
+    files: Collection[Path] = (),
+) -> External:
+    """Build an external network, load its weights, find its layers and try it on images.
 
     Parameters
     ----------
@@ -44,6 +60,10 @@ def build_external(
         Number of classes of the data.
     seed
         Seed of the weights that the factory draws at random.
+    key
+        See `read_weights`.
+    files
+        The files that the configuration names. A note names others that the factory reads weights from.
 
     Raises
     ------
@@ -58,15 +78,22 @@ def build_external(
     size = build["size"]
     if size is not None and height != width:
         raise FeaturePathsError(f"size: the images are {height}x{width}; make them square in `data` (size).")
-    with torch.random.fork_rng(devices=[]):
+    own_shape = channels, size or height, size or width
+    with torch.random.fork_rng(devices=[]), weights_opened() as opened:
         torch.manual_seed(seed)
         network = build_network(build).eval()
+        device_of(network)
+        check_accepted(network.network, own_shape)
+    others = {file.resolve() for file in opened} - {file.resolve() for file in files}
+    notes = [f"the factory reads {file}: name it under `reads`, so that changes are noticed" for file in sorted(others)]
     if weights is not None:
-        fit_weights(network.network, read_weights(weights), weights)
+        tensors, choice = read_weights(weights, key)
+        notes += [*choice, *fit_weights(network.network, tensors, weights)]
     check_finite(network, f"{weights or build['factory']}: a weight is not a finite number, in")
-    names = find_layers(network.network, layers, (channels, size or height, size or width))
-    warnings = _try_out(network, image_shape, classes)
-    return network, [f"network.{name}" for name in names], warnings
+    notes += differing_inputs(network.network, build, height)
+    names = find_layers(network.network, layers, own_shape)
+    doubts = _try_out(network, image_shape, classes)
+    return External(network, [f"network.{name}" for name in names], doubts, notes)
 
 
 def _try_out(network: nn.Module, image_shape: Sequence[int], classes: int) -> list[str]:
@@ -74,8 +101,9 @@ def _try_out(network: nn.Module, image_shape: Sequence[int], classes: int) -> li
     images = torch.rand(3, *image_shape, generator=torch.Generator().manual_seed(0))
     images[1] = 0.45 + 0.1 * images[1]  # strong and weak noise
     with torch.no_grad():
-        logits, again = network(images), network(images)
-    _check_shape(logits, len(images), "")
+        logits, again = logits_of(network(images), images), logits_of(network(images), images)
+    if not logits.isfinite().all():
+        raise FeaturePathsError("The network's logits of random images are not finite: NaN or infinite.")
     if logits.shape[1] != classes:
         raise FeaturePathsError(
             f"There are {logits.shape[1]} logits, but the data have {classes} classes. One logit per class is "
@@ -92,19 +120,16 @@ def _try_out(network: nn.Module, image_shape: Sequence[int], classes: int) -> li
     return [name for name, applies in warnings.items() if applies]
 
 
-def _check_shape(logits: Any, count: int, context: str) -> None:
-    """Raise FeaturePathsError, with `context` at its end, unless these are logits of `count` images."""
-    if not isinstance(logits, Tensor) or logits.dim() != 2 or len(logits) != count:
-        output = f"shape {tuple(logits.shape)}" if isinstance(logits, Tensor) else type(logits).__name__
-        raise FeaturePathsError(f"The network must return logits [N, classes], not {output}{context}.")
-
-
 def _check_alone(network: nn.Module, images: Tensor, logits: Tensor) -> None:
     """Raise FeaturePathsError unless an image has the same logits alone as in the batch [N, ...]."""
-    problem = f"The network accepts {len(images)} images, but not one alone"
-    with reported(problem, *REFUSALS), torch.no_grad():
-        alone = network(images[:1])
-    _check_shape(alone, 1, " for one image alone. If it calls squeeze(), name the axis")
+    try:
+        with torch.no_grad():
+            output = network(images[:1])
+    except FeaturePathsError:
+        raise
+    except Exception as error:  # in code of the user or of a library
+        raise FeaturePathsError(f"The network accepts {len(images)} images, but not one alone ({error}).") from error
+    alone = logits_of(output, images[:1])
     difference, greatest = (alone - logits[:1]).abs().max(), logits.abs().max()
     if difference > AGREEMENT * greatest:
         raise FeaturePathsError(
@@ -124,9 +149,9 @@ def _gradient(network: nn.Module, images: Tensor) -> Tensor:
     images = images.clone().requires_grad_()
     problem = (
         "The network's logits have no gradient with respect to the images, which attacks need. A part of it leaves "
-        "torch (NumPy, Pillow, JPEG), takes an argmax, or calls detach(), no_grad() or inference_mode()"
+        "torch (NumPy, Pillow, JPEG), is quantised, takes an argmax, or calls detach(), no_grad() or inference_mode()"
     )
     with reported(problem, RuntimeError), torch.enable_grad():
-        logits = network(images)
+        logits = logits_of(network(images), images)
         proportions = torch.randn(logits.shape, generator=torch.Generator().manual_seed(0))
         return torch.autograd.grad((logits * proportions).sum(), images)[0]

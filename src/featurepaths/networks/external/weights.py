@@ -1,100 +1,160 @@
-"""Weights of external networks, from safetensors or a state dict saved by PyTorch; nothing in them is executed."""
+"""Fitting weights that were read from a file to an external network, by their names and shapes."""
 
-from collections.abc import Mapping
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
-from zipfile import is_zipfile
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from featurepaths.errors import FeaturePathsError, reported
-from featurepaths.store.seal import check_zip
+from featurepaths.networks.checkpoint import STATISTICS
+from featurepaths.networks.external.files import AVERAGED, NAMED
 
-NESTED = ("state_dict", "model_state_dict", "model", "net", "network")
-"""Keys under which a checkpoint may hold the state dict."""
-PREFIXES = ("module.", "_orig_mod.", "model.", "net.", "network.")
-"""Prefixes that wrappers (data parallelism, `torch.compile`, training frameworks) add to all names."""
-NAMED = 8  # number of names of each kind in an error
-
-
-def read_weights(path: Path) -> dict[str, Tensor]:
-    """Return the weights in a ``.safetensors``, ``.pt`` or ``.pth`` file, by name.
-
-    A state dict may be nested under one of the keys `NESTED`.
-
-    Raises
-    ------
-    FeaturePathsError
-        If the file is missing or damaged, would execute code, or holds no state dict.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise FeaturePathsError(f"There is no checkpoint {path}. Correct the path of the weights.")
-    if path.suffix == ".safetensors":
-        with reported(f"{path} is not a complete safetensors file", Exception, remedy="Copy it again."):
-            return load_file(path)
-    try:
-        if is_zipfile(path):
-            check_zip(path)
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # an unpickler raises anything on damaged input
-        # of torch's message only what it refused to run: the rest recommends running it
-        refused = [line.strip() for line in str(error).splitlines() if "GLOBAL" in line]
-        reason = refused[0] if refused else type(error).__name__
-        raise FeaturePathsError(
-            f"{path} is damaged, or cannot be read without executing code in it ({reason}). Save only tensors: "
-            "torch.save(network.state_dict(), path), or safetensors."
-        ) from error
-    return _state_dict(content, path)
+PREFIXES = 8
+"""Number of changes of prefixes that are tried: those that fit most names."""
+ALIKE = 64
+"""Number of names with the same ending up to which an ending says something about prefixes."""
+FEW = 4  # number of values up to which a message has those of a tensor
+COUNTERS = "num_batches_tracked"
+"""Ending of statistics that old versions of PyTorch did not save."""
 
 
-def _state_dict(content: Any, path: Path) -> dict[str, Tensor]:
-    while isinstance(content, Mapping) and not all(isinstance(value, Tensor) for value in content.values()):
-        nested = [content[key] for key in NESTED if isinstance(content.get(key), Mapping)]
-        if not nested:
-            break
-        content = nested[0]
-    entries = content if isinstance(content, Mapping) else {}
-    others = [str(name) for name, value in entries.items() if not isinstance(value, Tensor)]
-    if others or not entries:
-        named = f" Entries that are not tensors: {', '.join(others[:NAMED])}." if others else ""
-        raise FeaturePathsError(
-            f"{path} holds a {type(content).__name__}, no state dict, nor one under {', '.join(NESTED)}.{named} Save "
-            "network.state_dict()."
-        )
-    return {str(name): value for name, value in entries.items()}
+def fit_weights(network: nn.Module, weights: Mapping[str, Any], path: Path) -> list[str]:
+    """Load weights into a network, by names without or with prefixes, and return sentences on what was left out.
 
-
-def fit_weights(network: nn.Module, weights: Mapping[str, Tensor], path: Path) -> None:
-    """Load weights into a network; prefixes of wrappers are removed unless the network's own names have them.
+    Names may have a prefix that wrappers added, or lack one that the network's have. Tensors of modules that the
+    network does not have at all, such as a metric's, are left out. Buffers that are missing, other than statistics,
+    stay as the factory built them, and tied weights need only one of their names.
 
     Raises
     ------
     FeaturePathsError
-        If weights are missing in the file, unknown to the network, or of another shape; it names them.
+        If weights are missing in the file, unknown to the network, or of another shape; it names them. If two sets of
+        weights fit equally well.
     """
     expected = network.state_dict()
-    weights = dict(weights)
-    removable = [prefix for prefix in PREFIXES if not any(name.startswith(prefix) for name in expected)]
-    while shared := [prefix for prefix in removable if all(name.startswith(prefix) for name in weights)]:
-        weights = {name.removeprefix(shared[0]): value for name, value in weights.items()}
-    # old versions of PyTorch did not save num_batches_tracked
-    required = [name for name in expected if not name.endswith("num_batches_tracked")]
-    shapes = {name: (list(weights[name].shape), list(expected[name].shape)) for name in weights if name in expected}
-    problems = {
-        "missing in the file": [name for name in required if name not in weights],
-        "unknown to the network": [name for name in weights if name not in expected],
-        "of another shape": [
-            f"{name} {own} instead of {other}" for name, (own, other) in shapes.items() if own != other
-        ],
-    }
-    lines = [
-        f"  {len(names)} {problem}: {', '.join(names[:NAMED])}{', ...' * (len(names) > NAMED)}"
-        for problem, names in problems.items()
-        if names
+    removed, added = _prefixes(expected, weights, path)
+    renamed = {name: added + name.removeprefix(removed) for name in weights if name.startswith(removed)}
+    fitted = {renamed[name]: weights[name] for name in renamed if renamed[name] in expected}
+    modules = {_top_module(name.removeprefix(added)) for name in expected if name.startswith(added)}
+    unknown = [name for name in renamed if renamed[name] not in expected]
+    inside = [renamed[name] for name in unknown if _top_module(name.removeprefix(removed)) in modules]
+    kept = {*fitted, *inside}
+    left_out = sorted((name for name in weights if renamed.get(name) not in kept), key=lambda name: name.count("."))
+    missing, built = _absent(network, expected, fitted)
+    wrong_shape = [
+        f"{name} {_shape(value)} instead of {_shape(expected[name])}"
+        for name, value in fitted.items()
+        if not _alike(value, expected[name])
     ]
-    if lines:
-        raise FeaturePathsError("\n".join([f"{path} does not fit the network:", *lines]))
-    network.load_state_dict(weights, strict=False)
+    if missing or wrong_shape or inside:
+        unknown = [*inside, *(renamed.get(name, name) for name in left_out)]
+        problems = {"missing in the file": missing, "unknown to the network": unknown, "of another shape": wrong_shape}
+        lines = [f"  {len(names)} {problem}: {_listed(names)}" for problem, names in problems.items() if names]
+        raise FeaturePathsError("\n".join([f"{path} does not fit the network:", *lines, *_other_loader(network)]))
+    with reported(f"{path} does not fit the network", RuntimeError):
+        network.load_state_dict(fitted, strict=False)
+    notes = {
+        "prefix taken off": [removed] if removed else [],
+        "prefix put on": [added] if added else [],
+        "left out": _with_values(left_out, weights),
+        "not in the file, left as built": _with_values(built, expected),
+    }
+    return [f"{path}: {note}: {_listed(names)}" for note, names in notes.items() if names]
+
+
+def _prefixes(expected: Mapping[str, Any], weights: Mapping[str, Any], path: Path) -> tuple[str, str]:
+    """Return the prefix to take off the names of weights, and the one to put on, with which most of them fit."""
+    starts = defaultdict(list)  # of the network's names, by what follows them
+    for name in expected:
+        for start, end in _splits(name):
+            starts[end].append(start)
+    votes: Counter[tuple[str, str]] = Counter()
+    for name in weights:
+        removed, end = next((split for split in _splits(name) if split[1] in starts), ("", ""))
+        if len(starts.get(end, ())) <= ALIKE:
+            votes.update((removed, added) for added in starts.get(end, ()))
+
+    def fitting(removed: str, added: str) -> dict[str, Any]:
+        values = {added + name.removeprefix(removed): weights[name] for name in weights if name.startswith(removed)}
+        return {name: values[name] for name in expected if name in values and _alike(values[name], expected[name])}
+
+    fits = {pair: fitting(*pair) for pair in [("", ""), *(pair for pair, _ in votes.most_common(PREFIXES))]}
+    best, *others = sorted(fits, key=lambda pair: (-len(fits[pair]), not AVERAGED.search(pair[0]), len("".join(pair))))
+    for other in others if fits[best] and not AVERAGED.search(best[0]) else []:
+        if fits[other].keys() == fits[best].keys() and not all(map(_equal, fits[best].values(), fits[other].values())):
+            raise FeaturePathsError(
+                f"{path} holds weights that fit under '{best[0]}' and under '{other[0]}'. Choose by the prefix: "
+                "checkpoint_key."
+            )
+    return best
+
+
+def _splits(name: str) -> Iterator[tuple[str, str]]:
+    """Yield every division of a name before one of its parts, the longest ends first."""
+    parts = name.split(".")
+    for count in range(len(parts)):
+        yield "".join(f"{part}." for part in parts[:count]), ".".join(parts[count:])
+
+
+def _absent(network: nn.Module, expected: Mapping[str, Any], fitted: Mapping[str, Any]) -> tuple[list[str], list[str]]:
+    """Return the names of a network that are not among the fitted ones: those that are needed, and the others.
+
+    Tensors in the same memory as a fitted one are not absent.
+    """
+    present = {_memory(expected[name]) for name in fitted} - {None}
+    parameters = dict(network.named_parameters(remove_duplicate=False))
+    absent = [name for name in expected if name not in fitted and _memory(expected[name]) not in present]
+    needed = [name for name in absent if name in parameters or name.endswith(STATISTICS)]
+    return needed, [name for name in absent if name not in needed and not name.endswith(COUNTERS)]
+
+
+def _memory(value: Any) -> tuple | None:
+    """Return where a tensor lies in memory, and its shape; None for what has no place there."""
+    return (value.data_ptr(), value.shape) if isinstance(value, Tensor) and value.numel() > 0 else None
+
+
+def _top_module(name: str) -> str:
+    """Return the first part of a name, without digits: blocks of a kind have the same."""
+    return re.sub(r"\d+", "", name.split(".")[0])
+
+
+def _shape(value: Any) -> list[int] | str:
+    return list(value.shape) if isinstance(value, Tensor) else type(value).__name__
+
+
+def _alike(one: Any, other: Any) -> bool:
+    """Return whether two entries of a state are tensors of one shape, or both none."""
+    if isinstance(one, Tensor) and isinstance(other, Tensor):
+        return one.shape == other.shape
+    return not isinstance(one, Tensor) and not isinstance(other, Tensor)
+
+
+def _equal(one: Any, other: Any) -> bool:
+    return one is other or (isinstance(one, Tensor) and torch.equal(one, other))
+
+
+def _listed(names: list[str]) -> str:
+    return f"{', '.join(names[:NAMED])}{', ...' * (len(names) > NAMED)}"
+
+
+def _with_values(names: list[str], values: Mapping[str, Any]) -> list[str]:
+    """Return names, with the values of tensors of few: a mean or a standard deviation may be among them."""
+    few = {
+        name: [round(value, 4) for value in values[name].flatten().tolist()]
+        for name in names
+        if isinstance(values[name], Tensor) and values[name].numel() <= FEW
+    }
+    return [f"{name} {few[name]}" if name in few else name for name in names]
+
+
+def _other_loader(network: nn.Module) -> Iterator[str]:
+    """Yield what to do about weights whose names only the network's own library knows how to change."""
+    if hasattr(network, "from_pretrained"):
+        kind = type(network).__name__
+        yield f"Weights that save_pretrained wrote: let factory: transformers:{kind}.from_pretrained read the folder."
+    elif hasattr(network, "pretrained_cfg"):
+        yield "Weights of an earlier layout: let timm read them, by arguments: {checkpoint_path: ...}."

@@ -1,0 +1,190 @@
+"""Reading the weights in files of other projects, safetensors or PyTorch's; nothing in them is executed."""
+
+import re
+import tarfile
+import tomllib
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+from zipfile import ZipFile, is_zipfile
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from featurepaths.errors import FeaturePathsError, reported
+from featurepaths.store.seal import check_zip
+
+NESTED = ("state_dict", "model_state_dict", "model", "net", "network")
+"""Keys under which checkpoints hold the state dict, the first ones preferred."""
+AVERAGED = re.compile(r"(^|[._])(ema|swa|avg|averaged?)(?=\d|[._]|$)", re.IGNORECASE)
+"""Keys, or prefixes of names, of weights averaged over a training. They are preferred, as by timm."""
+BESIDE = re.compile(
+    r"(^|[._])(optim|sched|callback|loop|scaler|loss|criterion|hyper|args?([._]|$)|config|rng|meter|metric)",
+    re.IGNORECASE,
+)
+"""Keys of what checkpoints hold beside state dicts."""
+NAMED = 8  # number of names of each kind in a message
+HEAD = 2**20  # bytes from which the kind of a file is determined
+DEPTH = 4  # number of nested dicts that are looked into
+TABLES = tomllib.loads(files(__package__).joinpath("files.toml").read_text(encoding="utf-8"))
+
+
+class Blank:
+    """Stands for an object beside the weights, which is not read."""
+
+    def __init__(self, *_: Any):
+        pass
+
+    def __setstate__(self, _: Any) -> None:
+        pass
+
+
+def _mapping(*_: Any) -> OrderedDict:
+    return OrderedDict()
+
+
+HARMLESS = [
+    *((Blank, name) for name in TABLES["harmless"]["blanks"]),
+    *((OrderedDict, name) for name in TABLES["harmless"]["mappings"]),
+    *((kind, f"builtins.{kind.__name__}") for kind in (list, dict, int, float, str, bool, tuple)),
+    (_mapping, "collections.defaultdict"),
+]
+"""Names of types that checkpoints may hold beside the tensors that torch allows, and what is read in their place."""
+
+
+def read_weights(path: Path, key: str | None = None) -> tuple[dict[str, Tensor], list[str]]:
+    """Return the weights in a file, by name, and sentences on which of them were taken.
+
+    Parameters
+    ----------
+    path
+        A safetensors file, or one that `torch.save` wrote of a state dict, or of a dict that holds state dicts under
+        keys: averaged weights (`AVERAGED`) are preferred, then the keys `NESTED`, then any.
+    key
+        The key, or the prefix of names, of the weights to take; keys of nested dicts are joined by dots.
+
+    Raises
+    ------
+    FeaturePathsError
+        If the file is missing or damaged, would execute code, holds no state dict, or several of equal rank.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise FeaturePathsError(
+            f"{path} is a folder. Name the file of the weights, or let the factory read the folder."
+        )
+    if not path.is_file():
+        raise FeaturePathsError(f"There is no checkpoint {path}. Correct the path of the weights.")
+    with reported(f"{path} cannot be read", OSError), path.open("rb") as file:
+        start = file.read(HEAD)
+    return _chosen(_read(path, start), path, key)
+
+
+def _read(path: Path, start: bytes) -> Any:
+    """Return what a file with the first bytes `start` holds."""
+    is_safetensors = start[6:9] == b"\0\0{"  # the end of the length of its header, and the header
+    try:
+        if not is_safetensors and (kind := _kind_of(path, start)):
+            raise FeaturePathsError(f"{path} is {kind}")
+        if is_safetensors or path.suffix == ".safetensors":
+            return load_file(path)
+        if is_zipfile(path):
+            check_zip(path)
+        with torch.serialization.safe_globals(HARMLESS):
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except FeaturePathsError:
+        raise
+    except Exception as error:  # an unpickler raises anything on damaged input
+        # of torch's message only what it refused to run: the rest recommends running it
+        if refused := re.search(r"GLOBAL (\S+)", str(error)):
+            raise FeaturePathsError(
+                f"{path} cannot be read without executing code in it: it holds a {refused[1]}. In Python, "
+                "where its classes can be imported and if you trust the file: torch.save(torch.load(path, 'cpu', "
+                "weights_only=False)['state_dict'], 'weights.pt'), with the key of its weights."
+            ) from error
+        raise FeaturePathsError(
+            f"{path} is damaged or not complete, or no file of weights ({type(error).__name__}). Copy it again, or "
+            "save it as torch.save(network.state_dict(), path)."
+        ) from error
+
+
+def _kind_of(path: Path, start: bytes) -> str | None:
+    """Return what a file without a state dict is, and what to do."""
+    members: list[str] = []
+    pickled = start
+    if is_zipfile(path):
+        with ZipFile(path) as archive:
+            members = archive.namelist()
+            for name in members:
+                if name.endswith("/data.pkl"):
+                    with archive.open(name) as file:
+                        pickled = file.read(HEAD)
+    elif tarfile.is_tarfile(path):
+        return "a tar archive. Unpack it."
+    for kind in TABLES["kinds"]:
+        if (
+            ("start" in kind and start.startswith(kind["start"].encode("latin-1")))
+            or ("member" in kind and any(re.search(kind["member"], name) for name in members))
+            or ("pickled" in kind and kind["pickled"].encode() in pickled)
+        ):
+            return f"{kind['is']}. {kind['do']}"
+    return None
+
+
+def _state_dicts(content: Any, name: str = "") -> Iterator[tuple[str, Mapping]]:
+    """Yield the innermost dicts with tensors, by their keys joined by dots; not those of optimisers and the like."""
+    nested = [
+        pair
+        for key, value in content.items()
+        if isinstance(key, str) and isinstance(value, Mapping) and not key.endswith("_extra_state")
+        if not BESIDE.search(key) and name.count(".") < DEPTH
+        for pair in _state_dicts(value, f"{name}.{key}".lstrip("."))
+    ]
+    if not nested and any(isinstance(value, Tensor) for value in content.values()):
+        yield name, content
+    yield from nested
+
+
+def _rank(name: str) -> tuple[bool, int]:
+    """Return the place of a key among those of a checkpoint, the least first."""
+    known = [number for number, key in enumerate(NESTED) if key in name.split(".")]
+    return not AVERAGED.search(name), min(known, default=len(NESTED))
+
+
+def _chosen(content: Any, path: Path, key: str | None) -> tuple[dict[str, Tensor], list[str]]:
+    parts = dict(sorted(_state_dicts(content), key=lambda part: _rank(part[0]))) if isinstance(content, Mapping) else {}
+    if not parts:
+        entries = (
+            f" with the entries {', '.join(map(str, list(content)[:NAMED]))}" if isinstance(content, Mapping) else ""
+        )
+        raise FeaturePathsError(
+            f"{path} holds a {type(content).__name__}{entries}, and no state dict. Save network.state_dict()."
+        )
+    names = [name for name in parts if key is None or f"{name}.".startswith(f"{key}.")]
+    if not names:  # the key may be a prefix within a state dict
+        parts = {part: _under(key, content) for part, content in parts.items()}
+        names = [part for part, content in parts.items() if content]
+    if not names:
+        listed = ", ".join(name or "one without a key" for name in parts)
+        raise FeaturePathsError(f"checkpoint_key: {path} has nothing under '{key}'. Its state dicts: {listed}.")
+    if len(names) > 1 and _rank(names[0]) == _rank(names[1]):
+        raise FeaturePathsError(
+            f"{path} holds several state dicts: {', '.join(names)}. Choose one by its key: checkpoint_key."
+        )
+    weights = {str(name): value for name, value in parts[names[0]].items()}
+    return weights, [*_taken(path, names[0], [name for name in parts if name != names[0]])]
+
+
+def _under(prefix: str | None, weights: Mapping) -> dict[str, Any]:
+    return {name: value for name, value in weights.items() if str(name).startswith(f"{prefix}.")}
+
+
+def _taken(path: Path, name: str, others: list[str]) -> Iterator[str]:
+    """Yield which weights of a file were taken, where there is more than one state dict or it is an average."""
+    if others or AVERAGED.search(name):
+        average = ", the average" if AVERAGED.search(name) else ""
+        rest = f"; not {', '.join(others[:NAMED])}. checkpoint_key chooses" if others else ""
+        yield f"weights: {name} of {path}{average}{rest}"
