@@ -111,9 +111,12 @@ def _read_image(size: tuple[int, int], resize: bool, file: Path) -> np.ndarray |
     height, width = size
     try:
         with Image.open(file) as image:
-            if image.mode.startswith(("I", "F")):
+            # Pillow opens 16-bit colour as 8-bit RGB; only the raw mode tells
+            if image.mode.startswith(("I", "F")) or any(";16" in str(tile[3]) for tile in image.tile):
                 return f"{file}: has more than 8 bits per channel; convert it"
-            colours = image.convert("RGB")
+            if image.has_transparency_data and image.convert("RGBA").getextrema()[3][0] < 255:
+                return f"{file}: has transparent pixels; put it on a background and save it as RGB"
+            colours = ImageOps.exif_transpose(image).convert("RGB")
     except UNREADABLE as error:
         return f"{file}: cannot be read ({error})"
     if resize:
@@ -151,7 +154,8 @@ def _shape_of(file: Path, size: int | None) -> tuple[int, int, int]:
     if size is not None:
         return size, size, 3
     with reported(f"{file} cannot be read", *UNREADABLE), Image.open(file) as image:
-        return image.height, image.width, 3
+        width, height = ImageOps.exif_transpose(image).size
+        return height, width, 3
 
 
 def _listed(lines: list[str]) -> str:
