@@ -68,6 +68,28 @@ def test_folder_grey_and_opaque_images_become_rgb(folder, pool):
     assert (images[1] == 99).all()
 
 
+def test_folder_classes_named_by_numbers_are_reported_and_ordered(folder, pool, capsys):
+    for part in ("train", "test"):
+        (folder / part / "cat").rename(folder / part / "10")
+        (folder / part / "dog").rename(folder / part / "2")
+    assert load_folder(folder, None, pool)[1] == ["10", "2"]
+    assert "class_names" in capsys.readouterr().out
+    parts, names = load_folder(folder, None, pool, ["2", "10"])
+    images, labels = everything(parts, "train")
+    assert names == ["2", "10"]
+    assert not capsys.readouterr().out
+    assert (images[0] == np.asarray(Image.open(folder / "train/2/0.png"))).all()
+    assert labels.tolist() == [0] * 4 + [1] * 4
+
+
+@pytest.mark.parametrize("names", [["cat", "cow"], ["cat", "dog", "dog"]])
+def test_folder_other_class_names_are_refused(folder, pool, names):
+    with pytest.raises(FeaturePathsError, match=r"data\.class_names"):
+        load_folder(folder, None, pool, names)
+    with pytest.raises(FeaturePathsError, match=r"data\.class_names"):
+        contents_of(folder, class_names=names)
+
+
 def png_of_16_bits(colour_type, channels):
     """Return a PNG of 8x8 pixels with 16 bits per channel, by its specification; Pillow writes none in colour."""
     rows = (b"\0" + b"\x12\x34" * 8 * channels) * 8

@@ -67,7 +67,7 @@ def _images(data: Any, memory: Path, again: bool) -> Contents:
     if not again and (found := last_look(memory)):
         return Contents(**found)
     if data.source == "folder":
-        return contents_of(data.root, memory)
+        return contents_of(data.root, memory, data.class_names)
     files = {"train": data.train, "test": data.test}
     return contents_of_arrays(files, data.keys.model_dump(), data.layout, data.size, data.class_names, memory=memory)
 
