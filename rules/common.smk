@@ -1,5 +1,7 @@
 """What the rules share: the experiment, its plan, and how a rule calls its stage. No rule."""
 
+import gc
+import os
 import sys
 import tomllib
 from functools import cache
@@ -24,8 +26,13 @@ from featurepaths.experiment.stage import WILDCARDS
 from featurepaths.experiment.stages import STAGES
 from featurepaths.runtime.run_lock import join
 from featurepaths.store.atomic import sweep
+from featurepaths.store.code_digest import MEMORY, remember_code
+
+# What is read of the code is remembered: jobs need not parse it, nor the next plan.
+os.environ[MEMORY] = ".snakemake/featurepaths/code.json"
 
 try:
+    remember_code(STAGES)
     EXPERIMENT = read_experiment(config, " + ".join(map(str, workflow.configfiles)) or "The configuration")
     # the jobs of a cluster need not look at all files again
     EXTERNAL = fingerprint_inputs(EXPERIMENT, again=workflow.is_main_process)
@@ -36,22 +43,26 @@ try:
 except FeaturePathsError as error:
     raise WorkflowError(error) from None
 
+# The garbage collector need not look through the modules and the plan, which stay, every so often and when Python ends.
+gc.freeze()
+gc.set_threshold(100_000, 50, 100)
+
 RESULTS = f"results/{EXPERIMENT.name}"
 workflow.register_pathvars(results=RESULTS, run="<results>/{run}")
 
 # Every stage reports that it runs, and so does this Snakemake: `make run` waits for stages that a killed run left.
 AT_WORK = f".snakemake/featurepaths/{EXPERIMENT.name}.at-work"
-Path(AT_WORK).parent.mkdir(parents=True, exist_ok=True)
 if workflow.is_main_process:
     REPORTED = join(AT_WORK)
     sweep(RESULTS)
 # The user's own PYTHONPATH comes after the checkout. And glibc is to keep what it has freed: giving tensors back to the
 # system and asking for them again takes an attack an eighth of its time.
 MALLOC = "MALLOC_MMAP_THRESHOLD_=1073741824 MALLOC_TRIM_THRESHOLD_=2147483648"
-EXPORTED = f"{MALLOC} FEATUREPATHS_AT_WORK={AT_WORK} PYTHONPATH={quote(SOURCE)}${{{{PYTHONPATH:+:$PYTHONPATH}}}}"
+EXPORTED = f"{MALLOC} FEATUREPATHS_AT_WORK={AT_WORK} {MEMORY}={os.environ[MEMORY]}"
 # A job shares the lock from its first moment: Python starts so slowly that a next run could look in between.
 SHARED = f"if [ -e {AT_WORK} ]; then exec 9<{AT_WORK}; flock --shared 9 2>/dev/null || true; fi"
-shell.prefix(f"set -euo pipefail; {SHARED}; export {EXPORTED}; ")
+OWN_PATH = f"PYTHONPATH={quote(SOURCE)}${{{{PYTHONPATH:+:$PYTHONPATH}}}}"
+shell.prefix(f"set -euo pipefail; {SHARED}; export {EXPORTED} {OWN_PATH}; ")
 
 
 wildcard_constraints:
@@ -140,11 +151,8 @@ def gather_digest(name):
     return lambda w: artefacts(name, w)[0].job_digest
 
 
-def dump(path):
-    """Mark a feature dump as temporary where the configuration says so."""
-    return temp(path) if EXPERIMENT.features.storage == "temporary" else path
-
-
+# Feature dumps are temporary where the configuration says so.
+dump = temp if EXPERIMENT.features.storage == "temporary" else str
 CLEAN_DUMPS = [dump(f"<run>/features/{pooling}/{split}.h5") for pooling in PLAN.poolings for split in PLAN.splits]
 ATTACKED_DUMPS = [dump(f"<run>/features/{pooling}/{{split}}.{{attacked}}.h5") for pooling in PLAN.poolings]
 

@@ -85,7 +85,8 @@ def test_layer_accuracies_lines_are_per_cent_and_legend_lists_voting_layers():
 
 def test_collapse_by_layer_draws_every_metric_and_the_threshold():
     layers = [{"layer": number, "pfc1": 1 / number, "pfc2": 0.5, "pfc3": number / 4} for number in (1, 2, 3, 4)]
-    figure = networks.collapse_by_layer({"one": pd.DataFrame(layers), "other": pd.DataFrame(layers[:2])}, 0.99)
+    one, other = (pd.DataFrame(rows).to_records() for rows in (layers, layers[:2]))
+    figure = networks.collapse_by_layer({"one": one, "other": other}, 0.99)
     for axis, metric in zip(figure.axes, ("pfc1", "pfc2", "pfc3"), strict=True):
         one, other = axis.get_lines()[:2]
         assert list(one.get_ydata()) == [layer[metric] for layer in layers]
@@ -97,6 +98,6 @@ def test_collapse_by_layer_draws_every_metric_and_the_threshold():
 
 def test_training_curves_draw_every_epoch():
     table = {"epoch": [1, 2], "loss": [2.0, 1.0], "accuracy": [0.25, 0.5], "learning_rate": [0.1, 0.0]}
-    figure = networks.training_curves({"one": pd.DataFrame(table)})
+    figure = networks.training_curves({"one": pd.DataFrame(table).to_records()})
     loss, accuracy, learning_rate = ([*axis.get_lines()[0].get_ydata()] for axis in figure.axes)
     assert (loss, accuracy, learning_rate) == ([2, 1], [25, 50], [0.1, 0])

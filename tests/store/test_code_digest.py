@@ -1,5 +1,4 @@
 import shutil
-from pathlib import Path
 
 import pytest
 
@@ -22,8 +21,9 @@ def package(tmp_path, monkeypatch):
 
 
 def forget():
-    for function in (digests.code_digest, digests.library_version, digests._parse):
-        function.cache_clear()
+    for function in vars(digests).values():
+        if hasattr(function, "cache_clear"):
+            function.cache_clear()
 
 
 def affected(package, module, edit):
@@ -157,15 +157,61 @@ def test_python_versions_agree_on_a_syntax_tree():
     assert "type_params" not in str(without)
 
 
-def test_stages_without_a_network_never_import_torch():
-    with_torch = {"train", "pretrained", "features", "detectors", "detector_evaluation", *STREAMED, *ATTACKERS}
-    for stage in set(STAGES) - with_torch:
-        waiting, seen = [f"featurepaths.stages.{stage}"], set()
-        while waiting:
-            module = waiting.pop()
-            if module not in seen and digests._file_of(module):
-                seen.add(module)
-                waiting += digests._parse(module)[1]
-        named = {name.partition(".")[0] for module in seen for name in digests._parse(module)[1]}
-        assert "torch" not in named, stage
-        assert Path(digests.SOURCE / "stages" / f"{stage}.py").is_file()
+def libraries_of(stage):
+    """Return the libraries that a stage, or any module of the package that it imports, names in an import."""
+    waiting, seen = [f"featurepaths.stages.{stage}"], set()
+    while waiting:
+        module = waiting.pop()
+        if module not in seen and module in digests._files():
+            seen.add(module)
+            waiting += digests._read(module).imported
+    return {name.partition(".")[0] for module in seen for name in digests._read(module).imported}
+
+
+@pytest.mark.parametrize(
+    ("library", "stages"),
+    [
+        ("torch", {"train", "pretrained", "features", "detectors", "detector_evaluation", *STREAMED, *ATTACKERS}),
+        ("matplotlib", {"run_figures", "summary_figures", "comparison_figures"}),
+        ("pandas", {"tables", "comparison"}),
+        (
+            "scipy",  # Wilson's interval; McNemar's test; Student's t
+            {
+                "detection",
+                "detector_evaluation",
+                "recognition",
+                "worst_case",
+                "tables",
+                "comparison",
+                "comparison_figures",
+            },
+        ),
+        ("torchvision", {"data"}),
+        ("PIL", {"data", "attack", "controls"}),
+    ],
+)
+def test_libraries_that_take_long_to_import_only_in_stages_that_need_them(library, stages):
+    assert {stage for stage in STAGES if library in libraries_of(stage)} == stages
+
+
+def test_code_remembered_gives_the_same_digests_and_only_of_the_same_code(package, tmp_path, monkeypatch):
+    parsed = digests.code_digest("tables")
+    monkeypatch.setenv(digests.MEMORY, str(tmp_path / "memory/code.json"))
+    digests.remember_code(["tables"])
+    forget()
+    with monkeypatch.context() as patch:
+        patch.setattr(digests, "_parse", None)  # nothing is parsed
+        assert digests.code_digest("tables") == parsed
+    forget()
+    (package / "stages/tables.py").write_text("x = 1\n")
+    assert digests.code_digest("tables") != parsed
+
+
+@pytest.mark.parametrize("content", ["", "[1]", '{"featurepaths.errors": 3}', '{"featurepaths.errors": []}'])
+def test_code_memory_damaged_parses_again(content, tmp_path, monkeypatch):
+    parsed = digests.code_digest("tables")
+    (tmp_path / "code.json").write_text(content)
+    monkeypatch.setenv(digests.MEMORY, str(tmp_path / "code.json"))
+    forget()
+    assert digests.code_digest("tables") == parsed
+    forget()

@@ -404,7 +404,7 @@ def test_the_version_of_a_library_counts_where_it_is_used(complete, tmp_path, mo
     metadata.parent.mkdir(parents=True)
     metadata.write_text("Metadata-Version: 2.1\nName: pandas\nVersion: 0.1\n")
     monkeypatch.setenv("PYTHONPATH", str(metadata.parents[1]))
-    expected = both(run_figures=2) | {"summary_figures": 1} | SHOWN | COMPARED
+    expected = SHOWN | {"comparison": 1}
     assert after(complete, Change("pandas", {}), tmp_path / "folder") == expected
 
 

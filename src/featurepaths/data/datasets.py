@@ -11,22 +11,11 @@ from PIL import Image
 
 from featurepaths.data.images import by, checked_names, images_of, labels_of
 from featurepaths.data.splits import PARTS, Parts, Rows, split_off
+from featurepaths.data.torchvision import TORCHVISION
 from featurepaths.errors import FeaturePathsError, place_of, reported
 from featurepaths.runtime.entry_points import call_factory
 from featurepaths.runtime.progress import progress
 
-TRAIN = ({"train": True}, {"train": False})
-SPLIT = ({"split": "train"}, {"split": "test"})
-TRAIN_AND_VAL = ({"split": "train"}, {"split": "val"})
-TORCHVISION: dict[str, tuple[Mapping[str, Any], Mapping[str, Any]]] = {
-    **dict.fromkeys(["CIFAR10", "CIFAR100", "EMNIST", "FashionMNIST", "KMNIST", "MNIST", "QMNIST", "USPS"], TRAIN),
-    **dict.fromkeys(["Country211", "DTD", "FER2013", "FGVCAircraft", "Flowers102", "Food101", "GTSRB"], SPLIT),
-    **dict.fromkeys(["PCAM", "RenderedSST2", "STL10", "SVHN", "StanfordCars"], SPLIT),
-    **dict.fromkeys(["CLEVRClassification", "ImageNet", "Imagenette"], TRAIN_AND_VAL),
-    "OxfordIIITPet": ({"split": "trainval"}, {"split": "test"}),
-    "FakeData": ({}, {}),
-}
-"""torchvision's data sets of images with one label each: the arguments of their training and test parts."""
 PROVENANCE = {
     "digits": "UCI Optical Recognition of Handwritten Digits (Alpaydin and Kaynak), test part, from scikit-learn",
     "cifar10": "CIFAR-10 (Krizhevsky, 2009), read by torchvision",

@@ -1,13 +1,13 @@
-"""What an experiment takes from outside of its configuration: data, adversarial images, and networks of the user's."""
+"""What an experiment takes from outside of its configuration: data, adversarial images, and networks of the user's.
+
+What reads files of a kind is imported where there are such files: every run of the workflow starts with this module.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from featurepaths.attacks.precomputed.files import digests_of_attacks
-from featurepaths.data.array_files import contents_of_arrays
-from featurepaths.data.folder import contents_of
 from featurepaths.data.size import Contents, DataSize
 from featurepaths.experiment.config.experiment import Experiment
 from featurepaths.runtime.entry_points import factory_digest
@@ -67,7 +67,11 @@ def _images(data: Any, memory: Path, again: bool) -> Contents:
     if not again and (found := last_look(memory)):
         return Contents(**found)
     if data.source == "folder":
+        from featurepaths.data.folder import contents_of
+
         return contents_of(data.root, memory, data.class_names)
+    from featurepaths.data.array_files import contents_of_arrays
+
     files = {"train": data.train, "test": data.test}
     return contents_of_arrays(files, data.keys.model_dump(), data.layout, data.size, data.class_names, memory=memory)
 
@@ -77,6 +81,8 @@ def _attacks(experiment: Experiment, again: bool) -> Mapping[str, Mapping[str, s
     files = {name: attack.files for name, attack in experiment.attacks.items() if attack.method == "precomputed"}
     if not files:
         return {}
+    from featurepaths.attacks.precomputed.files import digests_of_attacks
+
     return (not again and last_look(memory)) or digests_of_attacks(files, memory)
 
 

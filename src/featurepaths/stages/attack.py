@@ -10,11 +10,10 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from featurepaths.attacks.precomputed.files import open_adversarial
 from featurepaths.data.splits import open_split
 from featurepaths.errors import FeaturePathsError
 from featurepaths.stages import cli
-from featurepaths.stages.attack_blocks import budget_of, write_attack
+from featurepaths.stages.attack_blocks import blocks_of, budget_of, write_attack
 from featurepaths.store.fingerprints import digest_of_file
 
 
@@ -72,8 +71,8 @@ def torchattacks(settings, network):
 def precomputed(arguments, network, images, split, stack):
     """Return the clean images of a file of adversarial ones, and the attack: a function of one block."""
     from featurepaths.attacks.objective import misclassification
+    from featurepaths.attacks.precomputed.files import open_adversarial
     from featurepaths.attacks.precomputed.runner import check_distances, precomputed_records
-    from featurepaths.runtime.blocks import blocks
 
     attack = arguments.settings.attack
     if split not in attack.files:
@@ -85,8 +84,8 @@ def precomputed(arguments, network, images, split, stack):
     adversarial.check(images.shape, split)
     positions = adversarial.positions
     attacked = replace(images, labels=images.labels[positions], indices=images.indices[positions])
-    own_blocks = blocks(len(attacked), arguments.shard or (1, 1))
-    check_distances(adversarial, attacked, own_blocks, attack.norm, attack.eps and float(attack.eps))
+    eps = attack.eps and float(attack.eps)
+    check_distances(adversarial, attacked, blocks_of(arguments, attacked), attack.norm, eps)
     options = {"reference": misclassification(network, "ce"), "norm": attack.norm}
     return attacked, partial(precomputed_records, precomputed=adversarial, **options)
 

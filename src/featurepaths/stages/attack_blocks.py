@@ -27,6 +27,13 @@ def budget_of(ball, search, seed, description, device):
     return budget
 
 
+def blocks_of(arguments, images):
+    """Return the rows of the blocks of images that a stage attacks, or a shard of it."""
+    from featurepaths.runtime.blocks import blocks
+
+    return blocks(len(images.labels), getattr(arguments, "shard", None) or (1, 1))
+
+
 @contextmanager
 def attacked_blocks(arguments, origin, path, images, attack, device, precision, together=1):
     """Give the rows of the blocks of a stage, and an iterator over rows and records of each as they are attacked.
@@ -35,13 +42,12 @@ def attacked_blocks(arguments, origin, path, images, attack, device, precision, 
     saved is removed when the block of code ends without an error.
     """
     from featurepaths.attacks.runner import run_blocks
-    from featurepaths.runtime.blocks import blocks
     from featurepaths.runtime.devices import device_name
     from featurepaths.runtime.progress import progress
     from featurepaths.store.resume import ResumeFiles, resuming
 
     saved = ResumeFiles(path, origin.key, device_name(device), precision)
-    own_blocks = blocks(len(images.labels), getattr(arguments, "shard", None) or (1, 1))
+    own_blocks = blocks_of(arguments, images)
     run = partial(run_blocks, attack, images, device=device, together=together)
     with closing(resuming(run, own_blocks, saved)) as attacked:
         yield own_blocks, progress(attacked, arguments.stage, len(own_blocks), "blocks of 64")

@@ -23,4 +23,5 @@ def main(device, steps):
 
 if __name__ == "__main__":
     device, *steps = sys.argv[1:]
-    cli.run_safely(lambda: main(device, [json.loads(step) for step in steps]))
+    calls = [json.loads(step) for step in steps]
+    cli.run_safely(lambda: main(device, calls), network=any(STAGES[stage].network for stage, _ in calls))

@@ -5,10 +5,9 @@ Every stage takes its input and output files, `--settings` (its slice of the con
 """
 
 import argparse
-import os
 import signal
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from fractions import Fraction
 from functools import partial
@@ -17,16 +16,15 @@ from shutil import rmtree
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from pydantic import ValidationError
-from threadpoolctl import threadpool_limits
 
 from featurepaths.errors import FeaturePathsError
 from featurepaths.experiment.stage import ANY_NUMBER, ONE_OR_MORE
 from featurepaths.experiment.stages import STAGES
-from featurepaths.runtime.run_lock import join
+from featurepaths.stages.process import run_safely
 from featurepaths.store.code_digest import artefact_digest, digest_of
 from featurepaths.store.jsonfile import write_json
-from featurepaths.store.origin import Origin
-from featurepaths.store.provenance import common_ancestors, descend, read_origin, read_version
+from featurepaths.store.origin import Origin, Version
+from featurepaths.store.provenance import common_ancestors, descend, read_version
 from featurepaths.store.seal import checksum_of
 
 if TYPE_CHECKING:
@@ -114,7 +112,12 @@ def inputs_of(arguments: argparse.Namespace) -> list[Path]:
 
 
 def origin_of(arguments: argparse.Namespace, output: Output, strangers: Sequence[str] = ()) -> Origin:
-    """Return the origin of what a stage makes from its inputs, which must belong together and be the expected ones.
+    """Return the origin of the only file that a stage makes: see `origins_of`."""
+    return origins_of(arguments, [output], strangers)[0]
+
+
+def origins_of(arguments: argparse.Namespace, outputs: Iterable[Output], strangers: Sequence[str] = ()) -> list[Origin]:
+    """Return the origins of what a stage makes from its inputs, which must belong together and be the expected ones.
 
     `strangers` are the options of inputs of another run: see `featurepaths.store.provenance.descend`.
 
@@ -124,21 +127,24 @@ def origin_of(arguments: argparse.Namespace, output: Output, strangers: Sequence
         If two inputs come from different versions of an artefact or from other features than the output is called
         after, or the digest is not that of `--digest`.
     """
-    digest = check_inputs(arguments)
+    versions = {path: read_version(path) for path in inputs_of(arguments)}
+    digest = check_inputs(arguments, versions)
     others = [path for option in strangers if (path := getattr(arguments, option))]
-    inputs = inputs_of(arguments)
-    for path in inputs:
-        pooling = read_origin(path).pooling
-        if pooling and pooling != output.names.get("pooling", pooling):
-            raise FeaturePathsError(
-                f"{output.path} is called after other features than {path}, whose pooling is {pooling}."
-            )
-    own = [path for path in inputs if path not in others]
-    return descend(output.name, artefact_digest(digest, output.name), own, others)
+    own = [path for path in inputs_of(arguments) if path not in others]
+    origins = []
+    for output in outputs:
+        for path, version in versions.items():
+            pooling = version.origin.pooling
+            if pooling and pooling != output.names.get("pooling", pooling):
+                raise FeaturePathsError(
+                    f"{output.path} is called after other features than {path}, whose pooling is {pooling}."
+                )
+        origins.append(descend(output.name, artefact_digest(digest, output.name), own, others, versions.__getitem__))
+    return origins
 
 
-def check_inputs(arguments: argparse.Namespace) -> str:
-    """Return the digest of a stage's work on its inputs.
+def check_inputs(arguments: argparse.Namespace, versions: Mapping[Path, Version]) -> str:
+    """Return the digest of a stage's work on its inputs, whose versions on the disk are `versions`.
 
     Raises
     ------
@@ -146,7 +152,7 @@ def check_inputs(arguments: argparse.Namespace) -> str:
         If it is not that of `--digest`: the inputs are not those expected.
     """
     inputs = inputs_of(arguments)
-    digest = digest_of(arguments.stage, arguments.settings.recipe(), [read_origin(path).digest for path in inputs])
+    digest = digest_of(arguments.stage, arguments.settings.recipe(), [versions[path].origin.digest for path in inputs])
     if arguments.digest not in (None, digest):
         raise FeaturePathsError(
             f"The inputs of stage {arguments.stage} ({', '.join(map(str, inputs))}), or the code, are not those that "
@@ -165,9 +171,9 @@ def origin_of_record(arguments: argparse.Namespace) -> Origin:
         If two inputs come from different versions of an artefact of one run, or the digest is not that of `--digest`.
     """
     record = arguments.record
-    digest = check_inputs(arguments)
     inputs = inputs_of(arguments)
     versions = {path: read_version(path) for path in inputs}
+    digest = check_inputs(arguments, versions)
 
     def of_its_run(path: Path, ancestor: str) -> str:
         run = path.parents[versions[path].origin.name.count("/")].name  # its name begins in the run's folder
@@ -210,60 +216,7 @@ def end_by(number: int) -> NoReturn:
 def run(stage: str, main: Callable[[argparse.Namespace], None]) -> None:
     """Run a stage with the arguments of the command line."""
     arguments = parser(stage, sys.modules["__main__"].__doc__).parse_args()
-    run_safely(partial(main, arguments))
-
-
-def run_safely(work: Callable[[], None]) -> None:
-    """Do the work of one or several stages, and end the process on errors and signals.
-
-    An error that the user can fix prints one message and exits with code 1. Linear algebra gets one thread: sums differ
-    in their last bits with the number of threads. A stage that runs a network sets torch's own threads.
-    """
-    stopped = False
-
-    def stop(*_: Any) -> None:
-        nonlocal stopped
-        stopped = True
-        sys.exit(128 + signal.SIGTERM)  # so that half-written files go
-
-    for number in (signal.SIGTERM, signal.SIGALRM):  # the latter: see `_but_echoes`
-        signal.signal(number, stop)
-    sys.excepthook, sys.unraisablehook = _but_echoes(sys.excepthook), _but_echoes(sys.unraisablehook)
-    at_work = join(os.environ.get("FEATUREPATHS_AT_WORK", ""))  # noqa: F841 (held until the end)
-    try:
-        with threadpool_limits(1, user_api="blas"):
-            work()
-    except FeaturePathsError as error:
-        if stopped:  # a library reports an exit in the middle of its work as an error of the file that it reads
-            sys.exit(128 + signal.SIGTERM)
-        print(f"Error: {error}", file=sys.stderr, flush=True)
-        sys.stdout.flush()
-        os._exit(1)  # at once: after a write that failed HDF5 can crash while Python ends
-    except KeyboardInterrupt:
-        sys.exit(130)
-    except Exception:
-        if stopped:  # Python makes another error of an exit in the middle of a class that is being imported
-            sys.exit(128 + signal.SIGTERM)
-        raise
-    finally:
-        for number in (signal.SIGTERM, signal.SIGALRM):  # nothing is left to stop but Python itself, which ends
-            signal.signal(number, signal.SIG_IGN)
-
-
-def _but_echoes(hook: Callable[..., None]) -> Callable[..., None]:
-    """Return a hook of `sys` that keeps quiet about what HDF5 says again of each object when a write has failed.
-
-    Nor does it report an exit that was asked for in the middle of a callback that Python ignores all errors of, such as
-    that of a weak reference: it asks once more, a moment later.
-    """
-
-    def told(*found: Any) -> None:
-        if any(isinstance(getattr(each, "exc_value", None), SystemExit) for each in found):
-            signal.setitimer(signal.ITIMER_REAL, 0.01)
-        elif not any("decrement id ref count" in str(getattr(each, "exc_value", each)) for each in found):
-            hook(*found)
-
-    return told
+    run_safely(partial(main, arguments), network=STAGES[stage].network)
 
 
 def as_floats(values: str | list[Fraction] | None) -> Any:

@@ -16,7 +16,7 @@ def main(arguments):
 
     outputs = sorted(cli.outputs_of(arguments, "features"), key=lambda output: output.names["images"])
     parts = {output.names["images"]: part_of(arguments, output) for output in outputs}
-    origins = {output.path: cli.origin_of(arguments, output) for output in outputs}
+    origins = dict(zip([output.path for output in outputs], cli.origins_of(arguments, outputs), strict=True))
     network, layers, device = load_network(arguments)
     for images, outputs_of_images in groupby(outputs, lambda output: output.names["images"]):
         with ExitStack() as stack:

@@ -1,6 +1,8 @@
 """Figures over all runs: collapse metrics by layer, training curves."""
 
-import pandas as pd
+from functools import partial
+
+import numpy as np
 
 from featurepaths.report.figures import networks as plots
 from featurepaths.report.figures.style import save
@@ -18,15 +20,17 @@ def figures(arguments):
     """Yield the name, the title and the figure of each figure."""
     collapse = {}
     for result in read_results(arguments.collapse):
-        layers = pd.DataFrame(result.content["layers"], dtype=float)
-        collapse.setdefault(result.pooling, {})[str(result.run)] = layers
+        layers = result.content["layers"]
+        table = np.array([tuple(layer.values()) for layer in layers], [(name, float) for name in layers[0]])
+        collapse.setdefault(result.pooling, {})[str(result.run)] = table
     for pooling, runs in collapse.items():
         title = f"Collapse by layer, on the training images ({pooling} features)"
         yield f"collapse.{pooling}", title, plots.collapse_by_layer(runs, float(arguments.settings.pfc3_threshold))
     if arguments.training:
         for checkpoint in arguments.checkpoints:
             check_files(checkpoint)
-        tables = {path.parent.name: pd.read_csv(path) for path in arguments.training}
+        read = partial(np.genfromtxt, delimiter=",", names=True, ndmin=1)
+        tables = {path.parent.name: read(path) for path in arguments.training}
         yield "training", "Training", plots.training_curves(tables)
 
 

@@ -9,12 +9,16 @@ again from its actual input files and stops if the two differ. The contents of t
 import ast
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import resolve_name
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+
+from featurepaths.store.atomic import atomic
 
 PACKAGE = "featurepaths"
 SOURCE = Path(__file__).parents[1]
@@ -24,6 +28,17 @@ DISTRIBUTIONS = {name: {"PIL": "pillow", "sklearn": "scikit-learn"}.get(name, na
 
 TEXTS = {".jinja", ".mplstyle", ".toml"}
 """Suffixes of the files that modules read from their own folder: templates, captions and the figures' style."""
+
+MEMORY = "FEATUREPATHS_CODE"
+"""The environment variable that names the file in which modules are remembered, so that jobs need not parse them."""
+
+
+class Module(NamedTuple):
+    """Digests of a module's file and of its syntax tree, and the names of its package and all modules it may import."""
+
+    source: str
+    tree: str
+    imported: list[str]
 
 
 def digest_of(stage: str, settings: Mapping[str, Any], inputs: Sequence[str]) -> str:
@@ -54,16 +69,32 @@ def code_digest(stage: str) -> str:
     imports, however deep, the texts (`TEXTS`) in those packages, and the versions of the libraries among
     `DISTRIBUTIONS` that those modules import. Comments, docstrings and blank lines do not count.
     """
-    modules: dict[str, str] = {}
-    libraries: set[str] = set()
+    modules = _modules_of(stage)
+    trees = {name: module.tree for name, module in modules.items()}
+    texts = {name: text for package in modules for name, text in _texts(package).items()}
+    libraries = {name.partition(".")[0] for module in modules.values() for name in module.imported}
+    versions = {name: library_version(DISTRIBUTIONS[name]) for name in libraries & DISTRIBUTIONS.keys()}
+    return _hash({"modules": trees | texts, "libraries": versions})
+
+
+def remember_code(stages: Iterable[str]) -> None:
+    """Write what the code digests of `stages` are made of to the file that the environment variable `MEMORY` names."""
+    memory = {name: module for stage in stages for name, module in _modules_of(stage).items()}
+    if memory != _remembered():
+        with atomic(Path(os.environ[MEMORY])) as temporary:
+            temporary.write_text(json.dumps(memory), encoding="utf-8")
+
+
+@cache
+def _modules_of(stage: str) -> dict[str, Module]:
+    """Return the module of a stage and every module of this package that it imports and that counts, by name."""
+    modules: dict[str, Module] = {}
     waiting = [f"{PACKAGE}.stages.{stage}"]
     while waiting:
-        if (module := waiting.pop()) not in modules:
-            modules[module], imported = _parse(module)
-            modules |= _texts(module)
-            waiting += [name for name in imported if _file_of(name) and _decides_numbers(name)]
-            libraries |= {name.partition(".")[0] for name in imported} & DISTRIBUTIONS.keys()
-    return _hash({"modules": modules, "libraries": {name: library_version(DISTRIBUTIONS[name]) for name in libraries}})
+        if (name := waiting.pop()) not in modules:
+            modules[name] = _read(name)
+            waiting += [other for other in modules[name].imported if other in _files() and _decides_numbers(other)]
+    return modules
 
 
 def _decides_numbers(module: str) -> bool:
@@ -81,10 +112,27 @@ def library_version(distribution: str) -> str:
 
 
 @cache
-def _parse(module: str) -> tuple[str, tuple[str, ...]]:
-    """Return a module's syntax tree as text, and the names of its package and of all modules it may import."""
-    path = _file_of(module)
-    tree = ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
+def _read(module: str) -> Module:
+    """Return a module: as it is remembered, where its file and this one are still the same, or else parsed."""
+    content = _files()[module].read_bytes()
+    source = hashlib.sha256(Path(__file__).read_bytes() + content).hexdigest()
+    remembered = _remembered().get(module)
+    return remembered if remembered and remembered.source == source else Module(source, *_parse(module, content))
+
+
+@cache
+def _remembered() -> dict[str, Module]:
+    """Return the modules in the file that `MEMORY` names; {} if there is none, or it is damaged."""
+    with suppress(KeyError, OSError, ValueError, AttributeError, TypeError):
+        content = json.loads(Path(os.environ[MEMORY]).read_text(encoding="utf-8"))
+        return {name: Module(*module) for name, module in content.items()}
+    return {}
+
+
+def _parse(module: str, content: bytes) -> tuple[str, list[str]]:
+    """Return a digest of a module's syntax tree, and the names of its package and of all modules it may import."""
+    path = _files()[module]
+    tree = ast.parse(content, filename=str(path))
     parent = module.rpartition(".")[0]
     package = module if path.name == "__init__.py" else parent
     for node in ast.walk(tree):
@@ -92,12 +140,14 @@ def _parse(module: str) -> tuple[str, tuple[str, ...]]:
             node.body = []  # which never runs
     # importing a.b runs a/__init__.py first
     imported = {parent, *(name for node in ast.walk(tree) for name in _imports(node, package))}
-    return json.dumps(tree, default=_plain, check_circular=False), tuple(sorted(imported))
+    text = json.dumps(tree, default=_plain, check_circular=False)
+    return hashlib.sha256(text.encode()).hexdigest(), sorted(imported)
 
 
+@cache
 def _texts(module: str) -> dict[str, str]:
     """Return the files of `TEXTS` in the folder of a package, by path; {} for a module that is no package."""
-    path = _file_of(module)
+    path = _files()[module]
     texts = path.parent.iterdir() if path.name == "__init__.py" else ()
     return {f"{module}/{text.name}": text.read_text(encoding="utf-8") for text in texts if text.suffix in TEXTS}
 
@@ -112,12 +162,11 @@ def _imports(node: ast.AST, package: str) -> list[str]:
     return []
 
 
-def _file_of(module: str) -> Path | None:
-    """Return the file of a module of this package, None for anything else."""
-    package, *parts = module.split(".")
-    path = SOURCE.joinpath(*parts)
-    candidates = (path / "__init__.py", path.with_suffix(".py"))
-    return next((file for file in candidates if package == PACKAGE and file.is_file()), None)
+@cache
+def _files() -> dict[str, Path]:
+    """Return the files of this package's modules, by the modules' names."""
+    files = {file.relative_to(SOURCE).with_suffix("").parts: file for file in SOURCE.rglob("*.py")}
+    return {".".join((PACKAGE, *parts)).removesuffix(".__init__"): file for parts, file in files.items()}
 
 
 def _plain(node: Any) -> Any:

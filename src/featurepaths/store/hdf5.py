@@ -1,34 +1,31 @@
 """HDF5 artefacts: written atomically, with a header that holds provenance and checksum."""
 
-import json
-import os
 import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, BinaryIO
 
 import h5py
 import numpy as np
 
 from featurepaths.store.atomic import FAILED_WRITES, atomic, readable, unreadable
+from featurepaths.store.header import line_of, read_header
 from featurepaths.store.origin import Origin
-from featurepaths.store.seal import FORMAT, crc32, read_on, require_format
+from featurepaths.store.seal import FORMAT, read_on
 
 SMALLEST_BLOCK = 512
 """Bytes of the smallest user block in front of an HDF5 file; the sizes of larger ones are powers of 2."""
-GREATEST_BLOCK = 2**20
 
 
 @contextmanager
 def create_hdf5(path: Path, origin: Origin) -> Iterator[h5py.File]:
     """Open a new HDF5 artefact for writing; it gets its name only when the block ends without an error.
 
-    Its user block, in front of the part that HDF5 reads, holds a line of JSON (see `read_header`).
+    Its user block, in front of the part that HDF5 reads, holds a line of JSON (see `featurepaths.store.header`).
     """
     header = {"format": FORMAT, "origin": asdict(origin), "starts": 0, "length": 0, "checksum": ""}
-    size = max(SMALLEST_BLOCK, 1 << (len(_line_of(header)) + 63).bit_length())  # whatever the numbers will be
+    size = max(SMALLEST_BLOCK, 1 << (len(line_of(header)) + 63).bit_length())  # whatever the numbers will be
     with atomic(path) as temporary:
         # no lock: no other process knows the name, and some file systems support none
         with h5py.File(temporary, "w", userblock_size=size, locking=False) as file:
@@ -37,7 +34,7 @@ def create_hdf5(path: Path, origin: Origin) -> Iterator[h5py.File]:
             written.seek(size)
             length, checksum = read_on(written)
             written.seek(0)
-            written.write(_line_of({**header, "starts": size, "length": length, "checksum": checksum}))
+            written.write(line_of({**header, "starts": size, "length": length, "checksum": checksum}))
 
 
 @contextmanager
@@ -106,27 +103,6 @@ def as_slice(rows: np.ndarray) -> slice | np.ndarray:
 def layers_in(file: h5py.File) -> list[str]:
     """Return the names of the data sets ``layer1``, ``layer2``, ... of an artefact, in the layers' order."""
     return sorted((name for name in file if name.startswith("layer")), key=lambda name: int(name.removeprefix("layer")))
-
-
-def read_header(file: BinaryIO) -> dict[str, Any]:
-    """Read the line in front of an HDF5 artefact; ValueError if it is damaged or of another format.
-
-    It holds the ``origin``, and start, length and CRC-32 (``starts``, ``length``, ``checksum``) of the HDF5 part.
-    """
-    line = file.readline(GREATEST_BLOCK)
-    checksum, _, text = line.rstrip(b"\n").partition(b" ")
-    if checksum.decode("latin-1") != crc32(text):
-        raise ValueError(f"it is damaged, or no artefact of format {FORMAT}")
-    header = require_format(json.loads(text))
-    if (length := os.fstat(file.fileno()).st_size - header["starts"]) != header["length"]:
-        raise ValueError(f"it is truncated or extended: {length} bytes instead of {header['length']}")
-    return header
-
-
-def _line_of(header: Mapping[str, Any]) -> bytes:
-    """Return a header as a line of JSON, preceded by its own CRC-32."""
-    text = json.dumps(header, sort_keys=True)
-    return f"{crc32(text.encode())} {text}\n".encode()
 
 
 def _raised_in_h5py(error: BaseException) -> bool:

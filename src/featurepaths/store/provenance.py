@@ -15,7 +15,7 @@ from typing import Any
 
 from featurepaths.errors import FeaturePathsError
 from featurepaths.store.atomic import readable, unreadable
-from featurepaths.store.hdf5 import read_header
+from featurepaths.store.header import read_header
 from featurepaths.store.jsonfile import read_description, read_json
 from featurepaths.store.origin import Origin, Version
 from featurepaths.store.seal import checksum_of
@@ -51,7 +51,13 @@ def check_files(path: Path) -> Version:
     return _version_in(description, path)
 
 
-def descend(name: str, digest: str, inputs: Iterable[Path], strangers: Iterable[Path] = ()) -> Origin:
+def descend(
+    name: str,
+    digest: str,
+    inputs: Iterable[Path],
+    strangers: Iterable[Path] = (),
+    version_of: Callable[[Path], Version] = read_version,
+) -> Origin:
     """Return the origin of an artefact made from `inputs`.
 
     Parameters
@@ -62,6 +68,8 @@ def descend(name: str, digest: str, inputs: Iterable[Path], strangers: Iterable[
         Artefacts of one run.
     strangers
         Inputs of another run, listed after the others; their ancestors do not become the artefact's.
+    version_of
+        Returns the version of an artefact, which a caller may have read already.
 
     Raises
     ------
@@ -69,7 +77,7 @@ def descend(name: str, digest: str, inputs: Iterable[Path], strangers: Iterable[
         If two inputs descend from different versions of the same artefact, such as two checkpoints.
     """
     inputs = list(inputs)  # an input may be listed twice
-    versions = {path: read_version(path) for path in inputs}
+    versions = {path: version_of(path) for path in inputs}
     ancestors, stated_by = common_ancestors(versions)
     poolings = {ancestor: path for ancestor, path in stated_by.items() if ancestor.startswith("centroids/")}
     if len(poolings) > 1:
@@ -77,7 +85,7 @@ def descend(name: str, digest: str, inputs: Iterable[Path], strangers: Iterable[
             f"{' and '.join(map(str, poolings.values()))} do not belong together: they come from features of different "
             f"poolings ({', '.join(poolings)})."
         )
-    contents = [version.contents for version in (*map(versions.get, inputs), *map(read_version, strangers))]
+    contents = [version.contents for version in (*map(versions.get, inputs), *map(version_of, strangers))]
     return Origin(name, digest, ancestors, tuple(contents))
 
 

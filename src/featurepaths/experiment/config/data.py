@@ -11,7 +11,7 @@ from pydantic import (
     model_validator,
 )
 
-from featurepaths.data.datasets import TORCHVISION
+from featurepaths.data.torchvision import TORCHVISION
 from featurepaths.experiment.config.types import Arguments, Exact, Function, Section, meant
 
 

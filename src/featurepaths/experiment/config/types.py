@@ -1,9 +1,13 @@
 """Types of configuration values."""
 
+import ast
 import difflib
+import inspect
 import re
+import textwrap
 from collections.abc import Iterable
 from fractions import Fraction
+from itertools import pairwise
 from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 from pydantic import (
@@ -12,6 +16,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    GetJsonSchemaHandler,
     JsonValue,
     PlainSerializer,
     WithJsonSchema,
@@ -127,16 +132,36 @@ Function = Annotated[str, AfterValidator(_names_a_function)]
 """The name of a user's function."""
 
 
+def _strings_below_keys(section: type) -> dict[str, str]:
+    """Return the strings below the keys in the source of a class."""
+    statements = ast.parse(textwrap.dedent(inspect.getsource(section))).body[0].body
+    return {
+        key.target.id: inspect.cleandoc(text.value.value)
+        for key, text in pairwise(statements)
+        if isinstance(key, ast.AnnAssign) and isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant)
+    }
+
+
 S = TypeVar("S", bound=BaseModel)
 
 
 class Section(BaseModel):
     """A section of the configuration, or the settings of a stage; unknown keys are errors."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, use_attribute_docstrings=True, defer_build=True)
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, defer_build=True)
 
     not_in_digest: ClassVar[tuple[str, ...]] = ()
     """Keys that change no result, such as where files lie."""
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core: Any, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        """Describe keys by the strings below them; pydantic would parse them at the start of every stage."""
+        schema = handler(core)
+        properties = handler.resolve_ref_schema(schema).get("properties", {})
+        for section in cls.__mro__[: cls.__mro__.index(BaseModel)]:
+            for key, text in _strings_below_keys(section).items():
+                properties.get(key, {}).setdefault("description", text)
+        return schema
 
     def recipe(self) -> dict[str, Any]:
         """Return everything that results depend on, as JSON values."""

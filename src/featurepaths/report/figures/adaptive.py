@@ -5,7 +5,6 @@ from itertools import cycle
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
@@ -167,17 +166,19 @@ def matrix_figure(detectors: Mapping[str, Sequence[Mapping[str, Any]]]) -> Figur
         By name, the cells: ``calibrated_on``, ``tested_on``, ``n``, ``flagged_clean`` and ``flagged_adversarial``.
         Missing cells stay empty.
     """
-    cells = pd.concat([pd.DataFrame(matrix).assign(detector=name) for name, matrix in detectors.items()])
-    right = cells["flagged_adversarial"] + cells["n"] - cells["flagged_clean"]
-    cells["accuracy"] = 100 * (right / (2 * cells["n"]))
-    from_attacks, to_attacks = cells["calibrated_on"].unique(), cells["tested_on"].unique()
+    cells = [cell for matrix in detectors.values() for cell in matrix]
+    from_attacks = list(dict.fromkeys(cell["calibrated_on"] for cell in cells))
+    to_attacks = list(dict.fromkeys(cell["tested_on"] for cell in cells))
     longest = 0.07 * max(map(len, [*from_attacks, *to_attacks]))
     size = max(0.62 * len(to_attacks) + 0.9, 2.2), 0.5 * len(from_attacks) + 0.7
     figure, axes = style.panels(len(detectors), 3, size, margin=(longest + 1.6, longest + 1))
     rows, columns = axes.shape
     for number, (axis, name) in enumerate(zip(axes.flat, detectors, strict=False)):
-        matrix = cells[cells["detector"] == name].pivot(index="calibrated_on", columns="tested_on", values="accuracy")
-        values = matrix.reindex(index=from_attacks, columns=to_attacks).to_numpy()
+        values = np.full((len(from_attacks), len(to_attacks)), np.nan)
+        for cell in detectors[name]:
+            right = cell["flagged_adversarial"] + cell["n"] - cell["flagged_clean"]
+            place = from_attacks.index(cell["calibrated_on"]), to_attacks.index(cell["tested_on"])
+            values[place] = 100 * (right / (2 * cell["n"]))
         # guessing is white, worse than guessing red; people with colour blindness can distinguish both
         image = axis.imshow(values, cmap="RdBu", vmin=0, vmax=2 * GUESSING, aspect="auto")
         for (row, column), value in np.ndenumerate(values):

@@ -2,15 +2,18 @@
 
 from collections.abc import Mapping
 
-import pandas as pd
+import numpy as np
 from matplotlib.figure import Figure
 
 from featurepaths.report.figures import style
 from featurepaths.report.figures.style import plt
 
 
-def collapse_by_layer(runs: Mapping[str, pd.DataFrame], threshold: float) -> Figure:
-    """PFC1, PFC2 and PFC3 of every run, by layer; a layer counts as collapsed if PFC3 reaches `threshold`."""
+def collapse_by_layer(runs: Mapping[str, np.ndarray], threshold: float) -> Figure:
+    """PFC1, PFC2 and PFC3 of every run, by layer; a layer counts as collapsed if PFC3 reaches `threshold`.
+
+    The tables of the runs are structured arrays.
+    """
     figure, axes = plt.subplots(1, 3, figsize=(11, 3.9))
     titles = {
         "pfc1": r"PFC1: $\mathrm{tr}(S_W S_B^+)/C$",
@@ -27,8 +30,11 @@ def collapse_by_layer(runs: Mapping[str, pd.DataFrame], threshold: float) -> Fig
     return figure
 
 
-def training_curves(runs: Mapping[str, pd.DataFrame]) -> Figure:
-    """Loss and accuracy on the training images, augmented or attacked as in training, and learning rate, by epoch."""
+def training_curves(runs: Mapping[str, np.ndarray]) -> Figure:
+    """Loss and accuracy on the training images, augmented or attacked as in training, and learning rate, by epoch.
+
+    The tables of the runs are structured arrays.
+    """
     figure, axes = plt.subplots(1, 3, figsize=(11, 3.9))
     columns = {"loss": "loss", "accuracy": "accuracy (%)", "learning_rate": "learning rate at the end of the epoch"}
     for axis, (column, title) in zip(axes, columns.items(), strict=True):

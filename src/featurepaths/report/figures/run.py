@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from itertools import cycle
 
 import numpy as np
-import pandas as pd
 from matplotlib.figure import Figure
 
 from featurepaths.report.figures import style
@@ -29,16 +28,14 @@ def mean_paths(similarity: Mapping[str, tuple[np.ndarray, np.ndarray]], class_na
     class_names
         The names of all classes [C].
     """
-    by_class = {
-        name: pd.DataFrame(values.astype(float)).groupby(labels).mean().reindex(range(len(class_names)))
-        for name, (values, labels) in similarity.items()
-    }
+    by_class = {name: _class_means(*values, len(class_names)) for name, values in similarity.items()}
     layers = range(1, by_class["clean"].shape[1] + 1)
     if len(class_names) > MOST_PANELS:
         figure, axis = plt.subplots(figsize=(6, 4))
         for means, line in style.series(by_class):
             axis.plot(layers, similarity[line["label"]][0].mean(axis=0), **line, markersize=4)
-            axis.fill_between(layers, *means.quantile([0.25, 0.75]).to_numpy(), color=line["color"], alpha=0.2, lw=0)
+            quartiles = np.nanquantile(means, [0.25, 0.75], axis=0)
+            axis.fill_between(layers, *quartiles, color=line["color"], alpha=0.2, lw=0)
         axis.set(xlabel="layer", ylabel="similarity to the true class", title="mean; band: quartiles over classes")
         axis.set_xticks(layers)
         axis.legend()
@@ -47,7 +44,7 @@ def mean_paths(similarity: Mapping[str, tuple[np.ndarray, np.ndarray]], class_na
     rows, columns = axes.shape
     for number, (axis, title) in enumerate(zip(axes.flat, class_names, strict=False)):
         for means, line in style.series(by_class):
-            axis.plot(layers, means.loc[number], **line, markersize=3, linewidth=1.2)
+            axis.plot(layers, means[number], **line, markersize=3, linewidth=1.2)
         axis.set(title=title, xticks=layers)
         if number + columns >= len(class_names):  # no panel below
             axis.set_xlabel("layer")
@@ -57,6 +54,14 @@ def mean_paths(similarity: Mapping[str, tuple[np.ndarray, np.ndarray]], class_na
     figure.supylabel(label.replace(" to ", "\nto ") if rows == 1 else label, fontsize=10)
     style.legend_below(figure, axes[0, 0], columns)
     return figure
+
+
+def _class_means(values: np.ndarray, labels: np.ndarray, classes: int) -> np.ndarray:
+    """Return the mean of the values [N, L] over the images of each class, [C, L]; NaN for classes without images."""
+    means = np.full((classes, values.shape[1]), np.nan)
+    for label in np.unique(labels):
+        means[label] = values[labels == label].mean(axis=0, dtype=float)
+    return means
 
 
 def score_histograms(
