@@ -13,8 +13,7 @@ from torch.autograd.graph import Node
 
 from featurepaths.errors import FeaturePathsError
 from featurepaths.networks.forward import first_tensor, tensors_in
-from featurepaths.networks.logits import logits_of
-from featurepaths.networks.running import blank_images, evaluation_mode, uncompiled
+from featurepaths.networks.running import blank_images, evaluation_mode, logits_of, uncompiled
 
 COUNT = 3
 """Number of images of a trace."""

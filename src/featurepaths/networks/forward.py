@@ -15,12 +15,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from featurepaths.errors import FeaturePathsError
-from featurepaths.networks.logits import logits_of
 from featurepaths.networks.running import (
     REFUSALS,
     blank_images,
     device_of,
     evaluation_mode,
+    logits_of,
     uncompiled,
     weights_like,
 )
