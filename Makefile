@@ -3,7 +3,7 @@
 # make lint      ruff, snakefmt, snakemake, import-linter      make docs   the site, from docs/
 # make audit     known vulnerabilities in what the lock names
 # make test-attack-libraries   five libraries' attacks on both views of a defence, and its page in docs/
-# make test-networks   the layers found in networks of five libraries, and their table in docs/
+# make test-networks   networks of five libraries: their layers and logits, and the tables in docs/
 CONFIG ?= config.yaml
 KILLS ?= 50
 CASES ?= 2000
@@ -60,11 +60,13 @@ test-slurm: $(ENV)/ready
 test-attack-libraries: $(LIBRARIES)/ready
 	$(LIBRARIES)/bin/python -m tests.attack_libraries --page docs/attack-libraries.md
 
-# The layers that `auto` finds in small networks of torchvision, timm, transformers, RobustBench and pytorchcv, in an
-# environment of its own above .venv; it writes the table of docs/own-network.md, and fails where their number is not
-# that of the networks' blocks. test-all-networks prints those of the smallest network of every family of timm.
+# Small networks of torchvision, timm, transformers, RobustBench and pytorchcv, in an environment of its own above .venv:
+# the layers that `auto` finds, whose number has to be that of the networks' blocks, and the logits, which have to be the
+# library's. It writes both tables. test-all-networks prints the layers of the smallest network of every family of timm.
 test-networks: $(NETWORKS)/ready
 	$(NETWORKS)/bin/python -m tests.networks_of_others --page docs/own-network.md
+	$(NETWORKS)/bin/python -m pytest -q tests/networks_of_others
+	$(NETWORKS)/bin/python -m tests.networks_of_others.test_weights docs/networks-and-checkpoints.md
 
 test-all-networks: $(NETWORKS)/ready
 	$(NETWORKS)/bin/python -m tests.networks_of_others --all
