@@ -3,6 +3,7 @@
 # make lint      ruff, snakefmt, snakemake, import-linter      make docs   the site, from docs/
 # make audit     known vulnerabilities in what the lock names
 # make test-attack-libraries   five libraries' attacks on both views of a defence, and its page in docs/
+# make test-networks   networks of five libraries: their layers and logits, and the tables in docs/
 CONFIG ?= config.yaml
 KILLS ?= 50
 CASES ?= 2000
@@ -10,6 +11,7 @@ PYTHON ?= python3
 ENV = .venv
 BIN = $(ENV)/bin
 LIBRARIES = .venv-attack-libraries
+NETWORKS = .venv-networks
 # jobs call `python`, which has to be the environment's, activated or not
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 # read once, by the first target that needs it
@@ -17,7 +19,8 @@ NAME = $(eval NAME := $(shell $(BIN)/python -c \
 	'import sys, yaml; print(yaml.safe_load(open(sys.argv[1]))["name"])' '$(CONFIG)'))$(NAME)
 REPORT = results/$(NAME)/report.html
 
-.PHONY: run test test-faults test-slurm test-attack-libraries slurm-demo audit bench lint format docs readme schema lock clean
+.PHONY: run test test-faults test-slurm test-attack-libraries test-networks \
+	test-all-networks slurm-demo audit bench lint format docs readme schema lock clean
 .DELETE_ON_ERROR:
 
 # Killed, a Snakemake leaves its stages at work, its lock, and marks of files that it takes for incomplete: ours are whole
@@ -56,6 +59,17 @@ test-slurm: $(ENV)/ready
 # table of docs/attack-libraries.md, and fails where a view stands that should not.
 test-attack-libraries: $(LIBRARIES)/ready
 	$(LIBRARIES)/bin/python -m tests.attack_libraries --page docs/attack-libraries.md
+
+# Small networks of torchvision, timm, transformers, RobustBench and pytorchcv, in an environment of its own above .venv:
+# the layers that `auto` finds, whose number has to be that of the networks' blocks, and the logits, which have to be the
+# library's. It writes both tables. test-all-networks prints the layers of the smallest network of every family of timm.
+test-networks: $(NETWORKS)/ready
+	$(NETWORKS)/bin/python -m tests.networks_of_others --page docs/own-network.md
+	$(NETWORKS)/bin/python -m pytest -q tests/networks_of_others
+	$(NETWORKS)/bin/python -m tests.networks_of_others.test_weights docs/networks-and-checkpoints.md
+
+test-all-networks: $(NETWORKS)/ready
+	$(NETWORKS)/bin/python -m tests.networks_of_others --all
 
 # Known vulnerabilities in what the lock names, where a database can be reached.
 audit: $(ENV)/ready
@@ -100,16 +114,17 @@ $(ENV)/ready: requirements.lock
 		$$pip install --quiet --no-deps --no-build-isolation --editable .
 	touch $@
 
-# Its packages come first; .venv's, and the checkout's, lie behind them.
-$(LIBRARIES)/ready: tests/attack_libraries/requirements.txt $(ENV)/ready
-	rm -rf $(LIBRARIES)
-	$(BIN)/python -m venv --without-pip $(LIBRARIES)
+# Their packages come first; .venv's, and the checkout's, lie behind them.
+$(LIBRARIES)/ready: tests/attack_libraries/requirements.txt
+$(NETWORKS)/ready: tests/networks_of_others/requirements.txt
+$(LIBRARIES)/ready $(NETWORKS)/ready: $(ENV)/ready
+	rm -rf $(@D)
+	$(BIN)/python -m venv --without-pip $(@D)
 	packages="import sysconfig; print(sysconfig.get_path('purelib'))"; \
 		{ $(BIN)/python -c "$$packages"; echo '$(CURDIR)/src'; } > \
-		"$$($(LIBRARIES)/bin/python -c "$$packages")/featurepaths.pth"
+		"$$($(@D)/bin/python -c "$$packages")/featurepaths.pth"
 	pip="$(BIN)/python -m pip"; $$pip --version >/dev/null 2>&1 || pip="$(PYTHON) -m pip"; \
-		$$pip --python $(LIBRARIES)/bin/python install --quiet --no-deps --require-hashes \
-		-r tests/attack_libraries/requirements.txt
+		$$pip --python $(@D)/bin/python install --quiet --no-deps --require-hashes -r $(filter %requirements.txt,$^)
 	touch $@
 
 # uv writes one lock for every platform; make lock UPGRADE=--upgrade takes newer versions. The override lets torchattacks

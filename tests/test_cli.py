@@ -4,6 +4,7 @@ import copy
 import tomllib
 
 import h5py
+import numpy as np
 import pytest
 import torch
 import torchvision
@@ -75,11 +76,32 @@ def test_layers_lists_shapes_and_sizes(folder, capsys):
     assert ["4", "encoder.layers.encoder_layer_3", "16x17", "272", "16"] in lines
 
 
+def test_images_that_are_not_square_are_previewed_as_they_are(folder, capsys):
+    for part, count in (("train", 60), ("test", 30)):
+        images = np.zeros((count, 32, 64, 3), np.uint8)
+        np.savez(folder / f"{part}.npz", images=images, labels=np.arange(count) % 3)
+    swin = {"patch_size": [4, 4], "embed_dim": 8, "depths": [1, 1], "num_heads": [1, 2], "window_size": [4, 4]}
+    model = {"factory": "torchvision.models:SwinTransformer", "arguments": swin | {"num_classes": 3}}
+    write(
+        folder,
+        data={"source": "arrays", "train": "train.npz", "test": "test.npz"},
+        models=TINY["models"] | {"swin": model, "early": model | {"layers": ["features.1.0"]}},
+    )
+    lines = printed(capsys, "layers", "mine.yaml").splitlines()
+    assert ["1", "features.1.0", "8x8x16", "1,024", "8"] in [line.split() for line in lines]
+    assert ["2", "features.3.0", "16x4x8", "512", "16"] in [line.split() for line in lines]
+    (left_out, far) = (line for line in lines if ("features.3.0" in line and "x" not in line) or "weights" in line)
+    lines = printed(capsys, "check", "mine.yaml").splitlines()
+    assert [line for line in lines if line.startswith("NOTE ")] == [
+        f"NOTE     models.early: {note}" for note in (left_out, far)
+    ]
+
+
 def test_disk_space_estimate_bounds_real_dumps(tiny):
     """Against the feature dumps of the workflow."""
     experiment = read_experiment(TINY)
     size = preview.data_size(experiment, fingerprint_inputs(experiment))
-    layers = preview.layers_of(experiment, size, "small")
+    layers = preview.network_of(experiment, size, "small").layers
     estimated = preview.dump_bytes(experiment, size, "small", layers)
     written = 0
     for path in tiny.results.glob("*/features/*/*.h5"):

@@ -35,10 +35,10 @@ def layers(arguments: argparse.Namespace) -> None:
 
     experiment, external = preview.read(arguments.config)
     size = preview.data_size(experiment, external)
-    layers_by_model = {model: preview.layers_of(experiment, size, model) for model in experiment.models}
-    for model, layers_of_model in layers_by_model.items():
-        print(preview.layer_table(model, layers_of_model), end="\n\n")
-    print(preview.disk_space(experiment, size, layers_by_model))
+    networks = {model: preview.network_of(experiment, size, model) for model in experiment.models}
+    for model, network in networks.items():
+        print(preview.layer_table(model, network.layers), *network.notes, sep="\n", end="\n\n")
+    print(preview.disk_space(experiment, size, {model: network.layers for model, network in networks.items()}))
 
 
 def check(arguments: argparse.Namespace) -> None:

@@ -146,6 +146,19 @@ def test_precomputed_images_rounded_to_uint8_are_within_eps(tmp_path):
         evaluated(as_float, eps=0.03)
 
 
+def test_precomputed_images_cut_to_uint8_are_told_from_others(tmp_path):
+    exact = split()[0].transpose(0, 3, 1, 2) / 255 - 0.029  # 7.4 levels: 7 rounded, 8 downwards when cut
+    exact[:, :, ::2] += 0.058
+    assert exact.min() > 0
+    evaluated(write(tmp_path / "rounded.npz", np.rint(exact * 255).astype(np.uint8)), eps=0.029)
+    with pytest.raises(FeaturePathsError, match="rounded") as refused:
+        evaluated(write(tmp_path / "cut.npz", (exact * 255).astype(np.uint8)), eps=0.029)
+    assert "np.round" in str(refused.value)
+    with pytest.raises(FeaturePathsError, match=r"eps \(linf") as refused:
+        evaluated(write(tmp_path / "far.npz", (exact * 255).astype(np.uint8)), eps=6 / 255)
+    assert "np.round" not in str(refused.value)
+
+
 def test_precomputed_values_outside_of_range_are_refused_by_index(tmp_path):
     adversarial = attacked()
     adversarial[5, 0, 0, 0] = np.nan

@@ -39,6 +39,17 @@ def parts_of(train, test, keys=None, layout=None, size=None, class_names=None):
         yield parts, names
 
 
+def test_arrays_labels_from_1_are_refused(tmp_path):
+    path, images = tmp_path / "made.npz", np.zeros((4, 8, 8), np.uint8)
+    arrays = {f"{part}_images": images + (part == "test") for part in ("train", "test")}
+    np.savez(path, **arrays, train_labels=[1, 2, 1, 2], test_labels=[1, 2, 1, 2])
+    with (
+        pytest.raises(FeaturePathsError, match=r"test_labels.*made\.npz.*labels - 1"),
+        open_parts({"train": path, "test": path}, {}, None, None, None),
+    ):
+        pass
+
+
 @pytest.fixture(params=["npz", "h5"])
 def one(request, tmp_path):
     """One file with all four arrays."""

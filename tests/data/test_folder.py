@@ -1,7 +1,9 @@
 import json
 import os
 import shutil
+import struct
 import time
+import zlib
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -56,12 +58,76 @@ def test_folder_images_agree_with_torchvision(folder, pool):
         assert label == labels[number]
 
 
-def test_folder_grey_and_transparent_images_become_rgb(folder, pool):
+def test_folder_grey_and_opaque_images_become_rgb(folder, pool):
     Image.fromarray(np.full((8, 8), 77, np.uint8)).save(folder / "train/cat/0.png")
-    Image.fromarray(np.full((8, 8, 4), 99, np.uint8)).save(folder / "train/cat/1.png")
+    opaque = np.full((8, 8, 4), 99, np.uint8)
+    opaque[..., 3] = 255
+    Image.fromarray(opaque).save(folder / "train/cat/1.png")
     images, _ = everything(load_folder(folder, None, pool)[0], "train")
     assert (images[0] == 77).all()
     assert (images[1] == 99).all()
+
+
+def test_folder_classes_named_by_numbers_are_reported_and_ordered(folder, pool, capsys):
+    for part in ("train", "test"):
+        (folder / part / "cat").rename(folder / part / "10")
+        (folder / part / "dog").rename(folder / part / "2")
+    assert load_folder(folder, None, pool)[1] == ["10", "2"]
+    assert "class_names" in capsys.readouterr().out
+    parts, names = load_folder(folder, None, pool, ["2", "10"])
+    images, labels = everything(parts, "train")
+    assert names == ["2", "10"]
+    assert not capsys.readouterr().out
+    assert (images[0] == np.asarray(Image.open(folder / "train/2/0.png"))).all()
+    assert labels.tolist() == [0] * 4 + [1] * 4
+
+
+@pytest.mark.parametrize("names", [["cat", "cow"], ["cat", "dog", "dog"]])
+def test_folder_other_class_names_are_refused(folder, pool, names):
+    with pytest.raises(FeaturePathsError, match=r"data\.class_names"):
+        load_folder(folder, None, pool, names)
+    with pytest.raises(FeaturePathsError, match=r"data\.class_names"):
+        contents_of(folder, class_names=names)
+
+
+def png_of_16_bits(colour_type, channels):
+    """Return a PNG of 8x8 pixels with 16 bits per channel, by its specification; Pillow writes none in colour."""
+    rows = (b"\0" + b"\x12\x34" * 8 * channels) * 8
+    header = struct.pack(">IIBBBBB", 8, 8, 16, colour_type, 0, 0, 0)
+    pieces = [(b"IHDR", header), (b"IDAT", zlib.compress(rows)), (b"IEND", b"")]
+    written = [struct.pack(">I", len(x)) + kind + x + struct.pack(">I", zlib.crc32(kind + x)) for kind, x in pieces]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(written)
+
+
+@pytest.mark.parametrize(("colour_type", "channels"), [(0, 1), (2, 3), (4, 2), (6, 4)])
+def test_folder_16_bit_image_is_refused(folder, pool, colour_type, channels):
+    (folder / "train/cat/2.png").write_bytes(png_of_16_bits(colour_type, channels))
+    with pytest.raises(FeaturePathsError, match=r"train/cat/2\.png: .*8 bits"):
+        everything(load_folder(folder, None, pool)[0], "train")
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P"])
+def test_folder_transparent_image_is_refused(folder, pool, mode):
+    image = Image.fromarray(np.full((8, 8, 4), 99, np.uint8))
+    options = {"transparency": 0} if mode == "P" else {}
+    (image.convert("RGB") if mode == "P" else image).convert(mode).point(lambda x: 0 if mode == "P" else x).save(
+        folder / "train/cat/2.png", **options
+    )
+    with pytest.raises(FeaturePathsError, match=r"train/cat/2\.png: .*transparent"):
+        everything(load_folder(folder, None, pool)[0], "train")
+
+
+@pytest.mark.parametrize(("orientation", "turn"), [(3, lambda x: x[::-1, ::-1]), (6, lambda x: np.rot90(x, -1))])
+def test_folder_exif_orientation_is_applied(folder, pool, orientation, turn):
+    pixels = np.random.default_rng(1).integers(0, 256, (8, 12, 3), np.uint8)
+    for file in folder.glob("*/*/*.png"):
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        Image.fromarray(pixels).save(file, exif=exif)
+    images, _ = everything(load_folder(folder, None, pool)[0], "train")
+    assert (images == turn(pixels)).all()
+    contents = contents_of(folder)
+    assert (contents.height, contents.width) == turn(pixels).shape[:2]
 
 
 def test_folder_images_of_other_sizes_are_cropped_and_resized(folder, pool):

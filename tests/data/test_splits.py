@@ -97,6 +97,15 @@ def test_splits_above_chunk_size_are_written_and_normalised(tmp_path, monkeypatc
         assert normalisation(two) == normalisation(one[:])
 
 
+@pytest.mark.parametrize(("greatest", "warned"), [(1, True), (15, True), (255, False)])
+def test_splits_of_few_levels_are_reported(tmp_path, capsys, greatest, warned):
+    images, labels = np.full((8, 4, 4, 1), greatest, np.uint8), np.arange(8) % 2
+    write_splits(
+        tmp_path / "data.h5", dict.fromkeys(("train", "test"), (images, labels)), ["0", "1"], 0.5, 0, ORIGIN, ""
+    )
+    assert (f"is {greatest} of 255" in capsys.readouterr().out) == warned
+
+
 def test_splits_with_empty_class_name_it(tmp_path):
     images = np.zeros((20, 4, 4, 3), np.uint8)
     parts = {"train": (images, np.arange(20) % 2), "test": (images[:4], np.zeros(4, int))}

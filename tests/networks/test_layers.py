@@ -6,9 +6,11 @@ import torchvision
 from torch import nn
 
 from featurepaths.errors import FeaturePathsError
+from featurepaths.networks.blocks import layer_notes
 from featurepaths.networks.forward import forward_intermediates, layer_shapes
 from featurepaths.networks.layers import find_layers
 from featurepaths.networks.resnet import ResNet
+from tests.networks_of_others.families import TORCHVISION
 
 SHAPE = (3, 32, 32)
 
@@ -52,6 +54,190 @@ def test_blocks_are_found_in_the_order_they_run_in(make, expected):
     assert find_layers(make(), "auto", SHAPE) == expected
 
 
+@pytest.mark.parametrize(("make", "size", "blocks"), TORCHVISION.values(), ids=TORCHVISION)
+def test_layers_of_a_family_are_as_many_as_its_blocks(make, size, blocks):
+    assert len(find_layers(make(num_classes=5).eval(), "auto", (3, size, size))) == blocks
+
+
+def maps_of(output):
+    """Return the maps in what a block of a test returns."""
+    if isinstance(output, dict):
+        return output["maps"]
+    return next(each for each in output if each is not None and each.dim() == 4) if type(output) is tuple else output
+
+
+class Residual(nn.Module):
+    """A residual block that returns what a test wants."""
+
+    def __init__(self, returned=lambda maps: maps):
+        super().__init__()
+        self.conv = nn.Conv2d(4, 4, 3, padding=1)
+        self.returned = returned
+
+    def forward(self, maps):
+        maps = maps_of(maps)
+        return self.returned(maps + self.conv(maps))
+
+
+class Blocks(nn.Module):
+    """A stem, blocks under the names of a test, and a head."""
+
+    def __init__(self, **blocks):
+        super().__init__()
+        self.stem, self.head = nn.Conv2d(3, 4, 3, padding=1), nn.Linear(4, 5)
+        for name, block in blocks.items():
+            setattr(self, name, block)
+        self.order = list(blocks)
+
+    def forward(self, images):
+        maps = self.stem(images)
+        for name in self.order:
+            maps = getattr(self, name)(maps)
+        return self.head(maps_of(maps).mean(dim=(2, 3)))
+
+
+def test_modules_that_do_not_run_are_left_out():
+    network = Blocks(block1=Residual(), block2=Residual())
+    network.unused = nn.Sequential(*(Residual() for _ in range(5)))
+    assert find_layers(network, "auto", SHAPE) == ["block1", "block2"]
+
+
+def test_module_under_two_names_is_one_layer():
+    network = Blocks(block1=Residual(), block2=Residual())
+    network.again = nn.ModuleList([network.block1, network.block2])
+    assert find_layers(network, "auto", SHAPE) == ["block1", "block2"]
+
+
+def test_gates_are_no_paths():
+    def separable():
+        gated = torchvision.ops.SqueezeExcitation(4, 2, scale_activation=nn.Sigmoid)
+        return nn.Sequential(nn.Conv2d(4, 4, 3, padding=1), nn.ReLU(), gated, nn.Conv2d(4, 4, 1))
+
+    network = Blocks(block1=separable(), block2=separable(), block3=separable())
+    assert find_layers(network, "auto", SHAPE) == ["block1", "block2", "block3"]
+
+
+def test_branches_beside_the_trunk_and_what_changes_the_resolution_are_left_out():
+    class Aside(Residual):
+        def __init__(self):
+            super().__init__()
+            self.inner = nn.Sequential(Residual(), Residual())
+
+        def forward(self, maps):
+            return maps + self.inner(maps)
+
+    down = nn.Sequential(nn.Conv2d(4, 4, 2, 2), nn.Conv2d(4, 4, 1))
+    stages = {"stage1": nn.Sequential(Residual(), Aside()), "down1": down, "stage2": nn.Sequential(Residual(), Aside())}
+    assert find_layers(Blocks(**stages), "auto", SHAPE) == ["stage1.0", "stage1.1", "stage2.0", "stage2.1"]
+
+
+@pytest.mark.parametrize(
+    "returned",
+    [
+        lambda maps: (maps, None),
+        lambda maps: (torch.zeros(2 * len(maps), 3), torch.zeros(3), maps),
+        lambda maps: {"maps": maps, "others": [maps]},
+    ],
+    ids=["tuple", "first with rows", "mapping"],
+)
+def test_first_tensor_of_several_is_the_output(returned):
+    torch.manual_seed(0)
+    network = Blocks(block1=Residual(returned), block2=Residual(returned))
+    assert find_layers(network, "auto", SHAPE) == ["block1", "block2"]
+    images = torch.rand(2, *SHAPE)
+    stem = network.stem(images)
+    _, (first, _) = forward_intermediates(network, images, ["block1", "block2"])
+    assert torch.equal(first, stem + network.block1.conv(stem))
+
+
+def test_notes_name_what_is_left_out_and_ends_that_are_far():
+    network = torchvision.models.resnet18(num_classes=10).eval()
+    assert layer_notes(network, find_layers(network, "auto", SHAPE), SHAPE) == []
+    missing, after = layer_notes(network, ["layer1.0", "layer1.1"], SHAPE)
+    assert "layer2.0, layer2.1, layer3.0, layer3.1 and 2 more" in missing
+    assert "16 of the network's 21" in after  # all but the stem and four convolutions of the first stage
+    (before,) = layer_notes(network, ["layer4.0", "layer4.1"], SHAPE)[1:]
+    assert "15 of the network's 21" in before  # the stem, and 4 + 5 + 5 convolutions
+
+
+def test_finding_layers_leaves_a_network_in_training_mode_as_it_is():
+    network = torchvision.models.resnet18(num_classes=10)
+    network.layer4.eval()
+    state = {name: values.clone() for name, values in network.state_dict().items()}
+    modes = [module.training for module in network.modules()]
+    for wanted in ("auto", "layer?.1", ["layer1"]):
+        find_layers(network, wanted, SHAPE)
+    layer_shapes(network, ["layer1"], SHAPE)
+    assert all(torch.equal(values, state[name]) for name, values in network.state_dict().items())
+    assert [module.training for module in network.modules()] == modes
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_layers_of_networks_of_other_types(dtype):
+    network = torchvision.models.resnet18(num_classes=10).to(dtype)
+    with torch.inference_mode():
+        assert len(find_layers(network, "auto", SHAPE)) == 8
+
+
+def test_compiled_network_shows_its_layers():
+    network = Blocks(block1=Residual(), block2=Residual()).eval()
+    images = torch.rand(2, *SHAPE)
+    _, expected = forward_intermediates(network, images, ["block1", "block2"])
+    network.compile(backend="eager")
+    network(images)  # compiled without hooks
+    assert find_layers(network, "auto", SHAPE) == ["block1", "block2"]
+    _, outputs = forward_intermediates(network, images, ["block1", "block2"])
+    assert all(map(torch.equal, outputs, expected))
+
+
+def test_torchscript_layer_is_refused():
+    with pytest.warns(FutureWarning):
+        network = Blocks(block1=torch.jit.script(nn.Conv2d(4, 4, 1)), block2=Residual())
+    with pytest.raises(FeaturePathsError, match="block1 is a TorchScript"):
+        find_layers(network, ["block1"], SHAPE)
+
+
+class Maps(nn.Module):
+    """Eight features at each of 2x2 pixels, with an axis order, and sizes of images that it accepts."""
+
+    def __init__(self, channels_last, fixed):
+        super().__init__()
+        self.patches, self.mix, self.head = nn.Conv2d(3, 8, 2, 2), nn.Conv2d(8, 8, 3, padding=1), nn.Linear(8, 5)
+        self.block = Last(self.mix) if channels_last else self.mix
+        self.channels_last, self.fixed = channels_last, fixed
+
+    def forward(self, images):
+        assert not self.fixed or images.shape[-1] == self.fixed
+        maps = self.patches(images)
+        maps = self.block(maps.permute(0, 2, 3, 1) if self.channels_last else maps)
+        return self.head(maps.mean(dim=(1, 2) if self.channels_last else (2, 3)))
+
+
+class Last(nn.Module):
+    """A module of maps [N, d, H, W] for maps [N, H, W, d]."""
+
+    def __init__(self, inner):
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, maps):
+        return self.inner(maps.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+
+
+@pytest.mark.parametrize("shape", [(3, 16, 16), (3, 8, 16), (3, 16, 8), (3, 24, 16)])
+@pytest.mark.parametrize("channels_last", [False, True])
+@pytest.mark.parametrize("only_this_size", [False, True])
+def test_features_come_first_whatever_the_shape(shape, channels_last, only_this_size):
+    torch.manual_seed(0)
+    network = Maps(channels_last, only_this_size and shape[-1]).eval()
+    assert layer_shapes(network, ["block"], shape) == [(8, shape[1] // 2, shape[2] // 2)]
+    images = torch.rand(2, *shape)
+    expected = network.mix(network.patches(images))
+    for _ in range(2):  # measured in the first pass, known in the second
+        _, (output,) = forward_intermediates(network, images, ["block"])
+        assert torch.allclose(output, expected, atol=1e-6)
+
+
 def test_stages_that_hold_blocks_are_gone_into():
     def stage():
         made = nn.Module()
@@ -90,6 +276,7 @@ def test_named_layers_keep_their_order():
         (lambda: Net(lambda net, x: net.second(net.first(x))), ["third"], "'third'.*first, second"),
         (lambda: Net(lambda net, x: net.first(x)), ["second"], "second does not run"),
         (lambda: Net(lambda net, x: net.second(x)), ["first"], "3x32x32"),
+        (lambda: Net(lambda net, x: net.second(net.first(x.detach()))), "auto", "no gradient.*Name its layers"),
         (lambda: nn.Sequential(nn.LSTM(32, 4), nn.Identity()), ["0"], "3x32x32|tuple"),
         (lambda: nn.Sequential(nn.Conv2d(3, 1, 1), nn.Flatten(0)), ["1"], r"Layer 1 .*\[2048\].* 2 images"),
     ],

@@ -141,6 +141,8 @@ def open_parts(
             parts[part] = images, labels_of(labels, images, labels.name)
         if parts["train"][0].name == (name := parts["test"][0].name):
             raise FeaturePathsError(f"{name} would be both the training and the test images.")
+        if all(labels.min() == 1 for _, labels in parts.values()):
+            raise FeaturePathsError(f"{labels.name}: no label is 0; store labels - 1, so that the first class is 0.")
         yield parts, checked_names(parts, class_names)
 
 

@@ -1,6 +1,6 @@
 """A folder of images as a data set: ``train/<class>/*`` and ``test/<class>/*``."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from concurrent.futures import Executor
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -44,11 +44,11 @@ class FolderImages:
 
 
 def load_folder(
-    root: Path | str, size: int | None, pool: Executor
+    root: Path | str, size: int | None, pool: Executor, class_names: list[str] | None = None
 ) -> tuple[dict[str, tuple[FolderImages, np.ndarray]], list[str]]:
     """Return the training and test images and labels in a folder, and the names of the classes.
 
-    Images are listed now and read later. Labels number the classes in the alphabetical order of their folders.
+    Images are listed now and read later. Labels number the classes in the order of `class_names`.
 
     Parameters
     ----------
@@ -59,6 +59,9 @@ def load_folder(
         Height and width to resize the images to; None keeps their size.
     pool
         Reads the images.
+    class_names
+        All folders of classes; None for their alphabetical order. A warning is printed if they are numbers that this
+        order does not sort, such as 0, 1, 10, 2.
 
     Raises
     ------
@@ -66,12 +69,13 @@ def load_folder(
         Naming a missing folder or class, or a file that is no image or is in the wrong place.
     """
     classes_of = {part: _classes(Path(root, part)) for part in PARTS}
-    class_names = sorted(classes_of["train"])
+    class_names = class_names or _alphabetical(classes_of["train"])
     if odd := set(classes_of["train"]) ^ set(classes_of["test"]):
         missing = [
             f"{Path(root, part, name)}" for name in sorted(odd) for part in PARTS if name not in classes_of[part]
         ]
         raise FeaturePathsError("train/ and test/ need the same classes; these are missing:\n" + _listed(missing))
+    _check_names(root, classes_of["train"], class_names)
     shape = _shape_of(next(iter(classes_of["train"].values()))[0], size)
     parts = {}
     for part, classes in classes_of.items():
@@ -81,12 +85,12 @@ def load_folder(
     return parts, class_names
 
 
-def contents_of(root: Path | str, memory: Path | None = None) -> Contents:
+def contents_of(root: Path | str, memory: Path | None = None, class_names: list[str] | None = None) -> Contents:
     """Return size and digest of all images in a folder; of the size, that of the first image.
 
     Parameters
     ----------
-    root
+    root, class_names
         See `load_folder`.
     memory
         See `featurepaths.store.fingerprints.look_at_files`.
@@ -97,6 +101,7 @@ def contents_of(root: Path | str, memory: Path | None = None) -> Contents:
         As `load_folder` does, or if an image cannot be read.
     """
     classes_of = {part: _classes(Path(root, part)) for part in PARTS}
+    _check_names(root, classes_of["train"], class_names)
     files = [file for classes in classes_of.values() for images in classes.values() for file in images]
 
     def summary(digests: Mapping[str, str]) -> dict[str, Any]:
@@ -111,9 +116,12 @@ def _read_image(size: tuple[int, int], resize: bool, file: Path) -> np.ndarray |
     height, width = size
     try:
         with Image.open(file) as image:
-            if image.mode.startswith(("I", "F")):
+            # Pillow opens 16-bit colour as 8-bit RGB; only the raw mode tells
+            if image.mode.startswith(("I", "F")) or any(";16" in str(tile[3]) for tile in image.tile):
                 return f"{file}: has more than 8 bits per channel; convert it"
-            colours = image.convert("RGB")
+            if image.has_transparency_data and image.convert("RGBA").getextrema()[3][0] < 255:
+                return f"{file}: has transparent pixels; put it on a background and save it as RGB"
+            colours = ImageOps.exif_transpose(image).convert("RGB")
     except UNREADABLE as error:
         return f"{file}: cannot be read ({error})"
     if resize:
@@ -141,6 +149,24 @@ def _classes(folder: Path) -> dict[str, list[Path]]:
     return classes
 
 
+def _alphabetical(names: Iterable[str]) -> list[str]:
+    names = sorted(names)
+    if all(map(str.isdecimal, names)) and names != sorted(names, key=int):
+        print(
+            f"Warning: the classes are numbered in alphabetical order: {', '.join(names[:5])}, ... If the network was "
+            "trained in numerical order, set data.class_names to the names in that order."
+        )
+    return names
+
+
+def _check_names(root: Path | str, folders: Iterable[str], class_names: list[str] | None) -> None:
+    if class_names and sorted(class_names) != sorted(folders):
+        odd = sorted(set(class_names) ^ set(folders))[:NAMED] or "a name twice"
+        raise FeaturePathsError(
+            f"data.class_names and the folders in {Path(root, 'train')} differ: {odd}. Name each once."
+        )
+
+
 def _visible(folder: Path) -> list[Path]:
     with reported(f"{folder} cannot be read", OSError):
         return sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
@@ -151,7 +177,8 @@ def _shape_of(file: Path, size: int | None) -> tuple[int, int, int]:
     if size is not None:
         return size, size, 3
     with reported(f"{file} cannot be read", *UNREADABLE), Image.open(file) as image:
-        return image.height, image.width, 3
+        width, height = ImageOps.exif_transpose(image).size
+        return height, width, 3
 
 
 def _listed(lines: list[str]) -> str:

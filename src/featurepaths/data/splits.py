@@ -16,6 +16,8 @@ from featurepaths.store.origin import Origin
 
 PARTS = ("train", "test")
 SPLITS = ("train", "calibration", "test")
+FEW_LEVELS = 32
+"""Images without a value of at least this are reported: their levels hardly stand for 0 to 255."""
 CHUNK = 1024
 """Images read or written at a time."""
 
@@ -96,12 +98,17 @@ def write_splits(
         split_names = np.repeat(np.array(SPLITS, dtype="S11"), list(sizes.values()))
         write = RowWriter(file, slice(0, len(all_labels)), {"labels": all_labels, "split": split_names})
         file["class_names"] = np.array(class_names, dtype=object)
-        written = 0
+        written = greatest = 0
         for split, start in progress(chunks, "images", len(chunks), f"blocks of {CHUNK}"):
             images, _ = parts[part_of[split]]
             chunk = images[rows[split][start : start + CHUNK]]
             write(slice(written, written + len(chunk)), {"images": chunk})
-            written += len(chunk)
+            written, greatest = written + len(chunk), max(greatest, int(chunk.max()))
+    if greatest < FEW_LEVELS:
+        print(
+            f"Warning: the greatest value of all images is {greatest} of 255. If it should be white, scale the images: "
+            f"np.round(images * (255 / {greatest or 1})).astype(np.uint8). An eps of 4/255 is 4 of these levels."
+        )
     return sizes
 
 

@@ -247,8 +247,9 @@ class FrozenDefense(nn.Module):
         """Set centroids, detection layers and weights, and remove the calibration."""
         if len(centroids) != len(self.layers):
             raise FeaturePathsError(f"There are centroids of {len(centroids)} layers, not of {len(self.layers)}.")
-        self._centroids = nn.ParameterList([nn.Parameter(each, requires_grad=False) for each in centroids])
-        self._detector = SMax(layers, weights.tolist()).to(centroids[0].device)
+        with torch.inference_mode(False):  # tensors of inference mode cannot be used in a gradient
+            self._centroids = nn.ParameterList([nn.Parameter(each.clone(), requires_grad=False) for each in centroids])
+            self._detector = SMax(layers, weights.tolist()).to(centroids[0].device)
         self._calibration = None
         self.encoder.widths = [each.shape[1] for each in centroids]
 

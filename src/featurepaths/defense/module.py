@@ -85,7 +85,7 @@ class FeaturePathDefense(FrozenDefense):
 
         def batches() -> Iterator[tuple[int, list[Tensor], np.ndarray]]:
             for images, labels in checks.check_batches(loader, self.device):
-                with torch.no_grad():
+                with torch.inference_mode(False), torch.no_grad():  # which sees layers that are changed in place
                     logits, features = self.encoder.features(images)
                 warn_of_probabilities(logits)
                 yield logits.shape[1], features, labels

@@ -69,7 +69,7 @@ def _images(data: Any, memory: Path, again: bool) -> Contents:
     if data.source == "folder":
         from featurepaths.data.folder import contents_of
 
-        return contents_of(data.root, memory)
+        return contents_of(data.root, memory, data.class_names)
     from featurepaths.data.array_files import contents_of_arrays
 
     files = {"train": data.train, "test": data.test}

@@ -18,6 +18,7 @@ from featurepaths.experiment.feasible import check_attacks
 from featurepaths.experiment.plan import Plan
 from featurepaths.experiment.run import Run
 from featurepaths.networks.architectures import missing_layers
+from featurepaths.networks.blocks import layer_notes
 from featurepaths.networks.external.build import build_external
 from featurepaths.networks.forward import layer_shapes, user_name
 from featurepaths.networks.resnet import ResNet
@@ -76,19 +77,16 @@ def data_size(experiment: Experiment, outside: ExternalInputs) -> DataSize:
     return outside.size
 
 
-def layers_of(experiment: Experiment, size: DataSize, model: str) -> list[Layer]:
-    """Return a network's layers, on data of some size; a network that is given is built and tried out.
+class Network(NamedTuple):
+    """A network's layers, the warnings about it as names of `DOUBTS`, and notes on its weights, inputs and layers."""
 
-    Raises
-    ------
-    FeaturePathsError
-        As `build_external` does.
-    """
-    return _look_at(experiment, size, model)[0]
+    layers: list[Layer]
+    doubts: list[str]
+    notes: list[str]
 
 
-def _look_at(experiment: Experiment, size: DataSize, model: str) -> tuple[list[Layer], list[str], list[str]]:
-    """Return a network's layers, what is doubtful about it: names of `DOUBTS`, and notes on its weights and inputs.
+def network_of(experiment: Experiment, size: DataSize, model: str) -> Network:
+    """Return what is known of a network on data of some size; an external one is built and tried out.
 
     Raises
     ------
@@ -112,8 +110,10 @@ def _look_at(experiment: Experiment, size: DataSize, model: str) -> tuple[list[L
         network, names, doubts, notes = build_external(
             build, weights, given.layers, image_shape, size.classes, min(experiment.seeds), key, files
         )
+        notes += layer_notes(network, names, image_shape)
     shapes = layer_shapes(network, names, image_shape)
-    return [Layer(user_name(name), shape) for name, shape in zip(names, shapes, strict=True)], doubts, notes
+    layers = [Layer(user_name(name), shape) for name, shape in zip(names, shapes, strict=True)]
+    return Network(layers, doubts, notes)
 
 
 def layer_table(model: str, layers: Sequence[Layer]) -> str:
@@ -179,7 +179,7 @@ def checks(experiment: Experiment, outside: ExternalInputs) -> Iterator[tuple[st
         return f"{size[0].images:,} images of {size[0].classes} classes, {size[0].height}x{size[0].width} pixels"
 
     def network(model: str) -> str:
-        found[model], doubts, notes = _look_at(experiment, size[0], model)
+        found[model], doubts, notes = network_of(experiment, size[0], model)
         _check_numbers(experiment, len(found[model]))
         lines = [f"{len(found[model])} layers, {found[model][0].name} to {found[model][-1].name}"]
         lines += [f"NOTE     models.{model}: {note}" for note in notes]

@@ -4,15 +4,26 @@ bfloat16 passes are used where these are fast; weights, inputs and logits stay i
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, MutableMapping, Sequence
 from contextlib import ExitStack
 from functools import partial
+from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from featurepaths.errors import FeaturePathsError
-from featurepaths.networks.logits import logits_of
+from featurepaths.networks.running import (
+    REFUSALS,
+    blank_images,
+    device_of,
+    evaluation_mode,
+    logits_of,
+    uncompiled,
+    weights_like,
+)
 
 POOLINGS = {
     "flatten": lambda output: output.flatten(1),
@@ -20,16 +31,34 @@ POOLINGS = {
 }
 """Poolings of a layer's output [N, d, ...] to its feature: every value (the paper's), or each channel's average over
 all positions or tokens."""
+_FEATURE_AXES: MutableMapping[nn.Module, int] = WeakKeyDictionary()
+"""The feature axis of modules whose outputs' shapes leave it open."""
 
 
 def forward_intermediates(network: nn.Module, images: Tensor, layers: Sequence[str]) -> tuple[Tensor, list[Tensor]]:
     """Run `network` once and return its logits and the outputs of the modules named `layers`, in that order.
 
-    Outputs and errors are those of `forward_with_callback`.
+    Outputs and errors are those of `forward_with_callback`. An output that a later module changes in place is refused,
+    except under inference mode, where torch does not count changes.
     """
-    outputs: dict[str, Tensor] = {}
-    logits = forward_with_callback(network, images, layers, outputs.__setitem__)
-    return logits, [outputs[name] for name in layers]
+    outputs: dict[str, tuple[Tensor, int]] = {}
+
+    def keep(name: str, output: Tensor) -> None:
+        outputs[name] = output, _version(output)
+
+    logits = forward_with_callback(network, images, layers, keep)
+    for name, (output, version) in outputs.items():
+        if _version(output) != version:
+            raise FeaturePathsError(
+                f"The output of module '{user_name(name)}' is changed in place by a later module. Choose that one as "
+                "the layer."
+            )
+    return logits, [outputs[name][0] for name in layers]
+
+
+def _version(output: Tensor) -> int:
+    """Return how often a tensor was changed in place: 0 for tensors of inference mode, which do not count it."""
+    return 0 if output.is_inference() else output._version
 
 
 def forward_with_callback(
@@ -37,54 +66,67 @@ def forward_with_callback(
 ) -> Tensor:
     """Run `network` once and return its logits; call `callback` with each layer's name and output when it has run.
 
-    Outputs that `callback` does not keep are freed before later layers run. See `_features_first` for their axes.
+    Outputs that `callback` does not keep are freed before later layers run. Features are their first axis after the
+    images: [N, d], [N, d, T] or [N, d, H, W]. Tokens are [N, T, d] in every network; maps are [N, H, W, d] in a few.
 
     Raises
     ------
     AttributeError
         If the network has no module of such a name.
     FeaturePathsError
-        If a module does not run exactly once, or does not return a tensor with a feature for each image.
+        If a module belongs to TorchScript, does not run exactly once, or does not return a tensor with a feature for
+        each image.
     """
     pending = set(layers)
+    undecided: dict[str, Tensor] = {}
 
     def hook(name: str, module: nn.Module, inputs: tuple, output: object) -> None:
         if name not in pending:
             raise FeaturePathsError(f"Layer {user_name(name)} runs more than once in a pass. Choose another layer.")
         pending.remove(name)
-        callback(name, _features_first(user_name(name), output, images))
+        values = first_tensor(output, len(images))
+        if values is None:
+            raise FeaturePathsError(
+                f"Layer {user_name(name)} returns {_described(output)} for {len(images)} images, not [N, d], tokens "
+                "[N, T, d] or maps [N, d, H, W]. Choose another layer."
+            )
+        axis = _FEATURE_AXES.get(module) or _feature_axis(values, images)
+        if axis is None:
+            undecided[name] = values
+        else:
+            callback(name, values if axis == 1 else values.movedim(axis, 1))
 
     with ExitStack() as handles:
         for name in layers:
-            handles.enter_context(network.get_submodule(name).register_forward_hook(partial(hook, name)))
-        if is_compiled(network):  # compiled code may not call hooks
-            handles.enter_context(torch.compiler.set_stance("force_eager"))
-        logits = network(images)
+            handles.enter_context(layer_module(network, name).register_forward_hook(partial(hook, name)))
+        logits = uncompiled(network, images)
     if pending:
         name = user_name(min(pending))
         raise FeaturePathsError(f"Layer {name} does not run when the network does. Choose another layer.")
+    if undecided:
+        _decide_feature_axes(network, images, list(undecided))
+        for name, values in undecided.items():
+            callback(name, values.movedim(_FEATURE_AXES[network.get_submodule(name)], 1))
     return logits
 
 
-def is_compiled(network: nn.Module) -> bool:
-    """Return whether `torch.compile` compiled a network, or modules in it."""
-    return any(module._compiled_call_impl or "_orig_mod" in module._modules for module in network.modules())
-
-
-def device_of(network: nn.Module) -> torch.device:
-    """Return the device of a network's parameters.
+def layer_module(network: nn.Module, name: str) -> nn.Module:
+    """Return a module of a network by its name.
 
     Raises
     ------
+    AttributeError
+        If there is none.
     FeaturePathsError
-        If it has none.
+        If it belongs to TorchScript, whose modules have no hooks.
     """
-    if (parameter := next(network.parameters(), None)) is None:
+    module = network.get_submodule(name)
+    if isinstance(module, torch.jit.ScriptModule):
         raise FeaturePathsError(
-            "The network has no parameters, from which its device would be read. If it is quantised, load it in "
-            "floating point; otherwise register its weights as parameters."
+            f"Layer {user_name(name)} is a TorchScript module, whose output cannot be read. Build the network from its "
+            "Python code, or choose a layer outside of TorchScript."
         )
-    return parameter.device
+    return module
 
 
 def user_name(name: str) -> str:
@@ -92,39 +134,84 @@ def user_name(name: str) -> str:
     return re.sub(r"^(network\.)+", "", name)
 
 
-def _features_first(name: str, output: object, images: Tensor) -> Tensor:
-    """Return the output of the layer `name` for `images` as [N, d], [N, d, T] or [N, d, H, W].
+def tensors_in(output: Any) -> Iterator[Tensor]:
+    """Yield the tensors of a module's output or arguments: a tensor, or tuples, lists and mappings of them."""
+    if isinstance(output, Tensor):
+        yield output
+    elif isinstance(output, dict | list | tuple):
+        for each in output.values() if isinstance(output, dict) else output:
+            yield from tensors_in(each)
 
-    Tokens are [N, T, d] in every network. Maps are [N, d, H, W] except in a few transformers: maps of square images are
-    square too, which identifies [N, H, H, d].
 
-    Raises
-    ------
-    FeaturePathsError
-        If it is not a tensor, or not [N, d], tokens [N, T, d] or maps [N, d, H, W].
+def first_tensor(output: Any, count: int) -> Tensor | None:
+    """Return the first tensor of an output that is [N, d], tokens or maps of `count` images; None without one."""
+    return next((each for each in tensors_in(output) if 2 <= each.dim() <= 4 and len(each) == count), None)
+
+
+def _described(output: Any) -> str:
+    shapes = [str(list(each.shape)) for each in tensors_in(output)]
+    return " and ".join(shapes) or f"a {type(output).__name__}"
+
+
+def _feature_axis(output: Tensor, images: Tensor) -> int | None:
+    """Return the axis of an output that holds features; None if its shape leaves open which of a map's axes it is.
+
+    The height and width of maps are in proportion to those of the images.
     """
-    if not isinstance(output, Tensor):
-        raise FeaturePathsError(f"Layer {name} returns a {type(output).__name__}, not a tensor. Choose another.")
-    if not 2 <= output.dim() <= 4 or len(output) != len(images):
-        raise FeaturePathsError(
-            f"Layer {name} returns {list(output.shape)} for {len(images)} images, not [N, d], tokens [N, T, d] or "
-            "maps [N, d, H, W]. Choose another layer."
+    if output.dim() < 4:
+        return output.dim() - 1
+    height, width = images.shape[-2:]
+    channels_first, channels_last = (
+        abs(h * width - w * height) < max(height, width) for h, w in (output.shape[2:], output.shape[1:3])
+    )
+    return None if channels_first == channels_last else 1 if channels_first else 3
+
+
+@torch.no_grad()
+def _decide_feature_axes(network: nn.Module, images: Tensor, layers: Sequence[str]) -> None:
+    """Store the feature axes of modules in `_FEATURE_AXES`, measured by passes of the network.
+
+    In images of twice the width, the axis that grows is the last one exactly if features are first. Where the network
+    does not accept these, features are on the axis along which the output varies for images of one colour as it does
+    for patterns; along the others it varies less.
+    """
+    channels, height, width = images.shape[1:]
+    generator = torch.Generator().manual_seed(0)
+    patterns, colours = torch.rand(2, 4, channels, 4, 4, generator=generator)
+    pair = torch.cat([F.interpolate(each, (height, width)) for each in (patterns, colours[:, :, :1, :1])]).to(images)
+
+    def outputs(batch: Tensor) -> dict[str, Tensor]:
+        values: dict[str, Tensor] = {}
+        with ExitStack() as handles:
+            for name in layers:
+                hook = lambda *of, name=name: values.update({name: first_tensor(of[2], len(batch))})  # noqa: E731
+                handles.enter_context(network.get_submodule(name).register_forward_hook(hook))
+            uncompiled(network, batch)
+        return values
+
+    with evaluation_mode(network):
+        measured = outputs(pair)
+        try:
+            wide = outputs(torch.cat([pair[:2], pair[:2]], dim=3))
+        except REFUSALS:
+            wide = {}
+    for name, values in measured.items():
+        by_pattern, by_colour = (
+            {axis: half.double().var(axis, unbiased=False).mean() for axis in (1, 3)} for half in values.chunk(2)
         )
-    if output.dim() == 3:
-        return output.movedim(2, 1)
-    square_images = images.shape[-2] == images.shape[-1]
-    if output.dim() == 4 and square_images and output.shape[1] == output.shape[2] != output.shape[3]:
-        return output.movedim(3, 1)
-    return output
+        ratio = {axis: (by_colour[axis] + 1e-12) / (by_pattern[axis] + 1e-12) for axis in (1, 3)}
+        features_first = bool(ratio[1] >= ratio[3])
+        if name in wide and wide[name].shape[1] == values.shape[1]:
+            grown = wide[name].shape[3] != values.shape[3]
+            if grown != (wide[name].shape[2] != values.shape[2]):
+                features_first = grown
+        _FEATURE_AXES[network.get_submodule(name)] = 1 if features_first else 3
 
 
 def layer_shapes(network: nn.Module, layers: Sequence[str], image_shape: Sequence[int]) -> list[tuple[int, ...]]:
     """Return the shape of each layer's output for one image of `image_shape`, measured by running the network."""
-    was_training = network.training
-    images = torch.zeros(1, *image_shape, device=device_of(network))
-    with torch.no_grad():
-        _, outputs = forward_intermediates(network.eval(), images, layers)
-    network.train(was_training)
+    with torch.no_grad(), evaluation_mode(network):
+        _, outputs = forward_intermediates(network, blank_images(network, 1, image_shape), layers)
     return [tuple(output.shape[1:]) for output in outputs]
 
 
@@ -154,7 +241,9 @@ def memory_format(precision: str, device: torch.device) -> torch.memory_format:
 
 
 class InPrecision(nn.Module):
-    """A network whose passes are computed in a precision, from images in float32 to logits in float32.
+    """A network whose passes are computed in a precision, from images of any floating type to logits in float32.
+
+    Images are converted to the type of the network's weights.
 
     Parameters
     ----------
@@ -174,5 +263,6 @@ class InPrecision(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Map images [N, C, H, W] to logits [N, classes]."""
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16):
+            images = images.to(weights_like(self.network).dtype)
             output = self.network(images.contiguous(memory_format=self.memory_format))
         return logits_of(output, images).float()

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from featurepaths.data.splits import Split
 from featurepaths.errors import FeaturePathsError, counted
 from featurepaths.networks.forward import POOLINGS, finite_rows, forward_with_callback
-from featurepaths.networks.logits import logits_of
+from featurepaths.networks.running import logits_of
 from featurepaths.runtime.blocks import blocks, padded_tensor, retry_smaller_on_oom
 
 

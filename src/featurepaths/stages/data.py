@@ -28,9 +28,11 @@ def load(data, arguments, stack):
         case "digits":
             loaded = load_digits(data.size, float(data.test), data.seed)
         case "folder":
-            unchanged(arguments, contents_of(data.root).digest, f"The images in {data.root}")
+            unchanged(
+                arguments, contents_of(data.root, class_names=data.class_names).digest, f"The images in {data.root}"
+            )
             pool = stack.enter_context(ProcessPoolExecutor(arguments.threads))
-            return *load_folder(data.root, data.size, pool), data.title
+            return *load_folder(data.root, data.size, pool, data.class_names), data.title
         case "arrays":
             files = {"train": data.train, "test": data.test}
             options = [files, data.keys.model_dump(), data.layout, data.size, data.class_names]

@@ -52,9 +52,12 @@ def check_distances(
         far.extend(precomputed.positions[rows][distances > eps * (1 + 1e-4) + slack])
         greatest = max(greatest, float(distances.max()))
     if far:
+        nearly = precomputed.array.dtype == np.uint8 and norm == "linf" and greatest <= eps * (1 + 1e-4) + 2 * slack
+        cut = "All are within one level of 255, as if cut instead of rounded: store np.round(images * 255). "
         raise FeaturePathsError(
             f"{precomputed.path}: the perturbation of {counted(far)} is greater than eps ({norm}, {eps:g}), up to "
-            f"{greatest:g}. Check that 'index' holds the position of each clean image in its split; otherwise set the "
+            f"{greatest:g}. {cut if nearly else ''}"
+            "Check that 'index' holds the position of each clean image in its split; otherwise set the "
             "eps of the attack that made them, or none."
         )
 

@@ -67,6 +67,8 @@ class Folder(OwnImages):
     """Folder that contains `train` and `test`."""
     size: int | None = Field(None, ge=32)
     """Height and width to which the central square of each image is resized; null requires images of one size."""
+    class_names: Annotated[list[str], Field(min_length=2)] | None = None
+    """The folders of the classes in the order of the network's classes; null for their alphabetical order."""
     title: str = "image folder"
     """Description of the images, stored with them; changes no number."""
 

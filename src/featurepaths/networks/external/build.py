@@ -12,9 +12,8 @@ from featurepaths.networks.checkpoint import build_network, check_finite
 from featurepaths.networks.external.files import read_weights
 from featurepaths.networks.external.inputs import check_accepted, differing_inputs
 from featurepaths.networks.external.weights import fit_weights
-from featurepaths.networks.forward import device_of
 from featurepaths.networks.layers import find_layers
-from featurepaths.networks.logits import logits_of
+from featurepaths.networks.running import device_of, logits_of
 from featurepaths.networks.warnings import are_probabilities
 from featurepaths.runtime.entry_points import weights_opened
 

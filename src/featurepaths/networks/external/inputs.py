@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from featurepaths.errors import FeaturePathsError, place_of
-from featurepaths.networks.forward import device_of
+from featurepaths.networks.running import blank_images, evaluation_mode
 
 SIZES = (16, 28, 32, 64, 96, 112, 128, 160, 192, 224, 240, 256, 288, 299, 320, 384, 448, 512)
 """Common heights and widths of images."""
@@ -44,8 +44,8 @@ def check_accepted(network: nn.Module, image_shape: Sequence[int]) -> None:
 def _refusal(network: nn.Module, image_shape: Sequence[int]) -> Exception | None:
     """Return the error that a network raises on blank images of a shape, if it does."""
     try:
-        with torch.no_grad():
-            network(torch.zeros(2, *image_shape, device=device_of(network)))
+        with torch.inference_mode(False), torch.no_grad(), evaluation_mode(network):
+            network(blank_images(network, 2, image_shape))
     except Exception as error:  # in code of the user or of a library
         return error
     return None

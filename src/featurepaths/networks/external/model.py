@@ -8,8 +8,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from featurepaths.errors import FeaturePathsError, reported
-from featurepaths.networks.logits import logits_of
 from featurepaths.networks.resnet import Normalise
+from featurepaths.networks.running import logits_of
 from featurepaths.runtime.entry_points import call_factory
 
 UNUSABLE = {
