@@ -3,7 +3,7 @@
 python -m benchmarks.profile [--configfile config.yaml] [--cores 2]
 
 Runs the experiment in a temporary folder. `hook/sitecustomize.py` times every process, because the `cpu_time` of
-Snakemake's benchmark files is sampled and misses most of a job of half a minute.
+Snakemake's benchmark files is sampled too rarely (see findings/snakemake-benchmark-samples.sh).
 """
 
 import argparse

@@ -30,7 +30,7 @@ from safetensors.numpy import load_file
 from benchmarks.checkouts import Side, with_equal_budgets
 from benchmarks.measure import Result, failures, machine, ratio_of, table
 
-CLASS_IMAGES = {"train": 500, "test": 50}
+CLASS_IMAGES = {"train": 1000, "test": 50}
 """Images of each class that the full-width network is trained and tested with: a few minutes on one core."""
 WIDE = Path(__file__).with_name("wide.yaml")
 
