@@ -21,13 +21,14 @@ KEPT_BOOKS = re.compile(r"(^|/)(logs|benchmarks)/|(report|configuration)\.html$|
 
 
 class Workflow:
-    """An experiment in a folder of its own, run by this checkout's Snakefile."""
+    """An experiment in a folder of its own, run by this checkout's Snakefile, with a configuration or its text."""
 
     def __init__(self, folder, config):
+        text = config if isinstance(config, str) else yaml.safe_dump(config)
         self.folder = folder
-        self.results = folder / "results" / config["name"]
+        self.results = folder / "results" / yaml.safe_load(text)["name"]
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "config.yaml").write_text(yaml.safe_dump(config))
+        (folder / "config.yaml").write_text(text)
 
     def __call__(self, *arguments, cores=2, succeeds=True, checkout=ROOT, environment=None):
         """Run snakemake, with further variables of the environment, and return all it printed."""

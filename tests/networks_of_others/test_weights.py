@@ -100,19 +100,26 @@ def of_robustbench(module, name, wrap, **options):
     """A network of RobustBench's architectures with weights under `state_dict`, changed by `wrap`."""
 
     def save(folder):
-        path = f"robustbench.model_zoo.architectures.{module}"
-        # without its packages' own code, which imports the whole benchmark and a package that is not on PyPI
-        for package in ("robustbench", "robustbench.model_zoo", "robustbench.model_zoo.architectures"):
-            shell = sys.modules.setdefault(package, types.ModuleType(package))
-            shell.__path__ = [str(distribution("robustbench").locate_file(package.replace(".", "/")))]
         torch.manual_seed(0)
-        network = getattr(importlib.import_module(path), name)(**options)
+        make = architecture_of_robustbench(module, name)
+        network = make(**options)
         randomise(network)
         torch.save({"state_dict": wrap(network.state_dict()), "epoch": 3}, folder / "net.pt")
-        section = {"factory": f"{path}:{name}", "arguments": options, "checkpoint": "net.pt"}
+        section = {"factory": f"{make.__module__}:{name}", "arguments": options, "checkpoint": "net.pt"}
         return section, network.eval()
 
     return Source("robustbench", save)
+
+
+def architecture_of_robustbench(module, name):
+    """Return a class of RobustBench's architectures.
+
+    Its packages' own code is not run: it imports the whole benchmark, and a package that is not on PyPI.
+    """
+    for package in ("robustbench", "robustbench.model_zoo", "robustbench.model_zoo.architectures"):
+        shell = sys.modules.setdefault(package, types.ModuleType(package))
+        shell.__path__ = [str(distribution("robustbench").locate_file(package.replace(".", "/")))]
+    return getattr(importlib.import_module(f"robustbench.model_zoo.architectures.{module}"), name)
 
 
 def randomise(network):
