@@ -26,7 +26,7 @@ models:
     mean: [0.4, 0.5, 0.6]
     std: [0.5, 0.5, 0.5]
 attacks: {apgd: {eps: 8/255, iterations: 3}}
-calibration: {attack: apgd}
+calibration: {attack: apgd, stopping_rule: max-loss}
 detectors: [confidence]
 adaptive: {attack: apgd, max_images: 16, iterations: 3, controls: null}"""
 TIMM = """name: timm
@@ -37,7 +37,7 @@ models:
     arguments: {model_name: resnet10t, num_classes: 4}
     checkpoint: last.pth.tar
 attacks: {apgd: {eps: 8/255, iterations: 3}}
-calibration: {attack: apgd}
+calibration: {attack: apgd, stopping_rule: max-loss}
 detectors: [confidence]
 adaptive: {attack: apgd, max_images: 16, iterations: 3, controls: null}"""
 ROBUSTBENCH = """name: wide
@@ -47,7 +47,7 @@ models:
     factory: nets:wide_resnet
     checkpoint: net.pt
 attacks: {apgd: {eps: 8/255, iterations: 3}}
-calibration: {attack: apgd}
+calibration: {attack: apgd, stopping_rule: max-loss}
 detectors: [confidence]
 adaptive: {attack: apgd, max_images: 16, iterations: 3, controls: null}"""
 WIDE = {"num_classes": CLASSES, "depth": 10, "widen_factor": 1}
@@ -71,12 +71,12 @@ def images_of(part, size):
     return images.astype(np.uint8), labels
 
 
-def trained(network, mean, std, logits=lambda output: output, average=None):
+def trained(network, mean, std, logits=lambda output: output, average=None, steps=60):
     """Train a network for a few seconds on images that are normalised."""
     pixels, labels = images_of("train", SIZE)
     images = (torch.from_numpy(pixels).permute(0, 3, 1, 2) / 255 - mean) / std
     optimiser = torch.optim.Adam(network.parameters(), 2e-3)
-    for step in range(60):
+    for step in range(steps):
         rows = torch.randperm(len(images), generator=torch.Generator().manual_seed(step))[:64]
         loss = torch.nn.functional.cross_entropy(logits(network.train()(images[rows])), torch.from_numpy(labels)[rows])
         optimiser.zero_grad()
@@ -99,7 +99,9 @@ def transformers_on_medmnist(folder):
     sizes = {"hidden_size": 32, "num_hidden_layers": 4, "num_attention_heads": 2, "intermediate_size": 64}
     config = transformers.ViTConfig(image_size=SIZE, patch_size=8, num_labels=CLASSES, **sizes)
     mean = torch.tensor([0.4, 0.5, 0.6]).view(3, 1, 1)
-    network = trained(transformers.ViTForImageClassification(config), mean, 0.5, lambda output: output.logits)
+    network = trained(
+        transformers.ViTForImageClassification(config), mean, 0.5, lambda output: output.logits, steps=200
+    )
     network.save_pretrained(folder / "net")
 
 
