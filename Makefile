@@ -99,6 +99,7 @@ readme: $(ENV)/ready
 	$(BIN)/python -m tests.workflow.test_reruns docs/reruns.md
 	$(BIN)/python -m tests.attacks.test_methods docs/method.md
 	$(BIN)/python -m tests.checkpoint_kinds docs/networks-and-checkpoints.md
+	$(BIN)/python -m tests.data_kinds docs/data-files.md
 
 schema: $(ENV)/ready
 	$(BIN)/python -m featurepaths.experiment.config.experiment > schemas/config.schema.json

@@ -167,6 +167,19 @@ def test_precomputed_values_outside_of_range_are_refused_by_index(tmp_path):
         evaluated(write(tmp_path / "made.npz", adversarial))
 
 
+def test_precomputed_images_without_index_are_the_first_of_the_split(tmp_path):
+    torch.save({"adv_complete": torch.from_numpy(attacked()[:66])}, tmp_path / "aa.pth")
+    np.testing.assert_allclose(evaluated(tmp_path / "aa.pth")["returned/adversarial"], attacked()[:66], atol=2e-6)
+    torch.save({"adv_complete": torch.from_numpy(attacked()[1:])}, tmp_path / "shifted.pth")
+    with pytest.raises(FeaturePathsError, match=r"shifted\.pth: .*69 images"):
+        evaluated(tmp_path / "shifted.pth")
+    with pytest.raises(FeaturePathsError, match=r"aa\.pth has no 'index'.*eps"):
+        evaluated(tmp_path / "aa.pth", eps=None)
+    np.save(tmp_path / "more.npy", np.concatenate([attacked()] * 2))
+    with pytest.raises(FeaturePathsError, match=r"more\.npy holds 139; the test split has images 0 to 69"):
+        evaluated(tmp_path / "more.npy")
+
+
 IMAGES = np.zeros((4, 3, 8, 8), np.float32)
 
 

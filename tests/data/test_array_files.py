@@ -1,4 +1,6 @@
 import json
+import subprocess
+import sys
 import time
 import zipfile
 from contextlib import contextmanager
@@ -6,11 +8,13 @@ from contextlib import contextmanager
 import h5py
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
-from featurepaths.data.array_files import array_in, contents_of_arrays, open_arrays, open_parts
+from featurepaths.data.array_files import contents_of_arrays, open_parts
+from featurepaths.data.array_formats import array_in, open_arrays
 from featurepaths.data.images import as_levels, checked_names, images_of, labels_of, layout_of
 from featurepaths.data.size import Contents
 from featurepaths.errors import FeaturePathsError
@@ -44,7 +48,7 @@ def test_arrays_labels_from_1_are_refused(tmp_path):
     arrays = {f"{part}_images": images + (part == "test") for part in ("train", "test")}
     np.savez(path, **arrays, train_labels=[1, 2, 1, 2], test_labels=[1, 2, 1, 2])
     with (
-        pytest.raises(FeaturePathsError, match=r"test_labels.*made\.npz.*labels - 1"),
+        pytest.raises(FeaturePathsError, match=r"data\.first_label: 1"),
         open_parts({"train": path, "test": path}, {}, None, None, None),
     ):
         pass
@@ -192,7 +196,7 @@ def test_images_with_other_channels_are_not_resized():
     [
         (np.zeros(4, int), r"has shape \(4,\), with 5 images"),
         (np.eye(5, dtype=int), r"has shape \(5, 5\), with 5 images: one label each\. Take the argmax"),
-        (np.zeros(5), r"holds float64; labels are whole numbers from 0: labels\.astype\(int\)"),
+        (np.full(5, 0.5), r"holds float64; labels are whole numbers from 0: labels\.astype\(int\)"),
         (np.full(5, np.nan), "holds float64"),
         (np.array(["a"] * 5), "holds <U1"),
         (np.array([0, 1, -1, 0, 1]), "holds -1; number the classes from 0"),
@@ -228,7 +232,7 @@ def test_array_missing_error_names_it(tmp_path, suffix):
         (lacking, {"train_images": "y"}, "has no array 'y'"),
         (whole, {}, r"'images' in .* would be both the training and the test images"),
         (tmp_path / "none.npz", {}, r"There is no file .*none\.npz"),
-        (tmp_path, {}, "There is no file"),
+        (tmp_path, {}, "is a folder.*source: folder"),
     ]:
         with pytest.raises(FeaturePathsError, match=expected), parts_of(train, whole, keys):
             pass
@@ -253,7 +257,7 @@ def test_array_file_truncated_is_rejected(tmp_path, suffix):
     with pytest.raises(FeaturePathsError, match=f"one.{suffix}"), parts_of(path, path) as (parts, _):
         everything(parts, "train")
     path.write_bytes(b"PK\x03\x04 nothing else")
-    with pytest.raises(FeaturePathsError, match="is neither an npz nor an HDF5 file"), parts_of(path, path):
+    with pytest.raises(FeaturePathsError, match="an incomplete zip archive"), parts_of(path, path):
         pass
 
 
@@ -295,6 +299,120 @@ def test_array_header_with_huge_shape_takes_no_memory(tmp_path):
         file.create_dataset("images", (10**12, 32, 32, 3), np.uint8, chunks=(1, 32, 32, 3))
     for name in ("one.npz", "one.h5"):
         refused_array(tmp_path / name, r"its shape \(1000000000000, 32, 32, 3\) is more than the file holds")
+
+
+def test_npy_header_with_huge_shape_takes_no_memory(tmp_path):
+    with (tmp_path / "one.npy").open("wb") as file:
+        header = {"descr": "|u1", "fortran_order": False, "shape": (10**12, 32, 32, 3)}
+        np.lib.format.write_array_header_1_0(file, header)
+        file.write(b"few")
+    refused_array(tmp_path / "one.npy", r"its shape \(1000000000000, 32, 32, 3\) is more than the file holds")
+
+
+def test_npy_truncated_is_rejected(tmp_path):
+    np.save(tmp_path / "one.npy", pixels())
+    content = (tmp_path / "one.npy").read_bytes()
+    (tmp_path / "one.npy").write_bytes(content[:-1])
+    refused_array(tmp_path / "one.npy", "more than the file holds")
+    (tmp_path / "one.npy").write_bytes(content[:20])
+    refused_array(tmp_path / "one.npy", r"one\.npy cannot be read")
+
+
+def test_npy_rows_in_any_gaps_are_read(tmp_path):
+    np.save(tmp_path / "one.npy", pixels())
+    with open_arrays(tmp_path / "one.npy") as opened:
+        rows = array_in(opened, ("images",))
+        for wanted in ([0], [0, 1, 5], [3, 7, 11], list(range(12))):
+            assert (rows[np.array(wanted)] == pixels()[wanted]).all()
+
+
+def test_scalar_is_no_array(tmp_path):
+    np.savez(tmp_path / "one.npz", images=3)
+    torch.save({"images": torch.tensor(3)}, tmp_path / "one.pt")
+    refused_array(tmp_path / "one.npz", "it is no array")
+    refused_array(tmp_path / "one.pt", "no array")
+
+
+def test_tensor_of_more_than_its_storage_takes_no_memory(tmp_path):
+    """An expanded tensor, and one whose pickled size is not that of its storage."""
+    images = torch.zeros(12, 8, 8, 3, dtype=torch.uint8)
+    torch.save({"images": torch.zeros(1, 8, 8, 3).expand(10**9, 8, 8, 3)}, tmp_path / "expanded.pt")
+    refused_array(tmp_path / "expanded.pt", r"its shape .*1000000000.* is more than the file holds")
+    torch.save(images, tmp_path / "one.pt")
+    with zipfile.ZipFile(tmp_path / "one.pt") as whole, zipfile.ZipFile(tmp_path / "more.pt", "w") as more:
+        for name in whole.namelist():
+            content = whole.read(name)
+            more.writestr(name, content.replace(b"K\x0cK\x08K\x08K\x03", b"J\0\0\0\x7fK\x08K\x08K\x03"))
+    with pytest.raises(FeaturePathsError, match=r"more\.pt"), open_arrays(tmp_path / "more.pt") as opened:
+        array_in(opened, ("images",))
+
+
+def test_tensor_with_damaged_values_is_rejected(tmp_path):
+    torch.save(torch.from_numpy(pixels(500)), tmp_path / "one.pt")
+    content = bytearray((tmp_path / "one.pt").read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    (tmp_path / "one.pt").write_bytes(content)
+    with pytest.raises(FeaturePathsError, match=r"one\.pt cannot be read"), open_arrays(tmp_path / "one.pt"):
+        pass
+
+
+def test_planning_imports_torch_only_for_its_files(tmp_path):
+    labels = np.arange(12) % 2
+    np.savez(
+        tmp_path / "one.npz", train_images=pixels(), train_labels=labels, test_images=255 - pixels(), test_labels=labels
+    )
+    for part, images in (("train", pixels()), ("test", 255 - pixels())):
+        torch.save((torch.from_numpy(images), torch.from_numpy(labels)), tmp_path / f"{part}.pt")
+    code = (
+        "import sys; from featurepaths.data.array_files import contents_of_arrays\n"
+        "contents_of_arrays(dict(train=sys.argv[1], test=sys.argv[2]), {}, None, None, None)\n"
+        "print('torch' in sys.modules)"
+    )
+    for names, expected in ((("one.npz", "one.npz"), "False"), (("train.pt", "test.pt"), "True")):
+        command = [sys.executable, "-c", code, *(tmp_path / name for name in names)]
+        assert subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip() == expected
+
+
+def corrupted(folder, severity):
+    """The contents of one severity of images that are numbered by their values, and its images."""
+    np.save(folder / "fog.npy", np.repeat(np.arange(10, dtype=np.uint8), 64).reshape(10, 8, 8))
+    np.save(folder / "labels.npy", np.tile([0, 1], 5))
+    train = write(folder / "train.npz", images=pixels(4, (8, 8)), labels=np.arange(4) % 2)
+    test = {"images": folder / "fog.npy", "labels": folder / "labels.npy", "severity": severity}
+    with parts_of(train, test) as (parts, _):
+        contents = contents_of_arrays({"train": train, "test": test}, {}, None, None, None)
+        return contents, everything(parts, "test")[0][:, 0, 0, 0].tolist()
+
+
+def test_severity_is_a_fifth_of_the_rows_and_counts_in_the_digest(tmp_path):
+    rows = {severity: corrupted(tmp_path, severity)[1] for severity in (None, 1, 2, 3, 4, 5)}
+    assert rows == {None: list(range(10)), 1: [0, 1], 2: [2, 3], 3: [4, 5], 4: [6, 7], 5: [8, 9]}
+    assert len({corrupted(tmp_path, severity)[0].digest for severity in rows}) == len(rows)
+    assert corrupted(tmp_path, 2)[0].images == 4 + 2
+
+
+def test_severity_of_rows_that_are_no_five_parts_is_rejected(tmp_path):
+    np.save(tmp_path / "images.npy", pixels(12))
+    np.save(tmp_path / "labels.npy", np.arange(12) % 2)
+    pair = {"images": tmp_path / "images.npy", "labels": tmp_path / "labels.npy"}
+    with pytest.raises(FeaturePathsError, match=r"images\.npy has 12 rows"), parts_of({**pair, "severity": 1}, pair):
+        pass
+
+
+def test_severities_of_one_file_may_be_training_and_test_images(tmp_path):
+    np.save(tmp_path / "images.npy", pixels(10))
+    np.save(tmp_path / "labels.npy", np.arange(10) % 2)
+    pair = {"images": tmp_path / "images.npy", "labels": tmp_path / "labels.npy"}
+    with parts_of({**pair, "severity": 1}, {**pair, "severity": 2}) as (parts, _):
+        assert (everything(parts, "test")[0] == pixels(10)[2:4]).all()
+    with pytest.raises(FeaturePathsError, match="both the training and the test"), parts_of(pair, pair):
+        pass
+
+
+@pytest.mark.parametrize("labels", [[0, 1, 2, 1], [[1], [2], [3], [0]]])
+def test_first_label_refuses_a_smaller_one(labels):
+    with pytest.raises(FeaturePathsError, match="holds 0; number the classes from 1"):
+        labels_of(np.array(labels), images_of(pixels(4), "images"), "train_labels", 1)
 
 
 def test_array_in_another_hdf5_file_is_rejected(tmp_path):

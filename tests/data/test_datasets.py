@@ -152,11 +152,11 @@ def load(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "path", list(sys.path))
     (tmp_path / "own_data.py").write_text("load = None\ndef make(**arguments):\n    return load(**arguments)\n")
 
-    def call(function, arguments=None, layout=None, size=None):
+    def call(function, arguments=None, layout=None, size=None, first_label=0):
         import own_data
 
         own_data.load = function
-        return load_made("own_data:make", arguments or {}, layout, size, tmp_path)
+        return load_made("own_data:make", arguments or {}, layout, size, tmp_path, first_label)
 
     monkeypatch.syspath_prepend(str(tmp_path))
     yield call
@@ -189,6 +189,17 @@ def test_factory_arrays_are_resized_and_laid_out(load):
         load(lambda: (pair, pair, None))
     parts, _ = load(lambda: (pair, pair, None), layout="NCHW", size=64)
     assert parts["train"][0].shape == (2, 64, 64, 3)
+
+
+def test_factory_labels_from_1_are_counted_from_0(load):
+    arrays, items = (pixels(2), np.array([2, 1])), Items([(pixels(1)[0], 2), (pixels(1)[0], 1)])
+    parts, names = load(lambda: (arrays, items, ["cat", "dog"]), first_label=1)
+    assert names == ["cat", "dog"]
+    assert [labels.tolist() for _, labels in parts.values()] == [[1, 0], [1, 0]]
+    with pytest.raises(FeaturePathsError, match=r"data\.first_label: 1"):
+        load(lambda: (arrays, items, None))
+    with pytest.raises(FeaturePathsError, match=r"item 0 .*label 0; number the classes from 1"):
+        load(lambda: (arrays, Items([(pixels(1)[0], 0)]), None), first_label=1)
 
 
 PAIR = pixels(2), np.arange(2)

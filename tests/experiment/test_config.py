@@ -303,6 +303,17 @@ def test_networks_that_are_given_need_no_training_and_others_do():
         ({"source": "arrays", "train": "a.npz", "tset": "a.npz"}, "data.tset: unknown key; did you mean 'test'?"),
         ({"source": "arrays", "train": "a", "test": "a", "keys": {"images": "x"}}, "data.keys.images: unknown key"),
         (
+            {"source": "arrays", "train": "a", "test": {"image": "b", "labels": "c"}},
+            "data.test.image: unknown key; did you mean 'images'?",
+        ),
+        ({"source": "arrays", "train": "a", "test": {"images": "b"}}, "data.test.labels: missing"),
+        (
+            {"source": "arrays", "train": "a", "test": {"images": "b", "labels": "c", "severity": 6}},
+            "data.test.severity: input should be less than or equal to 5",
+        ),
+        ({"source": "arrays", "train": "a", "test": 3}, "data.test: input should be a valid string, not 3"),
+        ({"source": "arrays", "train": "a", "test": "a", "first_label": 2}, "data.first_label: input should be 0 or 1"),
+        (
             {"source": "arrays", "train": "a", "test": "a", "layout": "CHW"},
             "data.layout: input should be 'NHWC' or 'NCHW'",
         ),

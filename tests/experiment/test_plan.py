@@ -119,7 +119,7 @@ def test_of_arrays_contents_count_and_not_their_place():
     assert data_settings(**arrays) == {
         "data": {
             "source": "arrays", "keys": dict.fromkeys(["train_images", "train_labels", "test_images", "test_labels"]),
-            "layout": None, "size": None, "class_names": None, "calibration": "1/10", "seed": 0,
+            "layout": None, "size": None, "class_names": None, "first_label": 0, "calibration": "1/10", "seed": 0,
         },
         "contents": "abc",
     }  # fmt: skip

@@ -16,7 +16,7 @@ import pytest
 import torch
 from PIL import Image
 
-from featurepaths.data.array_files import array_in, open_arrays
+from featurepaths.data.array_formats import array_in, open_arrays
 from featurepaths.data.folder import load_folder
 from featurepaths.errors import FeaturePathsError
 from featurepaths.experiment.config.messages import read_experiment
@@ -90,11 +90,11 @@ def test_hdf5_unpacking_to_gigabytes_refused_unread(tmp_path, faults):
                 made.id.write_direct_chunk((0, row, column, 0), bytes(2**21))
     with open_arrays(tmp_path / "twice.h5") as opened:
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        for name in opened:
+        for name in opened.names:
             with pytest.raises(FeaturePathsError, match=rf"(?=.*twice\.h5)(?=.*\b{name}\b)"):
                 array_in(opened, (name,))
         assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000, "KiB: each holds gigabytes"
-        count = len(opened)
+        count = len(opened.names)
     faults(
         "HDF5 file that unpacks to gigabytes (twice packed, one chunk, one image)", count, "refused before it is read"
     )

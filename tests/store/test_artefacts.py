@@ -248,11 +248,12 @@ def test_user_hdf5_file_without_file_locks_is_read(tmp_path, no_locks):
         file["images"] = np.arange(3)
     code = """
 import sys
-from featurepaths.data.array_files import open_arrays
+import numpy as np
+from featurepaths.data.array_formats import array_in, open_arrays
 from featurepaths.errors import FeaturePathsError
 try:
     with open_arrays(sys.argv[1]) as file:
-        print(file["images"][:].tolist())
+        print(array_in(file, ("images",))[np.arange(3)].tolist())
 except FeaturePathsError as error:
     print(error.__cause__.errno)
 """

@@ -171,7 +171,10 @@ def libraries_of(stage):
 @pytest.mark.parametrize(
     ("library", "stages"),
     [
-        ("torch", {"train", "pretrained", "features", "detectors", "detector_evaluation", *STREAMED, *ATTACKERS}),
+        (
+            "torch",
+            {"data", "train", "pretrained", "features", "detectors", "detector_evaluation", *STREAMED, *ATTACKERS},
+        ),
         ("matplotlib", {"run_figures", "summary_figures", "comparison_figures"}),
         ("pandas", {"tables", "comparison"}),
         (

@@ -59,8 +59,7 @@ def test_the_page_describes_data_that_can_be_read(own, tmp_path, monkeypatch):
         data = read_experiment({**copy.deepcopy(EXPERIMENT), "data": given}).data
         read.append(getattr(data, "dataset", data.source))
         if data.source == "arrays":
-            files = {"train": data.train, "test": data.test}
-            found = contents_of_arrays(files, data.keys.model_dump(), None, None, data.class_names)
+            found = contents_of_arrays(*data.options())
             assert (found.images, found.classes) == (1797, 10)
         elif data.source == "factory":
             parts, names = load_made(data.factory, data.arguments, None, None, tmp_path)
@@ -69,7 +68,7 @@ def test_the_page_describes_data_that_can_be_read(own, tmp_path, monkeypatch):
             arguments = {part: {**data.arguments, **getattr(data, part)} for part in ("train", "test")}
             parts, _ = load_torchvision("FakeData", None, False, arguments, None, tmp_path)
             assert [len(labels) for _, labels in parts.values()] == [200, 100]
-    assert read == ["folder", "arrays", "arrays", "SVHN", "OxfordIIITPet", "FakeData", "factory"]
+    assert read == ["folder", "arrays", "arrays", "arrays", "SVHN", "OxfordIIITPet", "FakeData", "factory"]
 
 
 def test_arrays_become_splits(own):

@@ -86,8 +86,10 @@ def load_torchvision(
     parts, class_names = {}, None
     for part, defaults in zip(PARTS, TORCHVISION[dataset], strict=True):
         opened = open_torchvision(dataset, common | {**defaults, **arguments[part]})
-        parts[part] = read_dataset(opened, size, f"the {part} part of {dataset}", folder)
-        class_names = class_names or getattr(opened, "classes", None)
+        own_names = getattr(opened, "classes", None)
+        first = int(bool(own_names) and own_names[0] == "N/A")  # EMNIST numbers letters from 1
+        parts[part] = read_dataset(opened, size, f"the {part} part of {dataset}", folder, first)
+        class_names = class_names or (own_names and own_names[first:])
     # some classes have several names
     names = class_names and [name if isinstance(name, str) else name[0] for name in class_names]
     return parts, checked_names(parts, names)
@@ -114,7 +116,7 @@ def open_torchvision(dataset: str, settings: Mapping[str, Any]) -> Any:
 
 
 def load_made(
-    factory: str, arguments: Mapping[str, Any], layout: str | None, size: int | None, folder: Path
+    factory: str, arguments: Mapping[str, Any], layout: str | None, size: int | None, folder: Path, first_label: int = 0
 ) -> tuple[Parts, list[str]]:
     """Return the training and test images that a user's function returns, and the names of the classes.
 
@@ -128,7 +130,7 @@ def load_made(
         Keyword arguments of the function.
     layout, size
         See `featurepaths.data.images.layout_of` and `ArrayImages`.
-    folder
+    folder, first_label
         See `read_dataset`.
 
     Raises
@@ -146,13 +148,15 @@ def load_made(
         if isinstance(dataset, tuple) and len(dataset) == 2:
             pixels, labels = (as_array(values, name) for values in dataset)
             images = images_of(pixels, f"images of {name}", layout, size)
-            parts[part] = images, labels_of(labels, images, f"labels of {name}")
+            parts[part] = images, labels_of(labels, images, f"labels of {name}", first_label)
         else:
-            parts[part] = read_dataset(dataset, size, name, folder)
-    return parts, checked_names(parts, class_names)
+            parts[part] = read_dataset(dataset, size, name, folder, first_label)
+    return parts, checked_names(parts, class_names, first_label)
 
 
-def read_dataset(dataset: Any, size: int | None, name: str, folder: Path) -> tuple[Rows, np.ndarray]:
+def read_dataset(
+    dataset: Any, size: int | None, name: str, folder: Path, first_label: int = 0
+) -> tuple[Rows, np.ndarray]:
     """Read all items of a data set and return the images, uint8 [N, H, W, C], and labels [N].
 
     Parameters
@@ -166,6 +170,8 @@ def read_dataset(dataset: Any, size: int | None, name: str, folder: Path) -> tup
         Name of the data set in errors.
     folder
         Holds the images in an unnamed temporary file, so that no number of them fills the memory.
+    first_label
+        The label of the first class.
 
     Raises
     ------
@@ -183,7 +189,7 @@ def read_dataset(dataset: Any, size: int | None, name: str, folder: Path) -> tup
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryFile(dir=folder) as spool:
         for row in progress(range(count), f"reading {name}", count, "images"):
-            pixels, labels[row] = _read_item(dataset, row, size, f"item {row} of {name}")
+            pixels, labels[row] = _read_item(dataset, row, size, f"item {row} of {name}", first_label)
             shape = shape or pixels.shape
             if pixels.shape[2] == 1 and shape[2] == 3:
                 pixels = pixels.repeat(3, axis=2)
@@ -196,16 +202,16 @@ def read_dataset(dataset: Any, size: int | None, name: str, folder: Path) -> tup
         return np.memmap(spool, np.uint8, "r", shape=(count, *shape)), labels
 
 
-def _read_item(dataset: Any, row: int, size: int | None, name: str) -> tuple[np.ndarray, int]:
-    """Return one image, uint8 [H, W, C], and its label."""
+def _read_item(dataset: Any, row: int, size: int | None, name: str, first_label: int) -> tuple[np.ndarray, int]:
+    """Return one image, uint8 [H, W, C], and its label, counted from 0."""
     with reported(f"{name} cannot be read", Exception, reason=place_of):
         image, label = dataset[row]
     try:
-        number = operator.index(label)
+        number = operator.index(label) - first_label
     except TypeError:
         number = -1
     if not 0 <= number < 2**31:
-        raise FeaturePathsError(f"{name} has label {label!r}; number the classes from 0.")
+        raise FeaturePathsError(f"{name} has label {label!r}; number the classes from {first_label}.")
     if isinstance(image, Image.Image):
         if image.mode.startswith(("I", "F")):
             raise FeaturePathsError(f"{name} has more than 8 bits per channel; convert the images to 8 bits.")

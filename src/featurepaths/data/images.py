@@ -143,38 +143,46 @@ def by(shape: tuple[int, ...]) -> str:
     return "x".join(map(str, shape))
 
 
-def labels_of(rows: Rows, images: ArrayImages, name: str) -> np.ndarray:
-    """Return the labels [N] of images, from integers [N] or [N, 1].
+def labels_of(rows: Rows, images: ArrayImages, name: str, first: int = 0) -> np.ndarray:
+    """Return the labels [N] of images, counted from 0, from whole numbers [N] or [N, 1] counted from `first`.
 
     Raises
     ------
     FeaturePathsError
-        If the labels have another shape or type, or are negative.
+        If the labels have another shape, are no whole numbers, or are less than `first`.
     """
     shape, count = tuple(rows.shape), images.shape[0]
     if shape not in ((count,), (count, 1)):
         one_hot = " Take the argmax of what is one-hot." if len(shape) == 2 else ""
         raise FeaturePathsError(f"{name} has shape {shape}, with {count} images: one label each.{one_hot}")
     labels = rows[np.arange(count)].reshape(-1)
-    if labels.dtype.kind not in "iu":
+    # MATLAB's are floats
+    if labels.dtype.kind not in "iuf" or (labels.dtype.kind == "f" and not (labels == np.rint(labels)).all()):
         raise FeaturePathsError(f"{name} holds {labels.dtype}; labels are whole numbers from 0: labels.astype(int).")
+    other = ", or set data.first_label: 0" if first else ""
     for extreme in (labels.min(), labels.max()):
-        if not 0 <= extreme < 2**31:
-            raise FeaturePathsError(f"{name} holds {extreme}; number the classes from 0.")
-    return labels.astype(np.int64)
+        if not first <= extreme < 2**31:
+            raise FeaturePathsError(f"{name} holds {extreme}; number the classes from {first}{other}.")
+    return labels.astype(np.int64) - first
 
 
-def checked_names(parts: Parts, class_names: Sequence[str] | None) -> list[str]:
+def checked_names(parts: Parts, class_names: Sequence[str] | None, first_label: int | None = None) -> list[str]:
     """Return the names of all classes: `class_names`, or their numbers if that is None.
+
+    `first_label` is the key of the configuration, None where there is no such key.
 
     Raises
     ------
     FeaturePathsError
-        If training and test images [N, H, W, C] have different shapes, or a label has no name.
+        If training and test images [N, H, W, C] have different shapes, no label is 0, or a label has no name.
     """
     train, test = (parts[part][0].shape[1:] for part in PARTS)
     if train != test:
         raise FeaturePathsError(f"Training images are {by(train)}, test images {by(test)}; set data.size.")
+    if first_label == 0 and all(labels.min() == 1 for _, labels in parts.values()):
+        raise FeaturePathsError(
+            "No label of the images is 0. If the classes are numbered from 1, set data.first_label: 1."
+        )
     count = 1 + max(int(labels.max()) for _, labels in parts.values())
     if class_names is None and count > sum(len(labels) for _, labels in parts.values()):
         raise FeaturePathsError(f"A label is {count - 1}, and there are fewer images: number the classes from 0.")

@@ -72,8 +72,7 @@ def _images(data: Any, memory: Path, again: bool) -> Contents:
         return contents_of(data.root, memory, data.class_names)
     from featurepaths.data.array_files import contents_of_arrays
 
-    files = {"train": data.train, "test": data.test}
-    return contents_of_arrays(files, data.keys.model_dump(), data.layout, data.size, data.class_names, memory=memory)
+    return contents_of_arrays(*data.options(), memory=memory)
 
 
 def _attacks(experiment: Experiment, again: bool) -> Mapping[str, Mapping[str, str]]:

@@ -34,10 +34,8 @@ def load(data, arguments, stack):
             pool = stack.enter_context(ProcessPoolExecutor(arguments.threads))
             return *load_folder(data.root, data.size, pool, data.class_names), data.title
         case "arrays":
-            files = {"train": data.train, "test": data.test}
-            options = [files, data.keys.model_dump(), data.layout, data.size, data.class_names]
-            unchanged(arguments, contents_of_arrays(*options).digest, f"{data.train} or {data.test}")
-            return *stack.enter_context(open_parts(*options)), data.title
+            unchanged(arguments, contents_of_arrays(*data.options()).digest, "A file of data.train or data.test")
+            return *stack.enter_context(open_parts(*data.options())), data.title
         case "torchvision":
             given = {part: {**data.arguments, **own} for part, own in (("train", data.train), ("test", data.test))}
             folder = arguments.data.parent
@@ -46,7 +44,8 @@ def load(data, arguments, stack):
         case "factory":
             unchanged(arguments, factory_digest(data.factory), f"The code of {data.factory}")
             folder = arguments.data.parent
-            return *load_made(data.factory, data.arguments, data.layout, data.size, folder), data.factory
+            made = load_made(data.factory, data.arguments, data.layout, data.size, folder, data.first_label)
+            return *made, data.factory
         case source:
             loaded = load_cifar(source, data.root, data.download)
     return *loaded, PROVENANCE[data.source]

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from featurepaths.data.array_files import FileRows, array_in, open_arrays
+from featurepaths.data.array_formats import FileRows, array_in, open_arrays
 from featurepaths.data.images import channels_last, layout_of
 from featurepaths.errors import FeaturePathsError, counted
 from featurepaths.store.fingerprints import look_at_files
@@ -32,6 +32,8 @@ class AdversarialImages:
     positions: np.ndarray
     order: np.ndarray
     """The row in the file of each image, [M]."""
+    indexed: bool
+    """Whether the file has positions; otherwise they are 0 to M - 1."""
 
     @property
     def rounding(self) -> float:
@@ -41,8 +43,9 @@ class AdversarialImages:
     def check(self, shape: tuple[int, ...], split: str) -> None:
         """Raise FeaturePathsError unless the images fit a split with images of `shape` [N, H, W, C]."""
         if (last := self.positions[-1]) >= shape[0]:
+            name = f"'index' in {self.path}" if self.indexed else self.path
             raise FeaturePathsError(
-                f"'index' in {self.path} holds {last}; the {split} split has images 0 to {shape[0] - 1}. "
+                f"{name} holds {last}; the {split} split has images 0 to {shape[0] - 1}. "
                 "Count from the first image of that split."
             )
         empty = np.broadcast_to(np.uint8(0), (1, *self.array.shape[1:]))
@@ -79,10 +82,11 @@ class AdversarialImages:
 
 @contextmanager
 def open_adversarial(path: Path | str) -> Iterator[AdversarialImages]:
-    """Open an npz or HDF5 file of adversarial images.
+    """Open a file of adversarial images, of a format of `featurepaths.data.array_formats.open_arrays`.
 
     It holds ``adversarial``, uint8, or floats in [0, 1], as [M, C, H, W], [M, H, W, C] or [M, H, W]; and ``index`` [M],
-    the position of each clean image in its split.
+    the position of each clean image in its split. ``adv_complete`` of AutoAttack, and a single array without a name,
+    may lack ``index``: they hold the images of positions 0 to M - 1.
 
     Raises
     ------
@@ -90,16 +94,19 @@ def open_adversarial(path: Path | str) -> Iterator[AdversarialImages]:
         If an array is missing or has another type or shape, or an index occurs twice.
     """
     with open_arrays(path) as opened:
-        array, index = (array_in(opened, (name,)) for name in ("adversarial", "index"))
+        array = array_in(opened, ("adversarial", "adv_complete"))
         layout = layout_of(array.shape, None, array.name)
         if array.dtype.kind != "f" and array.dtype != np.uint8:
             raise FeaturePathsError(f"{array.name} holds {array.dtype}; store uint8, or floats in [0, 1].")
+        indexed = "index" in opened.names or not {"", "adv_complete"}.intersection(opened.names)
+        every = np.arange(array.shape[0])
+        index = array_in(opened, ("index",)) if indexed else FileRows(str(path), every.shape, every.dtype, every.take)
         if index.dtype.kind not in "iu" or index.shape != array.shape[:1] or 0 in array.shape:
             raise FeaturePathsError(
                 f"{index.name} is {index.dtype} {list(index.shape)}; store one whole number for each image of "
                 f"'adversarial' {list(array.shape)}."
             )
-        indices = index[np.arange(index.shape[0])]
+        indices = index[every]
         if indices.min() < 0:
             raise FeaturePathsError(f"{index.name} holds {indices.min()}; count the images of the split from 0.")
         order = np.argsort(indices, kind="stable")
@@ -108,7 +115,7 @@ def open_adversarial(path: Path | str) -> Iterator[AdversarialImages]:
             raise FeaturePathsError(
                 f"{index.name} holds several times the index of {counted(np.unique(repeated))}. Store one example each."
             )
-        yield AdversarialImages(str(path), array, layout, positions, order)
+        yield AdversarialImages(str(path), array, layout, positions, order, indexed)
 
 
 def digests_of_attacks(files: Mapping[str, Mapping[str, str]], memory: Path | None = None) -> dict[str, dict[str, str]]:

@@ -38,9 +38,15 @@ def check_distances(
     Raises
     ------
     FeaturePathsError
-        If perturbations are greater than `eps` by more than rounding: their number and images.
+        If perturbations are greater than `eps` by more than rounding: their number and images. If neither `eps` nor an
+        index in the file shows which image each was made from.
     """
     if eps is None:
+        if not precomputed.indexed:
+            raise FeaturePathsError(
+                f"{precomputed.path} has no 'index', so only distances show whether its images have the split's order. "
+                "Set the eps of the attack."
+            )
         return
     values = int(np.prod(precomputed.array.shape[1:]))
     # by how much rounding of every value can lengthen a perturbation

@@ -186,8 +186,8 @@ class PrecomputedAttack(Section):
     not_in_digest: ClassVar = ("test", "calibration")
     method: Literal["precomputed"]
     test: str
-    """npz or HDF5 file with `adversarial` images, uint8 or floats in [0, 1], and `index`: the position in the test
-    split, from 0, of the image that each was made from. See docs/own-data.md."""
+    """npz, HDF5 or torch file with `adversarial` images, uint8 or floats in [0, 1], and `index`: the position in the
+    test split, from 0, of the image that each was made from. See docs/own-data.md, also for files without `index`."""
     calibration: str | None = None
     """The same for the calibration split; needed to calibrate on these images."""
     norm: Literal["linf", "l2", "l1", "l0"] = "linf"

@@ -1,11 +1,14 @@
 """Configuration of data sets."""
 
+from collections.abc import Mapping
 from fractions import Fraction
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import (
     BeforeValidator,
+    Discriminator,
     Field,
+    Tag,
     ValidationInfo,
     field_validator,
     model_validator,
@@ -82,16 +85,34 @@ class ArrayKeys(Section):
     test_labels: str | None = None
 
 
+class ArrayPair(Section):
+    """Images and labels in files of their own, such as npy."""
+
+    images: str
+    """File of the images."""
+    labels: str
+    """File of their labels."""
+    severity: int | None = Field(None, ge=1, le=5)
+    """Severity of CIFAR-10-C, the fifth of the rows that is taken; null for all rows."""
+
+
+ArrayFiles = Annotated[
+    Annotated[str, Tag("file")] | Annotated[ArrayPair, Tag("ArrayPair")],
+    Discriminator(lambda files: "ArrayPair" if isinstance(files, Mapping | ArrayPair) else "file"),
+]
+FirstLabel = Literal[0, 1]
+
+
 class Arrays(OwnImages):
-    """Images and labels in NumPy's npz or in HDF5."""
+    """Images and labels in files: NumPy's npz and npy, HDF5, MATLAB 7.3, or PyTorch's."""
 
     not_in_digest: ClassVar = (*OwnImages.not_in_digest, "train", "test")
     source: Literal["arrays"]
-    train: str
-    """File of the training images (uint8, or floats in [0, 1] that are multiples of 1/255) and their labels (integers
-    from 0)."""
-    test: str
-    """File of the test images and labels; the same one if it holds `train_images`, `train_labels`, `test_images` and
+    train: ArrayFiles
+    """File of the training images (uint8, or floats in [0, 1] that are multiples of 1/255) and their labels (whole
+    numbers from 0), or one file each."""
+    test: ArrayFiles
+    """The same for the test images; the same file if it holds `train_images`, `train_labels`, `test_images` and
     `test_labels`."""
     keys: ArrayKeys = ArrayKeys()
     layout: Literal["NHWC", "NCHW"] | None = None
@@ -99,9 +120,16 @@ class Arrays(OwnImages):
     size: int | None = Field(None, ge=32)
     """Height and width to which the central square of each image is resized; null keeps their size."""
     class_names: Annotated[list[str], Field(min_length=2)] | None = None
-    """Names of the classes 0, 1, ...; null uses their numbers."""
+    """Names of the classes in the order of their labels; null uses their numbers."""
+    first_label: FirstLabel = 0
+    """Label of the first class; 1 is subtracted from all labels."""
     title: str = "arrays"
     """Description of the images, stored with them; changes no number."""
+
+    def options(self) -> list:
+        """Return the arguments of `featurepaths.data.array_files.open_parts`."""
+        files = self.model_dump(include={"train", "test"})
+        return [files, self.keys.model_dump(), self.layout, self.size, self.class_names, self.first_label]
 
 
 class Torchvision(Splits):
@@ -155,6 +183,8 @@ class Factory(OwnImages):
     """Its keyword arguments."""
     layout: Literal["NHWC", "NCHW"] | None = None
     """Order of the axes of arrays; null selects the axis of length 1 or 3 as the channels."""
+    first_label: FirstLabel = 0
+    """Label of the first class; 1 is subtracted from all labels."""
     size: int | None = Field(None, ge=32)
     """Height and width to which the central square of each image is resized; null requires images of one size."""
 
