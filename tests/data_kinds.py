@@ -22,11 +22,12 @@ import yaml
 from PIL import Image
 from safetensors.numpy import save_file
 
+from tests import data_kinds_folders
 from tests.checkpoint_kinds import update
 
 MARK = "<!-- python -m tests.data_kinds writes what follows, up to the next mark -->\n"
 END = "<!-- the end of the tables of data -->\n"
-PACKAGES = ("numpy", "h5py", "torch", "torchvision", "scipy", "safetensors")
+PACKAGES = ("numpy", "h5py", "torch", "torchvision", "scipy", "safetensors", "pillow", "pyarrow")
 
 
 def drawn(shape=(8, 6, 3), classes=4):
@@ -306,7 +307,7 @@ KINDS = {
     "a single image": refused(lambda path, images, _: Image.fromarray(images[0]).save(path), "an image", ".png"),
     "incomplete npz": raw(b"PK\x03\x04 and no more", "an incomplete zip archive", "data.npz"),
     "TFRecord": raw(b"\x10\0\0\0\0\0\0\0", "a file of TensorFlow", "mnist-train.tfrecord-00000-of-00001"),
-    "Parquet": raw(b"PAR1", "a Parquet file", "train.parquet"),
+    "parquet as arrays": raw(b"PAR1", "data.source: parquet", "train.parquet"),
     "Arrow": raw(b"\xff\xff\xff\xff", "an Arrow file", "data-00000-of-00001.arrow"),
     "pointer of Git LFS": raw(b"version https://git-lfs.github.com/spec/v1\n", "Git LFS", "data.npz"),
     "web page": raw(b"<!doctype html><title>Sign in</title>", "a web page", "data.npz"),
@@ -359,18 +360,19 @@ ADVERSARIAL_KINDS = {
 }
 
 
-def what(outcome):
-    """The outcome as the tables have it."""
-    return "read" if outcome == "read" else f"refused: “{outcome}”"
+def what(outcome, said=""):
+    """The outcome as the tables have it, and a part of what is said about it."""
+    outcome = "read" if outcome == "read" else f"refused: “{outcome}”"
+    return f"{outcome}; said: “{said}”" if said else outcome
 
 
 def tables():
     """Return the tables of the page: kinds of data and of adversarial images, and what comes of them."""
     packages = ", ".join(f"{name} {version(name).partition('+')[0]}" for name in PACKAGES)
     lines = [f"Tried with {packages}.\n", "| files | `data` | outcome |", "|:--|:--|:--|"]
-    for name, kind in KINDS.items():
+    for name, kind in (data_kinds_folders.KINDS | KINDS).items():
         section = yaml.safe_dump(kind.data, default_flow_style=True, sort_keys=False, width=10**6).strip()
-        lines.append(f"| {name} | `{section}` | {what(kind.outcome)} |")
+        lines.append(f"| {name} | `{section}` | {what(kind.outcome, getattr(kind, 'said', ''))} |")
     lines += ["\n| adversarial images | file | outcome |", "|:--|:--|:--|"]
     lines += [f"| {name} | `{kind.file}` | {what(kind.outcome)} |" for name, kind in ADVERSARIAL_KINDS.items()]
     return "\n".join(lines) + "\n"

@@ -120,8 +120,9 @@ def test_items_as_pictures_arrays_or_tensors_are_read(tmp_path, images, expected
 
 
 def test_items_with_any_integer_label_are_read(tmp_path):
-    items = Items([(GREY[0], 1), (GREY[0], np.int32(2)), (GREY[0], torch.tensor(3))])
-    assert read_dataset(items, None, "mine", tmp_path)[1].tolist() == [1, 2, 3]
+    items = Items([(GREY[0], 1), (GREY[0], np.int32(2)), (GREY[0], torch.tensor(3)),
+                   (GREY[0], np.array([4])), (GREY[0], torch.tensor([[5]]))])  # fmt: skip
+    assert read_dataset(items, None, "mine", tmp_path)[1].tolist() == [1, 2, 3, 4, 5]
 
 
 @pytest.mark.parametrize(
@@ -130,6 +131,9 @@ def test_items_with_any_integer_label_are_read(tmp_path):
         ([(COLOUR[0], 0), (pixels(1, (9, 8, 3))[0], 0)], "item 1 of mine is 9x8x3, the first one 8x8x3; set data.size"),
         ([(GREY[0], 0), (COLOUR[0], 0)], "item 1 of mine is 8x8x3, the first one 8x8x1"),
         ([(GREY[0], 0.5)], "item 0 of mine has label 0.5; number the classes from 0"),
+        ([(GREY[0], np.array([0, 1, 0]))], "item 0 of mine has 3 labels"),
+        ([(GREY[0], np.array([0.5]))], "item 0 of mine has label array"),
+        ([(GREY[0], np.array([], int))], "item 0 of mine has label array"),
         ([(GREY[0], -1)], "item 0 of mine has label -1"),
         ([(GREY[0], None)], "item 0 of mine has label None"),
         ([(GREY[0], 0), GREY[0]], r"item 1 of mine cannot be read \(ValueError: too many values"),

@@ -1,20 +1,19 @@
 """Files of data as other tools write them: read as they were written, or refused for what they are."""
 
 import re
-from contextlib import ExitStack
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from featurepaths.attacks.precomputed.files import open_adversarial
 from featurepaths.data.array_formats import array_in, open_arrays
+from featurepaths.data.sources import open_source
 from featurepaths.errors import FeaturePathsError
 from featurepaths.experiment.config.messages import read_experiment
-from featurepaths.experiment.config.settings import Data
 from featurepaths.experiment.external import fingerprint_inputs
-from featurepaths.stages.data import load
+from featurepaths.stages.data import check_unchanged
 from tests.data.splits import everything
 from tests.data_kinds import ADVERSARIAL, ADVERSARIAL_KINDS, END, INDEX, KINDS, MARK, tables
 from tests.experiments import ROOT, small_experiment
@@ -23,11 +22,8 @@ from tests.experiments import ROOT, small_experiment
 def read(section):
     """Return images and labels of each part, and the names, as plan and stage read the section `data`."""
     experiment = read_experiment(small_experiment("kinds", data=section))
-    settings = Data(data=experiment.data, contents=fingerprint_inputs(experiment).data)
-    with ExitStack() as stack:
-        parts, names, _ = load(
-            settings.data, SimpleNamespace(settings=settings, data=Path("results/data.h5"), threads=1), stack
-        )
+    check_unchanged(experiment.data, fingerprint_inputs(experiment).data)
+    with ThreadPoolExecutor(1) as pool, open_source(experiment.data, Path("results"), pool) as (parts, names, _):
         return {part: everything(parts, part) for part in parts}, names
 
 

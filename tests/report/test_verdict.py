@@ -136,6 +136,11 @@ def test_paragraph_doubtful_network_has_its_warning(doubt):
     assert DOUBTS[doubt] not in written()
 
 
+def test_paragraph_network_at_chance_has_its_warning():
+    assert "10.0 % of 200 clean images: chance" in written(contents.adaptive(clean=(20, 20)))
+    assert "chance" not in written(contents.adaptive(clean=(180, 20)))
+
+
 def test_first_paragraph_is_the_largest_drop():
     adaptive = [(RUN, "flatten", contents.adaptive(defended=100)), (RUN, "mean", contents.adaptive(defended=20))]
     first = verdict(adaptive).split("\n\n")[1]

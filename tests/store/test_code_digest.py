@@ -178,8 +178,9 @@ def libraries_of(stage):
         ("matplotlib", {"run_figures", "summary_figures", "comparison_figures"}),
         ("pandas", {"tables", "comparison"}),
         (
-            "scipy",  # Wilson's interval; McNemar's test; Student's t
+            "scipy",  # Wilson's interval; McNemar's test; Student's t; the binomial test of accuracies
             {
+                "attack",
                 "detection",
                 "detector_evaluation",
                 "recognition",

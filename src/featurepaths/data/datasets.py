@@ -3,6 +3,7 @@
 import operator
 import tempfile
 from collections.abc import Mapping
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -162,8 +163,8 @@ def read_dataset(
     Parameters
     ----------
     dataset
-        Has a length, and items (image, label): a Pillow image, array or tensor, and an integer. Pillow images that are
-        not grey become RGB.
+        Has a length, and items (image, label): a Pillow image, array or tensor, and an integer, or an array or tensor
+        of one. Pillow images that are not grey become RGB.
     size
         Height and width to resize the central square of each image to; if None, all images must have the same shape.
     name
@@ -178,10 +179,10 @@ def read_dataset(
     FeaturePathsError
         Naming the first item that is invalid or cannot be read.
     """
-    try:
+    if not hasattr(dataset, "__len__"):
+        raise FeaturePathsError(f"{name} is {type_text(dataset)}: neither (images, labels) nor a data set.")
+    with reported(f"{name} has no length", Exception, reason=place_of):
         count = len(dataset)
-    except TypeError:
-        raise FeaturePathsError(f"{name} is {type_text(dataset)}: neither (images, labels) nor a data set.") from None
     if count == 0:
         raise FeaturePathsError(f"{name} is empty.")
     shape: tuple[int, ...] = ()
@@ -206,9 +207,12 @@ def _read_item(dataset: Any, row: int, size: int | None, name: str, first_label:
     """Return one image, uint8 [H, W, C], and its label, counted from 0."""
     with reported(f"{name} cannot be read", Exception, reason=place_of):
         image, label = dataset[row]
+    shape = getattr(label, "shape", ())
+    if prod(shape) > 1:
+        raise FeaturePathsError(f"{name} has {prod(shape)} labels: every image needs one label, its class.")
     try:
-        number = operator.index(label) - first_label
-    except TypeError:
+        number = operator.index(label.item() if shape else label) - first_label
+    except (TypeError, ValueError):
         number = -1
     if not 0 <= number < 2**31:
         raise FeaturePathsError(f"{name} has label {label!r}; number the classes from {first_label}.")

@@ -1,33 +1,33 @@
-"""A folder of images as a data set: ``train/<class>/*`` and ``test/<class>/*``."""
+"""A folder of images as a data set: ``train/<class>/*`` and ``test/<class>/*``, or as in ImageNet and Tiny ImageNet."""
 
 from collections.abc import Iterable, Mapping
 from concurrent.futures import Executor
 from dataclasses import asdict, dataclass
-from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
-from PIL import Image, ImageOps
 
+from featurepaths.data.pictures import NAMED, listed, read_pictures, size_of_picture
 from featurepaths.data.size import Contents, DataSize
 from featurepaths.data.splits import PARTS
 from featurepaths.errors import FeaturePathsError, reported
 from featurepaths.store.fingerprints import digest_of_names, look_at_files
 
 SUFFIXES = {".png", ".jpg", ".jpeg"}
-NAMED = 10  # files that an error names
-PIECE = 128  # images that a process reads at a time
-UNREADABLE = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
-"""Errors that Pillow raises for damaged images."""
+TEST_FOLDERS = ("test", "val", "valid", "validation")
+"""Folders of the test images: the first one that exists and has labels."""
+INSIDE = "images"
+"""The folder within a class, or within the test images, that has the files in Tiny ImageNet."""
+ANNOTATIONS = "val_annotations.txt"
+"""Tiny ImageNet's list of files in `INSIDE` and their classes."""
 
 
 @dataclass(frozen=True)
 class FolderImages:
     """Image files [N], read by a pool of processes when indexed: ``images[rows]`` is uint8 [n, H, W, 3].
 
-    With `resize`, the central square of each image is resized to `shape`, bilinearly; without it all images must have
-    that size.
+    `resize` is that of `featurepaths.data.pictures.read_pictures`.
     """
 
     files: list[Path]
@@ -36,11 +36,20 @@ class FolderImages:
     pool: Executor
 
     def __getitem__(self, rows: np.ndarray) -> np.ndarray:
-        read = partial(_read_image, self.shape[1:3], self.resize)
-        images = list(self.pool.map(read, (self.files[row] for row in rows), chunksize=PIECE))
-        if problems := [image for image in images if isinstance(image, str)]:
-            raise FeaturePathsError("These images cannot be used:\n" + _listed(problems))
-        return np.stack(images)
+        files = [self.files[row] for row in rows]
+        return read_pictures([(str(file), file) for file in files], self.shape[1:], self.resize, self.pool)
+
+
+class Layout(NamedTuple):
+    """The files of each class of both `PARTS`, and the folder of the test images."""
+
+    classes_of: dict[str, dict[str, list[Path]]]
+    test: Path
+
+    @property
+    def files(self) -> list[Path]:
+        """All images."""
+        return [file for classes in self.classes_of.values() for images in classes.values() for file in images]
 
 
 def load_folder(
@@ -48,13 +57,15 @@ def load_folder(
 ) -> tuple[dict[str, tuple[FolderImages, np.ndarray]], list[str]]:
     """Return the training and test images and labels in a folder, and the names of the classes.
 
-    Images are listed now and read later. Labels number the classes in the order of `class_names`.
+    Images are listed now and read later. Labels number the classes in the order of `class_names`. If the test images
+    are not in ``test``, that is printed.
 
     Parameters
     ----------
     root
-        Holds ``train/<class>/`` and ``test/<class>/`` with PNG or JPEG files, the same classes in both. Names that
-        begin with a dot are ignored.
+        Holds ``train/<class>/`` and ``test/<class>/`` with PNG or JPEG files, the same classes in both. If there is no
+        ``test``, or it has no classes, ``val``, ``valid`` or ``validation`` takes its place. The files may be laid out
+        as in Tiny ImageNet. Names that begin with a dot are ignored.
     size
         Height and width to resize the images to; None keeps their size.
     pool
@@ -68,14 +79,11 @@ def load_folder(
     FeaturePathsError
         Naming a missing folder or class, or a file that is no image or is in the wrong place.
     """
-    classes_of = {part: _classes(Path(root, part)) for part in PARTS}
+    classes_of, test = _layout_of(Path(root), class_names)
+    if test.name != TEST_FOLDERS[0]:
+        missing = "has no labels" if Path(root, TEST_FOLDERS[0]).is_dir() else "does not exist"
+        print(f"Note: the test images are those of {test}; the folder {TEST_FOLDERS[0]} beside it {missing}.")
     class_names = class_names or _alphabetical(classes_of["train"])
-    if odd := set(classes_of["train"]) ^ set(classes_of["test"]):
-        missing = [
-            f"{Path(root, part, name)}" for name in sorted(odd) for part in PARTS if name not in classes_of[part]
-        ]
-        raise FeaturePathsError("train/ and test/ need the same classes; these are missing:\n" + _listed(missing))
-    _check_names(root, classes_of["train"], class_names)
     shape = _shape_of(next(iter(classes_of["train"].values()))[0], size)
     parts = {}
     for part, classes in classes_of.items():
@@ -100,53 +108,86 @@ def contents_of(root: Path | str, memory: Path | None = None, class_names: list[
     FeaturePathsError
         As `load_folder` does, or if an image cannot be read.
     """
-    classes_of = {part: _classes(Path(root, part)) for part in PARTS}
-    _check_names(root, classes_of["train"], class_names)
-    files = [file for classes in classes_of.values() for images in classes.values() for file in images]
+    layout = _layout_of(Path(root), class_names)
+    annotations = [file] if (file := layout.test / ANNOTATIONS).is_file() else []
 
     def summary(digests: Mapping[str, str]) -> dict[str, Any]:
-        size = DataSize(len(files), len(classes_of["train"]), *_shape_of(files[0], None))
+        size = DataSize(len(layout.files), len(layout.classes_of["train"]), *_shape_of(layout.files[0], None))
         return {**asdict(size), "digest": digest_of_names(digests)}
 
-    return Contents(**look_at_files({file.relative_to(root).as_posix(): file for file in files}, summary, root, memory))
+    by_name = {file.relative_to(root).as_posix(): file for file in layout.files + annotations}
+    return Contents(**look_at_files(by_name, summary, root, memory))
 
 
-def _read_image(size: tuple[int, int], resize: bool, file: Path) -> np.ndarray | str:
-    """Return an image, uint8 [H, W, 3], or the problem if it cannot be used."""
-    height, width = size
-    try:
-        with Image.open(file) as image:
-            # Pillow opens 16-bit colour as 8-bit RGB; only the raw mode tells
-            if image.mode.startswith(("I", "F")) or any(";16" in str(tile[3]) for tile in image.tile):
-                return f"{file}: has more than 8 bits per channel; convert it"
-            if image.has_transparency_data and image.convert("RGBA").getextrema()[3][0] < 255:
-                return f"{file}: has transparent pixels; put it on a background and save it as RGB"
-            colours = ImageOps.exif_transpose(image).convert("RGB")
-    except UNREADABLE as error:
-        return f"{file}: cannot be read ({error})"
-    if resize:
-        colours = ImageOps.fit(colours, (width, height), Image.Resampling.BILINEAR)
-    elif colours.size != (width, height):
-        return f"{file}: is {colours.width}x{colours.height}, the first one {width}x{height}; set data.size"
-    return np.asarray(colours)
+def _layout_of(root: Path, class_names: list[str] | None) -> Layout:
+    """Return the files of a data set, whose training and test images have the same classes, those of `class_names`."""
+    train = _classes(root / "train")
+    existing = [folder for name in TEST_FOLDERS if (folder := root / name).is_dir()]
+    labelled = [folder for folder in existing if _is_annotated(folder) or _folders(folder) - ({INSIDE} - train.keys())]
+    test = [*labelled, *existing, root / TEST_FOLDERS[0]][0]
+    classes_of = dict(zip(PARTS, (train, _annotated(test) if _is_annotated(test) else _classes(test)), strict=True))
+    folders = {"train": root / "train", "test": test}
+    if odd := set(train) ^ set(classes_of["test"]):
+        missing = [str(folders[part] / name) for name in sorted(odd) for part in PARTS if name not in classes_of[part]]
+        raise FeaturePathsError(f"train/ and {test.name}/ need the same classes; these are missing:\n{listed(missing)}")
+    if class_names and sorted(class_names) != sorted(train):
+        differing = sorted(set(class_names) ^ set(train))[:NAMED] or "a name twice"
+        raise FeaturePathsError(
+            f"data.class_names and the folders in {folders['train']} differ: {differing}. Name each once."
+        )
+    return Layout(classes_of, test)
 
 
 def _classes(folder: Path) -> dict[str, list[Path]]:
     """Return the image files of each class below `folder`, in alphabetical order."""
     if not folder.is_dir():
-        raise FeaturePathsError(f"There is no folder {folder}. data.root should hold train/<class>/ and test/<class>/.")
-    entries = _visible(folder)
-    classes = {entry.name: _visible(entry) for entry in entries if entry.is_dir()}
+        raise FeaturePathsError(
+            f"There is no folder {folder}. data.root should hold train/<class>/ and test/<class>/ (or val/<class>/)."
+        )
+    entries = [entry for entry in _visible(folder) if entry.name != ANNOTATIONS]
+    classes = {entry.name: _files_of(entry) for entry in entries if entry.is_dir()}
     misplaced = [f"{entry}: images belong in the folder of a class" for entry in entries if not entry.is_dir()]
     misplaced += [f"{folder / name}: has no image" for name, files in classes.items() if not files]
+    _check_files(folder, misplaced, classes)
+    if not classes:
+        raise FeaturePathsError(f"{folder} has no class: it should hold one folder of images per class.")
+    return classes
+
+
+def _files_of(folder: Path) -> list[Path]:
+    """Return the files of a class; those of Tiny ImageNet are in a folder beside a list of boxes."""
+    entries = _visible(folder)
+    names = {entry.name for entry in entries}
+    return _visible(folder / INSIDE) if {INSIDE} <= names <= {INSIDE, f"{folder.name}_boxes.txt"} else entries
+
+
+def _is_annotated(folder: Path) -> bool:
+    """Return whether a folder is laid out like Tiny ImageNet's validation images."""
+    return (folder / ANNOTATIONS).is_file() and (folder / INSIDE).is_dir()
+
+
+def _annotated(folder: Path) -> dict[str, list[Path]]:
+    """Return the image files of each class in a folder that `_is_annotated`: lines have file, class and box."""
+    file, images = folder / ANNOTATIONS, _visible(folder / INSIDE)
+    with reported(f"{file} cannot be read", OSError, ValueError):
+        lines = file.read_text(encoding="utf-8").splitlines()
+        class_of = dict(line.split("\t")[:2] for line in lines if line.strip())
+    if odd := class_of.keys() ^ {image.name for image in images}:
+        raise FeaturePathsError(f"{file} and {folder / INSIDE} should name the same files:\n{listed(sorted(odd))}")
+    classes: dict[str, list[Path]] = {}
+    for image in images:
+        classes.setdefault(class_of[image.name], []).append(image)
+    _check_files(folder, [], classes)
+    return classes
+
+
+def _check_files(folder: Path, misplaced: list[str], classes: Mapping[str, list[Path]]) -> None:
+    """Raise FeaturePathsError if something is misplaced, or a file of a class is no image."""
     for file in (file for files in classes.values() for file in files):
         if file.suffix.lower() not in SUFFIXES or not file.is_file():  # a link may be broken
             misplaced.append(f"{file}: no PNG or JPEG file")
     if misplaced:
-        raise FeaturePathsError(f"{folder} is not a data set:\n" + _listed(misplaced))
-    if not classes:
-        raise FeaturePathsError(f"{folder} has no class: it should hold one folder of images per class.")
-    return classes
+        raise FeaturePathsError(f"{folder} is not a data set:\n" + listed(misplaced))
 
 
 def _alphabetical(names: Iterable[str]) -> list[str]:
@@ -159,12 +200,8 @@ def _alphabetical(names: Iterable[str]) -> list[str]:
     return names
 
 
-def _check_names(root: Path | str, folders: Iterable[str], class_names: list[str] | None) -> None:
-    if class_names and sorted(class_names) != sorted(folders):
-        odd = sorted(set(class_names) ^ set(folders))[:NAMED] or "a name twice"
-        raise FeaturePathsError(
-            f"data.class_names and the folders in {Path(root, 'train')} differ: {odd}. Name each once."
-        )
+def _folders(folder: Path) -> set[str]:
+    return {entry.name for entry in _visible(folder) if entry.is_dir()}
 
 
 def _visible(folder: Path) -> list[Path]:
@@ -174,13 +211,5 @@ def _visible(folder: Path) -> list[Path]:
 
 def _shape_of(file: Path, size: int | None) -> tuple[int, int, int]:
     """Return the height, width and channels of all images."""
-    if size is not None:
-        return size, size, 3
-    with reported(f"{file} cannot be read", *UNREADABLE), Image.open(file) as image:
-        width, height = ImageOps.exif_transpose(image).size
-        return height, width, 3
-
-
-def _listed(lines: list[str]) -> str:
-    more = [f"... and {len(lines) - NAMED} more"] if len(lines) > NAMED else []
-    return "\n".join(f"  {line}" for line in [*lines[:NAMED], *more])
+    height, width = size_of_picture(str(file), file) if size is None else (size, size)
+    return height, width, 3

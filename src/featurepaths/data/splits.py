@@ -16,6 +16,8 @@ from featurepaths.store.origin import Origin
 
 PARTS = ("train", "test")
 SPLITS = ("train", "calibration", "test")
+PART_OF = {"train": "train", "calibration": "train", "test": "test"}
+"""The part that the images of each split are taken from."""
 FEW_LEVELS = 32
 """Images without a value of at least this are reported: their levels hardly stand for 0 to 255."""
 CHUNK = 1024
@@ -80,16 +82,8 @@ def write_splits(
     FeaturePathsError
         If a class has no image in a split, or an image cannot be read.
     """
-    part_of = {"train": "train", "calibration": "train", "test": "test"}
-    rows = {part: np.arange(len(labels)) for part, (_, labels) in parts.items()} | {"calibration": np.arange(0)}
-    if calibration > 0:
-        halves = split_off(rows["train"], parts["train"][1], calibration, seed, "data.calibration")
-        rows["train"], rows["calibration"] = map(np.sort, halves)
-    labels = {split: parts[part_of[split]][1][rows[split]] for split in SPLITS}
-    for split in SPLITS:
-        missing = sorted(set(range(len(class_names))) - set(labels[split].tolist()))
-        if missing and (split != "calibration" or calibration > 0):
-            raise FeaturePathsError(f"The {split} split has no image of class {class_names[missing[0]]}.")
+    rows = rows_of_splits({part: labels for part, (_, labels) in parts.items()}, class_names, calibration, seed)
+    labels = {split: parts[PART_OF[split]][1][rows[split]] for split in SPLITS}
     sizes = {split: len(rows[split]) for split in SPLITS}
     chunks = [(split, start) for split in SPLITS for start in range(0, sizes[split], CHUNK)]
     with create_hdf5(path, origin) as file:
@@ -100,16 +94,42 @@ def write_splits(
         file["class_names"] = np.array(class_names, dtype=object)
         written = greatest = 0
         for split, start in progress(chunks, "images", len(chunks), f"blocks of {CHUNK}"):
-            images, _ = parts[part_of[split]]
+            images, _ = parts[PART_OF[split]]
             chunk = images[rows[split][start : start + CHUNK]]
             write(slice(written, written + len(chunk)), {"images": chunk})
             written, greatest = written + len(chunk), max(greatest, int(chunk.max()))
+    warn_of_few_levels(greatest)
+    return sizes
+
+
+def rows_of_splits(
+    labels: Mapping[str, np.ndarray], class_names: list[str], calibration: float, seed: int
+) -> dict[str, np.ndarray]:
+    """Return the ascending rows of each split in its part, by the labels of both `PARTS`; see `write_splits`.
+
+    Raises
+    ------
+    FeaturePathsError
+        If a class has no image in a split.
+    """
+    rows = {part: np.arange(len(labels[part])) for part in PARTS} | {"calibration": np.arange(0)}
+    if calibration > 0:
+        halves = split_off(rows["train"], labels["train"], calibration, seed, "data.calibration")
+        rows["train"], rows["calibration"] = map(np.sort, halves)
+    for split in SPLITS:
+        missing = sorted(set(range(len(class_names))) - set(labels[PART_OF[split]][rows[split]].tolist()))
+        if missing and (split != "calibration" or calibration > 0):
+            raise FeaturePathsError(f"The {split} split has no image of class {class_names[missing[0]]}.")
+    return rows
+
+
+def warn_of_few_levels(greatest: int) -> None:
+    """Print a warning if the greatest value of the images hardly stands for white."""
     if greatest < FEW_LEVELS:
         print(
-            f"Warning: the greatest value of all images is {greatest} of 255. If it should be white, scale the images: "
+            f"Warning: the greatest value of the images is {greatest} of 255. If it should be white, scale the images: "
             f"np.round(images * (255 / {greatest or 1})).astype(np.uint8). An eps of 4/255 is 4 of these levels."
         )
-    return sizes
 
 
 def split_off(rows: np.ndarray, labels: np.ndarray, share: float, seed: int, key: str) -> list[np.ndarray]:

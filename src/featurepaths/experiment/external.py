@@ -50,7 +50,7 @@ def _data(experiment: Experiment, again: bool) -> tuple[DataSize, str | None]:
     data = experiment.data
     side = {"height": data.size, "width": data.size} if getattr(data, "size", None) else {}
     match data.source:
-        case "folder" | "arrays":
+        case "folder" | "arrays" | "parquet":
             contents = _images(data, FOLDER / f"images.{experiment.name}.json", again)
             return replace(contents, **side), contents.digest
         case "digits":
@@ -66,13 +66,9 @@ def _data(experiment: Experiment, again: bool) -> tuple[DataSize, str | None]:
 def _images(data: Any, memory: Path, again: bool) -> Contents:
     if not again and (found := last_look(memory)):
         return Contents(**found)
-    if data.source == "folder":
-        from featurepaths.data.folder import contents_of
+    from featurepaths.data.sources import contents_of_source
 
-        return contents_of(data.root, memory, data.class_names)
-    from featurepaths.data.array_files import contents_of_arrays
-
-    return contents_of_arrays(*data.options(), memory=memory)
+    return contents_of_source(data, memory)
 
 
 def _attacks(experiment: Experiment, again: bool) -> Mapping[str, Mapping[str, str]]:

@@ -1,7 +1,10 @@
 """What an experiment will be, before it runs: its networks' layers, the disk space it needs, and what is wrong."""
 
+import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import redirect_stdout
+from io import StringIO
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,8 +20,10 @@ from featurepaths.experiment.external import READ_TO_KNOW, ExternalInputs, finge
 from featurepaths.experiment.feasible import check_attacks
 from featurepaths.experiment.plan import Plan
 from featurepaths.experiment.run import Run
+from featurepaths.experiment.samples import Sample, correct_in, sample_of
 from featurepaths.networks.architectures import missing_layers
 from featurepaths.networks.blocks import layer_notes
+from featurepaths.networks.chance import chance_in
 from featurepaths.networks.external.build import build_external
 from featurepaths.networks.forward import layer_shapes, user_name
 from featurepaths.networks.resnet import ResNet
@@ -78,15 +83,18 @@ def data_size(experiment: Experiment, outside: ExternalInputs) -> DataSize:
 
 
 class Network(NamedTuple):
-    """A network's layers, the warnings about it as names of `DOUBTS`, and notes on its weights, inputs and layers."""
+    """A network's layers, warnings about it, notes on its weights, inputs and layers, and its accuracy in words."""
 
     layers: list[Layer]
-    doubts: list[str]
+    warnings: list[str]
     notes: list[str]
+    accuracy: str
 
 
-def network_of(experiment: Experiment, size: DataSize, model: str) -> Network:
+def network_of(experiment: Experiment, size: DataSize, model: str, sample: Sample | None = None) -> Network:
     """Return what is known of a network on data of some size; an external one is built and tried out.
+
+    Its accuracy is that on a sample of test images, empty if there is none or it takes too long.
 
     Raises
     ------
@@ -98,7 +106,7 @@ def network_of(experiment: Experiment, size: DataSize, model: str) -> Network:
     mean, std = [0.0] * size.channels, [1.0] * size.channels
     if given is None:
         network = ResNet(described.architecture, size.classes, described.width, described.stem, mean, std)
-        names, doubts, notes = network.layer_names, [], []
+        names, warnings, notes, accuracy = network.layer_names, [], [], ""
     else:
         build = {
             **{"factory": given.factory, "arguments": given.arguments, "size": given.size},
@@ -111,9 +119,13 @@ def network_of(experiment: Experiment, size: DataSize, model: str) -> Network:
             build, weights, given.layers, image_shape, size.classes, min(experiment.seeds), key, files
         )
         notes += layer_notes(network, names, image_shape)
+        warnings, accuracy = [DOUBTS[doubt] for doubt in doubts], ""
+        if sample and (right := correct_in(network, sample)) is not None:
+            accuracy = f"; right on {100 * right.mean():.1f} % of {len(right)} clean test images"
+            warnings += filter(None, [chance_in(right, sample.labels[: len(right)])])
     shapes = layer_shapes(network, names, image_shape)
     layers = [Layer(user_name(name), shape) for name, shape in zip(names, shapes, strict=True)]
-    return Network(layers, doubts, notes)
+    return Network(layers, warnings, notes, accuracy)
 
 
 def layer_table(model: str, layers: Sequence[Layer]) -> str:
@@ -167,6 +179,7 @@ def checks(experiment: Experiment, outside: ExternalInputs) -> Iterator[tuple[st
     ):
         yield "torchattacks", _attack_library
     size: list[DataSize] = []
+    samples: list[Sample | None] = []
     found: dict[str, list[Layer]] = {}
 
     def data() -> str:
@@ -176,14 +189,17 @@ def checks(experiment: Experiment, outside: ExternalInputs) -> Iterator[tuple[st
             if experiment.data.source not in READ_TO_KNOW:
                 raise
             return str(error)  # nothing is wrong: more can be checked then
-        return f"{size[0].images:,} images of {size[0].classes} classes, {size[0].height}x{size[0].width} pixels"
+        with redirect_stdout(StringIO()) as printed:
+            samples.append(sample_of(experiment.data, Plan(experiment, outside).data()))
+        text = f"{size[0].images:,} images of {size[0].classes} classes, {size[0].height}x{size[0].width} pixels"
+        return text + re.sub("\n(Note|Warning): ", _as_line, f"\n{printed.getvalue()}".rstrip())
 
     def network(model: str) -> str:
-        found[model], doubts, notes = network_of(experiment, size[0], model)
+        found[model], warnings, notes, accuracy = network_of(experiment, size[0], model, *samples)
         _check_numbers(experiment, len(found[model]))
-        lines = [f"{len(found[model])} layers, {found[model][0].name} to {found[model][-1].name}"]
+        lines = [f"{len(found[model])} layers, {found[model][0].name} to {found[model][-1].name}{accuracy}"]
         lines += [f"NOTE     models.{model}: {note}" for note in notes]
-        lines += [f"WARNING  models.{model}: {DOUBTS[doubt]}" for doubt in doubts]
+        lines += [f"WARNING  models.{model}: {warning}" for warning in warnings]
         return "\n".join(lines)
 
     yield "data", data
@@ -194,6 +210,11 @@ def checks(experiment: Experiment, outside: ExternalInputs) -> Iterator[tuple[st
         yield f"models.{model}", lambda model=model: network(model)
     if len(found) == len(experiment.models):
         yield "disk", lambda: disk_space(experiment, size[0], found)
+
+
+def _as_line(label: re.Match[str]) -> str:
+    """Return the beginning of a line about the data, in the form of `checks`."""
+    return f"\n{label[1].upper():<8} data: "
 
 
 def _device(experiment: Experiment) -> str:

@@ -1,5 +1,7 @@
 """Worst case: every attack of an attacker who knows the defence -> what is left of network, defence and detectors."""
 
+import numpy as np
+
 from featurepaths.detectors.thresholds import thresholds_in
 from featurepaths.stages import cli
 from featurepaths.statistics.groups import groups_of
@@ -19,6 +21,7 @@ def main(arguments):
         labels, right = file["labels"][:], file["undefended/clean"][:]
         content = {
             "n": len(labels),
+            "n_most_frequent": int(np.bincount(labels).max()),
             "threshold_method": "otsu",
             "threshold": thresholds["otsu"],
             "attack": settings.attack,

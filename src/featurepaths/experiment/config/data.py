@@ -63,11 +63,11 @@ class Cifar(Splits):
 
 
 class Folder(OwnImages):
-    """PNG and JPEG files in `train/<class>/` and `test/<class>/`."""
+    """PNG and JPEG files in `train/<class>/` and `test/<class>/`, or `val/<class>/` where there is no `test`."""
 
     source: Literal["folder"]
     root: str
-    """Folder that contains `train` and `test`."""
+    """Folder that contains `train` and `test` (or `val`)."""
     size: int | None = Field(None, ge=32)
     """Height and width to which the central square of each image is resized; null requires images of one size."""
     class_names: Annotated[list[str], Field(min_length=2)] | None = None
@@ -132,6 +132,34 @@ class Arrays(OwnImages):
         return [files, self.keys.model_dump(), self.layout, self.size, self.class_names, self.first_label]
 
 
+class Parquet(OwnImages):
+    """Parquet files of Hugging Face, with images as structs of `bytes` and `path`."""
+
+    not_in_digest: ClassVar = (*OwnImages.not_in_digest, "train", "test")
+    source: Literal["parquet"]
+    train: str
+    """File of the training images, or a pattern of files such as `data/train-*.parquet`."""
+    test: str
+    """File of the test images, or a pattern of files."""
+    image: str | None = None
+    """Column of the images; null selects the only one that the files declare as images."""
+    label: str | None = None
+    """Column of the labels; null selects the only one that the files declare as class labels."""
+    channels: Literal[1, 3] = 3
+    """Colour channels of all images; grey images become RGB if there are 3, and coloured ones are refused if 1."""
+    size: int | None = Field(None, ge=32)
+    """Height and width to which the central square of each image is resized; null requires images of one size."""
+    class_names: Annotated[list[str], Field(min_length=2)] | None = None
+    """Names of the classes 0, 1, ...; null uses those in the files, or numbers."""
+    title: str = "parquet"
+    """Description of the images, stored with them; changes no number."""
+
+    def options(self) -> list:
+        """Return the arguments of `featurepaths.data.parquet.open_parquet`."""
+        files = self.model_dump(include={"train", "test"})
+        return [files, self.image, self.label, self.size, self.channels, self.class_names]
+
+
 class Torchvision(Splits):
     """A data set that torchvision reads. Changes of its files are not detected."""
 
@@ -189,4 +217,4 @@ class Factory(OwnImages):
     """Height and width to which the central square of each image is resized; null requires images of one size."""
 
 
-AnyData = Annotated[Digits | Cifar | Folder | Arrays | Torchvision | Factory, Field(discriminator="source")]
+AnyData = Annotated[Digits | Cifar | Folder | Arrays | Parquet | Torchvision | Factory, Field(discriminator="source")]

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from enum import Enum
 from typing import Any, NamedTuple
 
+from featurepaths.networks.chance import chance
 from featurepaths.report.results import Checkpoints, Result
 from featurepaths.statistics.metrics import wilson
 from featurepaths.statistics.worst_case import check_vanished, count_vanished
@@ -61,6 +62,8 @@ class Case:
         The network, and the contents of the adaptive evaluation and of the checkpoint.
     checks
         The checks of the controls; None where they were not run.
+    chance
+        Warning that the network is right on no more clean images than chance; empty if it is on more.
     failed
         Checks that failed; without controls only that of vanishing gradients, which needs none.
     untrusted
@@ -82,6 +85,7 @@ class Case:
     def __init__(self, result: Result, checkpoint: Mapping[str, Any], checks: list[dict[str, Any]] | None) -> None:
         self.run, self.pooling, content = result.run, result.pooling, result.content
         self.content, self.checkpoint, self.checks = content, checkpoint, checks
+        self.chance = chance(content["undefended"]["clean_correct"], content["n"], content["n_most_frequent"])
         if checks is None:
             vanished = check_vanished(count_vanished(content["attacks"]))
             checks = [dict(zip(("check", "passed", "found"), vanished, strict=True))]
