@@ -6,8 +6,7 @@ The numbers are the sums of the depths in the libraries' own configurations, not
 import importlib
 import sys
 import types
-from importlib.util import find_spec
-from pathlib import Path
+from importlib.metadata import distribution
 
 from torchvision import models as torchvision
 
@@ -149,14 +148,20 @@ def transformers_networks():
         yield "transformers", family, make, [arguments.get("image_size", 64)], blocks
 
 
+def of_robustbench(module, name):
+    """Return a class of RobustBench's architectures.
+
+    Its packages' own code is not run: it imports the whole benchmark, and a package that is not on PyPI.
+    """
+    for package in ("robustbench", "robustbench.model_zoo", "robustbench.model_zoo.architectures"):
+        shell = sys.modules.setdefault(package, types.ModuleType(package))
+        shell.__path__ = [str(distribution("robustbench").locate_file(package.replace(".", "/")))]
+    return getattr(importlib.import_module(f"robustbench.model_zoo.architectures.{module}"), name)
+
+
 def robustbench_networks():
-    """Yield RobustBench's, from its files alone: the package imports more than networks need."""
-    folder = Path(find_spec("robustbench").origin).parent
-    for name in ("robustbench", "robustbench.model_zoo", "robustbench.model_zoo.architectures"):
-        package = sys.modules[name] = types.ModuleType(name)
-        package.__path__ = [str(folder.joinpath(*name.split(".")[1:]))]
     for family, (module, name, arguments, blocks) in ROBUSTBENCH.items():
-        made = getattr(importlib.import_module(f"robustbench.model_zoo.architectures.{module}"), name)
+        made = of_robustbench(module, name)
         yield "RobustBench", family, lambda made=made, of=arguments: made(**of), [32], blocks
 
 

@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 from pyarrow import parquet
 
-from tests.networks_of_others.test_weights import architecture_of_robustbench
+from tests.networks_of_others.families import of_robustbench
 from tests.processes import Workflow
 
 SIZE, CLASSES, COUNTS = 32, 4, {"train": 160, "test": 48}
@@ -53,11 +53,11 @@ detectors: [confidence]
 adaptive: {attack: apgd, max_images: 16, iterations: 3, controls: null}"""
 WIDE = {"num_classes": CLASSES, "depth": 10, "widen_factor": 1}
 NETS = f"""
-from tests.networks_of_others.test_weights import architecture_of_robustbench
+from tests.networks_of_others.families import of_robustbench
 
 
 def wide_resnet():
-    return architecture_of_robustbench("wide_resnet", "WideResNet")(**{WIDE})
+    return of_robustbench("wide_resnet", "WideResNet")(**{WIDE})
 """
 
 
@@ -135,7 +135,7 @@ def timm_on_parquet(folder):
 def robustbench_on_train_and_val(folder):
     """Write a WideResNet trained in parallel, and a folder without `test`."""
     (folder / "nets.py").write_text(NETS)
-    network = architecture_of_robustbench("wide_resnet", "WideResNet")(**WIDE)
+    network = of_robustbench("wide_resnet", "WideResNet")(**WIDE)
     weights = trained(network, 0, 1).state_dict()
     torch.save({"state_dict": {f"module.{name}": value for name, value in weights.items()}}, folder / "net.pt")
     for part, name in (("train", "train"), ("test", "val")):

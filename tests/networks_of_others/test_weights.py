@@ -5,12 +5,10 @@
 
 import argparse
 import contextlib
-import importlib
 import re
 import sys
 import tempfile
-import types
-from importlib.metadata import distribution, packages_distributions, version
+from importlib.metadata import packages_distributions, version
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,6 +22,7 @@ from featurepaths.experiment.config.networks import PretrainedNetwork
 from featurepaths.networks.external.build import build_external
 from featurepaths.networks.resnet import Normalise
 from tests.checkpoint_kinds import prefixed, update
+from tests.networks_of_others import families
 
 MARK = "<!-- make test-networks writes what follows, up to the next mark -->\n"
 END = "<!-- the end of the table of networks -->\n"
@@ -101,7 +100,7 @@ def of_robustbench(module, name, wrap, **options):
 
     def save(folder):
         torch.manual_seed(0)
-        make = architecture_of_robustbench(module, name)
+        make = families.of_robustbench(module, name)
         network = make(**options)
         randomise(network)
         torch.save({"state_dict": wrap(network.state_dict()), "epoch": 3}, folder / "net.pt")
@@ -109,17 +108,6 @@ def of_robustbench(module, name, wrap, **options):
         return section, network.eval()
 
     return Source("robustbench", save)
-
-
-def architecture_of_robustbench(module, name):
-    """Return a class of RobustBench's architectures.
-
-    Its packages' own code is not run: it imports the whole benchmark, and a package that is not on PyPI.
-    """
-    for package in ("robustbench", "robustbench.model_zoo", "robustbench.model_zoo.architectures"):
-        shell = sys.modules.setdefault(package, types.ModuleType(package))
-        shell.__path__ = [str(distribution("robustbench").locate_file(package.replace(".", "/")))]
-    return getattr(importlib.import_module(f"robustbench.model_zoo.architectures.{module}"), name)
 
 
 def randomise(network):
