@@ -37,6 +37,13 @@ def test_fit_under_a_mode_without_gradients_is_the_same(mode):
     assert some.grad.abs().sum() > 0
 
 
+@pytest.mark.parametrize("view", [lambda defense: defense.score, lambda defense: defense.as_recogniser()])
+def test_compiled_view_of_a_defense_is_the_same(view):
+    defense, (some, _) = fitted().calibrate(loader(1), fpr=0.1), images(5)
+    expected = view(defense)(some)
+    torch.testing.assert_close(torch.compile(view(defense), backend="eager")(some), expected)
+
+
 @pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
 def test_layer_that_the_next_module_changes_in_place_is_refused(mode):
     torch.manual_seed(0)

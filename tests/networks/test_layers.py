@@ -19,6 +19,24 @@ def vision_transformer():
     return torchvision.models.VisionTransformer(32, 8, 3, 2, 16, 32, num_classes=10).eval()
 
 
+class Shortcut(nn.Sequential):
+    def forward(self, images):
+        return images + super().forward(images)
+
+
+class Coloured(nn.Module):
+    """Grey images become 16 channels by a weight for each, before three residual blocks."""
+
+    def __init__(self):
+        super().__init__()
+        self.channels = nn.Parameter(torch.rand(1, 16, 1, 1))
+        self.blocks = nn.Sequential(*(Shortcut(nn.Conv2d(16, 16, 3, padding=1)) for _ in range(3)))
+        self.head = nn.Linear(16, 5)
+
+    def forward(self, images):
+        return self.head(self.blocks(images * self.channels).mean(dim=(2, 3)))
+
+
 class Net(nn.Module):
     """Two convolutions, called as a test wants it."""
 
@@ -284,6 +302,16 @@ def test_named_layers_keep_their_order():
 def test_what_is_no_layer_is_told(network, wanted, said):
     with pytest.raises(FeaturePathsError, match=said):
         find_layers(network().eval(), wanted, SHAPE)
+
+
+def test_layer_whose_axes_its_shape_leaves_open_is_refused_if_it_is_changed_in_place():
+    network = nn.Sequential(nn.Conv2d(3, 8, 3, 4, 1), nn.ReLU(inplace=True), nn.Flatten(), nn.Linear(512, 4)).eval()
+    with pytest.raises(FeaturePathsError, match="'0' is changed in place"):
+        forward_intermediates(network, torch.rand(2, *SHAPE), ["0"])
+
+
+def test_images_that_are_fewer_values_than_their_weights_are_not_taken_for_a_gate():
+    assert find_layers(Coloured(), "auto", (1, 16, 16)) == ["blocks.0", "blocks.1", "blocks.2"]
 
 
 def test_features_come_first_in_maps_and_tokens():

@@ -5,7 +5,7 @@ import subprocess
 import sys
 import time
 
-from featurepaths.runtime.run_lock import join, others_at_work
+from featurepaths.runtime.run_lock import join, lock, others_at_work
 from featurepaths.store.atomic import sweep
 
 WORKING = """
@@ -40,6 +40,17 @@ def test_wait_ends_when_last_process_is_killed(tmp_path):
     assert log.startswith("An earlier run is still at work: ")
     assert all(f"{worker.pid} (" in log for worker in workers)
     assert others_at_work(path) == []
+
+
+def test_lock_that_an_ended_process_handed_on_names_no_dead_process(tmp_path):
+    """As the shell of a job holds it before Python has started."""
+    path = tmp_path / "at-work"
+    path.touch()
+    script = 'exec 9<"$0"; flock --shared 9; echo held; read -r _'
+    with subprocess.Popen(["bash", "-c", script, path], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as shell:
+        assert shell.stdout.readline() == b"held\n"
+        assert others_at_work(path) == []
+        assert lock(path, exclusive=True) is None
 
 
 def test_wait_on_free_lock_returns(tmp_path):

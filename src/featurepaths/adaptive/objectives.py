@@ -88,9 +88,8 @@ def misvote(outputs: ModelOutputs, calibration: Calibration, aim: Aim) -> Tensor
 def match_features(outputs: ModelOutputs, calibration: Calibration, aim: Aim) -> Tensor:
     """Move the path to that of a wrong class in every layer, and misclassify the image."""
     layers = [aim.misclassification(layer, saturate=False) for layer in soft_logits(outputs.similarity).unbind(dim=1)]
-    return sum(layers) / len(layers) + aim.misclassification(
-        outputs.logits
-    )  # `mean` adds in an order that depends on N
+    # `mean` adds in an order that depends on N
+    return sum(layers) / len(layers) + aim.misclassification(outputs.logits)
 
 
 # Alternating searches (Bryniarski et al., 2021). The published code lets an inner loop overwrite the counter of its

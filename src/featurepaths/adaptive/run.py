@@ -15,7 +15,10 @@ from featurepaths.experiment.config.evaluation import AdaptiveSearch
 from featurepaths.runtime.blocks import padded_tensor
 
 TOGETHER = 2
-"""The number of blocks that are attacked together: passes are fuller where few images of a block still stand."""
+"""The number of blocks that a CPU attacks together: passes are fuller where few images of a block still stand.
+
+On a GPU, where the last bits of a result depend on the size of a pass, a block would depend on which one it is with.
+"""
 BLANK = {
     "network_prediction": np.int32(-1),
     "label": np.int32(-1),

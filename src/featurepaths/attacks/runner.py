@@ -33,9 +33,8 @@ Records = Mapping[str, np.ndarray]
 class Block:
     """Clean images [64, C, H, W], labels [64] and rows in the data set [64]; those after the first `count` pad it.
 
-    Fewer images, such as survivors, are padded to a smaller size, which depends on nothing outside of the block. Blocks
-    that are attacked together are one block of more images, for several passes. `rows` are those of the whole block in
-    its split.
+    Fewer images, such as survivors, are padded to a smaller size. Blocks that are attacked together are one block of 64
+    images or more, for one pass or several. `rows` are those of the whole block in its split.
     """
 
     clean: Tensor

@@ -128,7 +128,7 @@ def _other_kind(path: Path) -> str:
         with path.open("rb") as file:
             start = file.read(512)
         members = zipfile.ZipFile(path).namelist() if zipfile.is_zipfile(path) else []
-    for kind in tomllib.loads(files(__package__).joinpath("other_kinds.toml").read_text(encoding="utf-8"))["kinds"]:
+    for kind in tomllib.loads(files(__package__).joinpath("kinds/files.toml").read_text(encoding="utf-8"))["kinds"]:
         if (
             ("start" in kind and start.startswith(kind["start"].encode("latin-1")))
             or ("name" in kind and re.search(kind["name"], path.name.lower()))

@@ -162,11 +162,14 @@ def _sorted_nodes(logits: Node) -> tuple[dict[Node, list[Node]], list[Node]]:
 
 
 def _sources(node: Node) -> list[Node]:
-    """Return the nodes whose results a node takes, without the gate of a product."""
+    """Return the nodes whose results a node takes, without the gate of a product, which has a value for each image."""
     sources = [(source, index) for source, index in node.next_functions if source is not None]
     if len(sources) == 2 and node.name().startswith("MulBackward"):
-        sizes = [math.prod(source._input_metadata[index].shape) for source, index in sources]
+        shapes = [source._input_metadata[index].shape for source, index in sources]
+        sizes = [math.prod(shape) for shape in shapes]
         gates = ["igmoid" in source.name() for source, _ in sources]
+        if any(list(shape[:1]) != [COUNT] for shape in shapes):  # one is the same for all images, and has no gradient
+            return [source for source, _ in sources]
         if sizes[0] != sizes[1]:
             del sources[sizes[0] > sizes[1]]
         elif gates[0] != gates[1]:

@@ -4,7 +4,7 @@ bfloat16 passes are used where these are fast; weights, inputs and logits stay i
 """
 
 import re
-from collections.abc import Callable, Iterator, MutableMapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
 from contextlib import ExitStack
 from functools import partial
 from typing import Any
@@ -47,18 +47,23 @@ def forward_intermediates(network: nn.Module, images: Tensor, layers: Sequence[s
         outputs[name] = output, _version(output)
 
     logits = forward_with_callback(network, images, layers, keep)
-    for name, (output, version) in outputs.items():
-        if _version(output) != version:
-            raise FeaturePathsError(
-                f"The output of module '{user_name(name)}' is changed in place by a later module. Choose that one as "
-                "the layer."
-            )
+    _check_unchanged(outputs)
     return logits, [outputs[name][0] for name in layers]
 
 
 def _version(output: Tensor) -> int:
     """Return how often a tensor was changed in place: 0 for tensors of inference mode, which do not count it."""
     return 0 if output.is_inference() else output._version
+
+
+def _check_unchanged(outputs: Mapping[str, tuple[Tensor, int]]) -> None:
+    """Raise FeaturePathsError if an output, by module, has no longer the version that it had."""
+    for name, (output, version) in outputs.items():
+        if _version(output) != version:
+            raise FeaturePathsError(
+                f"The output of module '{user_name(name)}' is changed in place by a later module. Choose that one as "
+                "the layer."
+            )
 
 
 def forward_with_callback(
@@ -78,7 +83,7 @@ def forward_with_callback(
         each image.
     """
     pending = set(layers)
-    undecided: dict[str, Tensor] = {}
+    undecided: dict[str, tuple[Tensor, int]] = {}
 
     def hook(name: str, module: nn.Module, inputs: tuple, output: object) -> None:
         if name not in pending:
@@ -92,7 +97,7 @@ def forward_with_callback(
             )
         axis = _FEATURE_AXES.get(module) or _feature_axis(values, images)
         if axis is None:
-            undecided[name] = values
+            undecided[name] = values, _version(values)
         else:
             callback(name, values if axis == 1 else values.movedim(axis, 1))
 
@@ -104,8 +109,9 @@ def forward_with_callback(
         name = user_name(min(pending))
         raise FeaturePathsError(f"Layer {name} does not run when the network does. Choose another layer.")
     if undecided:
+        _check_unchanged(undecided)
         _decide_feature_axes(network, images, list(undecided))
-        for name, values in undecided.items():
+        for name, (values, _) in undecided.items():
             callback(name, values.movedim(_FEATURE_AXES[network.get_submodule(name)], 1))
     return logits
 

@@ -57,7 +57,8 @@ def evaluation_mode(network: nn.Module) -> Iterator[None]:
 
 def uncompiled(network: nn.Module, images: Tensor) -> Any:
     """Return a network's output, from its Python code even if torch.compile was applied, which may leave out hooks."""
-    with torch.compiler.set_stance("force_eager") if "torch._dynamo" in sys.modules else nullcontext():
+    may_be_compiled = "torch._dynamo" in sys.modules and not torch.compiler.is_compiling()
+    with torch.compiler.set_stance("force_eager") if may_be_compiled else nullcontext():
         return network(images)
 
 

@@ -55,7 +55,13 @@ def others_at_work(path: Path | str) -> list[str]:
     holders = []
     for line in Path("/proc/locks").read_text(encoding="utf-8").splitlines():
         _, kind, _, _, process, file, *_ = line.split()
-        if kind == "FLOCK" and int(file.split(":")[2]) == inode and int(process) not in (os.getpid(), -1):
+        # a lock that a process handed on stands under its number, also when that process has ended
+        if (
+            kind == "FLOCK"
+            and int(file.split(":")[2]) == inode
+            and int(process) not in (os.getpid(), -1)
+            and Path("/proc", process).exists()
+        ):
             holders.append(f"{process} ({_command(process)})")
     return holders
 
@@ -66,8 +72,9 @@ def wait(path: Path | str) -> None:
     while _is_held(Path(path)):
         if (others := others_at_work(path)) != reported:
             reported = others
+            who = ", ".join(others) or "a job that is starting, or one on another machine"
             print(
-                f"An earlier run is still at work: {', '.join(others) or 'on another machine'}. Waiting for it. "
+                f"An earlier run is still at work: {who}. Waiting for it. "
                 "(A stage ended by `kill <number>` saves its progress.)",
                 file=sys.stderr,
                 flush=True,

@@ -39,7 +39,8 @@ def main(arguments):
             budget=budget_of(settings.ball, search, settings.seed, description, device),
             search=search,
         )
-        write_attack(arguments, output, origin, images, attack, device, precision, together=TOGETHER, **notes)
+        together = TOGETHER if device.type == "cpu" else 1
+        write_attack(arguments, output, origin, images, attack, device, precision, together=together, **notes)
 
 
 if __name__ == "__main__":

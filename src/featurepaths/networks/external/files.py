@@ -29,7 +29,7 @@ BESIDE = re.compile(
 NAMED = 8  # number of names of each kind in a message
 HEAD = 2**20  # bytes from which the kind of a file is determined
 DEPTH = 4  # number of nested dicts that are looked into
-TABLES = tomllib.loads(files(__package__).joinpath("files.toml").read_text(encoding="utf-8"))
+TABLES = tomllib.loads(files(__package__).joinpath("kinds/files.toml").read_text(encoding="utf-8"))
 
 
 class Blank:
