@@ -70,7 +70,9 @@ def open_parts(
             images = images_of(pixels, pixels.name, layout, size)
             parts[part] = images, labels_of(labels, images, labels.name, first_label)
         if parts["train"][0].name == (name := parts["test"][0].name):
-            raise FeaturePathsError(f"{name} would be both the training and the test images.")
+            raise FeaturePathsError(
+                f"{name} would be both the training and the test images; correct data.train, data.test or data.keys."
+            )
         yield parts, checked_names(parts, class_names, first_label)
 
 

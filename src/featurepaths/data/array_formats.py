@@ -213,7 +213,9 @@ def _open_tensor(tensors: Any, name: str, label: str) -> FileRows:
     try:
         dtype = tensor[:0].numpy().dtype
     except (IndexError, TypeError, RuntimeError) as error:  # a scalar, bfloat16, sparse, quantised, without values
-        raise ValueError(f"it is no array of NumPy: {tensor.dtype}, {tensor.layout}; save uint8") from error
+        raise ValueError(
+            f"NumPy has no such array: {tensor.dim()} axes, {tensor.dtype}, {tensor.layout}; save levels as uint8"
+        ) from error
     needed = dtype.itemsize * tensor.numel()
     # expanded to more than its storage
     _check_size(min(needed, tensor.untyped_storage().nbytes()), needed, tensor.shape, dtype)

@@ -109,8 +109,8 @@ def open_torchvision(dataset: str, settings: Mapping[str, Any]) -> Any:
     kind = getattr(torchvision.datasets, dataset)
     problem = f"torchvision's {dataset} cannot be opened with {settings}"
     remedy = (
-        f"Put {getattr(kind, 'base_folder', 'its files')} into data.root, or set data.download: true on a machine with "
-        "a network connection."
+        f"If files are missing, put {getattr(kind, 'base_folder', 'its files')} into data.root, or set "
+        "data.download: true on a machine with a network connection."
     )
     with reported(problem, Exception, reason=place_of, remedy=remedy):  # of torchvision, a download, or an argument
         return kind(**settings)
@@ -206,7 +206,10 @@ def read_dataset(
 def _read_item(dataset: Any, row: int, size: int | None, name: str, first_label: int) -> tuple[np.ndarray, int]:
     """Return one image, uint8 [H, W, C], and its label, counted from 0."""
     with reported(f"{name} cannot be read", Exception, reason=place_of):
-        image, label = dataset[row]
+        item = dataset[row]
+    if not isinstance(item, tuple | list) or len(item) != 2:
+        raise FeaturePathsError(f"{name} is {type_text(item)}; every item should be (image, label).")
+    image, label = item
     shape = getattr(label, "shape", ())
     if prod(shape) > 1:
         raise FeaturePathsError(f"{name} has {prod(shape)} labels: every image needs one label, its class.")
@@ -215,10 +218,12 @@ def _read_item(dataset: Any, row: int, size: int | None, name: str, first_label:
     except (TypeError, ValueError):
         number = -1
     if not 0 <= number < 2**31:
-        raise FeaturePathsError(f"{name} has label {label!r}; number the classes from {first_label}.")
+        raise FeaturePathsError(f"{name} has label {label!r}; a label is one whole number, from {first_label}.")
     if isinstance(image, Image.Image):
         if image.mode.startswith(("I", "F")):
-            raise FeaturePathsError(f"{name} has more than 8 bits per channel; convert the images to 8 bits.")
+            raise FeaturePathsError(
+                f"{name} has more than 8 bits per channel; scale the images to 8 (Pillow's convert() would cut them)."
+            )
         image = image.convert("L" if image.mode in ("1", "L") else "RGB")
     return images_of(as_array(image, name)[None], name, None, size)[np.arange(1)][0], number
 

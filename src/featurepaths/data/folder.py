@@ -131,9 +131,10 @@ def _layout_of(root: Path, class_names: list[str] | None) -> Layout:
         missing = [str(folders[part] / name) for name in sorted(odd) for part in PARTS if name not in classes_of[part]]
         raise FeaturePathsError(f"train/ and {test.name}/ need the same classes; these are missing:\n{listed(missing)}")
     if class_names and sorted(class_names) != sorted(train):
-        differing = sorted(set(class_names) ^ set(train))[:NAMED] or "a name twice"
+        missing, unknown = sorted(set(train) - set(class_names)), sorted(set(class_names) - set(train))
         raise FeaturePathsError(
-            f"data.class_names and the folders in {folders['train']} differ: {differing}. Name each once."
+            f"data.class_names should have each folder in {folders['train']} once. Missing: {missing[:NAMED]}; "
+            f"without a folder: {unknown[:NAMED]}."
         )
     return Layout(classes_of, test)
 

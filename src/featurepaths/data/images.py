@@ -34,7 +34,9 @@ def layout_of(shape: tuple[int, ...], layout: str | None, name: str) -> str:
     first, last = shape[1] in (1, 3), shape[3] in (1, 3)
     if first == last:
         why = "both axis 1 and axis 3" if first else "neither axis 1 nor axis 3"
-        raise FeaturePathsError(f"{name} has shape {shape}, where {why} could be 1 or 3 channels: set layout.")
+        raise FeaturePathsError(
+            f"{name} has shape {shape}, where {why} could be 1 or 3 channels: set data.layout to NHWC or NCHW."
+        )
     return "NCHW" if first else "NHWC"
 
 
@@ -63,7 +65,7 @@ def as_levels(values: np.ndarray, name: str, rows: np.ndarray) -> np.ndarray:
     if values.dtype == np.uint8:
         return values
     if values.dtype.kind not in "iuf":
-        raise FeaturePathsError(f"{name} holds {values.dtype}; images are uint8, or floats in [0, 1].")
+        raise FeaturePathsError(f"{name} holds {values.dtype}; images are uint8 from 0 to 255, or floats in [0, 1].")
     scale, limits = 1, "whole numbers should be levels from 0 to 255."
     if values.dtype.kind == "f":
         scale = 255
@@ -72,7 +74,7 @@ def as_levels(values: np.ndarray, name: str, rows: np.ndarray) -> np.ndarray:
         levels = values.astype(np.float64) * scale
         nearest = np.rint(levels)
         problems = {
-            "values should be finite.": ~np.isfinite(levels),
+            "values should be finite, and in [0, 1].": ~np.isfinite(levels),
             limits: (nearest < 0) | (nearest > 255),
             "it lies between the 256 levels of uint8, in which images are stored, so attacks would start from another "
             "image. Round the images yourself: np.round(images * 255).astype(np.uint8).": abs(levels - nearest)
@@ -158,11 +160,16 @@ def labels_of(rows: Rows, images: ArrayImages, name: str, first: int = 0) -> np.
     labels = rows[np.arange(count)].reshape(-1)
     # MATLAB's are floats
     if labels.dtype.kind not in "iuf" or (labels.dtype.kind == "f" and not (labels == np.rint(labels)).all()):
-        raise FeaturePathsError(f"{name} holds {labels.dtype}; labels are whole numbers from 0: labels.astype(int).")
+        raise FeaturePathsError(
+            f"{name} holds {labels.dtype}; labels are whole numbers from 0. Number the classes that they name."
+        )
     other = ", or set data.first_label: 0" if first else ""
     for extreme in (labels.min(), labels.max()):
         if not first <= extreme < 2**31:
-            raise FeaturePathsError(f"{name} holds {extreme}; number the classes from {first}{other}.")
+            raise FeaturePathsError(
+                f"{name} holds {extreme}; number the classes from {first}{other}. (Some data sets mark images "
+                "without a label by -1.)"
+            )
     return labels.astype(np.int64) - first
 
 
@@ -185,7 +192,10 @@ def checked_names(parts: Parts, class_names: Sequence[str] | None, first_label: 
         )
     count = 1 + max(int(labels.max()) for _, labels in parts.values())
     if class_names is None and count > sum(len(labels) for _, labels in parts.values()):
-        raise FeaturePathsError(f"A label is {count - 1}, and there are fewer images: number the classes from 0.")
+        raise FeaturePathsError(
+            f"A label is {count - 1}, but there are fewer images, so that some classes have none: number the classes "
+            "0, 1, 2, ..."
+        )
     class_names = list(map(str, range(count) if class_names is None else class_names))
     if count > len(class_names):
         raise FeaturePathsError(f"A label is {count - 1}, but class_names has only {len(class_names)} (from 0).")

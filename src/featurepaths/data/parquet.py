@@ -102,7 +102,9 @@ def open_parquet(
         raise FeaturePathsError("source: parquet needs pyarrow, which is not installed: pip install pyarrow") from None
     parts, declared, paths = {}, {}, {part: _paths_of(files[part]) for part in PARTS}
     if common := set(paths["train"]) & set(paths["test"]):
-        raise FeaturePathsError(f"{min(common)} would hold both the training and the test images.")
+        raise FeaturePathsError(
+            f"{min(common)} would hold both the training and the test images; correct data.train or data.test."
+        )
     with ExitStack() as stack:
         for part in PARTS:
             opened = {}
@@ -119,7 +121,10 @@ def open_parquet(
                 read = (file.read(columns=[label_column], use_threads=False).column(0) for file in opened.values())
                 labels = np.concatenate([column.to_numpy() for column in read])
             if labels.dtype.kind in "if" and not (labels >= 0).any():
-                raise FeaturePathsError(f"{name}: no image has a label. Name other files as data.{part}.")
+                raise FeaturePathsError(
+                    f"{name}: no image has a label, as in a test set published without them. Name files with labels "
+                    f"as data.{part}."
+                )
             parts[part], declared[part] = (images, labels_of(labels, images, name)), names
         if declared["train"] != declared["test"]:
             raise FeaturePathsError("The training and test files declare different classes; use files of one data set.")

@@ -65,7 +65,7 @@ def _read_picture(shape: tuple[int, ...], resize: bool, name: str, content: Path
         with Image.open(_openable(content)) as image:
             # Pillow opens 16-bit colour as 8-bit RGB; only the raw mode tells
             if image.mode.startswith(("I", "F")) or any(";16" in str(tile[3]) for tile in image.tile):
-                return f"{name}: has more than 8 bits per channel; convert it"
+                return f"{name}: has more than 8 bits per channel; scale it to 8 (Pillow's convert() would cut it)"
             if image.has_transparency_data and image.convert("RGBA").getextrema()[3][0] < 255:
                 return f"{name}: has transparent pixels; put it on a background and save it as RGB"
             if channels == 1 and image.mode not in GREY:

@@ -119,7 +119,10 @@ def rows_of_splits(
     for split in SPLITS:
         missing = sorted(set(range(len(class_names))) - set(labels[PART_OF[split]][rows[split]].tolist()))
         if missing and (split != "calibration" or calibration > 0):
-            raise FeaturePathsError(f"The {split} split has no image of class {class_names[missing[0]]}.")
+            raise FeaturePathsError(
+                f"The {split} split has no image of class {class_names[missing[0]]}. Add some, or number the classes "
+                "that have images 0, 1, 2, ..."
+            )
     return rows
 
 

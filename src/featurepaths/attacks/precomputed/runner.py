@@ -59,12 +59,16 @@ def check_distances(
         greatest = max(greatest, float(distances.max()))
     if far:
         nearly = precomputed.array.dtype == np.uint8 and norm == "linf" and greatest <= eps * (1 + 1e-4) + 2 * slack
-        cut = "All are within one level of 255, as if cut instead of rounded: store np.round(images * 255). "
+        remedy = (
+            "All are within one level of 255: if the images were cut instead of rounded, store "
+            "np.round(images * 255).astype(np.uint8); if the attack had that eps, set it."
+            if nearly
+            else "Set the eps of the attack that made them, or leave eps out. If it is right, 'index' lacks the "
+            "positions of the clean images in their split."
+        )
         raise FeaturePathsError(
             f"{precomputed.path}: the perturbation of {counted(far)} is greater than eps ({norm}, {eps:g}), up to "
-            f"{greatest:g}. {cut if nearly else ''}"
-            "Check that 'index' holds the position of each clean image in its split; otherwise set the "
-            "eps of the attack that made them, or none."
+            f"{greatest:g}. {remedy}"
         )
 
 
