@@ -61,8 +61,8 @@ def _check_unchanged(outputs: Mapping[str, tuple[Tensor, int]]) -> None:
     for name, (output, version) in outputs.items():
         if _version(output) != version:
             raise FeaturePathsError(
-                f"The output of module '{user_name(name)}' is changed in place by a later module. Choose that one as "
-                "the layer."
+                f"The output of module '{user_name(name)}' is changed in place by a later module. Choose a later "
+                "layer, or set inplace=False in that module."
             )
 
 

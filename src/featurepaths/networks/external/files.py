@@ -101,13 +101,13 @@ def _read(path: Path, start: bytes) -> Any:
         # of torch's message only what it refused to run: the rest recommends running it
         if refused := re.search(r"GLOBAL (\S+)", str(error)):
             raise FeaturePathsError(
-                f"{path} cannot be read without executing code in it: it holds a {refused[1]}. In Python, "
-                "where its classes can be imported and if you trust the file: torch.save(torch.load(path, 'cpu', "
-                "weights_only=False)['state_dict'], 'weights.pt'), with the key of its weights."
+                f"{path} cannot be read without executing code in it: it would call {refused[1]}. Only if you know "
+                "what that is and trust the file, convert it in Python: torch.save(torch.load(path, 'cpu', "
+                "weights_only=False)['state_dict'], 'weights.pt'), or with another key that its weights have."
             ) from error
         raise FeaturePathsError(
             f"{path} is damaged or not complete, or no file of weights ({type(error).__name__}). Copy it again, or "
-            "save it as torch.save(network.state_dict(), path)."
+            "save network.state_dict() again, by torch.save, or by safetensors.torch.save_file if it is safetensors."
         ) from error
 
 
@@ -157,11 +157,10 @@ def _rank(name: str) -> tuple[bool, int]:
 def _chosen(content: Any, path: Path, key: str | None) -> tuple[dict[str, Tensor], list[str]]:
     parts = dict(sorted(_state_dicts(content), key=lambda part: _rank(part[0]))) if isinstance(content, Mapping) else {}
     if not parts:
-        entries = (
-            f" with the entries {', '.join(map(str, list(content)[:NAMED]))}" if isinstance(content, Mapping) else ""
-        )
+        names = isinstance(content, Mapping) and ", ".join(map(str, list(content)[:NAMED]))
+        entries = f" ({names})" if names else ""
         raise FeaturePathsError(
-            f"{path} holds a {type(content).__name__}{entries}, and no state dict. Save network.state_dict()."
+            f"{path} holds a {type(content).__name__}{entries} without a state dict. Save network.state_dict()."
         )
     names = [name for name in parts if key is None or f"{name}.".startswith(f"{key}.")]
     if not names:  # the key may be a prefix within a state dict

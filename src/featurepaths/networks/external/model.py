@@ -66,9 +66,10 @@ class ExternalNetwork(nn.Module):
         remedy = "It is quantised, an exported graph, or without weights (meta device): return a plain float32 network."
         with reported(f"{factory} returns a network that cannot be used", Exception, remedy=remedy):
             self.network = unwrapped(network).cpu().float().eval()
-        if training := [name or "the network" for name, module in self.network.named_modules() if module.training]:
+        if training := [name for name, module in self.network.named_modules() if module.training]:
+            which = f"the module {training[0]}" if training[0] else "the network"
             raise FeaturePathsError(
-                f"{factory}: eval() leaves {training[0]} in training mode. Its class overrides train() or eval()."
+                f"{factory}: eval() leaves {which} in training mode. Its class overrides train() or eval()."
             )
 
     def forward(self, images: Tensor) -> Tensor:
