@@ -149,7 +149,7 @@ def test_weights_that_do_not_fit_are_named_and_nothing_is_loaded(tmp_path):
     text = str(caught.value)
     assert "1 missing in the file: 0.bias" in text
     assert "1 unknown to the network: 4.weight" in text
-    assert "1 of another shape: 3.weight [5, 16] instead of [2, 16]" in text
+    assert "1 of another shape: 3.weight [5, 16] in the file, [2, 16] in the network" in text
     assert torch.equal(network[0].weight, built()[0].weight)
 
 

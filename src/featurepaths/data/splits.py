@@ -139,7 +139,7 @@ def split_off(rows: np.ndarray, labels: np.ndarray, share: float, seed: int, key
     """Split `share` of the rows [N] of every class off and return both parts; errors name the setting `key`."""
     from sklearn.model_selection import train_test_split
 
-    with reported(f"{key}: {share:g} of {len(rows)} images cannot be split off", ValueError):
+    with reported(f"{key}: {share:g} of {len(rows)} images cannot be split off", ValueError, remedy="Add images."):
         return train_test_split(rows, test_size=share, stratify=labels, random_state=seed)
 
 

@@ -100,7 +100,7 @@ def check_finite(subject: str, values: Tensor, rows: slice) -> None:
     if not (finite := finite_rows(values[: rows.stop - rows.start])).all():
         rejected = ~finite.cpu().numpy()
         raise FeaturePathsError(
-            f"{subject} not finite for {counted(np.arange(rows.start, rows.stop)[rejected])}, from 0. "
+            f"{subject} not finite for {counted(np.arange(rows.start, rows.stop)[rejected])} (counted from 0). "
             "Remove these images from the data, or correct the network."
         )
 

@@ -46,7 +46,7 @@ def fit_weights(network: nn.Module, weights: Mapping[str, Any], path: Path) -> l
     left_out = sorted((name for name in weights if renamed.get(name) not in kept), key=lambda name: name.count("."))
     missing, built = _absent(network, expected, fitted)
     wrong_shape = [
-        f"{name} {_shape(value)} instead of {_shape(expected[name])}"
+        f"{name} {_shape(value)} in the file, {_shape(expected[name])} in the network"
         for name, value in fitted.items()
         if not _alike(value, expected[name])
     ]
@@ -87,8 +87,8 @@ def _prefixes(expected: Mapping[str, Any], weights: Mapping[str, Any], path: Pat
     for other in others if fits[best] and not AVERAGED.search(best[0]) else []:
         if fits[other].keys() == fits[best].keys() and not all(map(_equal, fits[best].values(), fits[other].values())):
             raise FeaturePathsError(
-                f"{path} holds weights that fit under '{best[0]}' and under '{other[0]}'. Choose by the prefix: "
-                "checkpoint_key."
+                f"{path} holds weights that fit under '{best[0]}' and under '{other[0]}'. Choose one, as by "
+                f"checkpoint_key: {best[0].strip('.')}."
             )
     return best
 
