@@ -14,7 +14,7 @@ from torch import nn
 from featurepaths.errors import FeaturePathsError
 from featurepaths.networks.external.files import read_weights
 from featurepaths.networks.external.weights import fit_weights
-from tests.checkpoint_kinds import END, KINDS, MARK, network, prefixed, table
+from tests.checkpoint_kinds import END, KINDS, MARK, network, prefixed, table, update
 from tests.experiments import ROOT
 
 
@@ -49,6 +49,18 @@ def test_page_has_table_of_checkpoints():
     text = (ROOT / "docs/networks-and-checkpoints.md").read_text()
     rows = [line for line in text.partition(MARK)[2].partition(END)[0].splitlines() if line.startswith("|")]
     assert rows == [line for line in table().splitlines() if line.startswith("|")]
+
+
+def test_table_is_not_written_to_a_page_without_its_marks(tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text(f"before\n{MARK}old\n{END}after\n")
+    update(page, MARK, END, "new")
+    assert page.read_text() == f"before\n{MARK}\nnew\n{END}after\n"
+    for text in (f"before\n{MARK}", f"{END}after\n", f"{END}{MARK}"):
+        page.write_text(text)
+        with pytest.raises(ValueError, match=r"page\.md"):
+            update(page, MARK, END, "new")
+        assert page.read_text() == text
 
 
 @pytest.mark.parametrize("prefix", ["model.", "net.encoder."])
