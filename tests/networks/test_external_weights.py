@@ -87,6 +87,34 @@ def test_average_among_prefixes_is_preferred_and_named(tmp_path):
     assert torch.equal(built.conv.weight, network(2).conv.weight)
 
 
+@pytest.mark.parametrize("outer", [None, "model"])
+def test_tensors_beside_a_state_dict_are_named(tmp_path, outer):
+    content = {"backbone": network(1).state_dict(), "arcface.weight": torch.ones(3, 4)}
+    torch.save({outer: content} if outer else content, tmp_path / "w.pth")
+    built = network(3)
+    prefix = f"{outer}." if outer else ""
+    assert f"left out: {prefix}arcface.weight" in " ".join(loaded(built, tmp_path / "w.pth"))
+    assert torch.equal(built.conv.weight, network(1).conv.weight)
+
+
+@pytest.mark.parametrize("outer", [None, "state_dict"])
+def test_dict_with_tensors_among_more_weights_is_not_taken_for_them(tmp_path, outer):
+    content = network(1).state_dict() | {"centres": {"a": torch.ones(3), "b": torch.ones(3)}}
+    torch.save({outer: content} if outer else content, tmp_path / "w.pth")
+    built = network(3)
+    assert "centres" in " ".join(loaded(built, tmp_path / "w.pth"))
+    assert torch.equal(built.conv.weight, network(1).conv.weight)
+    weights, _ = read_weights(tmp_path / "w.pth", f"{outer}.centres" if outer else "centres")
+    assert set(weights) == {"a", "b"}
+
+
+def test_more_tensors_beside_a_known_key_are_not_taken_for_the_weights(tmp_path):
+    torch.save({"state_dict": {"weight": torch.ones(2)}} | {name: torch.ones(1) for name in "abc"}, tmp_path / "w.pth")
+    weights, notes = read_weights(tmp_path / "w.pth")
+    assert set(weights) == {"weight"}
+    assert "left out: a, b, c" in " ".join(notes)
+
+
 def test_unknown_key_lists_those_there_are(tmp_path):
     torch.save({"state_dict": network(1).state_dict(), "ema": network(2).state_dict()}, tmp_path / "w.pth")
     with pytest.raises(FeaturePathsError, match=r"'swa'.*ema, state_dict"):
