@@ -282,9 +282,12 @@ def table():
 
 
 def update(page, first, last, content):
-    """Replace what lies between two marks of a page."""
-    before, _, rest = page.read_text().partition(first)
-    page.write_text(f"{before}{first}\n{content}\n{last}{rest.partition(last)[2]}")
+    """Replace what lies between two marks of a page; ValueError if it lacks one."""
+    before, begun, rest = page.read_text().partition(first)
+    _, ended, after = rest.partition(last)
+    if not (begun and ended):
+        raise ValueError(f"{page} lacks one of the marks {first.strip()} and {last.strip()}")
+    page.write_text(f"{before}{first}\n{content}\n{last}{after}")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Files that networks come from, named anywhere in the configuration, are part of their fingerprints."""
 
 import copy
+import shutil
 import sys
 
 import pytest
@@ -38,9 +39,39 @@ def digests(model=MODEL):
 
 
 def test_external_files_are_those_the_configuration_names(folder):
-    files = PretrainedNetwork(**MODEL).external_files()
-    assert set(files) == {"checkpoint", "own.pth", "vit/config.json", "vit/model.safetensors"}
+    files = PretrainedNetwork(**MODEL).external_files().values()
+    assert {str(file) for file in files} == {"net.pt", "own.pth", "vit/config.json", "vit/model.safetensors"}
     assert PretrainedNetwork(factory="nets:load", arguments={"path": "."}).external_files() == {}
+
+
+@pytest.mark.parametrize("key", ["reads", "arguments"])
+def test_file_called_checkpoint_does_not_hide_the_weights(folder, key):
+    (folder / "checkpoint").write_text("checkpoint")
+    model = MODEL | {key: ["checkpoint"] if key == "reads" else {"path": "checkpoint"}}
+    before = digests(model)
+    (folder / "net.pt").write_text("replaced")
+    between = digests(model)
+    (folder / "checkpoint").write_text("replaced")
+    assert len({before["weights"], between["weights"], digests(model)["weights"]}) == 3
+
+
+@pytest.mark.parametrize("path", [".", "..", "/", "vit/.."])
+def test_folder_with_the_working_directory_is_refused_under_reads(folder, path):
+    with pytest.raises(FeaturePathsError, match=r"models\.net\.reads.*working directory"):
+        digests(MODEL | {"reads": ["own.pth", path]})
+
+
+def test_moved_files_keep_the_fingerprint_and_exchanged_ones_do_not(folder):
+    model = MODEL | {"reads": ["own.pth", "vit"]}
+    before = digests(model)
+    (folder / "moved").mkdir()
+    for name in ("own.pth", "vit", "net.pt"):
+        shutil.copytree(name, f"moved/{name}") if name == "vit" else shutil.copy(name, f"moved/{name}")
+    moved = model | {"reads": ["moved/own.pth", str(folder / "moved/vit")], "checkpoint": "moved/net.pt"}
+    assert digests(moved) == before
+    assert digests(model | {"reads": ["net.pt", "vit"], "checkpoint": "own.pth"}) != before
+    (folder / "moved/vit/config.json").rename(folder / "moved/vit/renamed.json")
+    assert digests(moved) != before
 
 
 @pytest.mark.parametrize("name", ["vit/model.safetensors", "own.pth", "net.pt"])

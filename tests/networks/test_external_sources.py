@@ -1,9 +1,11 @@
 """Networks as other libraries build them, in small stand-ins: their outputs, their wrappers, their state."""
 
+import io
 import json
 import sys
 from collections import OrderedDict
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,6 +17,7 @@ from featurepaths.errors import FeaturePathsError
 from featurepaths.networks.checkpoint import load_checkpoint, save_checkpoint
 from featurepaths.networks.external.build import build_external
 from featurepaths.paths.features import extract_blocks
+from featurepaths.runtime.entry_points import load_factory
 from featurepaths.store.origin import Origin
 
 SHAPE, CLASSES = (3, 8, 8), 3
@@ -115,6 +118,15 @@ def compiled_within():
     return network
 
 
+def compiled_twice():
+    """One compiled module under two names, and a name without a module."""
+    network = Net()
+    network.b = network.again = torch.compile(network.b, backend="eager")
+    network.register_module("absent", None)
+    network(torch.rand(2, *SHAPE))
+    return network
+
+
 def parallel():
     return nn.DataParallel(Net())
 
@@ -176,6 +188,7 @@ WORKS = [
     Extra,
     compiled,
     compiled_within,
+    compiled_twice,
     parallel,
 ]
 REFUSED = {
@@ -211,6 +224,7 @@ def test_network_is_taken_and_comes_back_from_its_checkpoint(factory, monkeypatc
         logits = network(images)
         assert logits.shape == (4, CLASSES)
         assert logits.dtype == torch.float32
+        assert not any("_orig_mod" in name for name in network.state_dict())
         answers = network.network(images)
         answers = answers.logits if factory is answer else answers[0] if factory is several else answers
         assert torch.equal(answers if isinstance(answers, torch.Tensor) else answers["logits"], logits)
@@ -220,6 +234,24 @@ def test_network_is_taken_and_comes_back_from_its_checkpoint(factory, monkeypatc
         save_checkpoint(tmp_path / "c.safetensors", network, build, external.layers, SHAPE, Origin("c", "d"))
         again, _ = load_checkpoint(tmp_path / "c.safetensors")
         assert torch.equal(again(images), logits)
+
+
+@pytest.mark.parametrize("state", [io.BytesIO(b"state"), np.float64(0.5), Path("state"), lambda: None])
+def test_state_that_is_not_read_without_executing_code_is_refused_when_saved(state, monkeypatch, tmp_path):
+    build, external = built(Extra, monkeypatch)
+    monkeypatch.setattr(Extra, "get_extra_state", lambda _: {"state": state})
+    with pytest.raises(FeaturePathsError, match=r"network\._extra_state.*\(dict\)") as caught:
+        save_checkpoint(tmp_path / "c.safetensors", external.network, build, external.layers, SHAPE, Origin("c", "d"))
+    assert "weights_only" not in str(caught.value)
+    assert not (tmp_path / "c.safetensors").exists()
+
+
+def test_state_that_the_checkpoint_lacks_is_reported(monkeypatch, tmp_path):
+    build, external = built(plain, monkeypatch)
+    save_checkpoint(tmp_path / "c.safetensors", external.network, build, external.layers, SHAPE, Origin("c", "d"))
+    monkeypatch.setattr(sys.modules[__name__], "FACTORY", Extra)
+    with pytest.raises(FeaturePathsError, match=r"(?s)does not fit.*network\._extra_state"):
+        load_checkpoint(tmp_path / "c.safetensors")
 
 
 @pytest.mark.parametrize("name", REFUSED)
@@ -311,6 +343,18 @@ def test_inputs_that_the_network_states_are_proposed(monkeypatch, tmp_path):
     _, external = built(from_folder, monkeypatch)
     (note,) = external.notes
     assert "mean: [0.5, 0.5, 0.5], std: [0.5, 0.5, 0.5], size: 16" in note
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(processor | {"rescale_factor": 0}))
+    assert built(from_folder, monkeypatch)[1].notes == []
+
+
+def test_lazy_attribute_of_a_module_that_cannot_be_imported_is_reported(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    code = "def __getattr__(name):\n    if name == 'make':\n        import missing\n    raise AttributeError(name)\n"
+    (tmp_path / "lazy_nets.py").write_text(code)
+    with pytest.raises(FeaturePathsError, match=r"lazy_nets:make.*No module named 'missing'.*line 3"):
+        load_factory("lazy_nets:make")
+    sys.modules.pop("lazy_nets", None)
 
 
 def test_file_that_the_factory_opens_is_named_unless_the_configuration_does(monkeypatch, tmp_path):

@@ -14,7 +14,7 @@ from torch import nn
 from featurepaths.errors import FeaturePathsError
 from featurepaths.networks.external.files import read_weights
 from featurepaths.networks.external.weights import fit_weights
-from tests.checkpoint_kinds import END, KINDS, MARK, network, prefixed, table
+from tests.checkpoint_kinds import END, KINDS, MARK, network, prefixed, table, update
 from tests.experiments import ROOT
 
 
@@ -51,6 +51,18 @@ def test_page_has_table_of_checkpoints():
     assert rows == [line for line in table().splitlines() if line.startswith("|")]
 
 
+def test_table_is_not_written_to_a_page_without_its_marks(tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text(f"before\n{MARK}old\n{END}after\n")
+    update(page, MARK, END, "new")
+    assert page.read_text() == f"before\n{MARK}\nnew\n{END}after\n"
+    for text in (f"before\n{MARK}", f"{END}after\n", f"{END}{MARK}"):
+        page.write_text(text)
+        with pytest.raises(ValueError, match=r"page\.md"):
+            update(page, MARK, END, "new")
+        assert page.read_text() == text
+
+
 @pytest.mark.parametrize("prefix", ["model.", "net.encoder."])
 def test_prefix_that_the_network_has_is_put_on(tmp_path, prefix):
     inner = network(3)
@@ -73,6 +85,34 @@ def test_average_among_prefixes_is_preferred_and_named(tmp_path):
     assert torch.equal(built.conv.weight, network(1).conv.weight)
     loaded(built, tmp_path / "w.ckpt", "model")
     assert torch.equal(built.conv.weight, network(2).conv.weight)
+
+
+@pytest.mark.parametrize("outer", [None, "model"])
+def test_tensors_beside_a_state_dict_are_named(tmp_path, outer):
+    content = {"backbone": network(1).state_dict(), "arcface.weight": torch.ones(3, 4)}
+    torch.save({outer: content} if outer else content, tmp_path / "w.pth")
+    built = network(3)
+    prefix = f"{outer}." if outer else ""
+    assert f"left out: {prefix}arcface.weight" in " ".join(loaded(built, tmp_path / "w.pth"))
+    assert torch.equal(built.conv.weight, network(1).conv.weight)
+
+
+@pytest.mark.parametrize("outer", [None, "state_dict"])
+def test_dict_with_tensors_among_more_weights_is_not_taken_for_them(tmp_path, outer):
+    content = network(1).state_dict() | {"centres": {"a": torch.ones(3), "b": torch.ones(3)}}
+    torch.save({outer: content} if outer else content, tmp_path / "w.pth")
+    built = network(3)
+    assert "centres" in " ".join(loaded(built, tmp_path / "w.pth"))
+    assert torch.equal(built.conv.weight, network(1).conv.weight)
+    weights, _ = read_weights(tmp_path / "w.pth", f"{outer}.centres" if outer else "centres")
+    assert set(weights) == {"a", "b"}
+
+
+def test_more_tensors_beside_a_known_key_are_not_taken_for_the_weights(tmp_path):
+    torch.save({"state_dict": {"weight": torch.ones(2)}} | {name: torch.ones(1) for name in "abc"}, tmp_path / "w.pth")
+    weights, notes = read_weights(tmp_path / "w.pth")
+    assert set(weights) == {"weight"}
+    assert "left out: a, b, c" in " ".join(notes)
 
 
 def test_unknown_key_lists_those_there_are(tmp_path):

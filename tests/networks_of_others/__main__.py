@@ -17,6 +17,7 @@ import torch
 from featurepaths.errors import FeaturePathsError
 from featurepaths.networks.blocks import layer_notes
 from featurepaths.networks.layers import find_layers
+from tests.checkpoint_kinds import update
 from tests.networks_of_others import families
 
 BEGIN = "<!-- make test-networks writes what follows -->\n"
@@ -92,8 +93,7 @@ def main():
         head = ["| library | network | layers | first | last |", "|:--|:--|--:|:--|:--|"]
         versions = ", ".join(f"{each} {version(PACKAGES.get(each, each))}" for each in libraries)
         table = "\n".join([*head, *lines, "", f"Versions: {versions}.", ""])
-        before, _, rest = arguments.page.read_text().partition(BEGIN)
-        arguments.page.write_text(before + BEGIN + "\n" + table + "\n" + END + rest.partition(END)[2])
+        update(arguments.page, BEGIN, END, table)
     sys.exit("\n".join(wrong) or None)
 
 

@@ -265,6 +265,7 @@ def table():
     for name in SOURCES:
         with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
             _, model, difference = measure(name, Path(folder))
+        assert difference < 1e-5, name
         weights = f"`checkpoint: {model.checkpoint}`" if model.checkpoint else "read by the factory"
         lines.append(f"| {name} | `{model.factory}` | {weights} | {'0' if difference == 0 else f'{difference:.0e}'} |")
     return "\n".join(lines) + "\n"

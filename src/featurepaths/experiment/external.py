@@ -84,13 +84,14 @@ def _attacks(experiment: Experiment, again: bool) -> Mapping[str, Mapping[str, s
 def _networks(experiment: Experiment, again: bool) -> Mapping[str, Mapping[str, str | None]]:
     memory = FOLDER / f"weights.{experiment.name}.json"
     given = {name: model for name in experiment.models if (model := experiment.pretrained(name))}
-    files = {f"{name}: {key}": file for name in given for key, file in given[name].external_files().items()}
+    of_models = {name: of_model for name, model in given.items() if (of_model := model.external_files())}
+    files = {str(file): file for of_model in of_models.values() for file in of_model.values()}
 
     def by_model(digests: Mapping[str, str]) -> dict[str, str]:
-        of_models = {
-            name: {key: digests[f"{name}: {key}"] for key in model.external_files()} for name, model in given.items()
+        return {
+            name: digest_of_names({key: digests[str(file)] for key, file in of_model.items()})
+            for name, of_model in of_models.items()
         }
-        return {name: digest_of_names(of_model) for name, of_model in of_models.items() if of_model}
 
     digests = (not again and last_look(memory)) or look_at_files(files, by_model, "weights", memory) if files else {}
     return {

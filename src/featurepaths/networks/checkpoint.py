@@ -46,6 +46,11 @@ def save_checkpoint(
         Channels, height and width of an input image.
     notes
         Further entries of the description, such as the device.
+
+    Raises
+    ------
+    FeaturePathsError
+        If an entry of its state that is no tensor could not be read again.
     """
     shapes = layer_shapes(network, layers, image_shape)
     description = {
@@ -56,7 +61,7 @@ def save_checkpoint(
         **notes,
         "origin": asdict(origin),
     }
-    write_tensors(path, {name: _as_tensor(value) for name, value in network.state_dict().items()}, description)
+    write_tensors(path, {name: _as_tensor(name, value) for name, value in network.state_dict().items()}, description)
 
 
 def load_checkpoint(path: Path, device: torch.device | str = "cpu") -> tuple[nn.Module, dict[str, Any]]:
@@ -73,7 +78,7 @@ def load_checkpoint(path: Path, device: torch.device | str = "cpu") -> tuple[nn.
     network = build_network(description["build"])
     with reported(f"{path} does not fit the network it describes", RuntimeError):
         others = [name for name, value in network.state_dict().items() if not isinstance(value, Tensor)]
-        network.load_state_dict(weights | {name: _as_object(weights[name]) for name in others})
+        network.load_state_dict(weights | {name: _as_object(weights[name]) for name in others if name in weights})
     check_finite(network, f"{path} holds a weight that is not a finite number, in")
     return network.to(device).eval().requires_grad_(False), description
 
@@ -83,12 +88,23 @@ def layer_names(description: Mapping[str, Any]) -> list[str]:
     return [layer["name"] for layer in description["layers"]]
 
 
-def _as_tensor(value: Any) -> Tensor:
-    """Return a tensor as it is, and any other entry of a network's state as bytes."""
+def _as_tensor(name: str, value: Any) -> Tensor:
+    """Return a tensor as it is, and any other entry of a network's state, by its name, as bytes.
+
+    Raises
+    ------
+    FeaturePathsError
+        If the entry cannot be saved, or not be read again without executing code.
+    """
     if isinstance(value, Tensor):
         return value
-    torch.save(value, file := BytesIO())
-    return torch.frombuffer(bytearray(file.getvalue()), dtype=torch.uint8)
+    problem = f"The network's state has an entry {name} that cannot be saved and read without executing code"
+    remedy = "Let get_extra_state return tensors, numbers and texts of Python, or lists and dicts of them."
+    with reported(problem, Exception, reason=lambda _: type(value).__name__, remedy=remedy):
+        torch.save(value, file := BytesIO())
+        content = torch.frombuffer(bytearray(file.getvalue()), dtype=torch.uint8)
+        _as_object(content)
+    return content
 
 
 def _as_object(content: Tensor) -> Any:

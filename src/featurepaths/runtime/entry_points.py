@@ -42,7 +42,7 @@ def load_factory(text: str) -> Callable[..., Any]:
         sys.path.insert(0, here)
     with reported(f"{text} cannot be imported", Exception, reason=place_of):
         module = importlib.import_module(name)
-    factory = reduce(lambda owner, part: getattr(owner, part, None), attribute.split("."), module)
+        factory = reduce(lambda owner, part: getattr(owner, part, None), attribute.split("."), module)
     if not callable(factory):
         close = difflib.get_close_matches(attribute, dir(module), n=3)
         functions = [name for name in close if callable(vars(module).get(name))]  # without running a lazy attribute

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -58,16 +58,17 @@ def look_at_files(
     return summary
 
 
-def files_in(paths: Sequence[str]) -> dict[str, Path]:
-    """Return files by their paths, and those in folders; not in hidden ones, nor in one with the working directory."""
-    files = {}
-    for path in map(Path, paths):
-        if not path.is_dir():
-            files[str(path)] = path
-        elif not Path.cwd().is_relative_to(path.resolve()):
-            inside = (file for file in sorted(path.rglob("*")) if file.is_file())
-            files |= {str(file): file for file in inside if "/." not in f"/{file.relative_to(path).as_posix()}"}
-    return files
+def files_in(path: Path) -> dict[str, Path]:
+    """Return a file by the name `.`, or the files in a folder by their paths within it, without hidden ones."""
+    if not path.is_dir():
+        return {".": path}
+    inside = {file.relative_to(path).as_posix(): file for file in sorted(path.rglob("*")) if file.is_file()}
+    return {name: file for name, file in inside.items() if "/." not in f"/{name}"}
+
+
+def holds_working_directory(path: str) -> bool:
+    """Return whether a path is that of the working directory, or of a folder above it."""
+    return Path.cwd().is_relative_to(Path(path).resolve())
 
 
 def last_look(memory: Path) -> dict[str, Any] | None:

@@ -15,7 +15,7 @@ from pydantic import (
 )
 
 from featurepaths.experiment.config.types import Exact, Function, Pixels, Positive, Precision, Section, distinct
-from featurepaths.store.fingerprints import files_in
+from featurepaths.store.fingerprints import files_in, holds_working_directory
 
 PRETRAINED = "pretrained"
 """The training's name in the runs of pretrained networks."""
@@ -35,6 +35,13 @@ Modules = Annotated[list[str], Field(min_length=1), AfterValidator(distinct)]
 """Names of modules of a network."""
 
 
+def _below(paths: list[str]) -> list[str]:
+    """Refuse folders that hold the results too."""
+    if above := [path for path in paths if holds_working_directory(path)]:
+        raise ValueError(f"{above[0]} holds the working directory: name the files, or a folder for them")
+    return paths
+
+
 class PretrainedNetwork(Section):
     """A pretrained network from torchvision, timm, transformers, or your own package."""
 
@@ -45,12 +52,12 @@ class PretrainedNetwork(Section):
     arguments: dict[str, Any] = {}
     """Its keyword arguments."""
     checkpoint: str | None = None
-    """File of its weights: `.safetensors`, or `.pt` or `.pth` with a state dict, which cannot execute code. null keeps
-    the weights that the function sets."""
+    """File of its weights: `.safetensors`, or `.pt`, `.pth` or `.ckpt` with a state dict, which cannot execute code.
+    null keeps the weights that the function sets."""
     checkpoint_key: str | None = None
     """Key of the weights in the file, or the prefix of their names; nested keys are joined by dots. null prefers an
     average, as under `state_dict_ema`."""
-    reads: list[str] = []
+    reads: Annotated[list[str], AfterValidator(_below)] = []
     """Files and folders that the function reads itself: when they change, the network is built again. Those named in
     `arguments` need not be listed."""
     mean: list[Exact] | None = None
@@ -73,13 +80,17 @@ class PretrainedNetwork(Section):
         return self
 
     def external_files(self) -> dict[str, Path]:
-        """Return the files that the network comes from, by name; folders with all their files.
+        """Return the files that the network comes from, by names that do not depend on where they lie.
 
-        They are `checkpoint`, `reads`, and strings in `arguments` that name a file or a folder.
+        They are `checkpoint`, `reads`, and strings in `arguments` that name a file or a folder, which stands for all
+        its files; not one with the working directory, which such a string hardly means.
         """
         # not Path.exists, which raises on long texts
-        named = [*self.reads, *(text for text in _texts(self.arguments) if os.path.exists(text))]  # noqa: PTH110
-        return {"checkpoint": Path(self.checkpoint)} | files_in(named) if self.checkpoint else files_in(named)
+        texts = [text for text in _texts(self.arguments) if os.path.exists(text)]  # noqa: PTH110
+        named = {"reads": self.reads, "arguments": [text for text in texts if not holds_working_directory(text)]}
+        paths = {f"{key}.{number}": Path(path) for key, paths in named.items() for number, path in enumerate(paths)}
+        files = {f"{key}/{name}": file for key, path in paths.items() for name, file in files_in(path).items()}
+        return ({"checkpoint": Path(self.checkpoint)} if self.checkpoint else {}) | files
 
 
 def _texts(value: Any) -> Iterator[str]:

@@ -100,7 +100,7 @@ def _try_out(network: nn.Module, image_shape: Sequence[int], classes: int) -> li
     images = torch.rand(3, *image_shape, generator=torch.Generator().manual_seed(0))
     images[1] = 0.45 + 0.1 * images[1]  # strong and weak noise
     with torch.no_grad():
-        logits, again = logits_of(network(images), images), logits_of(network(images), images)
+        logits, again = network(images), network(images)
     if not logits.isfinite().all():
         raise FeaturePathsError("The network's logits of random images are not finite: NaN or infinite.")
     if logits.shape[1] != classes:
@@ -151,6 +151,6 @@ def _gradient(network: nn.Module, images: Tensor) -> Tensor:
         "torch (NumPy, Pillow, JPEG), is quantised, takes an argmax, or calls detach(), no_grad() or inference_mode()"
     )
     with reported(problem, RuntimeError), torch.enable_grad():
-        logits = logits_of(network(images), images)
+        logits = network(images)
         proportions = torch.randn(logits.shape, generator=torch.Generator().manual_seed(0))
         return torch.autograd.grad((logits * proportions).sum(), images)[0]

@@ -134,18 +134,26 @@ def _kind_of(path: Path, start: bytes) -> str | None:
     return None
 
 
-def _state_dicts(content: Any, name: str = "") -> Iterator[tuple[str, Mapping]]:
-    """Yield the innermost dicts with tensors, by their keys joined by dots; not those of optimisers and the like."""
+def _state_dicts(content: Any, name: str = "") -> Iterator[tuple[str, Mapping | Tensor]]:
+    """Yield the dicts with tensors, by their keys joined by dots, and tensors beside such dicts.
+
+    Those of optimisers and the like are left out. A dict with dicts of tensors is one itself if it has more tensors
+    than each of them, and none has a key of weights.
+    """
     nested = [
-        pair
+        (key, pair)
         for key, value in content.items()
         if isinstance(key, str) and isinstance(value, Mapping) and not key.endswith("_extra_state")
         if not BESIDE.search(key) and name.count(".") < DEPTH
         for pair in _state_dicts(value, f"{name}.{key}".lstrip("."))
     ]
-    if not nested and any(isinstance(value, Tensor) for value in content.values()):
+    tensors = {f"{name}.{key}".lstrip("."): value for key, value in content.items() if isinstance(value, Tensor)}
+    most = max((len(part) for _, (_, part) in nested if isinstance(part, Mapping)), default=0)
+    if len(tensors) > most and all(_rank(key) == _rank("") for key, _ in nested):
         yield name, content
-    yield from nested
+    elif nested:
+        yield from ((key, value) for key, value in tensors.items() if not BESIDE.search(key))
+    yield from (pair for _, pair in nested)
 
 
 def _rank(name: str) -> tuple[bool, int]:
@@ -155,7 +163,8 @@ def _rank(name: str) -> tuple[bool, int]:
 
 
 def _chosen(content: Any, path: Path, key: str | None) -> tuple[dict[str, Tensor], list[str]]:
-    parts = dict(sorted(_state_dicts(content), key=lambda part: _rank(part[0]))) if isinstance(content, Mapping) else {}
+    found = dict(_state_dicts(content)) if isinstance(content, Mapping) else {}
+    parts = {name: found[name] for name in sorted(found, key=_rank) if isinstance(found[name], Mapping)}
     if not parts:
         names = isinstance(content, Mapping) and ", ".join(map(str, list(content)[:NAMED]))
         entries = f" ({names})" if names else ""
@@ -169,12 +178,15 @@ def _chosen(content: Any, path: Path, key: str | None) -> tuple[dict[str, Tensor
     if not names:
         listed = ", ".join(name or "one without a key" for name in parts)
         raise FeaturePathsError(f"checkpoint_key: {path} has nothing under '{key}'. Its state dicts: {listed}.")
-    if len(names) > 1 and _rank(names[0]) == _rank(names[1]):
+    rivals = [name for name in names[1:] if not name.startswith(f"{names[0]}.".lstrip("."))]  # not dicts in it
+    if rivals and _rank(names[0]) == _rank(rivals[0]):
         raise FeaturePathsError(
             f"{path} holds several state dicts: {', '.join(names)}. Choose one by its key: checkpoint_key."
         )
     weights = {str(name): value for name, value in parts[names[0]].items()}
-    return weights, [*_taken(path, names[0], [name for name in parts if name != names[0]])]
+    beside = [name for name in found if name not in parts]
+    left_out = [f"{path}: left out: {', '.join(beside[:NAMED])}{', ...' * (len(beside) > NAMED)}"] if beside else []
+    return weights, [*_taken(path, names[0], [name for name in parts if name != names[0]]), *left_out]
 
 
 def _under(prefix: str | None, weights: Mapping) -> dict[str, Any]:
@@ -186,4 +198,4 @@ def _taken(path: Path, name: str, others: list[str]) -> Iterator[str]:
     if others or AVERAGED.search(name):
         average = ", the average" if AVERAGED.search(name) else ""
         rest = f"; not {', '.join(others[:NAMED])}. checkpoint_key chooses" if others else ""
-        yield f"weights: {name} of {path}{average}{rest}"
+        yield f"weights: {name or 'those without a key'} of {path}{average}{rest}"

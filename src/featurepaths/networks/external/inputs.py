@@ -78,7 +78,7 @@ def _stated_inputs(network: nn.Module) -> tuple[str, dict[str, Any]]:
         stated = {key: config.get(key) for key in ("mean", "std")} | {"size": (config.get("input_size") or [0])[-1]}
         return "its pretrained_cfg", {key: value for key, value in stated.items() if value}
     file = Path(str(getattr(network, "name_or_path", None) or "nowhere")) / PROCESSOR
-    with suppress(OSError, ValueError, TypeError, AttributeError):  # absent, or of a processor of another kind
+    with suppress(OSError, ValueError, TypeError, AttributeError, ArithmeticError):  # absent, or of another kind
         return str(file), _of_processor(json.loads(file.read_text(encoding="utf-8")))
     return "", {}
 

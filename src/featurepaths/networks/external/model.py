@@ -89,7 +89,7 @@ def unwrapped(network: nn.Module) -> nn.Module:
     if "_orig_mod" in network._modules:
         return unwrapped(network._orig_mod)
     network._compiled_call_impl = None
-    for name, child in network.named_children():
-        if (plain := unwrapped(child)) is not child:
+    for name, child in list(network._modules.items()):  # named_children has a shared one under one name
+        if child is not None and (plain := unwrapped(child)) is not child:
             setattr(network, name, plain)
     return network
