@@ -133,7 +133,7 @@ def test_items_with_any_integer_label_are_read(tmp_path):
         ([(GREY[0], 0.5)], "item 0 of mine has label 0.5; a label is one whole number, from 0"),
         ([(GREY[0], np.array([0, 1, 0]))], "item 0 of mine has 3 labels"),
         ([(GREY[0], np.array([0.5]))], "item 0 of mine has label array"),
-        ([(GREY[0], np.array([], int))], "item 0 of mine has label array"),
+        ([(GREY[0], np.array([], int))], "item 0 of mine has 0 labels"),
         ([(GREY[0], -1)], "item 0 of mine has label -1"),
         ([(GREY[0], None)], "item 0 of mine has label None"),
         ([(GREY[0], 0), GREY[0]], r"item 1 of mine is numpy.ndarray; every item should be"),

@@ -119,6 +119,33 @@ def test_parquet_agrees_with_pandas(shards, tmp_path):
         assert (image == np.asarray(Image.open(io.BytesIO(struct["bytes"])))).all()
 
 
+def test_parquet_labels_that_are_null_are_told(tmp_path):
+    for label, said in ((lambda _: None, "no image has a label"), (lambda label: label or None, "4 images have no")):
+        kinds.hugging_face(kinds.DECLARED, label=label)(tmp_path)
+        with pytest.raises(FeaturePathsError, match=said):
+            contents_of_source(section(kinds.FILES | {p: str(tmp_path / f"{p}.parquet") for p in kinds.COUNTS}))
+
+
+def test_parquet_pattern_that_is_none_is_told():
+    with pytest.raises(FeaturePathsError, match="is no pattern of files"):
+        contents_of_source(section(kinds.FILES | {"train": "data/**.parquet"}))
+
+
+def test_pictures_in_other_formats_and_with_damaged_exif_are_refused(tmp_path):
+    kinds.folders()(tmp_path)
+    picture = tmp_path / "images/train/cat/cat1.png"
+    data = section({"source": "folder", "root": str(tmp_path / "images")})
+    image, exif = Image.open(picture), Image.Exif()
+    exif[0x0112], exif[0x010F] = 6, "maker"
+    image.save(bitmap := io.BytesIO(), "BMP")
+    image.rotate(90).save(turned := io.BytesIO(), "PNG", exif=exif)
+    damaged = turned.getvalue().replace(b"\x01\x0f\x00\x02", b"\x01\x0f\x00\x05")
+    for content in (bitmap.getvalue(), damaged):
+        picture.write_bytes(content)
+        with pytest.raises(FeaturePathsError, match=r"cat1\.png"):
+            read(data, tmp_path)
+
+
 def test_parquet_one_file_for_both_parts_is_refused(shards, tmp_path):
     data = section({**shards.model_dump(), "test": shards.train})
     with pytest.raises(FeaturePathsError, match=r"train-00000-of-00002\.parquet would hold both"):

@@ -311,7 +311,7 @@ def test_layer_whose_axes_its_shape_leaves_open_is_refused_if_it_is_changed_in_p
 
 
 def test_images_that_are_fewer_values_than_their_weights_are_not_taken_for_a_gate():
-    assert find_layers(Coloured(), "auto", (1, 16, 16)) == ["blocks.0", "blocks.1", "blocks.2"]
+    assert find_layers(Coloured(), "auto", (1, 2, 2)) == ["blocks.0", "blocks.1", "blocks.2"]
 
 
 def test_features_come_first_in_maps_and_tokens():

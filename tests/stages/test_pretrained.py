@@ -149,7 +149,7 @@ def test_weights_of_another_network_or_with_nan_are_told(folder, take):
     torch.save(module["transformer"](4).state_dict(), "other.pt")
     with pytest.raises(FeaturePathsError, match=r"other\.pt does not fit the network:") as caught:
         take(weights="other.pt")
-    assert "of another shape: heads.head.weight [4, 16] instead of [3, 16]" in str(caught.value)
+    assert "of another shape: heads.head.weight [4, 16] in the file, [3, 16] in the network" in str(caught.value)
     weights = module["transformer"](3).state_dict()
     weights["class_token"][0, 0, 0] = torch.nan
     torch.save(weights, "nan.pt")

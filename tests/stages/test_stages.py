@@ -170,7 +170,7 @@ def test_arrays_and_code_that_changed_meanwhile_are_refused(tmp_path, monkeypatc
     done = stage("data", "--settings", json.dumps({"data": arrays, "contents": "of before"}), "--data", "data.h5")
     progress, _, done.stderr = done.stderr.partition("\n")
     assert progress.startswith("reading train.npz and test.npz")
-    refused(done, "train.npz or test.npz changed meanwhile")
+    refused(done, "A file of data.train or data.test changed meanwhile")
     done = stage("data", "--settings", json.dumps({"data": factory, "contents": "of before"}), "--data", "data.h5")
     refused(done, "The code of own_data:make changed meanwhile")
     assert set(tmp_path.iterdir()) == before

@@ -180,7 +180,6 @@ def libraries_of(stage):
         (
             "scipy",  # Wilson's interval; McNemar's test; Student's t; the binomial test of accuracies
             {
-                "attack",
                 "detection",
                 "detector_evaluation",
                 "recognition",

@@ -148,6 +148,8 @@ def test_network_of_two_layers_and_probabilities_has_all_tables_and_a_warning(tm
     assert DOUBTS["probabilities"] in (tables / "verdict.md").read_text()
     (log,) = workflow.folder.glob("results/shallow/*/logs/pretrained.log")
     assert DOUBTS["probabilities"] in log.read_text()
+    for where in (tables / "verdict.md", *workflow.folder.glob("results/shallow/*/logs/evaluation.*.log")):
+        assert "clean images: chance" in where.read_text()
     named = Workflow(tmp_path, SHALLOW | {"recognition": {"combinations": [1, 2, 3]}})
     told = named("--forcerun", "pretrained", succeeds=False)
     assert "recognition.combinations: there is no layer 3" in told

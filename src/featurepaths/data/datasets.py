@@ -211,7 +211,7 @@ def _read_item(dataset: Any, row: int, size: int | None, name: str, first_label:
         raise FeaturePathsError(f"{name} is {type_text(item)}; every item should be (image, label).")
     image, label = item
     shape = getattr(label, "shape", ())
-    if prod(shape) > 1:
+    if prod(shape) != 1:
         raise FeaturePathsError(f"{name} has {prod(shape)} labels: every image needs one label, its class.")
     try:
         number = operator.index(label.item() if shape else label) - first_label

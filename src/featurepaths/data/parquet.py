@@ -35,7 +35,7 @@ class ParquetImages:
         self._last: tuple[int, Any] = (-1, None)
         if not sum(counts):
             raise FeaturePathsError(f"{' and '.join(files)}: no rows.")
-        height, width = (size, size) if size else size_of_picture(*next(self._pictures(np.arange(1))))
+        height, width = (size, size) if size else self._first_size()
         self.shape = (sum(counts), height, width, channels)
 
     def __getitem__(self, rows: np.ndarray) -> np.ndarray:
@@ -47,12 +47,23 @@ class ParquetImages:
         for row, group in zip(rows.tolist(), groups.tolist(), strict=True):
             values, (path, _, number) = self._values(group), self._groups[group]
             position = row - int(self._ends[group]) + len(values)
-            name, content = f"{path}: image {position} of row group {number}", values[position].as_py()
-            if isinstance(content, dict):
-                content = content.get("bytes")
-            if not isinstance(content, bytes):
-                raise FeaturePathsError(f"{name}: has no bytes, perhaps only a path. Save the images in the file.")
-            yield name, content
+            yield self._named(path, number, position, values[position].as_py())
+
+    @staticmethod
+    def _named(path: str, group: int, position: int, content: Any) -> tuple[str, bytes]:
+        """Return the name of a picture in a row group, and its encoded bytes, which may be in a struct."""
+        name = f"{path}: image {position} of row group {group}"
+        content = content.get("bytes") if isinstance(content, dict) else content
+        if not isinstance(content, bytes):
+            raise FeaturePathsError(f"{name}: has no bytes, perhaps only a path. Save the images in the file.")
+        return name, content
+
+    def _first_size(self) -> tuple[int, int]:
+        """Return the height and width of the first picture, without reading its row group."""
+        path, file, number = next(group for group, end in zip(self._groups, self._ends, strict=True) if end)
+        with reported(f"{path} cannot be read", *UNREADABLE):
+            rows = next(file.iter_batches(1, row_groups=[number], columns=[self.column], use_threads=False))
+        return size_of_picture(*self._named(path, number, 0, rows.column(0)[0].as_py()))
 
     def _values(self, group: int) -> Any:
         if self._last[0] != group:
@@ -118,17 +129,20 @@ def open_parquet(
             images = ParquetImages(opened, image_column, size, channels, pool)
             name = f"'{label_column}' in {files[part]}"
             with reported(f"{name} cannot be read", *UNREADABLE):
-                read = (file.read(columns=[label_column], use_threads=False).column(0) for file in opened.values())
+                read = [file.read(columns=[label_column], use_threads=False).column(0) for file in opened.values()]
                 labels = np.concatenate([column.to_numpy() for column in read])
-            if labels.dtype.kind in "if" and not (labels >= 0).any():
+            without = sum(column.null_count for column in read)
+            if 0 < without < len(labels):
+                raise FeaturePathsError(f"{name}: {without} images have no label (null). Leave their rows out.")
+            if without or (labels.dtype.kind in "if" and not (labels >= 0).any()):
                 raise FeaturePathsError(
                     f"{name}: no image has a label, as in a test set published without them. Name files with labels "
                     f"as data.{part}."
                 )
             parts[part], declared[part] = (images, labels_of(labels, images, name)), names
-        if declared["train"] != declared["test"]:
+        if all(declared.values()) and declared["train"] != declared["test"]:
             raise FeaturePathsError("The training and test files declare different classes; use files of one data set.")
-        yield parts, checked_names(parts, class_names or declared["train"] or None)
+        yield parts, checked_names(parts, class_names or declared["train"] or declared["test"] or None)
 
 
 def contents_of_parquet(files: Mapping[str, str], *options: Any, memory: Path | None = None) -> Contents:
@@ -155,7 +169,8 @@ def contents_of_parquet(files: Mapping[str, str], *options: Any, memory: Path | 
 
 def _paths_of(pattern: str) -> list[str]:
     path = Path(pattern)
-    paths = [path] if path.is_file() else sorted(path.parent.glob(path.name))
+    with reported(f"{pattern} is no pattern of files", ValueError, NotImplementedError):
+        paths = [path] if path.is_file() else sorted(path.parent.glob(path.name))
     if not paths:
         raise FeaturePathsError(f"There is no file {pattern}.")
     return list(map(str, paths))
@@ -177,4 +192,4 @@ def _columns_of(path: str, file: Any, image: str | None, label: str | None) -> t
             )
         chosen += columns
     declared = features[chosen[1]].get("names") if chosen[1] in kinds else None
-    return *chosen, list(map(str, declared or []))
+    return *chosen, list(map(str, declared)) if isinstance(declared, list) else []

@@ -1,5 +1,6 @@
 """Pictures, encoded as PNG or JPEG in files or in memory, as arrays of levels."""
 
+import struct
 from collections.abc import Iterable
 from concurrent.futures import Executor
 from functools import partial
@@ -14,8 +15,12 @@ from featurepaths.errors import FeaturePathsError, reported
 NAMED = 10  # lines of an error's list
 PIECE = 128  # pictures that a process reads at a time
 GREY = ("1", "L", "LA")
-UNREADABLE = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
+UNREADABLE = (
+    *(OSError, ValueError, SyntaxError, Image.DecompressionBombError),
+    *(struct.error, AttributeError, TypeError),  # where EXIF is damaged
+)
 """Errors that Pillow raises for damaged images."""
+FORMATS = ("PNG", "JPEG")
 
 
 def read_pictures(
@@ -48,7 +53,7 @@ def read_pictures(
 
 def size_of_picture(name: str, content: Path | bytes) -> tuple[int, int]:
     """Return the height and width of a picture, or raise FeaturePathsError."""
-    with reported(f"{name} cannot be read", *UNREADABLE), Image.open(_openable(content)) as image:
+    with reported(f"{name} cannot be read", *UNREADABLE), Image.open(_openable(content), formats=FORMATS) as image:
         return ImageOps.exif_transpose(image).size[::-1]
 
 
@@ -62,7 +67,7 @@ def _read_picture(shape: tuple[int, ...], resize: bool, name: str, content: Path
     """Return a picture, uint8 [H, W, C], or the problem if it cannot be used."""
     height, width, channels = shape
     try:
-        with Image.open(_openable(content)) as image:
+        with Image.open(_openable(content), formats=FORMATS) as image:
             # Pillow opens 16-bit colour as 8-bit RGB; only the raw mode tells
             if image.mode.startswith(("I", "F")) or any(";16" in str(tile[3]) for tile in image.tile):
                 return f"{name}: has more than 8 bits per channel; scale it to 8 (Pillow's convert() would cut it)"

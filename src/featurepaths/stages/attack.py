@@ -92,12 +92,8 @@ def precomputed(arguments, network, images, split, stack):
 
 def report(file):
     """Print what the attack did."""
-    from featurepaths.networks.chance import chance_in
-
     correct, fooled = file["clean_correct"][:].mean(), file["success"][:].mean()
     print(f"{len(file['labels'])} images: {correct:.2%} correct when clean, {correct - fooled:.2%} under attack")
-    if warning := chance_in(file["clean_correct"][:], file["labels"][:]):
-        print(f"Warning: {warning}")
     if "returned" not in file:  # of others this is not known
         vanished = (file["vanished_steps"][:] > 0).mean()
         print(f"The gradient vanished at some step on {vanished:.2%} of them.")

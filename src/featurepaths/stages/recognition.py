@@ -11,6 +11,7 @@ import numpy as np
 from featurepaths.defense.recognition import TIE_BREAKS, layer_accuracy, middle_layers, vote
 from featurepaths.detectors.thresholds import read_feature_path_detector
 from featurepaths.errors import FeaturePathsError
+from featurepaths.networks.chance import chance_in
 from featurepaths.paths.equations import weights_of
 from featurepaths.paths.records import open_pair
 from featurepaths.stages import cli
@@ -51,6 +52,8 @@ def main(arguments):
             "protocols": protocols,
         }
     write_json(arguments.metrics, content, origin)
+    if warning := chance_in(clean.network_correct, clean.labels):
+        print(f"Warning: {warning}")
 
 
 def evaluate(settings, detector, voters, clean, adversarial, group):

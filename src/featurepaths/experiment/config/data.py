@@ -5,6 +5,7 @@ from fractions import Fraction
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import (
+    AfterValidator,
     BeforeValidator,
     Discriminator,
     Field,
@@ -15,7 +16,7 @@ from pydantic import (
 )
 
 from featurepaths.data.torchvision import TORCHVISION
-from featurepaths.experiment.config.types import Arguments, Exact, Function, Section, meant
+from featurepaths.experiment.config.types import Arguments, Exact, Function, Section, distinct, meant
 
 
 def _known_dataset(name: Any) -> Any:
@@ -70,7 +71,7 @@ class Folder(OwnImages):
     """Folder that contains `train` and `test` (or `val`)."""
     size: int | None = Field(None, ge=32)
     """Height and width to which the central square of each image is resized; null requires images of one size."""
-    class_names: Annotated[list[str], Field(min_length=2)] | None = None
+    class_names: Annotated[list[str], Field(min_length=2), AfterValidator(distinct)] | None = None
     """The folders of the classes in the order of the network's classes; null for their alphabetical order."""
     title: str = "image folder"
     """Description of the images, stored with them; changes no number."""
@@ -119,7 +120,7 @@ class Arrays(OwnImages):
     """Order of the axes; null selects the axis of length 1 or 3 as the channels. Images without channels are grey."""
     size: int | None = Field(None, ge=32)
     """Height and width to which the central square of each image is resized; null keeps their size."""
-    class_names: Annotated[list[str], Field(min_length=2)] | None = None
+    class_names: Annotated[list[str], Field(min_length=2), AfterValidator(distinct)] | None = None
     """Names of the classes in the order of their labels; null uses their numbers."""
     first_label: FirstLabel = 0
     """Label of the first class; 1 is subtracted from all labels."""
@@ -149,7 +150,7 @@ class Parquet(OwnImages):
     """Colour channels of all images; grey images become RGB if there are 3, and coloured ones are refused if 1."""
     size: int | None = Field(None, ge=32)
     """Height and width to which the central square of each image is resized; null requires images of one size."""
-    class_names: Annotated[list[str], Field(min_length=2)] | None = None
+    class_names: Annotated[list[str], Field(min_length=2), AfterValidator(distinct)] | None = None
     """Names of the classes 0, 1, ...; null uses those in the files, or numbers."""
     title: str = "parquet"
     """Description of the images, stored with them; changes no number."""

@@ -149,7 +149,7 @@ def _state_dicts(content: Any, name: str = "") -> Iterator[tuple[str, Mapping | 
     ]
     tensors = {f"{name}.{key}".lstrip("."): value for key, value in content.items() if isinstance(value, Tensor)}
     most = max((len(part) for _, (_, part) in nested if isinstance(part, Mapping)), default=0)
-    if len(tensors) > most and all(_rank(key) == _rank("") for key, _ in nested):
+    if tensors and len(tensors) >= most and all(_rank(key) == _rank("") for key, _ in nested):
         yield name, content
     elif nested:
         yield from ((key, value) for key, value in tensors.items() if not BESIDE.search(key))

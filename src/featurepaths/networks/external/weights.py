@@ -88,7 +88,7 @@ def _prefixes(expected: Mapping[str, Any], weights: Mapping[str, Any], path: Pat
         if fits[other].keys() == fits[best].keys() and not all(map(_equal, fits[best].values(), fits[other].values())):
             raise FeaturePathsError(
                 f"{path} holds weights that fit under '{best[0]}' and under '{other[0]}'. Choose one, as by "
-                f"checkpoint_key: {best[0].strip('.')}."
+                f"checkpoint_key: {(best[0] or other[0]).strip('.')}, or save one alone."
             )
     return best
 
