@@ -83,7 +83,10 @@ def forward_with_callback(
         each image.
     """
     pending = set(layers)
-    undecided: dict[str, tuple[Tensor, int]] = {}
+    deferred: dict[str, tuple[Tensor, int]] = {}  # from the first layer on whose axes are open, in order
+
+    def axis_of(name: str, values: Tensor) -> int | None:
+        return _FEATURE_AXES.get(network.get_submodule(name)) or _feature_axis(values, images)
 
     def hook(name: str, module: nn.Module, inputs: tuple, output: object) -> None:
         if name not in pending:
@@ -95,9 +98,9 @@ def forward_with_callback(
                 f"Layer {user_name(name)} returns {_described(output)} for {len(images)} images, not [N, d], tokens "
                 "[N, T, d] or maps [N, d, H, W]. Choose another layer."
             )
-        axis = _FEATURE_AXES.get(module) or _feature_axis(values, images)
-        if axis is None:
-            undecided[name] = values, _version(values)
+        axis = axis_of(name, values)
+        if axis is None or deferred:
+            deferred[name] = values, _version(values)
         else:
             callback(name, values if axis == 1 else values.movedim(axis, 1))
 
@@ -108,11 +111,11 @@ def forward_with_callback(
     if pending:
         name = user_name(min(pending))
         raise FeaturePathsError(f"Layer {name} does not run when the network does. Choose another layer.")
-    if undecided:
-        _check_unchanged(undecided)
-        _decide_feature_axes(network, images, list(undecided))
-        for name, (values, _) in undecided.items():
-            callback(name, values.movedim(_FEATURE_AXES[network.get_submodule(name)], 1))
+    if deferred:
+        _check_unchanged(deferred)
+        _decide_feature_axes(network, images, [name for name in deferred if axis_of(name, deferred[name][0]) is None])
+        for name, (values, _) in deferred.items():
+            callback(name, values.movedim(axis_of(name, values), 1))
     return logits
 
 
