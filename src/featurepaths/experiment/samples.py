@@ -14,7 +14,6 @@ from featurepaths.data.splits import PARTS, Rows, open_split, rows_of_splits, wa
 from featurepaths.experiment.artefact import Artefact
 from featurepaths.experiment.config.data import AnyData
 from featurepaths.experiment.external import READ_TO_KNOW
-from featurepaths.networks.running import logits_of
 
 GREATEST, FEWEST, PIECE = 320, 32, 16
 """Images of a sample; images that a network's accuracy is told for; images at a time."""
@@ -33,7 +32,7 @@ def sample_of(data: AnyData, artefact: Artefact) -> Sample | None:
     """Return a sample of the test images, from data.h5 if it is up to date, or else from the source.
 
     Of the source, a sample of the training images and all labels are checked as well, and warnings are printed. Data
-    sets that can only be read as a whole, or may have to be downloaded, have no sample: None.
+    sets of torchvision, of a factory, or that may have to be downloaded have no sample: None.
 
     Raises
     ------
@@ -68,6 +67,7 @@ def _draw(images: Rows, labels: np.ndarray) -> Sample:
 def correct_in(network: nn.Module, sample: Sample) -> np.ndarray | None:
     """Return whether a network is right on images of a sample, bool [n]: those that it classifies in `SECONDS`.
 
+    It maps images in [0, 1] to logits, as `featurepaths.networks.external.model.ExternalNetwork` does.
     None if they are fewer than `FEWEST`.
     """
     correct, end = [], time.monotonic() + SECONDS
@@ -75,7 +75,7 @@ def correct_in(network: nn.Module, sample: Sample) -> np.ndarray | None:
         images, labels = (torch.from_numpy(values[start : start + PIECE]) for values in sample)
         images = images.permute(0, 3, 1, 2).contiguous().float() / 255
         with torch.no_grad():
-            correct.append(logits_of(network(images), images).argmax(dim=1) == labels)
+            correct.append(network(images).argmax(dim=1) == labels)
         if time.monotonic() > end:
             break
     right = torch.cat(correct).numpy()

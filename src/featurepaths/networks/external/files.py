@@ -137,8 +137,8 @@ def _kind_of(path: Path, start: bytes) -> str | None:
 def _state_dicts(content: Any, name: str = "") -> Iterator[tuple[str, Mapping | Tensor]]:
     """Yield the dicts with tensors, by their keys joined by dots, and tensors beside such dicts.
 
-    Those of optimisers and the like are left out. A dict with dicts of tensors is one itself if it has more tensors
-    than each of them, and none has a key of weights.
+    Those of optimisers and the like are left out. A dict with dicts of tensors is one itself if it has at least as
+    many tensors as each of them, and none has a key of weights.
     """
     nested = [
         (key, pair)
