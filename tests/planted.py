@@ -7,8 +7,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from featurepaths.defense.module import FeaturePathDefense
 from featurepaths.defense.recognition import Calibration
+from featurepaths.library.defense import FeaturePathDefense
 
 LENGTH, ANGLE = 0.6, math.radians(10)
 FLAGGED_FROM, FLAGGED_TO = math.radians(20), math.radians(70)

@@ -4,13 +4,19 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from featurepaths.defense.module import FeaturePathDefense
     from featurepaths.errors import FeaturePathsError
+    from featurepaths.library.defense import FeaturePathDefense
+    from featurepaths.library.evaluate import evaluate
     from featurepaths.networks.layers import find_layers
 
-__all__ = ["FeaturePathDefense", "FeaturePathsError", "find_layers"]
+__all__ = ["FeaturePathDefense", "FeaturePathsError", "evaluate", "find_layers"]
 
-_MODULES = {"FeaturePathDefense": "defense.module", "FeaturePathsError": "errors", "find_layers": "networks.layers"}
+_MODULES = {
+    "FeaturePathDefense": "library.defense",
+    "FeaturePathsError": "errors",
+    "evaluate": "library.evaluate",
+    "find_layers": "networks.layers",
+}
 """Modules of the public names, imported on first access: importing the package does not import torch."""
 
 

@@ -18,9 +18,9 @@ from featurepaths.adaptive.worst_case import PerImageWorstCase, SearchKind, Targ
 from featurepaths.attacks.apgd import Budget, apgd
 from featurepaths.attacks.norms import random_start
 from featurepaths.attacks.runner import Block, run_blocks
-from featurepaths.defense.module import FeaturePathDefense
 from featurepaths.defense.recognition import Calibration
 from featurepaths.experiment.config.evaluation import AdaptiveSearch, Controls
+from featurepaths.library.defense import FeaturePathDefense
 from featurepaths.runtime.blocks import blocks
 from featurepaths.statistics.worst_case import count_evaded, count_left, summarise_attacks
 from featurepaths.store.hdf5 import RowWriter

@@ -13,11 +13,11 @@ from featurepaths.adaptive.run import adaptive_records
 from featurepaths.adaptive.worst_case import Target
 from featurepaths.attacks.apgd import Budget
 from featurepaths.attacks.runner import run_blocks
-from featurepaths.defense.module import FeaturePathDefense
 from featurepaths.defense.recognition import Calibration
 from featurepaths.detectors.confidence import Confidence, Energy
 from featurepaths.errors import FeaturePathsError
 from featurepaths.experiment.config.evaluation import AdaptiveSearch, Controls
+from featurepaths.library.defense import FeaturePathDefense
 from featurepaths.statistics.worst_case import summarise_attacks
 from tests.planted import CENTROIDS, FLAGGED_FROM, TO_EVADE, Halves, X, halves
 from tests.splits import Images

@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from featurepaths.defense.module import FeaturePathDefense
 from featurepaths.defense.recognition import TIE_BREAKS, vote
 from featurepaths.defense.soft_decision import soft_vote
 from featurepaths.errors import FeaturePathsError
+from featurepaths.library.defense import FeaturePathDefense
 from featurepaths.networks.resnet import ResNet
 from tests.planted import FLAGGED_FROM, LENGTH, TO_EVADE, TO_FOOL, Plane, defense, halves, halves_defense
 

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import torch
 
-from featurepaths.defense.module import FeaturePathDefense
 from featurepaths.detectors.thresholds import at_false_positive_rate, otsu
 from featurepaths.errors import FeaturePathsError
 from featurepaths.experiment.config.messages import read_experiment
 from featurepaths.experiment.plan import Plan
+from featurepaths.library.defense import FeaturePathDefense
 from featurepaths.networks.checkpoint import load_checkpoint
 from featurepaths.networks.resnet import ResNet
 from featurepaths.paths.features import extract_blocks

@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import nn
 
-from featurepaths.defense.module import FeaturePathDefense
 from featurepaths.errors import FeaturePathsError
+from featurepaths.library.defense import FeaturePathDefense
 from featurepaths.networks.external.build import _try_out
 from featurepaths.networks.layers import find_layers
 from featurepaths.networks.warnings import DOUBTS, are_probabilities

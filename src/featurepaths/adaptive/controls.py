@@ -19,7 +19,7 @@ from featurepaths.adaptive.worst_case import PerImageWorstCase, Target, searches
 from featurepaths.attacks.apgd import Budget
 from featurepaths.attacks.runner import Block, Records
 from featurepaths.attacks.torchattacks.library import fit_windows, library, seeded_generators
-from featurepaths.defense.module import FeaturePathDefense
+from featurepaths.defense.frozen import FrozenDefense
 from featurepaths.experiment.config.evaluation import AdaptiveSearch, Controls
 from featurepaths.runtime.blocks import padded_tensor
 from featurepaths.statistics.worst_case import check_vanished, count_vanished
@@ -216,7 +216,7 @@ def _checks(content: Mapping[str, Any]) -> Iterator[tuple[str, bool, str]]:
         yield "examples of another network find nothing that gradients missed", transfer["missed"] == 0, result
 
 
-def _square(defense: FeaturePathDefense, block: Block, budget: Budget, n_queries: int) -> Tensor:
+def _square(defense: FrozenDefense, block: Block, budget: Budget, n_queries: int) -> Tensor:
     """Return examples of the Square attack (Andriushchenko et al., ECCV 2020) on the prediction of the whole method."""
     norm = {"linf": "Linf", "l2": "L2"}[budget.norm]
     with seeded_generators(budget.seed, int(block.indices[0]), block.clean.device) as seed, torch.no_grad():

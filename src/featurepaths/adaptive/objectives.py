@@ -16,7 +16,7 @@ from torch import Tensor
 
 from featurepaths.attacks.losses import column, dlr, log_odds, targeted_dlr
 from featurepaths.attacks.objective import Objective, defined_only, misclassified
-from featurepaths.defense.module import FeaturePathDefense
+from featurepaths.defense.frozen import FrozenDefense
 from featurepaths.defense.recognition import Calibration, decide
 from featurepaths.defense.soft_decision import soft_logits, soft_margin, soft_vote
 from featurepaths.paths.outputs import ModelOutputs
@@ -169,7 +169,7 @@ NETWORK_OBJECTIVE = "misclassify"
 ALL_OBJECTIVES = {NETWORK_OBJECTIVE: ObjectiveSpec(misclassify, network_is_wrong)} | OBJECTIVES
 
 
-def likely_classes(defense: FeaturePathDefense, clean: Tensor, labels: Tensor, name: str) -> Tensor:
+def likely_classes(defense: FrozenDefense, clean: Tensor, labels: Tensor, name: str) -> Tensor:
     """Return the wrong classes of clean images [N, ...] in the order in which an objective aims at them, [N, C - 1]."""
     with torch.no_grad():
         outputs, _ = defense.outputs_and_finite(clean)
@@ -179,7 +179,7 @@ def likely_classes(defense: FeaturePathDefense, clean: Tensor, labels: Tensor, n
 
 
 def adaptive_objective(
-    defense: FeaturePathDefense, name: str, loss: str, targets: Tensor | None = None, evasion: bool = False
+    defense: FrozenDefense, name: str, loss: str, targets: Tensor | None = None, evasion: bool = False
 ) -> Objective:
     """Return an objective of `ALL_OBJECTIVES` with a loss, ``ce`` or ``dlr``, and target classes [N] (None: any wrong).
 
@@ -203,7 +203,7 @@ def adaptive_objective(
     return objective
 
 
-def detector_objective(defense: FeaturePathDefense, score: Callable[[ModelOutputs], Tensor], scale: float) -> Objective:
+def detector_objective(defense: FrozenDefense, score: Callable[[ModelOutputs], Tensor], scale: float) -> Objective:
     """Return an objective against a detector alone: misclassify the image with the greatest score.
 
     An image is fooled if it is misclassified. Of all iterates that fool, ``max-loss`` keeps that of the best score, so

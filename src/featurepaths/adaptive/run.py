@@ -1,9 +1,10 @@
 """All attacks of an attacker who knows the defence on one block of images."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from featurepaths.adaptive.objectives import detector_objective
@@ -14,11 +15,6 @@ from featurepaths.defense.recognition import Decision
 from featurepaths.experiment.config.evaluation import AdaptiveSearch
 from featurepaths.runtime.blocks import padded_tensor
 
-TOGETHER = 2
-"""The number of blocks that a CPU attacks together: passes are fuller where few images of a block still stand.
-
-On a GPU, where the last bits of a result depend on the size of a pass, a block would depend on which one it is with.
-"""
 BLANK = {
     "network_prediction": np.int32(-1),
     "label": np.int32(-1),
@@ -31,12 +27,22 @@ BLANK = {
 """The records of an attack for images that it did not attack, and unknown ones."""
 
 
+def blocks_together(device: torch.device) -> int:
+    """Return the number of blocks that are attacked together: passes are fuller where few images still stand.
+
+    It is 1 on a GPU, where the last bits of a result depend on the size of a pass: a block would depend on which one
+    it is with.
+    """
+    return 2 if device.type == "cpu" else 1
+
+
 def adaptive_records(
     block: Block,
     target: Target,
     oblivious: Mapping[str, np.ndarray],
     budget: Budget,
     search: AdaptiveSearch,
+    report: Callable[[str], object] = lambda name: None,
 ) -> Records:
     """Attack the network, the defence and every detector, and record the worst case of each.
 
@@ -52,6 +58,8 @@ def adaptive_records(
         slices of rows.
     search
         The keys of the configuration's section `adaptive`.
+    report
+        Called with the name of each detector and search that is finished.
 
     Returns
     -------
@@ -84,14 +92,16 @@ def adaptive_records(
         worst_case.update_with_search(result, everything)
         candidates = [result.points["max-loss"].adversarial, *examples.values()]
         records |= _best_scored(target, name, block, candidates, worst_case.labels)
+        report(name)
     for kind in searches(search, target.classes):
         everywhere = not (kind.rank or kind.restart or search.skip_defeated)
         attacked = everything if everywhere else worst_case.standing(kind)
         if len(attacked) == 0:
             records |= _recorded(str(kind), block.count, attacked)
-            continue
-        result, decision = worst_case.attack(kind, budget, attacked, stop_at_success=search.skip_defeated)
-        records |= _recorded(str(kind), block.count, attacked, decision, result)
+        else:
+            result, decision = worst_case.attack(kind, budget, attacked, stop_at_success=search.skip_defeated)
+            records |= _recorded(str(kind), block.count, attacked, decision, result)
+        report(str(kind))
     return records | {
         "undefended/adaptive": worst_case.network,
         "defended/adaptive": worst_case.defended,

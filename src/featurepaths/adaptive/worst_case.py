@@ -16,7 +16,7 @@ from featurepaths.attacks.class_limits import possible_losses
 from featurepaths.attacks.norms import random_start
 from featurepaths.attacks.objective import Objective
 from featurepaths.attacks.runner import Block
-from featurepaths.defense.module import FeaturePathDefense
+from featurepaths.defense.frozen import FrozenDefense
 from featurepaths.defense.recognition import Decision
 from featurepaths.errors import FeaturePathsError, counted
 from featurepaths.experiment.config.evaluation import AdaptiveSearch
@@ -35,8 +35,8 @@ class Target:
     outputs and its unit.
     """
 
-    reference_model: FeaturePathDefense
-    search_model: FeaturePathDefense
+    reference_model: FrozenDefense
+    search_model: FrozenDefense
     detectors: Mapping[str, tuple[Callable[[ModelOutputs], Tensor], float]] = field(default_factory=dict)
 
     @property

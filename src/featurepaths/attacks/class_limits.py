@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+from featurepaths.errors import FeaturePathsError
+
 DLR_CLASSES = {"untargeted": 3, "targeted": 4}
 """Classes that the difference of logits ratio needs: it divides by the third greatest logit, or the fourth too."""
 
@@ -22,3 +24,10 @@ def left_out(losses: Sequence[str], targets: int, classes: int) -> list[str]:
     if targets >= classes:
         descriptions.append(f"{targets - classes + 1} of {targets} targets (wrong classes: {classes - 1})")
     return descriptions
+
+
+def check_losses(losses: Sequence[str], targets: int, classes: int) -> str:
+    """Return what `left_out` describes as one text, empty if nothing; FeaturePathsError if no loss remains."""
+    if not possible_losses(losses, classes):
+        raise FeaturePathsError(f"losses: dlr needs at least three classes, and there are {classes}; use [ce].")
+    return " and ".join(left_out(losses, targets, classes))

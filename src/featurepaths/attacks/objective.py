@@ -20,8 +20,11 @@ def misclassified(logits: Tensor, labels: Tensor) -> Tensor:
     return logits.detach().argmax(dim=1) != labels
 
 
-def misclassification(network: nn.Module, loss: str) -> Objective:
-    """Return the objective of an attack on a network alone: a loss of `LOSSES`, and misclassification as criterion."""
+def misclassification(network: Callable[[Tensor], Tensor], loss: str) -> Objective:
+    """Return the objective of an attack on a network alone: a loss of `LOSSES`, and misclassification as criterion.
+
+    `network` maps images [N, C, H, W] to logits [N, classes].
+    """
 
     def objective(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         logits = network(images)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor
 from featurepaths.attacks.apgd import STOPPING_RULES, Budget, Points, Search, apgd
 from featurepaths.attacks.norms import random_start, size
 from featurepaths.attacks.objective import Objective
+from featurepaths.attacks.radius import check_radius
 from featurepaths.data.splits import Split
 from featurepaths.runtime.blocks import (
     BLOCK,
@@ -58,6 +60,21 @@ class Block:
     def passes(self) -> list["Block"]:
         """Return the block in parts that one pass of a network takes."""
         return [self.take(positions) for positions in positions_of_passes(self.count)]
+
+
+def budget_of(ball: Any, search: Any, seed: int, description: Mapping[str, Any], device: torch.device) -> Budget:
+    """Return the budget, in pixel values, for the network that a checkpoint's description is of.
+
+    `ball` has the configuration's keys `norm`, `eps` and `eps_space`, `search` its keys `step` and `iterations`. Of
+    the description ``image_shape`` is needed, and ``build`` where radii are in normalized units. FeaturePathsError if
+    no two images are as far apart as the radius.
+    """
+    step = search.step and float(search.step)
+    budget = Budget(float(ball.eps), ball.norm, step, search.iterations, seed)
+    if ball.eps_space == "normalized":
+        budget = budget.scaled(torch.tensor(description["build"]["std"], device=device).view(-1, 1, 1))
+    check_radius("eps", budget.smallest_eps, budget.norm, description["image_shape"])
+    return budget
 
 
 def run_blocks(

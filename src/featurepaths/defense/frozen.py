@@ -40,7 +40,7 @@ class Prediction(NamedTuple):
 
 
 class FrozenDefense(nn.Module):
-    """The part of `featurepaths.defense.module.FeaturePathDefense` that answers, once it is fitted or frozen."""
+    """The part of `featurepaths.library.defense.FeaturePathDefense` that answers, once it is fitted or frozen."""
 
     def __init__(
         self, model: nn.Module, layers: Sequence[str], pooling: str = "flatten", *, precision: str = "float32"

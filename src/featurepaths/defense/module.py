@@ -1,4 +1,4 @@
-"""The defence as its users have it: a frozen defence that can be fitted to images and calibrated."""
+"""A defence that learns: centroids from training images, threshold and voting layers from calibration images."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from fractions import Fraction
@@ -28,39 +28,8 @@ FeatureBatches = Callable[[], Iterable[tuple[int, list[Tensor], np.ndarray]]]
 """Starts a pass over training images: number of classes, features by layer [n, d], and labels [n], batch by batch."""
 
 
-class FeaturePathDefense(FrozenDefense):
-    """The paper's method, detection and recognition, around any classifier.
-
-    `fit` computes the class centroids from training images; `calibrate` sets the threshold and the voting layers by
-    other images; `freeze`, `load` and `from_run` take both from elsewhere. After that, `predict` answers. Layers are
-    numbered from 1, in the given order.
-
-    Called as a function it is a detector as in pytorch-ood: it returns outlier scores [N] of images, minus S_max.
-
-    Parameters
-    ----------
-    model
-        The classifier: logits [N, classes] of images [N, C, H, W] in [0, 1], so that it normalizes them itself. It is
-        put into evaluation mode, in which the defence stays.
-    layers
-        Names of the modules whose outputs are the layers of the paths, in order: keys of `model.named_modules()`.
-    pooling
-        ``flatten`` takes every value of a layer's output (the paper's), ``mean`` the average of each channel.
-    precision
-        ``float32``, or ``bfloat16`` for a fast search of examples, which changes the memory layout of the model: pass a
-        copy.
-
-    Raises
-    ------
-    FeaturePathsError
-        If there is no such layer or pooling.
-
-    Examples
-    --------
-    >>> defense = FeaturePathDefense(model, layers=["layer1", "layer2", "layer3", "layer4"], pooling="mean")
-    >>> defense.fit(train_loader).calibrate(calibration_loader, fpr=0.05)
-    >>> label, flagged, score, votes = defense.predict(images)
-    """
+class FittableDefense(FrozenDefense):
+    """The part of `featurepaths.library.defense.FeaturePathDefense` that is fitted to images and calibrated."""
 
     def fit(self, loader: Batches, *, detection_layers: Layers = "auto", weights: Weights = "equal") -> Self:
         """Compute class centroids from training images, batch by batch; this removes a calibration.

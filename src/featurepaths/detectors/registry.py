@@ -1,6 +1,7 @@
 """All detectors by name: fit, save, load."""
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -14,6 +15,7 @@ from featurepaths.detectors.feature_paths import SMax
 from featurepaths.detectors.mahalanobis import Mahalanobis
 from featurepaths.detectors.nearest_neighbours import NearestNeighbours
 from featurepaths.errors import FeaturePathsError
+from featurepaths.store.hdf5 import open_hdf5
 
 FOLDS = 5
 DETECTORS: dict[str, Callable[..., Detector]] = {
@@ -55,6 +57,12 @@ def load(name: str, arrays: Mapping[str, np.ndarray]) -> Detector:
 def read_detector(group: h5py.Group) -> Detector:
     """Return a calibrated detector from its group of the artefact: name in ``kind``, parameters in ``learned``."""
     return load(group.attrs["kind"], {name: values[:] for name, values in group["learned"].items()})
+
+
+def read_detectors(path: Path | str, device: torch.device | str = "cpu") -> dict[str, tuple[Detector, float]]:
+    """Return the calibrated detectors in a run's ``detectors/<pooling>.h5`` by name, each with its scores' scale."""
+    with open_hdf5(Path(path)) as file:
+        return {name: (read_detector(group).to(device), float(group.attrs["scale"])) for name, group in file.items()}
 
 
 def cross_fitted_scores(detector: Detector, calibration: DetectorInputs, labels: Tensor, folds: int = FOLDS) -> Tensor:

@@ -5,15 +5,15 @@ Killed and started again, it goes on from the blocks that it saves every 45 seco
 
 from functools import partial
 
-from featurepaths.attacks.class_limits import left_out, possible_losses
-from featurepaths.errors import FeaturePathsError
+from featurepaths.attacks.class_limits import check_losses
 from featurepaths.stages import cli, frozen_defense
-from featurepaths.stages.attack_blocks import budget_of, write_attack
+from featurepaths.stages.attack_blocks import write_attack
 from featurepaths.store.provenance import read_origin
 
 
 def main(arguments):
-    from featurepaths.adaptive.run import TOGETHER, adaptive_records
+    from featurepaths.adaptive.run import adaptive_records, blocks_together
+    from featurepaths.attacks.runner import budget_of
     from featurepaths.runtime.devices import use_device
 
     settings, search = arguments.settings, arguments.settings.search
@@ -24,12 +24,8 @@ def main(arguments):
     attack_name = read_origin(arguments.attack).name.rpartition(".")[2]
     with frozen_defense.open_attacked(arguments.data, arguments.attack, search.max_images) as (images, examples):
         classes = len(images.class_names)
-        if not possible_losses(search.losses, classes):
-            raise FeaturePathsError(
-                f"adaptive.losses: dlr needs at least three classes, and there are {classes}; use losses: [ce]."
-            )
         notes = {}
-        if words := " and ".join(left_out(search.losses, search.n_targets, classes)):
+        if words := check_losses(search.losses, search.n_targets, classes):
             notes["left_out"] = words
             print(f"Left out, because there are {classes} classes: {words}.")
         attack = partial(
@@ -39,7 +35,7 @@ def main(arguments):
             budget=budget_of(settings.ball, search, settings.seed, description, device),
             search=search,
         )
-        together = TOGETHER if device.type == "cpu" else 1
+        together = blocks_together(device)
         write_attack(arguments, output, origin, images, attack, device, precision, together=together, **notes)
 
 

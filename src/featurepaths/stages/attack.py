@@ -13,7 +13,7 @@ from pathlib import Path
 from featurepaths.data.splits import open_split
 from featurepaths.errors import FeaturePathsError
 from featurepaths.stages import cli
-from featurepaths.stages.attack_blocks import blocks_of, budget_of, write_attack
+from featurepaths.stages.attack_blocks import blocks_of, write_attack
 from featurepaths.store.fingerprints import digest_of_file
 
 
@@ -42,7 +42,7 @@ def main(arguments):
 def autopgd(settings, network, description, device):
     """Return AutoPGD as a function of a block, and the precision it searches in."""
     from featurepaths.attacks.objective import misclassification, search_and_reference
-    from featurepaths.attacks.runner import autopgd_records
+    from featurepaths.attacks.runner import autopgd_records, budget_of
     from featurepaths.networks.forward import InPrecision, resolve_precision
 
     attack = settings.attack

@@ -3,28 +3,9 @@
 from contextlib import closing, contextmanager
 from functools import partial
 
-from featurepaths.attacks.radius import check_radius
 from featurepaths.attacks.undefined import report_undefined
 from featurepaths.stages import cli
 from featurepaths.store.hdf5 import RowWriter, create_hdf5
-
-
-def budget_of(ball, search, seed, description, device):
-    """Return the budget, in pixel values, for the network that a checkpoint's description is of.
-
-    `ball` has the configuration's keys `norm`, `eps` and `eps_space`, `search` its keys `step` and `iterations`.
-    FeaturePathsError if no two images are as far apart as the radius.
-    """
-    import torch
-
-    from featurepaths.attacks.apgd import Budget
-
-    step = search.step and float(search.step)
-    budget = Budget(float(ball.eps), ball.norm, step, search.iterations, seed)
-    if ball.eps_space == "normalized":
-        budget = budget.scaled(torch.tensor(description["build"]["std"], device=device).view(-1, 1, 1))
-    check_radius("eps", budget.smallest_eps, budget.norm, description["image_shape"])
-    return budget
 
 
 def blocks_of(arguments, images):

@@ -7,7 +7,7 @@ import numpy as np
 
 from featurepaths.attacks.undefined import report_undefined
 from featurepaths.stages import cli, frozen_defense
-from featurepaths.stages.attack_blocks import attacked_blocks, budget_of
+from featurepaths.stages.attack_blocks import attacked_blocks
 from featurepaths.statistics.worst_case import summarise_attacks
 from featurepaths.store.hdf5 import open_hdf5
 from featurepaths.store.jsonfile import write_json
@@ -15,6 +15,7 @@ from featurepaths.store.jsonfile import write_json
 
 def main(arguments):
     from featurepaths.adaptive.controls import control_records, summarise
+    from featurepaths.attacks.runner import budget_of
     from featurepaths.runtime.devices import use_device
 
     settings, search, controls = arguments.settings, arguments.settings.search, arguments.settings.controls

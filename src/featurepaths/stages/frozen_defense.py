@@ -43,8 +43,8 @@ def load_target(arguments: Namespace, device: torch.device) -> tuple[Target, Map
     """
     from featurepaths.adaptive.worst_case import Target
     from featurepaths.attacks.objective import search_and_reference
-    from featurepaths.defense.module import FeaturePathDefense
-    from featurepaths.detectors.registry import read_detector
+    from featurepaths.defense.frozen import FrozenDefense
+    from featurepaths.detectors.registry import read_detectors
     from featurepaths.networks.checkpoint import layer_names, load_checkpoint
     from featurepaths.networks.forward import resolve_precision
     from featurepaths.paths.outputs import read_centroids
@@ -57,15 +57,12 @@ def load_target(arguments: Namespace, device: torch.device) -> tuple[Target, Map
     layers = layer_names(description)
     calibration = read_calibration(arguments.threshold, arguments.selection, settings.tie_break)
 
-    def defense(network: torch.nn.Module, precision: str) -> FeaturePathDefense:
-        made = FeaturePathDefense(network, layers, pooling, precision=precision)
+    def defense(network: torch.nn.Module, precision: str) -> FrozenDefense:
+        made = FrozenDefense(network, layers, pooling, precision=precision)
         return made.freeze(centroids, calibration)
 
     search_model, reference_model = search_and_reference(defense, network, precision)
-    with open_hdf5(arguments.detectors) as file:
-        detectors = {
-            name: (read_detector(group).to(device), float(group.attrs["scale"])) for name, group in file.items()
-        }
+    detectors = read_detectors(arguments.detectors, device)
     return Target(reference_model or search_model, search_model, detectors), description, precision
 
 

@@ -3,18 +3,26 @@
 import difflib
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import (
+    BaseModel,
     ValidationError,
 )
 
 from featurepaths.errors import FeaturePathsError
 from featurepaths.experiment.config.experiment import Experiment
 
+S = TypeVar("S", bound=BaseModel)
+
 
 def read_experiment(config: Mapping[str, Any], source: str = "the configuration") -> Experiment:
-    """Check a merged configuration and return it typed.
+    """Check a merged configuration and return it typed; errors are those of `read_section`."""
+    return read_section(Experiment, config, source)
+
+
+def read_section(section: type[S], config: Mapping[str, Any], source: str) -> S:
+    """Check the keys of a section of the configuration and return it typed.
 
     Raises
     ------
@@ -22,7 +30,7 @@ def read_experiment(config: Mapping[str, Any], source: str = "the configuration"
         With one line for each problem: the key, what is wrong with it, and what would be right.
     """
     try:
-        return Experiment.model_validate(config)
+        return section.model_validate(config)
     except ValidationError as error:
         problems = error.errors()
         # a new name that is reported as missing is not reported again

@@ -26,22 +26,36 @@ def adaptive_table(adaptive: Sequence[Result]) -> pd.DataFrame:
     over all attacks and all images; the network's worst case includes the attacks aimed at it. The table's remark names
     the attacks that need more classes than the data set has.
     """
-    rows: list[dict[str, Any]] = []
-
-    def add(row: dict[str, Any], defended: int, undefended: int, n: int) -> None:
-        rows.append(row | {"adversarial_correct": defended, "undefended_correct": undefended, "n": n, "n_attacked": n})
-
-    for result in adaptive:
-        content, keys = result.content, result.keys | HELD_OUT
-        for attack in content["attacks"]:
-            row = {**keys, **attack, "attack": attack["name"]}
-            add(row, attack["defended_correct"], attack["network_correct"], attack["attacked"])
-        correct = [content[side]["adaptive_correct"] for side in ("defended", "undefended")]
-        add(keys | WORST_CASE, *correct, content["n"])
-    table = build("adaptive", rows)
+    table = build("adaptive", [result.keys | HELD_OUT | row for result in adaptive for row in _attacks(result.content)])
     if reasons := sorted({result.content["left_out"] for result in adaptive if result.content.get("left_out")}):
         table.attrs["remark"] = f" Omitted because there are too few classes: {'; '.join(reasons)}."
     return table
+
+
+def evaluation_table(content: Mapping[str, Any]) -> pd.DataFrame:
+    """Accuracy of one defence and of its network: clean, under every attack, and in the worst case over all.
+
+    `content` has the counts of `featurepaths.statistics.worst_case.summarise`.
+    """
+    return build("evaluation", [_on_all({"attack": "none"}, content, "clean_correct"), *_attacks(content)])
+
+
+def _attacks(content: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield the row of every attack, over the images that it attacked, and that of the worst case."""
+    for attack in content["attacks"]:
+        row = {**attack, "attack": attack["name"]}
+        yield _row(row, attack["defended_correct"], attack["network_correct"], attack["attacked"])
+    yield _on_all(WORST_CASE, content, "adaptive_correct")
+
+
+def _on_all(row: Mapping[str, Any], content: Mapping[str, Any], count: str) -> dict[str, Any]:
+    """Return a row over all images, with a count of the defence and of its network."""
+    return _row(row, content["defended"][count], content["undefended"][count], content["n"])
+
+
+def _row(row: Mapping[str, Any], defended: int, undefended: int, n: int) -> dict[str, Any]:
+    counts = {"adversarial_correct": defended, "defended_correct": defended, "undefended_correct": undefended}
+    return {**row, **counts, "n": n, "n_attacked": n}
 
 
 def comparison_table(adaptive: Iterable[Result]) -> pd.DataFrame:

@@ -35,6 +35,8 @@ RATES = {
     "gradient_vanished": ("vanished", "n"),
 }
 """Every rate by its column: the counts in a row that it is the quotient of."""
+BOUNDS = ("_low", "_high")
+"""Ends of the names of the columns of intervals."""
 OPTIONAL_COUNTS = {"n_flagged", "n_queries", "missed", "only_feature_paths_correct", "only_undefended_correct"}
 """Columns of counts that not every row has."""
 
@@ -93,10 +95,8 @@ def render(name: str, table: pd.DataFrame) -> dict[str, str]:
         Rates are fractions. The ``remark`` in its ``attrs``, if any, is appended to the table's note.
     """
     title, note = TABLES[name]["title"], TABLES[name]["note"] + table.attrs.get("remark", "")
-    texts = {column: _formatted(table, column) for column in table if not column.endswith(("_low", "_high"))}
-    shared = [column for column in texts if _is_shared(table[column])]
-    varying = pd.DataFrame({column: texts[column] for column in texts if column not in shared}, index=table.index)
-    varying = varying.rename(columns=_label)
+    shared = [column for column in table if _is_shared(table[column]) and not column.endswith(BOUNDS)]
+    varying = as_text(table).drop(columns=map(_label, shared))
     notes = [note]
     if shared:
         values = (f"{_label(column)} `{table[column].dropna().iloc[0]}`" for column in shared)
@@ -108,6 +108,12 @@ def render(name: str, table: pd.DataFrame) -> dict[str, str]:
         f"{name}.md": "\n\n".join(markdown) + "\n",
         f"{name}.html": page(title, "\n".join([*html, varying.to_html(index=False, border=0)])),
     }
+
+
+def as_text(table: pd.DataFrame) -> pd.DataFrame:
+    """Return a table as people read it: rates in per cent with their intervals, missing values empty."""
+    shown = {_label(column): _formatted(table, column) for column in table if not column.endswith(BOUNDS)}
+    return pd.DataFrame(shown, index=table.index)
 
 
 def write_tables(tables: Mapping[str, pd.DataFrame], folder: Path) -> list[str]:
