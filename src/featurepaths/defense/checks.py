@@ -30,17 +30,18 @@ def check_batches(loader: Batches, device: torch.device) -> Iterator[tuple[Tenso
     Raises
     ------
     FeaturePathsError
-        If a batch is not a pair of images [n, C, H, W] and labels [n], or images are not floats in [0, 1].
+        If a batch is not a pair of images [n, C, H, W] and integer labels [n], or images are not floats in [0, 1].
     """
     for batch in loader:
         try:
             images, labels = batch
             labels = torch.as_tensor(labels).cpu()
             is_pair = isinstance(images, Tensor) and images.ndim == 4 and labels.shape == images.shape[:1]
+            is_pair &= not labels.is_floating_point()
         except (TypeError, ValueError):
             is_pair = False
         if not is_pair:
-            raise FeaturePathsError("A loader has to yield pairs of images [n, C, H, W] and labels [n].")
+            raise FeaturePathsError("A loader has to yield pairs of images [n, C, H, W] and labels [n], whole numbers.")
         labelled = labels >= 0
         in_range = ((images >= -1e-6) & (images <= 1 + 1e-6)).flatten(1).all(dim=1).cpu() | ~labelled
         if not (images.is_floating_point() and in_range.all()):

@@ -121,12 +121,12 @@ class FeaturePathDefense(FittableDefense):
         FeaturePathsError
             If the defence is not calibrated, a setting is not valid, or images or labels are not as above.
         """
-        classes = self.calibration and len(self.centroids[0])
+        self.calibration  # noqa: B018  raises its error before images are read
         attacks = {"iterations": oblivious_iterations or iterations, "stopping_rule": list(stopping_rule)}
         attack = read_section(Attack, attacks | {"eps": eps, "norm": norm, "step": step, "seed": seed}, "evaluate")
         searches = {"iterations": iterations, "step": step, "max_images": max_images, "restarts": restarts}
         searches |= {"objectives": list(objectives), "losses": list(losses), "n_targets": n_targets}
         search = read_section(AdaptiveSearch, searches | {"skip_defeated": skip_defeated}, "evaluate")
-        images = load_images(loader, classes, max_images, indices)
+        images = load_images(loader, len(self.centroids[0]), max_images, indices)
         with on_device(self, device):
             return evaluate_images(self, images, attack, search, detectors, progress=progress)
