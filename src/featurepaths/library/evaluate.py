@@ -68,10 +68,9 @@ def evaluate(
     attack = read_section(Attack, values | {"stopping_rule": [STOPPING_RULE]}, "evaluate")
     images = load_images(calibration)
     defense = FeaturePathDefense(model, find_layers(model, layers, images.shape[1:]), pooling)
-    with on_device(defense, device):
+    with on_device(defense, device), searching():
         defense.fit(train)
-        with searching():
-            examples = oblivious_records(defense, images, attack)[f"{STOPPING_RULE}/adversarial"]
+        examples = oblivious_records(defense, images, attack)[f"{STOPPING_RULE}/adversarial"]
         labels = torch.from_numpy(images.labels).split(BLOCK)
         clean, adversarial = (torch.from_numpy(pixels).split(BLOCK) for pixels in (images.dataset, examples))
         defense.calibrate(list(zip(clean, labels, strict=True)), list(zip(adversarial, labels, strict=True)))

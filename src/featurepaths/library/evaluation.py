@@ -1,7 +1,7 @@
 """The evaluation of one defence on one set of images: its table, its verdict, and the records of every image."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from html import escape
 from typing import Any
 
@@ -45,7 +45,7 @@ class Evaluation:
     counts: Mapping[str, Any]
     records: Mapping[str, np.ndarray]
     adversarial: Mapping[str, Tensor]
-    doubts: list[str] = field(default_factory=list)
+    doubts: Sequence[str]
 
     @property
     def table(self) -> pd.DataFrame:
