@@ -9,6 +9,7 @@ from featurepaths.report.tables.adaptive import (
     checks_table,
     comparison_table,
     controls_table,
+    evaluation_table,
     evasion_table,
 )
 from featurepaths.report.tables.detection import (
@@ -181,6 +182,7 @@ def test_render_every_adaptive_table_has_caption_and_no_missing_values():
         "evasion": evasion_table(ADAPTIVE),
         "controls": controls_table(controls),
         "checks": checks_table(controls),
+        "evaluation": evaluation_table(ADAPTIVE[0].content),
     }
     tables["adaptive_summary"] = summary_table("adaptive_summary", tables, {})
     main = {"architecture", "accuracy", "attacks", "combinations", "detection", "recognition", "summary", "collapse"}

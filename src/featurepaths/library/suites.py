@@ -26,7 +26,7 @@ from featurepaths.library.evaluation import Evaluation
 from featurepaths.library.images import LoadedImages
 from featurepaths.networks.warnings import are_probabilities
 from featurepaths.runtime.blocks import blocks, joined, retry_smaller_on_oom
-from featurepaths.statistics.worst_case import summarise
+from featurepaths.statistics.evaluation import summarise
 
 OBLIVIOUS = "apgd"
 """Name of the attack on the network alone."""
@@ -151,7 +151,7 @@ def _advance(bar: tqdm, name: str) -> None:
 
 
 def _count(records: Records, attack: Attack, search: AdaptiveSearch, threshold: float, left_out: str) -> dict[str, Any]:
-    """Return the counts of `featurepaths.statistics.worst_case.summarise`, of records in memory."""
+    """Return the counts of `featurepaths.statistics.evaluation.summarise`, of records in memory."""
     settings = WorstCase(attack=OBLIVIOUS, search=search, ball=attack.part(Ball))
     with h5py.File("records", "w", driver="core", backing_store=False) as file:
         for name, values in records.items():

@@ -2,7 +2,7 @@
 
 from featurepaths.detectors.thresholds import thresholds_in
 from featurepaths.stages import cli
-from featurepaths.statistics.worst_case import summarise
+from featurepaths.statistics.evaluation import summarise
 from featurepaths.store.hdf5 import open_hdf5
 from featurepaths.store.jsonfile import read_json, write_json
 

@@ -35,7 +35,7 @@ def adaptive_table(adaptive: Sequence[Result]) -> pd.DataFrame:
 def evaluation_table(content: Mapping[str, Any]) -> pd.DataFrame:
     """Accuracy of one defence and of its network: clean, under every attack, and in the worst case over all.
 
-    `content` has the counts of `featurepaths.statistics.worst_case.summarise`.
+    `content` has the counts of `featurepaths.statistics.evaluation.summarise`.
     """
     return build("evaluation", [_on_all({"attack": "none"}, content, "clean_correct"), *_attacks(content)])
 
