@@ -86,6 +86,7 @@ def test_evaluate_defaults_are_those_of_the_configuration(defense):
     names = {attack["name"] for attack in result.counts["attacks"]}
     assert {f"{objective}.{loss}" for objective in default.objectives for loss in default.losses} <= names
     assert result.counts["left_out"] == f"1 of {default.n_targets} targets (wrong classes: 2)"
+    assert result.counts["left_out"] in str(result)
 
 
 # What makes no difference, and what does

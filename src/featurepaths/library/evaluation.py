@@ -14,7 +14,7 @@ from featurepaths.experiment.run import Run
 from featurepaths.networks.warnings import DOUBTS
 from featurepaths.report.results import Result
 from featurepaths.report.tables.adaptive import evaluation_table
-from featurepaths.report.tables.table import as_text
+from featurepaths.report.tables.table import as_text, note_of
 from featurepaths.report.verdict.rules import Case
 from featurepaths.report.verdict.text import summary_paragraph
 
@@ -61,12 +61,15 @@ class Evaluation:
         return " ".join([summary_paragraph([case]), case.chance, *(DOUBTS[doubt] for doubt in self.doubts)]).strip()
 
     def __str__(self) -> str:
-        return f"{self.verdict}\n\n{as_text(self.table).to_string(index=False)}"
+        table = self.table
+        return f"{self.verdict}\n\n{as_text(table).to_string(index=False)}\n\n{note_of('evaluation', table)}"
 
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        return f"<p>{escape(self.verdict)}</p>\n{as_text(self.table).to_html(index=False, border=0)}"
+        table = self.table
+        verdict, note = (f"<p>{escape(text)}</p>" for text in (self.verdict, note_of("evaluation", table)))
+        return f"{verdict}\n{as_text(table).to_html(index=False, border=0)}\n{note}"
 
 
 class _Network(Run):

@@ -27,8 +27,7 @@ def adaptive_table(adaptive: Sequence[Result]) -> pd.DataFrame:
     the attacks that need more classes than the data set has.
     """
     table = build("adaptive", [result.keys | HELD_OUT | row for result in adaptive for row in _attacks(result.content)])
-    if reasons := sorted({result.content["left_out"] for result in adaptive if result.content.get("left_out")}):
-        table.attrs["remark"] = f" Omitted because there are too few classes: {'; '.join(reasons)}."
+    table.attrs["remark"] = _omitted(result.content for result in adaptive)
     return table
 
 
@@ -37,7 +36,15 @@ def evaluation_table(content: Mapping[str, Any]) -> pd.DataFrame:
 
     `content` has the counts of `featurepaths.statistics.evaluation.summarise`.
     """
-    return build("evaluation", [_on_all({"attack": "none"}, content, "clean_correct"), *_attacks(content)])
+    table = build("evaluation", [_on_all({"attack": "none"}, content, "clean_correct"), *_attacks(content)])
+    table.attrs["remark"] = _omitted([content])
+    return table
+
+
+def _omitted(contents: Iterable[Mapping[str, Any]]) -> str:
+    """Return a sentence on the searches that need more classes, empty if there are none."""
+    reasons = sorted({content["left_out"] for content in contents if content.get("left_out")})
+    return f" Omitted because there are too few classes: {'; '.join(reasons)}." if reasons else ""
 
 
 def _attacks(content: Mapping[str, Any]) -> Iterator[dict[str, Any]]:

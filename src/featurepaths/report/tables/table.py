@@ -94,7 +94,7 @@ def render(name: str, table: pd.DataFrame) -> dict[str, str]:
     table
         Rates are fractions. The ``remark`` in its ``attrs``, if any, is appended to the table's note.
     """
-    title, note = TABLES[name]["title"], TABLES[name]["note"] + table.attrs.get("remark", "")
+    title, note = TABLES[name]["title"], note_of(name, table)
     shared = [column for column in table if _is_shared(table[column]) and not column.endswith(BOUNDS)]
     varying = as_text(table).drop(columns=map(_label, shared))
     notes = [note]
@@ -108,6 +108,11 @@ def render(name: str, table: pd.DataFrame) -> dict[str, str]:
         f"{name}.md": "\n\n".join(markdown) + "\n",
         f"{name}.html": page(title, "\n".join([*html, varying.to_html(index=False, border=0)])),
     }
+
+
+def note_of(name: str, table: pd.DataFrame) -> str:
+    """Return the note of a table of `TABLES`, with its remark."""
+    return TABLES[name]["note"] + table.attrs.get("remark", "")
 
 
 def as_text(table: pd.DataFrame) -> pd.DataFrame:
