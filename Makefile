@@ -12,8 +12,6 @@ ENV = .venv
 BIN = $(ENV)/bin
 LIBRARIES = .venv-attack-libraries
 NETWORKS = .venv-networks
-# jobs call `python`, which has to be the environment's, activated or not
-export PATH := $(CURDIR)/$(BIN):$(PATH)
 # read once, by the first target that needs it
 NAME = $(eval NAME := $(shell $(BIN)/python -c \
 	'import sys, yaml; print(yaml.safe_load(open(sys.argv[1]))["name"])' '$(CONFIG)'))$(NAME)
@@ -23,11 +21,8 @@ REPORT = results/$(NAME)/report.html
 	test-all-networks slurm-demo audit bench lint format docs readme schema lock clean
 .DELETE_ON_ERROR:
 
-# Killed, a Snakemake leaves its stages at work, its lock, and marks of files that it takes for incomplete: ours are whole
-# or not there, and its report would stop at them. The report is written where anything is newer.
+# The report is written where anything is newer.
 run: $(ENV)/ready
-	@$(BIN)/python -m featurepaths.runtime.run_lock '.snakemake/featurepaths/$(NAME).at-work'
-	@rm -rf .snakemake/locks .snakemake/incomplete
 	$(BIN)/snakemake --cores all --quiet rules host --configfile '$(CONFIG)'
 	@[ -e $(REPORT) ] && [ -z "$$(find results/$(NAME) '$(CONFIG)' Snakefile rules captions $(ENV)/ready -type f \
 		-newer $(REPORT) -print -quit)" ] || \
@@ -132,7 +127,7 @@ $(LIBRARIES)/ready $(NETWORKS)/ready: $(ENV)/ready
 # uv writes one lock for every platform; make lock UPGRADE=--upgrade takes newer versions. The override lets torchattacks
 # live beside Snakemake: see pyproject.toml.
 lock:
-	echo 'requests>=2.32' | uv pip compile pyproject.toml --all-extras --override /dev/stdin \
+	echo 'requests>=2.32' | uv pip compile pyproject.toml --all-extras --group lock --override /dev/stdin \
 		--universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --quiet $(UPGRADE) \
 		--custom-compile-command 'make lock' --output-file requirements.lock
 
