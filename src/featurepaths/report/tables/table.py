@@ -93,14 +93,7 @@ def render(name: str, table: pd.DataFrame) -> dict[str, str]:
         Rates are fractions. The ``remark`` in its ``attrs``, if any, is appended to the table's note.
     """
     title, note = TABLES[name]["title"], TABLES[name]["note"] + table.attrs.get("remark", "")
-    texts = {column: _formatted(table, column) for column in table if not column.endswith(("_low", "_high"))}
-    shared = [column for column in texts if _is_shared(table[column])]
-    varying = pd.DataFrame({column: texts[column] for column in texts if column not in shared}, index=table.index)
-    varying = varying.rename(columns=_label)
-    notes = [note]
-    if shared:
-        values = (f"{_label(column)} `{table[column].dropna().iloc[0]}`" for column in shared)
-        notes.append(f"Shared by all rows to which they apply: {', '.join(values)}.")
+    varying, notes = as_text(table, note)
     html = ["<p>" + re.sub("`(.*?)`", r"<code>\1</code>", escape(text)) + "</p>" for text in notes]
     markdown = [f"# {title}", *notes, varying.to_markdown(index=False, disable_numparse=True)]
     return {
@@ -108,6 +101,21 @@ def render(name: str, table: pd.DataFrame) -> dict[str, str]:
         f"{name}.md": "\n\n".join(markdown) + "\n",
         f"{name}.html": page(title, "\n".join([*html, varying.to_html(index=False, border=0)])),
     }
+
+
+def as_text(table: pd.DataFrame, note: str) -> tuple[pd.DataFrame, list[str]]:
+    """Return a table's columns as texts, without those whose value all rows share, and its notes, which name these.
+
+    A rate and its interval become one column, in per cent.
+    """
+    texts = {column: _formatted(table, column) for column in table if not column.endswith(("_low", "_high"))}
+    shared = [column for column in texts if _is_shared(table[column])]
+    varying = pd.DataFrame({column: texts[column] for column in texts if column not in shared}, index=table.index)
+    notes = [note]
+    if shared:
+        values = (f"{_label(column)} `{table[column].dropna().iloc[0]}`" for column in shared)
+        notes.append(f"Shared by all rows to which they apply: {', '.join(values)}.")
+    return varying.rename(columns=_label), notes
 
 
 def write_tables(tables: Mapping[str, pd.DataFrame], folder: Path) -> list[str]:
