@@ -12,28 +12,12 @@ ENV = .venv
 BIN = $(ENV)/bin
 LIBRARIES = .venv-attack-libraries
 NETWORKS = .venv-networks
-# jobs call `python`, which has to be the environment's, activated or not
-export PATH := $(CURDIR)/$(BIN):$(PATH)
-# read once, by the first target that needs it
-NAME = $(eval NAME := $(shell $(BIN)/python -c \
-	'import sys, yaml; print(yaml.safe_load(open(sys.argv[1]))["name"])' '$(CONFIG)'))$(NAME)
-REPORT = results/$(NAME)/report.html
-
 .PHONY: run test test-faults test-slurm test-attack-libraries test-networks \
 	test-all-networks slurm-demo audit bench lint format docs readme schema lock clean
 .DELETE_ON_ERROR:
 
-# Killed, a Snakemake leaves its stages at work, its lock, and marks of files that it takes for incomplete: ours are whole
-# or not there, and its report would stop at them. The report is written where anything is newer.
 run: $(ENV)/ready
-	@$(BIN)/python -m featurepaths.runtime.run_lock '.snakemake/featurepaths/$(NAME).at-work'
-	@rm -rf .snakemake/locks .snakemake/incomplete
-	$(BIN)/snakemake --cores all --quiet rules host --configfile '$(CONFIG)'
-	@[ -e $(REPORT) ] && [ -z "$$(find results/$(NAME) '$(CONFIG)' Snakefile rules captions $(ENV)/ready -type f \
-		-newer $(REPORT) -print -quit)" ] || \
-		{ $(BIN)/snakemake --cores all --configfile '$(CONFIG)' --report $(dir $(REPORT)).report.html && \
-		mv -f $(dir $(REPORT)).report.html $(REPORT); }
-	@echo "Open $(REPORT); the tables are in results/$(NAME)/tables."
+	@$(BIN)/python -m featurepaths run '$(CONFIG)'
 
 test: $(ENV)/ready
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --ignore=tests/slurm --ignore=tests/faults \
@@ -109,12 +93,13 @@ schema: $(ENV)/ready
 $(ENV)/ready: requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] not in [(3, 11), (3, 12), (3, 13)])' || \
 		{ echo "featurepaths needs Python 3.11, 3.12 or 3.13; name one with make PYTHON=..." >&2; exit 1; }
-	rm -rf $(ENV)
-	$(PYTHON) -m venv $(ENV) 2>/dev/null || $(PYTHON) -m venv --clear --without-pip $(ENV)
-	pip="$(BIN)/python -m pip"; $$pip --version >/dev/null 2>&1 || pip="$(PYTHON) -m pip --python $(BIN)/python"; \
+	@echo "Installing the packages of requirements.lock in $(ENV)"
+	@rm -rf $(ENV)
+	@$(PYTHON) -m venv $(ENV) 2>/dev/null || $(PYTHON) -m venv --clear --without-pip $(ENV)
+	@pip="$(BIN)/python -m pip"; $$pip --version >/dev/null 2>&1 || pip="$(PYTHON) -m pip --python $(BIN)/python"; \
 		$$pip install --quiet --no-deps --require-hashes -r requirements.lock && \
 		$$pip install --quiet --no-deps --no-build-isolation --editable .
-	touch $@
+	@touch $@
 
 # Their packages come first; .venv's, and the checkout's, lie behind them.
 $(LIBRARIES)/ready: tests/attack_libraries/requirements.txt
@@ -132,7 +117,7 @@ $(LIBRARIES)/ready $(NETWORKS)/ready: $(ENV)/ready
 # uv writes one lock for every platform; make lock UPGRADE=--upgrade takes newer versions. The override lets torchattacks
 # live beside Snakemake: see pyproject.toml.
 lock:
-	echo 'requests>=2.32' | uv pip compile pyproject.toml --all-extras --override /dev/stdin \
+	echo 'requests>=2.32' | uv pip compile pyproject.toml --all-extras --group lock --override /dev/stdin \
 		--universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --quiet $(UPGRADE) \
 		--custom-compile-command 'make lock' --output-file requirements.lock
 

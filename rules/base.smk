@@ -14,7 +14,7 @@ rule small_job:
     resources:
         **resources_of("over_paths"),
     shell:
-        "python -m featurepaths.stages.{params.job:q} > {log} 2>&1"
+        '"$PYTHON" -m featurepaths.stages.{params.job:q} > {log} 2>&1'
 
 
 rule network_job:
@@ -25,7 +25,7 @@ rule network_job:
         "../envs/featurepaths.yaml"
     threads: THREADS
     shell:
-        "python -m featurepaths.stages.{params.job:q} --device {resources.device} > {log} 2>&1"
+        '"$PYTHON" -m featurepaths.stages.{params.job:q} --device {resources.device} > {log} 2>&1'
 
 
 localrules:

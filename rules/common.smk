@@ -11,9 +11,27 @@ from pathlib import Path
 from shlex import quote
 
 from snakemake.exceptions import WorkflowError
+from snakemake.settings.types import DeploymentMethod
 
-# The plan and the jobs use this checkout's code, whichever one is installed: their digests have to agree.
-SOURCE = f"{workflow.basedir}/src"
+
+def code_folder():
+    """Return the folder from which the plan and the jobs import featurepaths: the code that belongs to this Snakefile.
+
+    Whichever code is installed, the digests of both have to agree. In a checkout it is `src`; in an installed package a
+    link to the package alone, because jobs in an environment of their own must not see all that is installed here.
+    """
+    if Path(workflow.basedir, "src").is_dir():
+        return f"{workflow.basedir}/src"
+    link, package = Path(".snakemake/featurepaths/code/featurepaths").absolute(), Path(workflow.basedir).parent
+    if link.resolve() != package.resolve():
+        link.parent.mkdir(parents=True, exist_ok=True)
+        new = link.with_name(f"{os.uname().nodename}-{os.getpid()}")
+        new.symlink_to(package)
+        new.replace(link)
+    return str(link.parent)
+
+
+SOURCE = code_folder()
 sys.path.insert(0, SOURCE)
 from featurepaths.errors import FeaturePathsError
 from featurepaths.experiment.artefact import arguments_of, steps_of
@@ -24,9 +42,9 @@ from featurepaths.experiment.plan import Plan
 
 from featurepaths.experiment.stage import WILDCARDS
 from featurepaths.experiment.stages import STAGES
-from featurepaths.runtime.run_lock import join
 from featurepaths.store.atomic import sweep
 from featurepaths.store.code_digest import MEMORY, remember_code
+from featurepaths.workflow.start import start
 
 # What is read of the code is remembered: jobs need not parse it, nor the next plan.
 os.environ[MEMORY] = ".snakemake/featurepaths/code.json"
@@ -34,6 +52,11 @@ os.environ[MEMORY] = ".snakemake/featurepaths/code.json"
 try:
     remember_code(STAGES)
     EXPERIMENT = read_experiment(config, " + ".join(map(str, workflow.configfiles)) or "The configuration")
+    RESULTS = f"results/{EXPERIMENT.name}"
+    # Every stage reports that it runs, and so does this Snakemake: the next one waits for what a killed one left.
+    AT_WORK = f".snakemake/featurepaths/{EXPERIMENT.name}.at-work"
+    if workflow.is_main_process and not workflow.output_settings.dryrun:
+        start(AT_WORK, RESULTS)
     # the jobs of a cluster need not look at all files again
     EXTERNAL = fingerprint_inputs(EXPERIMENT, again=workflow.is_main_process)
     if EXPERIMENT.data.source not in READ_TO_KNOW:
@@ -47,14 +70,11 @@ except FeaturePathsError as error:
 gc.freeze()
 gc.set_threshold(100_000, 50, 100)
 
-RESULTS = f"results/{EXPERIMENT.name}"
 workflow.register_pathvars(results=RESULTS, run="<results>/{run}")
 
-# Every stage reports that it runs, and so does this Snakemake: `make run` waits for stages that a killed run left.
-AT_WORK = f".snakemake/featurepaths/{EXPERIMENT.name}.at-work"
 if workflow.is_main_process:
-    REPORTED = join(AT_WORK)
     sweep(RESULTS)
+
 # The user's own PYTHONPATH comes after the checkout. And glibc is to keep what it has freed: giving tensors back to the
 # system and asking for them again takes an attack an eighth of its time.
 MALLOC = "MALLOC_MMAP_THRESHOLD_=1073741824 MALLOC_TRIM_THRESHOLD_=2147483648"
@@ -62,7 +82,10 @@ EXPORTED = f"{MALLOC} FEATUREPATHS_AT_WORK={AT_WORK} {MEMORY}={os.environ[MEMORY
 # A job shares the lock from its first moment: Python starts so slowly that a next run could look in between.
 SHARED = f"if [ -e {AT_WORK} ]; then exec 9<{AT_WORK}; flock --shared 9 2>/dev/null || true; fi"
 OWN_PATH = f"PYTHONPATH={quote(SOURCE)}${{{{PYTHONPATH:+:$PYTHONPATH}}}}"
-shell.prefix(f"set -euo pipefail; {SHARED}; export {EXPORTED} {OWN_PATH}; ")
+# Jobs run in this environment, activated or not, unless Snakemake gives them one of their own.
+OWN_ENVIRONMENT = DeploymentMethod.CONDA in workflow.deployment_settings.deployment_method
+PYTHON = "python" if OWN_ENVIRONMENT else quote(sys.executable)
+shell.prefix(f"set -euo pipefail; {SHARED}; export {EXPORTED} {OWN_PATH}; PYTHON={PYTHON}; ")
 
 
 wildcard_constraints:

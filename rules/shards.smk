@@ -14,7 +14,7 @@ rule gather:
     resources:
         **resources_of("over_paths"),
     shell:
-        "python -m featurepaths.stages.gather --digest {params.digest} --shards {input.shards} --artefacts {output}"
+        '"$PYTHON" -m featurepaths.stages.gather --digest {params.digest} --shards {input.shards} --artefacts {output}'
         " > {log} 2>&1"
 
 

@@ -61,11 +61,12 @@ def test_show_prints_main_tables_and_names_others(tmp_path, capsys):
     for name in ("verdict", "accuracy", "detection"):
         (tables / f"{name}.md").write_text(f"# Table {name}\n")
     results = tmp_path / "results/mine"
-    shown = printed(capsys, "show", results)
+    shown = printed(capsys, "show", "--markdown", results)
     assert shown.index("# Table verdict") < shown.index("# Table accuracy")
     assert "# Table detection" not in shown
     assert shown.rstrip().endswith(f"Also: detection (featurepaths show {results} <table> ...)")
-    assert printed(capsys, "show", results, "detection").startswith("# Table detection")
+    assert printed(capsys, "show", "--markdown", results, "detection").startswith("# Table detection")
+    assert printed(capsys, "show", results, "detection").split()[:2] == ["Table", "detection"]
     assert "no table 'detections' in" in refused("show", results, "detections")
     assert "has no tables" in refused("show", tmp_path / "none")
 

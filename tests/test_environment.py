@@ -2,8 +2,6 @@
 
 import re
 import runpy
-import shutil
-import subprocess
 import sys
 import tomllib
 import zipfile
@@ -16,8 +14,10 @@ from packaging.requirements import Requirement
 from featurepaths.experiment.stages import STAGES
 from tests.audit import vulnerabilities
 from tests.experiments import ROOT
+from tests.installed import build_wheel
 
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+PROJECT, GROUPS = PYPROJECT["project"], PYPROJECT["dependency-groups"]
 
 
 def locked():
@@ -62,35 +62,47 @@ def test_conda_environments_have_locked_versions(path):
 
 @pytest.mark.parametrize("python", ["3.11", "3.12", "3.13"])
 def test_lock_file_has_all_dependencies(python):
-    extras = [name for names in PROJECT["optional-dependencies"].values() for name in names]
+    extras = [name for names in PROJECT["optional-dependencies"].values() for name in names] + GROUPS["lock"]
     versions = locked_for(python)
     for asked in map(Requirement, [*PROJECT["dependencies"], *extras]):
         assert versions[asked.name.lower()] in asked.specifier, asked.name
 
 
+def test_extras_leave_out_torchattacks_with_its_outdated_pins():
+    extras = [name for names in PROJECT["optional-dependencies"].values() for name in names]
+    assert not [name for name in [*PROJECT["dependencies"], *extras] if name.startswith("torchattacks")]
+    assert GROUPS["lock"] == ["torchattacks==3.5.1"]
+
+
+@pytest.mark.parametrize("requirement", PYPROJECT["build-system"]["requires"])
+def test_lock_file_has_build_backend(requirement):
+    """Because the checkout is installed without build isolation."""
+    asked = Requirement(requirement)
+    assert locked()[0][asked.name] in asked.specifier
+
+
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory):
     """The wheel that `pip install .` builds."""
-    folder = tmp_path_factory.mktemp("wheel")
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
-        shutil.copy(ROOT / name, folder)
-    for name in ("src", "tests", "benchmarks", "docs"):
-        ignored = shutil.ignore_patterns("__pycache__", "*.egg-info")
-        shutil.copytree(ROOT / name, folder / name, ignore=ignored)
-    build = f"import os; os.chdir({str(folder)!r}); from setuptools import build_meta as b; b.build_wheel('dist')"
-    done = subprocess.run([sys.executable, "-c", build], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    (path,) = (folder / "dist").glob("*.whl")
-    with zipfile.ZipFile(path) as file:
+    with zipfile.ZipFile(build_wheel(tmp_path_factory.mktemp("wheel"))) as file:
         yield file
 
 
-def test_wheel_contains_only_the_library(wheel):
+def files_in(folder, base):
+    """The files below a folder, by their paths from a base."""
+    files = (path for path in folder.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
+    return {str(path.relative_to(base)) for path in files}
+
+
+def test_wheel_contains_library_and_workflow_and_nothing_else(wheel):
     information = f"featurepaths-{PROJECT['version']}.dist-info/"
     library = {name for name in wheel.namelist() if not name.startswith(information)}
-    sources = (ROOT / "src").rglob("featurepaths/**/*")
-    files = [path for path in sources if path.is_file() and "__pycache__" not in path.parts]
-    assert library == {str(path.relative_to(ROOT / "src")) for path in files}
+    folders = ("captions", "configs", "envs", "profiles", "rules", "schemas")
+    workflow = {"Snakefile", "config.yaml"}.union(*(files_in(ROOT / name, ROOT) for name in folders))
+    expected = files_in(ROOT / "src/featurepaths", ROOT / "src")
+    assert library == expected | {f"featurepaths/workflow/{name}" for name in workflow}
+    for name in workflow:
+        assert wheel.read(f"featurepaths/workflow/{name}") == (ROOT / name).read_bytes(), name
     assert f"{information}licenses/LICENSE" in wheel.namelist()
 
 

@@ -1,7 +1,4 @@
-"""featurepaths: check a configuration before a run, and print its results.
-
-Snakemake runs the experiment itself: see the README.
-"""
+"""featurepaths: check a configuration, run its experiment, and print its results."""
 
 import argparse
 import sys
@@ -10,23 +7,23 @@ from pathlib import Path
 
 from featurepaths.errors import FeaturePathsError
 
-MAIN_TABLES = ("verdict", "comparison", "accuracy", "checks")
-"""Tables that `show` prints by default, if they exist."""
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run an experiment in the working folder, and make its report. What follows `--` goes to Snakemake."""
+    from featurepaths.workflow.run import run_experiment
+
+    return run_experiment(
+        arguments.config, arguments.cores, arguments.profile, arguments.report, arguments.for_snakemake
+    )
 
 
 def show(arguments: argparse.Namespace) -> None:
-    """Print tables of an experiment's results."""
-    folder = arguments.results / "tables"
-    existing = sorted(path.stem for path in folder.glob("*.md"))
-    if not existing:
-        raise FeaturePathsError(f"{folder} has no tables. Name the folder of an experiment, such as results/digits.")
-    names = arguments.tables or [name for name in MAIN_TABLES if name in existing]
-    if missing := [name for name in names if name not in existing]:
-        raise FeaturePathsError(f"There is no table '{missing[0]}' in {folder}; there are {', '.join(existing)}.")
-    for name in names:
-        print((folder / f"{name}.md").read_text(encoding="utf-8"))
-    if others := [name for name in existing if name not in names]:
-        print(f"Also: {', '.join(others)} (featurepaths show {arguments.results} <table> ...)")
+    """Print tables of an experiment's results, at the width of the terminal."""
+    from rich.console import Console
+
+    from featurepaths.report.terminal import show_tables
+
+    show_tables(arguments.results, arguments.tables, Console(), markdown=arguments.markdown)
 
 
 def layers(arguments: argparse.Namespace) -> None:
@@ -64,15 +61,22 @@ def parser() -> argparse.ArgumentParser:
     )
     commands = top.add_subparsers(required=True, metavar="command")
 
-    def add(function: Callable[[argparse.Namespace], None]) -> argparse.ArgumentParser:
+    def add(function: Callable[[argparse.Namespace], int | None]) -> argparse.ArgumentParser:
         text = function.__doc__ or ""
         command = commands.add_parser(function.__name__, help=text[:1].lower() + text[1:].rstrip("."), description=text)
-        command.set_defaults(run=function)
+        command.set_defaults(function=function)
         return command
 
+    command = add(run)
+    without = "config.yaml of this folder, or else the default experiment, if none is named"
+    command.add_argument("config", type=Path, nargs="?", help=f"a configuration file; {without}")
+    command.add_argument("--cores", help="how many jobs' threads may run at a time: a number or all (default)")
+    command.add_argument("--profile", help="a Snakemake profile: a folder, or `slurm`, which runs jobs on a cluster")
+    command.add_argument("--report", action=argparse.BooleanOptionalAction, default=True, help="make the report")
     command = add(show)
     command.add_argument("results", type=Path, help="an experiment's folder: results/<name>")
-    command.add_argument("tables", nargs="*", help=f"which tables; {', '.join(MAIN_TABLES)} if none is named")
+    command.add_argument("tables", nargs="*", help="which tables; the verdict and the main ones if none is named")
+    command.add_argument("--markdown", action="store_true", help="print Markdown, to paste it elsewhere")
     for function in (layers, check):
         add(function).add_argument("config", type=Path, help="a configuration file")
     return top
@@ -80,9 +84,15 @@ def parser() -> argparse.ArgumentParser:
 
 def main(words: Sequence[str] | None = None) -> None:
     """Run a command; a FeaturePathsError ends it with one message and exit code 1."""
-    arguments = parser().parse_args(words)
+    words = sys.argv[1:] if words is None else list(words)
+    end = words.index("--") if "--" in words else len(words)
+    arguments = parser().parse_args(words[:end])
+    arguments.for_snakemake = words[end + 1 :]
+    if arguments.for_snakemake and arguments.function is not run:
+        parser().error(f"only `run` passes arguments to Snakemake: {' '.join(arguments.for_snakemake)}")
     try:
-        arguments.run(arguments)
+        if status := arguments.function(arguments):
+            sys.exit(status)
     except FeaturePathsError as error:
         sys.exit(f"Error: {error}")
     except BrokenPipeError:  # the reader, such as `head`, has stopped reading

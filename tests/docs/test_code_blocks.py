@@ -28,7 +28,7 @@ MAKEFILE = (ROOT / "Makefile").read_text()
 TARGETS = {*re.findall(r"^([a-z-]+):", MAKEFILE, re.M), ".venv/ready"}
 VARIABLES = set(re.findall(r"\$\(([A-Z]+)\)", MAKEFILE))
 OPTIONS = {option for action in get_argument_parser()._actions for option in action.option_strings}
-COMMANDS = {function.__name__ for function in (cli.show, cli.layers, cli.check)}
+COMMANDS = {function.__name__ for function in (cli.run, cli.show, cli.layers, cli.check)}
 YOURS = {"adaptive.yaml", "mine.yaml", "three-seeds.yaml"}
 """Files that readers write."""
 DEFAULT = yaml.safe_load((ROOT / "config.yaml").read_text())
@@ -100,6 +100,9 @@ def commands_in(page):
 def wrong_words(words):
     """The words of a command that name a target, an option, a module or a file that is not there."""
     program, *rest = words
+    if program == "featurepaths" and "--" in words:  # the rest is Snakemake's
+        program, rest = "snakemake", words[words.index("--") + 1 :]
+        words = [program, *rest]
     executor = words[words.index("--executor") + 1] if "--executor" in words else "slurm"
     for before, word in zip(words, rest, strict=False):
         option, _, value = word.partition("=")
@@ -134,5 +137,6 @@ def test_a_command_that_names_nothing_is_noticed():
         ("snakemake --configfile configs/none.yaml", "configs/none.yaml"),
         ("python -m featurepaths.stages.attck --help", "featurepaths.stages.attck"),
         ("featurepaths shwo results/mine", "shwo"),
+        ("featurepaths run mine.yaml -- --dryrn", "--dryrn"),
     ]:
         assert list(wrong_words(command.split())) == [word]

@@ -140,7 +140,8 @@ def test_disk_without_file_locks_same_bytes(tiny, tmp_path, number, faults):
         f"#include <errno.h>\nint flock(int fd, int operation) {{ errno = {number}; return -1; }}\n"
     )
     subprocess.run([compiler, "-shared", "-fPIC", "-o", tmp_path / "shim.so", tmp_path / "shim.c"], check=True)
-    at_work = [sys.executable, "-m", "featurepaths.runtime.run_lock", tmp_path / "work"]
+    start = "import sys; from featurepaths.workflow.start import start; start(sys.argv[1], 'results')"
+    at_work = [sys.executable, "-c", start, tmp_path / "work"]
     words = [*stages(tiny, tmp_path / "out").values(), at_work]
     for each in words:
         done = finish(each, env=os.environ | {"LD_PRELOAD": str(tmp_path / "shim.so")})

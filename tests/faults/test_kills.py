@@ -23,7 +23,7 @@ SOME_SECONDS = 45.0 if KILLED else 9.0
 
 def kill(checkout, chance):
     """Kill a running stage, Snakemake, or everything; return what it was."""
-    stages, snakemakes = checkout.processes("featurepaths.stages."), checkout.processes("snakemake")
+    stages, snakemakes = checkout.processes("featurepaths.stages."), checkout.processes("featurepaths run")
     if chance.random() < 0.2:
         victims, what = stages + snakemakes, "everything"
     elif stages and chance.random() < 0.5:
@@ -48,20 +48,25 @@ def undisturbed(request, tmp_path):
 
 
 def test_next_run_waits_for_stage_whose_python_is_still_starting(tmp_path):
-    slow, began = tmp_path / "bin", tmp_path / "began"
+    slow, began = tmp_path / "slow", tmp_path / "began"
     slow.mkdir()
-    (slow / "python").write_text(f'#!/bin/sh\ntouch "{began}"\nsleep 3\nexec "{sys.executable}" "$@"\n')
-    (slow / "python").chmod(0o755)
+    (slow / "sitecustomize.py").write_text(
+        "import pathlib, sys, time\n"
+        "if any(word.startswith('featurepaths.stages.') for word in sys.orig_argv):\n"
+        f"    pathlib.Path({str(began)!r}).touch()\n"
+        "    time.sleep(3)\n"
+    )
     checkout = Checkout(tmp_path / "checkout", TINY)
-    checkout.environment["PATH"] = f"{slow}{os.pathsep}{checkout.environment['PATH']}"
+    checkout.environment["PYTHONPATH"] = f"{slow}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"
     run = checkout.start(subprocess.DEVNULL)
     wait_for(began.exists, run)
-    for snakemake in checkout.processes("snakemake"):
+    for snakemake in checkout.processes("featurepaths run"):
         os.kill(snakemake, signal.SIGKILL)
     run.wait()
     assert checkout.there() == {}
     at_work = checkout.folder / f".snakemake/featurepaths/{TINY['name']}.at-work"
-    subprocess.run([sys.executable, "-m", "featurepaths.runtime.run_lock", at_work], check=True, timeout=60)
+    waiting = "import sys; from featurepaths.runtime.run_lock import wait; wait(sys.argv[1])"
+    subprocess.run([sys.executable, "-c", waiting, at_work], check=True, timeout=60)
     assert checkout.there() != {}
 
 

@@ -1,11 +1,10 @@
-"""The lock that running stages hold and `make run` waits for."""
+"""The lock that running stages hold and the next run waits for."""
 
 import os
 import subprocess
 import sys
-import time
 
-from featurepaths.runtime.run_lock import join, lock, others_at_work
+from featurepaths.runtime.run_lock import join, lock, others_at_work, wait
 from featurepaths.store.atomic import sweep
 
 WORKING = """
@@ -15,6 +14,9 @@ held = join(sys.argv[1])
 print("working", flush=True)
 time.sleep(60)
 """
+
+
+WAITING = "import sys; from featurepaths.runtime.run_lock import wait; wait(sys.argv[1])"
 
 
 def working(path):
@@ -28,17 +30,18 @@ def test_wait_ends_when_last_process_is_killed(tmp_path):
     path = tmp_path / "at-work"
     workers = [working(path), working(path)]
     assert {line.split()[0] for line in others_at_work(path)} == {str(worker.pid) for worker in workers}
-    command = [sys.executable, "-m", "featurepaths.runtime.run_lock", path]
+    command = [sys.executable, "-c", WAITING, path]
     waiting = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    reported = waiting.stderr.readline()
+    assert reported.startswith("An earlier run is still at work: ")
+    assert all(f"{worker.pid} (" in reported for worker in workers)
     for worker in workers:
-        time.sleep(0.3)
         assert waiting.poll() is None
         worker.kill()
         worker.wait()
-    _, log = waiting.communicate(timeout=10)
+    _, more = waiting.communicate(timeout=10)
     assert waiting.returncode == 0
-    assert log.startswith("An earlier run is still at work: ")
-    assert all(f"{worker.pid} (" in log for worker in workers)
+    assert more == "", "nothing new was to be reported"
     assert others_at_work(path) == []
 
 
@@ -58,10 +61,10 @@ def test_wait_on_free_lock_returns(tmp_path):
     assert join("") is None
     with join(tmp_path / "at-work"):
         assert others_at_work(tmp_path / "at-work") == [], "but for oneself"
-    done = subprocess.run(
-        [sys.executable, "-m", "featurepaths.runtime.run_lock", tmp_path / "none/at-work"], check=True
-    )
-    assert done.returncode == 0
+    assert wait(tmp_path / "none/at-work") is None, "no run has ever started"
+    with wait(tmp_path / "at-work"):
+        assert lock(tmp_path / "at-work", exclusive=False) is None
+    assert lock(tmp_path / "at-work", exclusive=True) is not None
 
 
 def test_sweep_removes_only_files_of_ended_processes(tmp_path):

@@ -1,7 +1,7 @@
 """The lock of an experiment, so that no run starts beside a stage that outlived its Snakemake.
 
-Snakemake and every stage share the lock while they run. `python -m featurepaths.runtime.run_lock FILE` waits until
-nobody holds it; `make run` does that first. The kernel releases a lock when its process ends, however it ends.
+Snakemake and every stage share the lock while they run, and a Snakemake that starts waits until nobody holds it. The
+kernel releases a lock when its process ends, however it ends.
 """
 
 import fcntl
@@ -10,7 +10,7 @@ import sys
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import IO
+from typing import IO, Literal
 
 SECONDS_BETWEEN_LOOKS = 0.5
 
@@ -66,12 +66,18 @@ def others_at_work(path: Path | str) -> list[str]:
     return holders
 
 
-def wait(path: Path | str) -> None:
-    """Wait until nobody holds a file's lock, and report who does."""
-    reported = None
-    while _is_held(Path(path)):
-        if (others := others_at_work(path)) != reported:
-            reported = others
+def wait(path: Path | str) -> IO | None:
+    """Wait until nobody holds a file's lock, report who does, and return the file, locked for this process alone.
+
+    Returns None if the folder does not exist, because no run has ever started, or the file system does not support
+    locks.
+    """
+    reported: set[str] | None = None
+    while (alone := _take(Path(path))) is None:
+        others = others_at_work(path)
+        numbers = {other.split()[0] for other in others}
+        if reported is None or not numbers <= reported:
+            reported = (reported or set()) | numbers
             who = ", ".join(others) or "a job that is starting, or one on another machine"
             print(
                 f"An earlier run is still at work: {who}. Waiting for it. "
@@ -80,14 +86,15 @@ def wait(path: Path | str) -> None:
                 flush=True,
             )
         time.sleep(SECONDS_BETWEEN_LOOKS)
+    return alone or None
 
 
-def _is_held(path: Path) -> bool:
-    with suppress(OSError):  # no run has ever started here, or the file system does not support locks
-        if (file := lock(path, exclusive=True)) is None:
-            return True
-        file.close()
-    return False
+def _take(path: Path) -> IO | Literal[False] | None:
+    """Return a file that is locked for this process alone; None if others hold it, False if it cannot be locked."""
+    try:
+        return lock(path, exclusive=True)
+    except OSError:
+        return False
 
 
 def _command(process: str) -> str:
@@ -96,8 +103,6 @@ def _command(process: str) -> str:
         words = Path("/proc", process, "cmdline").read_bytes().decode(errors="replace").split("\0")
     except OSError:
         return "gone"
-    return next((word for word in words if word.startswith("featurepaths.stages.")), " ".join(words)[:60].strip())
-
-
-if __name__ == "__main__":
-    wait(sys.argv[1])
+    return next(
+        (word for word in words if word.startswith("featurepaths.stages.")), " ".join(" ".join(words).split())[:60]
+    )

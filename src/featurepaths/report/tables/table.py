@@ -95,12 +95,7 @@ def render(name: str, table: pd.DataFrame) -> dict[str, str]:
         Rates are fractions. The ``remark`` in its ``attrs``, if any, is appended to the table's note.
     """
     title, note = TABLES[name]["title"], note_of(name, table)
-    shared = [column for column in table if _is_shared(table[column]) and not column.endswith(BOUNDS)]
-    varying = as_text(table).drop(columns=map(_label, shared))
-    notes = [note]
-    if shared:
-        values = (f"{_label(column)} `{table[column].dropna().iloc[0]}`" for column in shared)
-        notes.append(f"Shared by all rows to which they apply: {', '.join(values)}.")
+    varying, notes = varying_text(table, note)
     html = ["<p>" + re.sub("`(.*?)`", r"<code>\1</code>", escape(text)) + "</p>" for text in notes]
     markdown = [f"# {title}", *notes, varying.to_markdown(index=False, disable_numparse=True)]
     return {
@@ -119,6 +114,16 @@ def as_text(table: pd.DataFrame) -> pd.DataFrame:
     """Return a table as people read it: rates in per cent with their intervals, missing values empty."""
     shown = {_label(column): _formatted(table, column) for column in table if not column.endswith(BOUNDS)}
     return pd.DataFrame(shown, index=table.index)
+
+
+def varying_text(table: pd.DataFrame, note: str) -> tuple[pd.DataFrame, list[str]]:
+    """Return a table as text, without the columns whose value all rows share, and its notes, which name these."""
+    shared = [column for column in table if _is_shared(table[column]) and not column.endswith(BOUNDS)]
+    varying, notes = as_text(table).drop(columns=map(_label, shared)), [note]
+    if shared:
+        values = (f"{_label(column)} `{table[column].dropna().iloc[0]}`" for column in shared)
+        notes.append(f"Shared by all rows to which they apply: {', '.join(values)}.")
+    return varying, notes
 
 
 def write_tables(tables: Mapping[str, pd.DataFrame], folder: Path) -> list[str]:

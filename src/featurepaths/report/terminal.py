@@ -1,0 +1,181 @@
+"""Results in the terminal: the verdict, the main table with a row per network, and any table at a width."""
+
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pandas as pd
+from rich.console import Console, RenderableType
+from rich.markdown import Markdown
+from rich.table import Table
+from rich.text import Text
+
+from featurepaths.errors import FeaturePathsError
+from featurepaths.experiment.run import Run
+from featurepaths.report.tables.table import OPTIONAL_COUNTS, TABLES, varying_text
+
+MAIN_TABLES = ("verdict", "comparison", "accuracy", "checks")
+"""Tables that are shown by default, if they exist."""
+GAP = 2
+"""Spaces between columns."""
+CONCLUSION = re.compile(r"^## (?P<network>.+?)\n(?:(?!^## ).*\n)*?\*\*(?P<sentence>.+)\*\*$", re.MULTILINE)
+"""The heading of a network in the verdict's Markdown, and the sentence in bold that ends its section."""
+
+
+def print_result(results: Path, report: Path, console: Console) -> None:
+    """Print the verdict's sentence for each network, the main table, and where the report lies.
+
+    Parameters
+    ----------
+    results
+        The folder of an experiment whose tables are made.
+    report
+        Its report; only named if it exists.
+    """
+    tables = results / "tables"
+    if (verdict := tables / "verdict.md").exists():
+        for network, sentence in conclusions(verdict.read_text(encoding="utf-8")):
+            console.print(Text.assemble((f"{network}: ", "bold"), sentence))
+    console.print(_as_rich(main_table(tables), console.width, "Accuracy in per cent"))
+    here = Path.cwd()
+    for name, path in (("Report", report), ("Tables", tables)):
+        if path.exists():
+            shown = path.relative_to(here) if path.is_relative_to(here) else path
+            console.print(f"{name}: {shown}", markup=False, highlight=False, soft_wrap=True)
+
+
+def conclusions(verdict: str) -> list[tuple[str, str]]:
+    """Return the networks of a verdict in Markdown, and the sentence that concludes on each."""
+    return [(each["network"], each["sentence"]) for each in CONCLUSION.finditer(verdict)]
+
+
+def main_table(folder: Path) -> pd.DataFrame:
+    """Return the main table from the CSV files in a folder: texts, with a row for each network and pooling.
+
+    A single pooling is not named. With an adaptive evaluation the table is made from `comparison.csv`, otherwise from
+    `accuracy.csv`, which has oblivious attacks alone. A range is over attacks and stopping rules.
+    """
+    compared = (folder / "comparison.csv").exists()
+    table = read_table(folder / ("comparison.csv" if compared else "accuracy.csv"))
+    network, defended = (table[table["method"] == method] for method in ("undefended", "feature paths"))
+    if (held_out := defended["protocol"] == "held-out").any():
+        defended = defended[held_out]
+    rows = []
+    for (model, training, seed, pooling), group in defended.groupby(
+        ["model", "training", "seed", "pooling"], sort=False
+    ):
+        alone = network[(network[["model", "training", "seed"]] == [model, training, seed]).all(axis=1)]
+        alone = alone[alone["pooling"] == pooling] if compared else alone
+        oblivious = group[group["threat"] == "oblivious"]["adversarial_accuracy"]
+        row = {"network": str(Run(model, training, seed)), "pooling": pooling, "clean": _span(group["clean_accuracy"])}
+        row |= {"under oblivious attacks": _span(oblivious)}
+        if compared:
+            (worst,) = group[group["threat"] == "adaptive"].to_dict("records")
+            ends = (100 * worst[f"adversarial_accuracy_{end}"] for end in ("low", "high"))
+            interval = " [{:.1f}, {:.1f}]".format(*ends)
+            row |= {"under adaptive attacks": f"{100 * worst['adversarial_accuracy']:.1f}{interval}"}
+        name = "network alone, adaptive" if compared else "network alone, oblivious"
+        rows.append(row | {name: _span(alone["adversarial_accuracy"])})
+    main = pd.DataFrame(rows)
+    return main if main["pooling"].nunique() > 1 else main.drop(columns="pooling")
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """Read a table from its CSV file, with the types that it had when it was written."""
+    columns = pd.read_csv(path, nrows=0).columns
+    integers = dict.fromkeys(OPTIONAL_COUNTS.intersection(columns), "Int64")
+    return pd.read_csv(path, dtype=integers | dict.fromkeys({"layers", "setting"}.intersection(columns), "str"))
+
+
+def show_tables(results: Path, names: Sequence[str], console: Console, *, markdown: bool = False) -> None:
+    """Print tables of an experiment, at the width of the console, or as the Markdown of their files.
+
+    Parameters
+    ----------
+    results
+        The experiment's folder.
+    names
+        Tables; none: `MAIN_TABLES`, as far as they exist.
+
+    Raises
+    ------
+    FeaturePathsError
+        If there are no tables, or not one of those named.
+    """
+    folder = results / "tables"
+    existing = sorted(path.stem for path in folder.glob("*.md"))
+    if not existing:
+        raise FeaturePathsError(f"{folder} has no tables. Name the folder of an experiment, such as results/digits.")
+    shown = names or [name for name in MAIN_TABLES if name in existing]
+    if missing := [name for name in shown if name not in existing]:
+        raise FeaturePathsError(f"There is no table '{missing[0]}' in {folder}; there are {', '.join(existing)}.")
+    for name in shown:
+        text = (folder / f"{name}.md").read_text(encoding="utf-8")
+        if markdown:
+            console.print(text, markup=False, highlight=False, soft_wrap=True)
+        elif (path := folder / f"{name}.csv").exists():
+            for part in _at_width(name, read_table(path), console.width):
+                console.print(part, "")
+        else:
+            console.print(Markdown(text), "")
+    if others := [name for name in existing if name not in shown]:
+        more = f"Also: {', '.join(others)} (featurepaths show {results} <table> ...)"
+        console.print(more, markup=False, highlight=False, soft_wrap=markdown)
+
+
+def _at_width(name: str, table: pd.DataFrame, width: int) -> Iterator[RenderableType]:
+    """Yield a table's title and notes, and its columns: in several parts with numbered rows where they do not fit."""
+    varying, notes = varying_text(table, TABLES[name]["note"])
+    yield Text(TABLES[name]["title"], style="bold")
+    yield from (Text(note.replace("`", "")) for note in notes)
+    numbers = pd.Series(range(1, len(varying) + 1), index=varying.index).map(str)
+    parts = _parts(varying, width)
+    for columns in parts:
+        part = varying[columns]
+        yield _as_rich(part if len(parts) == 1 else pd.concat([numbers.rename("row"), part], axis=1), width)
+
+
+def _parts(texts: pd.DataFrame, width: int) -> list[list[str]]:
+    """Return the columns of a table in groups that fit a width, the number of the row included if there are several."""
+    widths = {column: _least_width(texts[column]) + GAP for column in texts}
+    if sum(widths.values()) - GAP <= width:
+        return [list(texts)]
+    parts: list[list[str]] = [[]]
+    room = full = width - len("row")
+    for column, needed in widths.items():
+        if needed > room and parts[-1]:
+            parts.append([])
+            room = full
+        parts[-1].append(column)
+        room -= needed
+    return parts
+
+
+def _least_width(texts: pd.Series) -> int:
+    """Return the width of a column's longest word: cells wrap between words, but not a rate from its interval."""
+    whole = [text for text in texts if text.endswith("]")]
+    words = [word for text in (str(texts.name), *texts) if text not in whole for word in text.split()]
+    return max(map(len, [*whole, *words]), default=0)
+
+
+def _as_rich(texts: pd.DataFrame, width: int, title: str | None = None) -> Table:
+    """Return a table of a width, in which the columns that lack least for their longest cell get that first."""
+    widths = {column: _least_width(texts[column]) for column in texts}
+    longest = {column: max(map(len, [str(column), *texts[column]])) for column in texts}
+    room = width - sum(widths.values()) - GAP * (len(widths) - 1)
+    for column in sorted(widths, key=lambda column: longest[column] - widths[column]):
+        more = max(0, min(room, longest[column] - widths[column]))
+        widths[column] += more
+        room -= more
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False, padding=(0, GAP, 0, 0))
+    for column in texts:
+        table.add_column(str(column), overflow="fold", header_style="bold", width=widths[column])
+    for row in texts.itertuples(index=False):
+        table.add_row(*map(Text, row))
+    return table
+
+
+def _span(shares: pd.Series) -> str:
+    """Return the lowest and the highest share in per cent, or the only one."""
+    ends = dict.fromkeys(f"{100 * share:.1f}" for share in (shares.min(), shares.max()))
+    return " to ".join(ends)

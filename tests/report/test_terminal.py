@@ -1,0 +1,109 @@
+"""Results in the terminal: they are those of the CSV files, and fit its width."""
+
+import io
+
+import pandas as pd
+import pytest
+from rich.console import Console
+
+from featurepaths.report.tables.table import TABLES
+from featurepaths.report.terminal import conclusions, main_table, print_result, read_table, show_tables
+
+COUNTS = (64, 128)
+
+
+def comparison(folder, poolings=("flatten",)):
+    """Write a `comparison.csv` of one network, as the stage does, and return its accuracies."""
+    rows = []
+    for pooling in poolings:
+        shared = {"model": "net", "training": "standard", "seed": 0, "pooling": pooling, "protocol": "held-out"}
+        for method, threat, rule, share in [
+            ("undefended", "adaptive", None, 0.125),
+            ("feature paths", "oblivious", "max-loss", 0.5),
+            ("feature paths", "oblivious", "first-success", 0.75),
+            ("feature paths", "adaptive", None, 0.25),
+        ]:
+            row = {**shared, "method": method, "threat": threat, "stopping_rule": rule, "clean_accuracy": 0.875, "n": 8}
+            ends = {
+                f"adversarial_accuracy{end}": share + shift for end, shift in (("", 0), ("_low", -0.1), ("_high", 0.1))
+            }
+            rows.append(row | ends)
+    folder.mkdir(parents=True, exist_ok=True)
+    pd.DataFrame(rows).to_csv(folder / "comparison.csv", index=False)
+
+
+def printed(function, *arguments, width=80, **options):
+    console = Console(file=io.StringIO(), width=width)
+    function(*arguments, console, **options)
+    return console.file.getvalue()
+
+
+def test_main_table_has_row_per_network_with_adaptive_accuracy(tmp_path):
+    comparison(tmp_path)
+    (row,) = main_table(tmp_path).to_dict("records")
+    assert list(row.values()) == ["net-standard-s0", "87.5", "50.0 to 75.0", "25.0 [15.0, 35.0]", "12.5"]
+    comparison(tmp_path, ["flatten", "mean"])
+    assert main_table(tmp_path)["pooling"].to_list() == ["flatten", "mean"]
+
+
+def test_main_table_without_adaptive_evaluation_says_that_attacks_are_oblivious(tmp_path):
+    rows = [
+        {"model": "net", "training": "standard", "seed": 1, "method": "undefended", "adversarial_accuracy": 0.1},
+        {"method": "feature paths", "pooling": "mean", "protocol": "paper", "adversarial_accuracy": 0.9},
+        {"method": "feature paths", "pooling": "mean", "protocol": "held-out", "adversarial_accuracy": 0.4},
+    ]
+    shared = {"model": "net", "training": "standard", "seed": 1, "threat": "oblivious", "clean_accuracy": 0.8}
+    pd.DataFrame([shared | row for row in rows]).to_csv(tmp_path / "accuracy.csv", index=False)
+    (row,) = main_table(tmp_path).to_dict("records")
+    assert list(row.values()) == ["net-standard-s1", "80.0", "40.0", "10.0"]
+    assert all("oblivious" in name for name in list(row)[2:])
+
+
+def test_conclusions_of_verdict_are_the_bold_sentences_of_networks():
+    text = (
+        "# Title\n\n**The largest drop.**\n\nText.\n\n"
+        "## a-standard-s0, mean features\n\nNumbers.\n\n**Nothing remains.**\n\n"
+        "## b-standard-s0, mean features\n\nNumbers.\n\n**Some remains: 3.0 %.**\n\n"
+        "## Over seeds\n\na-standard, mean features.\n"
+    )
+    assert conclusions(text) == [
+        ("a-standard-s0, mean features", "Nothing remains."),
+        ("b-standard-s0, mean features", "Some remains: 3.0 %."),
+    ]
+
+
+def test_result_of_a_run_names_networks_report_and_tables(tiny):
+    text = printed(print_result, tiny.results, tiny.results / "none.html")
+    verdict = (tiny.results / "tables/verdict.md").read_text()
+    stated = conclusions(verdict)
+    assert len(stated) == 2
+    for network, sentence in stated:
+        assert " ".join(f"{network}: {sentence}".split()) in " ".join(text.split())
+    assert "Report" not in text, "there is none"
+    assert str(tiny.results / "tables") in text
+    assert max(map(len, text.splitlines()[:-1])) <= 80
+
+
+@pytest.mark.parametrize("width", [60, 80, 200])
+def test_every_table_fits_the_width_and_has_all_cells_of_its_file(tiny, width):
+    for path in sorted((tiny.results / "tables").glob("*.csv")):
+        text = printed(show_tables, tiny.results, [path.stem], width=width)
+        assert max(map(len, text.splitlines())) <= width, path.stem
+        assert TABLES[path.stem]["title"].split()[0] in text
+        words = set("".join(text.split()))
+        assert words
+        markdown = (path.with_suffix(".md")).read_text().split("\n|")[3:]
+        cells = {cell.strip() for line in markdown for cell in line.strip("|\n ").split("|")}
+        rates = {cell for cell in cells if cell.endswith("]") and "[" in cell}
+        assert all(rate in text for rate in rates), path.stem
+
+
+def test_table_read_from_csv_has_counts_as_integers(tiny):
+    table = read_table(tiny.results / "tables/accuracy.csv")
+    assert table["n_flagged"].dropna().map(str).str.isdecimal().all()
+    assert "1+2" in table["layers"].dropna().iloc[0]
+
+
+def test_markdown_is_that_of_the_files(tiny):
+    text = printed(show_tables, tiny.results, ["checks"], markdown=True)
+    assert (tiny.results / "tables/checks.md").read_text() in text
