@@ -192,7 +192,7 @@ def checks(experiment: Experiment, outside: ExternalInputs) -> Iterator[tuple[st
         any(attack.method not in ("apgd", "precomputed") for attack in experiment.attacks.values())
         or experiment.adaptive
     ):
-        yield "torchattacks", _attack_library
+        yield "torchattacks", attack_library
     size: list[DataSize] = []
     samples: list[Sample | None] = []
     found: dict[str, list[Layer]] = {}
@@ -240,7 +240,14 @@ def _device(experiment: Experiment) -> str:
     return torch.cuda.get_device_name() if there and experiment.device != "cpu" else "networks run on the CPU"
 
 
-def _attack_library() -> str:
+def attack_library() -> str:
+    """Return the version of torchattacks, which other attacks than AutoPGD and the controls need.
+
+    Raises
+    ------
+    FeaturePathsError
+        If it is not installed.
+    """
     version = library_version("torchattacks")
     if version == "absent":
         raise FeaturePathsError("torchattacks is not installed: pip install --no-deps torchattacks==3.5.1")

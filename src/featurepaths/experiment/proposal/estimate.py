@@ -1,7 +1,7 @@
 """How long an experiment takes on this machine, and how much disk it needs: estimates from a short measurement.
 
-The time of a job is that of the passes of its images through the network, measured here, and that of its start. The number
-of passes follows from the configuration and from the share of images that resist: adaptive searches attack only those.
+The time of a job is that of the passes of its images through the network, measured here, and that of its start. The
+number of passes follows from the configuration and from the share of images that resist: searches attack only those.
 """
 
 import os
@@ -62,7 +62,7 @@ def cores() -> int:
 
 
 def measure(network: nn.Module, images: np.ndarray, labels: np.ndarray, eps: float) -> Speed:
-    """Attack some images, uint8 [n, H, W, C], with a few steps of AutoPGD, and measure the time; the network stays as it is.
+    """Attack some images, uint8 [n, H, W, C], with a few steps of AutoPGD, and measure the time.
 
     Jobs run on a GPU if there is one, else on one thread each.
     """
@@ -211,4 +211,5 @@ class _Work(NamedTuple):
 
 def _names_of_job(made: Artefact) -> list[str]:
     """Return the names of an artefact that tell its job from others: one job makes all poolings, and clean features."""
-    return [name for key, name in made.names.items() if key != "pooling" and name not in SPLITS]
+    names = made.names.items()
+    return [name for key, name in names if key != "pooling" and not (key == "images" and name in SPLITS)]

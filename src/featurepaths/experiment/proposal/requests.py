@@ -97,10 +97,10 @@ def network_section(word: str, checkpoint: str | None) -> dict[str, Any]:
     )
 
 
-def name_from(word: str, file: Path) -> str:
-    """Return a name for a configuration's key or an experiment: the last part of `word`, or else that of the file."""
-    parts = [re.sub(r"\W+", "_", part, flags=re.ASCII).strip("_") for part in (re.split("[:/.]", word)[-1], file.stem)]
-    return next((part[:60] for part in parts if part), "mine")
+def name_from(text: str) -> str:
+    """Return the last part of a text such as ``package.module:function`` or a path as a name for a key or a folder."""
+    last = re.split("[:/.]", text.strip("/"))[-1]
+    return re.sub(r"\W+", "_", last, flags=re.ASCII).strip("_")[:60] or "mine"
 
 
 def _section(text: str, option: str, key: str) -> dict[str, Any]:

@@ -1,8 +1,9 @@
-"""The normalisation, the size of images and the number of classes that an external network expects, and who says so."""
+"""The network that a configuration is proposed for: its classes, normalisation and size, and who states them."""
 
 import inspect
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import torch
@@ -14,6 +15,11 @@ from featurepaths.networks.external.inputs import accepted_size, refusal, stated
 from featurepaths.networks.external.model import ExternalNetwork
 from featurepaths.runtime.entry_points import load_factory
 
+WIDTH = {True: 64, False: 16}
+"""Width of the workflow's own network, on a GPU and without one; the paper's is 64."""
+EPOCHS, SMALL = 10, 10_000
+"""Epochs of its trainings, and the number of images up to which batches are small."""
+
 
 class Stated(NamedTuple):
     """What a network's library states: `source` in words, `values` of mean, std and size as far as they are known.
@@ -24,6 +30,67 @@ class Stated(NamedTuple):
     source: str
     values: dict[str, Any]
     own: bool
+
+
+@dataclass
+class ProposedNetwork:
+    """A section of `models`, comments on its keys and without a key, and warnings; `training` if it is trained."""
+
+    section: dict[str, Any]
+    remarks: dict[str, str] = field(default_factory=dict)
+    further: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    training: dict[str, Any] = field(default_factory=dict)
+
+
+def own_network(images: int, eps: str, gpu: bool) -> ProposedNetwork:
+    """Return the workflow's own network, trained on a number of images with and without adversarial training."""
+    options = {"epochs": EPOCHS, "batch_size": 64 if images <= SMALL else 128}
+    options |= {"learning_rate": 0.05, "schedule": "one-cycle"}
+    adversary = {"method": "single-step", "eps": eps}
+    training = {"standard": options, "adversarial": {**options, "adversary": adversary}}
+    return ProposedNetwork({"architecture": "resnet18", "width": WIDTH[gpu]}, training=training)
+
+
+def external_network(section: Mapping[str, Any], stated: "Stated", data: DataSize) -> ProposedNetwork:
+    """Return the section of an external network, completed by what is stated, and by what its data require.
+
+    Keys that are set stay as they are. Where nothing is stated, nothing is set, and a comment says so.
+
+    Raises
+    ------
+    FeaturePathsError
+        If the network cannot be built, or takes images of other channels.
+    """
+    network = ProposedNetwork(with_classes(section, data.classes))
+    if network.section.get("arguments") != section.get("arguments"):
+        network.remarks["arguments"] = "num_classes is the number of classes of the data"
+    unsure = "" if stated.own else ". If the checkpoint was trained with others, set those"
+    size, why = input_size(network.section, stated, data)
+    if "mean" not in section and len(stated.values.get("mean", [])) == data.channels:
+        network.section |= {key: stated.values[key] for key in ("mean", "std")}
+        network.remarks["mean"] = f"mean and std are from {stated.source}{unsure}"
+    elif "mean" not in section:
+        network.further.append(
+            "No library states a normalisation for this network: images reach it in [0, 1]. If it was trained with "
+            "normalised images, set mean and std, one value per channel."
+        )
+    published = stated.values.get("size")
+    if "size" not in section and size:
+        network.section["size"], network.remarks["size"] = size, why
+    elif "size" not in section and published and published != data.height:
+        network.further.append(f"{stated.source}: size {published}. Set size if the checkpoint was trained at that.")
+        network.warnings.append(
+            f"the images have {data.height}x{data.width} pixels, and {stated.source} states {published}x{published}: "
+            "they are used as they are. Set the model's size if it was trained at another"
+        )
+    elif data.height < (published or 0) == size:
+        network.warnings.append(f"images of {data.height}x{data.width} are enlarged to {size}x{size} for the network")
+    arguments = network.section.get("arguments", {})
+    random = not any(network.section.get("checkpoint") or arguments.get(key) for key in ("weights", "pretrained"))
+    if random and section["factory"].startswith(("torchvision.", "timm:")):
+        network.warnings.append("no weights are named, so the network has random ones: add --checkpoint")
+    return network
 
 
 def with_classes(section: Mapping[str, Any], classes: int) -> dict[str, Any]:
