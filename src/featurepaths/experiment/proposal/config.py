@@ -101,7 +101,7 @@ class Proposal:
     def _seconds(self, numbers: Numbers, layers: list[Layer], speed: Speed) -> float:
         self.numbers = numbers
         look = self.data.look
-        return seconds_of(self.experiment, look.counts, look.size, {self.model: layers}, {self.model: speed})
+        return seconds_of(self.experiment, look.counts, look.size, layers, speed)
 
     def _dumps(self, layers: list[Layer]) -> int:
         return dump_bytes(self.experiment, self.data.look.size, self.model, layers)

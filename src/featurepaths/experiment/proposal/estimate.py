@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -64,80 +64,69 @@ def cores() -> int:
 def measure(network: nn.Module, images: np.ndarray, labels: np.ndarray, eps: float) -> Speed:
     """Attack some images, uint8 [n, H, W, C], with a few steps of AutoPGD, and measure the time.
 
-    Jobs run on a GPU if there is one, else on one thread each.
+    Jobs run on a GPU if there is one, or else on one thread. There the time is that of the processor, which depends
+    less on other work on the machine.
     """
     gpus, threads = torch.cuda.device_count(), torch.get_num_threads()
-    device = torch.device("cuda" if gpus else "cpu")
-    start = time.monotonic()
-    subprocess.run([sys.executable, "-c", "import torch, h5py, pydantic"], check=False)
-    starting = time.monotonic() - start
+    device, clock = torch.device("cuda" if gpus else "cpu"), time.monotonic if gpus else time.process_time
+    few = min(4, len(images))
     torch.set_num_threads(1)
     try:
-        network = network.to(device).eval().requires_grad_(False)
-        objective = misclassification(network, "ce")
+        objective = misclassification(network.to(device).eval().requires_grad_(False), "ce")
 
-        def attack(count: int, steps: int) -> tuple[float, torch.Tensor]:
+        def attack(count: int, steps: int) -> tuple[float, float]:
+            """Return the seconds that an attack on `count` images takes, and the share that resists it."""
             clean, truth = to_tensor(images[:count], device), torch.from_numpy(labels[:count]).to(device)
-            first = random_start(clean, np.arange(count), eps, "linf", 0)
-            begin = time.monotonic()
+            first, begin = random_start(clean, np.arange(count), eps, "linf", 0), clock()
             search = apgd(objective, clean, truth, first, Budget(eps, iterations=steps), stopping_rules=["max-loss"])
-            step = search.first_fooled_step.cpu()  # waits for the GPU
-            return time.monotonic() - begin, step
+            resisting = float((search.first_fooled_step < 0).float().mean())  # waits for the GPU
+            return clock() - begin, resisting
 
-        def forward(count: int) -> float:
-            clean = to_tensor(images[:count], device)
-            begin = time.monotonic()
-            with torch.no_grad():
-                network(clean).cpu()
-            return time.monotonic() - begin
-
-        few = min(4, len(images))
         attack(few, 1)
         seconds, _ = attack(few, 1)  # two passes, of which one is backward as well
         count = int(np.clip(few * SECONDS / (STEPS + 1) / seconds, few, min(BLOCK, len(images))))
-        seconds, step = attack(count, STEPS)
-        only = min(forward(count) for _ in range(2)) / count
+        seconds, resisting = attack(count, STEPS)
+        clean, begin = to_tensor(images[:count], device), clock()
+        with torch.no_grad():
+            network(clean).cpu()
+        forward = (clock() - begin) / count
     finally:
         torch.set_num_threads(threads)
         network.to("cpu")
-    both = max(seconds / count - only, only) / STEPS  # the last pass is forward only
-    return Speed(both, only, starting, float((step < 0).float().mean()), gpus or cores())
+    both = max(seconds / count - forward, forward) / STEPS  # the last pass is forward only
+    return Speed(both, forward, _start(), resisting, gpus or cores())
+
+
+def _start() -> float:
+    """Return the seconds of the processor that the start of a job takes that runs a network."""
+    before = os.times()
+    subprocess.run([sys.executable, "-c", "import torch, h5py, pydantic"], check=False)
+    after = os.times()
+    return after.children_user + after.children_system - before.children_user - before.children_system
 
 
 def seconds_of(
-    experiment: Experiment,
-    counts: Mapping[str, int],
-    size: DataSize,
-    layers: Mapping[str, list[Layer]],
-    speeds: Mapping[str, Speed],
+    experiment: Experiment, counts: Mapping[str, int], size: DataSize, layers: Sequence[Layer], speed: Speed
 ) -> float:
-    """Return about how many seconds an experiment takes on this machine.
+    """Return about how many seconds an experiment with one network takes on this machine, if nothing else runs.
 
-    Parameters
-    ----------
-    counts
-        The number of images of each split.
-    layers, speeds
-        By model.
+    `counts` is the number of images of each split.
     """
     plan = Plan(experiment, ExternalInputs(networks={model: {} for model in experiment.models}))
-    jobs = {(made.stage, made.run, *_names_of_job(made)) for made in plan.everything()}
     starts = Counter[str]()
-    for stage, run, *_ in jobs:
-        starts[run] += 1 if STAGES[stage].network else WITHOUT_TORCH
-    _, _, start, _, lanes = next(iter(speeds.values()))
-    total, longest, shards = starts[""] * start, 0.0, min(experiment.shards.attacks, lanes)
+    for stage, run, *_ in {(made.stage, made.run, *_names_of_job(made)) for made in plan.everything()}:
+        starts[run] += speed.start * (1 if STAGES[stage].network else WITHOUT_TORCH)
+    values = max(sum(layer.size(pooling) for layer in layers) for pooling in plan.poolings)
+    total, longest, shards = starts[""], 0.0, min(experiment.shards.attacks, speed.lanes)
     for run in plan.runs:
-        model, training, _ = Run.parse(run)
-        speed = speeds[model]
-        if run in plan.trained:
-            speed = speed._replace(resisting=RESISTING[experiment.training[training].adversary is not None])
-        values = max(sum(layer.size(pooling) for layer in layers[model]) for pooling in plan.poolings)
         work = _Work(experiment, counts, size.classes, values, speed)
+        if run in plan.trained:
+            adversarial = experiment.training[Run.parse(run).training].adversary is not None
+            work = work._replace(speed=speed._replace(resisting=RESISTING[adversarial]))
         split, whole = work.attacks() + work.adaptive(), work.training(run) + work.features() + work.controls()
-        total += split + whole + (starts[run] + 2 * shards) * start
-        longest = max(longest, split / shards + whole + CHAIN * start)
-    return max(total / lanes, longest + starts[""] * start)
+        total += split + whole + starts[run] + 2 * shards * speed.start
+        longest = max(longest, split / shards + whole + CHAIN * speed.start)
+    return max(total / speed.lanes, longest + starts[""])
 
 
 class _Work(NamedTuple):
