@@ -16,7 +16,7 @@ from featurepaths.experiment.feasible import check_attacks
 from featurepaths.experiment.proposal.config import Proposal, machine
 from featurepaths.experiment.proposal.data import flow, propose_data
 from featurepaths.experiment.proposal.estimate import measure
-from featurepaths.experiment.proposal.network import external_network, own_network, stated_by_library
+from featurepaths.experiment.proposal.network import external_network, own_network, stated_size
 from featurepaths.experiment.proposal.numbers import MINUTES, few_images, free_space
 from featurepaths.experiment.proposal.requests import data_section, name_from, network_section
 from featurepaths.experiment.samples import Look
@@ -64,14 +64,13 @@ def create(request: Request, *, force: bool = False) -> Iterator[str]:
     if request.checkpoint and not request.network:
         raise FeaturePathsError("--checkpoint needs --network, the function that builds the network of these weights.")
     section = network_section(request.network, request.checkpoint) if request.network else None
-    stated = stated_by_library(section) if section else None
-    data = propose_data(data_section(request.data), stated and stated.values.get("size"))
+    data = propose_data(data_section(request.data), lambda classes: section and stated_size(section, classes))
     size = data.look.size
     yield f"data      {data.contents}"
     yield from (f"{kind.upper():<9} {text}" for kind, _, text in (note.partition(": ") for note in data.notes))
 
-    if section and stated:
-        network = external_network(section, stated, size)
+    if section:
+        network = external_network(section, size)
     else:
         network = own_network(size.images, yaml.safe_load(request.eps), gpu=torch.cuda.is_available())
     name = name_from(file.stem)

@@ -1,6 +1,6 @@
 """The data that a configuration is proposed for: their section, completed, and what is in them."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import redirect_stdout
 from dataclasses import dataclass
 from io import StringIO
@@ -43,13 +43,13 @@ class ProposedData:
         )
 
 
-def propose_data(section: dict[str, Any], own_size: int | None) -> ProposedData:
+def propose_data(section: dict[str, Any], own_size: Callable[[int], int | None]) -> ProposedData:
     """Look into the data of a section; add a size if the images have several, and a share for calibration.
 
     Parameters
     ----------
     own_size
-        The height and width of images that the network's library states, if it does.
+        Returns the height and width of images that the network's library states, if it does, by the number of classes.
 
     Raises
     ------
@@ -66,17 +66,15 @@ def propose_data(section: dict[str, Any], own_size: int | None) -> ProposedData:
         except FeaturePathsError as error:
             if "size" in section:
                 raise _hinted(error, section) from error
-            with_size = {**section, "size": own_size or SIZE}
             try:
-                look = look_into(_typed(with_size))
+                look = look_into(_typed({**section, "size": SIZE}))
             except FeaturePathsError:
                 raise _hinted(error, section) from error
-            section = with_size
+            section = {**section, "size": own_size(look.size.classes) or SIZE}
             remarks["data.size"] = "the images have several sizes: the central square of each is resized to this"
         share = calibration_share(look.counts["train"] + look.counts["calibration"])
-        if "calibration" not in section:
-            section = {**section, "calibration": str(share)}
-            look = look_into(_typed(section))
+        section = {**section, "calibration": section.get("calibration", str(share))}
+        look = look_into(_typed(section))
     remarks["data.calibration"] = f"of the training images: {look.counts['calibration']:,} of them, for thresholds"
     lines = dict.fromkeys(printed.getvalue().splitlines())
     return ProposedData(section, remarks, look, [line for line in lines if line.startswith(("Note", "Warning"))])

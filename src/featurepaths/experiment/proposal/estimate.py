@@ -112,7 +112,9 @@ def seconds_of(
 
     `counts` is the number of images of each split.
     """
-    plan = Plan(experiment, ExternalInputs(networks={model: {} for model in experiment.models}))
+    plan = Plan(
+        experiment, ExternalInputs(networks={model: {"code": "", "weights": None} for model in experiment.models})
+    )
     starts = Counter[str]()
     for stage, run, *_ in {(made.stage, made.run, *_names_of_job(made)) for made in plan.everything()}:
         starts[run] += speed.start * (1 if STAGES[stage].network else WITHOUT_TORCH)

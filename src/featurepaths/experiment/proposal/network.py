@@ -52,8 +52,8 @@ def own_network(images: int, eps: str, gpu: bool) -> ProposedNetwork:
     return ProposedNetwork({"architecture": "resnet18", "width": WIDTH[gpu]}, training=training)
 
 
-def external_network(section: Mapping[str, Any], stated: "Stated", data: DataSize) -> ProposedNetwork:
-    """Return the section of an external network, completed by what is stated, and by what its data require.
+def external_network(section: Mapping[str, Any], data: DataSize) -> ProposedNetwork:
+    """Return the section of an external network, completed by what its library states, and by what its data require.
 
     Keys that are set stay as they are. Where nothing is stated, nothing is set, and a comment says so.
 
@@ -65,6 +65,7 @@ def external_network(section: Mapping[str, Any], stated: "Stated", data: DataSiz
     network = ProposedNetwork(with_classes(section, data.classes))
     if network.section.get("arguments") != section.get("arguments"):
         network.remarks["arguments"] = "num_classes is the number of classes of the data"
+    stated = stated_by_library(network.section)
     unsure = "" if stated.own else ". If the checkpoint was trained with others, set those"
     size, why = input_size(network.section, stated, data)
     if "mean" not in section and len(stated.values.get("mean", [])) == data.channels:
@@ -112,6 +113,11 @@ def _takes_classes(name: str, factory: Callable) -> bool:
     with suppress(TypeError, ValueError):  # without a signature
         return "num_classes" in inspect.signature(factory).parameters
     return False
+
+
+def stated_size(section: Mapping[str, Any], classes: int) -> int | None:
+    """Return the height and width of images that a network's library states, if it does."""
+    return stated_by_library(with_classes(section, classes)).values.get("size")
 
 
 def stated_by_library(section: Mapping[str, Any]) -> Stated:
