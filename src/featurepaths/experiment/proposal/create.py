@@ -11,7 +11,6 @@ import yaml
 
 from featurepaths.errors import FeaturePathsError
 from featurepaths.experiment import preview
-from featurepaths.experiment.external import fingerprint_inputs
 from featurepaths.experiment.feasible import check_attacks
 from featurepaths.experiment.proposal.config import Proposal, machine
 from featurepaths.experiment.proposal.data import flow, propose_data
@@ -76,7 +75,6 @@ def create(request: Request, *, force: bool = False) -> Iterator[str]:
     name = name_from(file.stem)
     proposal = Proposal(request.command, str(file), name, request.eps, data, request.model, network)
     draft = proposal.experiment
-    fingerprint_inputs(draft)
     try:
         built = preview.network_of(
             draft, size, request.model, data.look.sample if data.look.sample.labels.size else None

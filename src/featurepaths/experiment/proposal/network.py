@@ -63,11 +63,12 @@ def external_network(section: Mapping[str, Any], data: DataSize) -> ProposedNetw
         If the network cannot be built, or takes images of other channels.
     """
     network = ProposedNetwork(with_classes(section, data.classes))
+    bare = bare_network(network.section)
     if network.section.get("arguments") != section.get("arguments"):
         network.remarks["arguments"] = "num_classes is the number of classes of the data"
-    stated = stated_by_library(network.section)
+    stated = stated_by_library(network.section, bare)
     unsure = "" if stated.own else ". If the checkpoint was trained with others, set those"
-    size, why = input_size(network.section, stated, data)
+    size, why = input_size(bare, stated, data)
     if "mean" not in section and len(stated.values.get("mean", [])) == data.channels:
         network.section |= {key: stated.values[key] for key in ("mean", "std")}
         network.remarks["mean"] = f"mean and std are from {stated.source}{unsure}"
@@ -104,7 +105,8 @@ def with_classes(section: Mapping[str, Any], classes: int) -> dict[str, Any]:
     own_number = any(arguments.get(key) for key in ("num_classes", "weights", "pretrained"))
     if own_number or not _takes_classes(section["factory"], factory):
         return dict(section)
-    return {**section, "arguments": {**arguments, "num_classes": classes}}
+    first = {"factory": section["factory"], "arguments": {**arguments, "num_classes": classes}}
+    return first | {key: value for key, value in section.items() if key not in first}
 
 
 def _takes_classes(name: str, factory: Callable) -> bool:
@@ -117,16 +119,14 @@ def _takes_classes(name: str, factory: Callable) -> bool:
 
 def stated_size(section: Mapping[str, Any], classes: int) -> int | None:
     """Return the height and width of images that a network's library states, if it does."""
-    return stated_by_library(with_classes(section, classes)).values.get("size")
+    section = with_classes(section, classes)
+    return stated_by_library(section, bare_network(section)).values.get("size")
 
 
-def stated_by_library(section: Mapping[str, Any]) -> Stated:
+def stated_by_library(section: Mapping[str, Any], bare: nn.Module) -> Stated:
     """Return what torchvision's weights, timm's configuration or transformers' processor state of a network's inputs.
 
-    Raises
-    ------
-    FeaturePathsError
-        If the network cannot be built.
+    `bare` is its `bare_network`.
     """
     name, arguments = section["factory"], section.get("arguments", {})
     if published := _weights_of(name, load_factory(name)):
@@ -136,20 +136,20 @@ def stated_by_library(section: Mapping[str, Any]) -> Stated:
         values = {"mean": list(transforms.mean), "std": list(transforms.std), "size": transforms.crop_size[0]}
         own = bool(arguments.get("weights")) and "checkpoint" not in section
         return Stated(f"torchvision's {type(weights).__name__}.{weights.name}", values, own)
-    source, values = stated_inputs(_bare(section))
+    source, values = stated_inputs(bare)
     source = source.replace("its pretrained_cfg", "timm's pretrained_cfg of this network")
     return Stated(source, values, "checkpoint" not in section)
 
 
-def input_size(section: Mapping[str, Any], stated: Stated, data: DataSize) -> tuple[int | None, str]:
-    """Return the size that images are resized to in the network, and why; None if they are used as they are.
+def input_size(network: nn.Module, stated: Stated, data: DataSize) -> tuple[int | None, str]:
+    """Return the size that images are resized to for a bare network, and why; None if they are used as they are.
 
     Raises
     ------
     FeaturePathsError
         If the network takes images of other channels.
     """
-    network, size = _bare(section), stated.values.get("size")
+    size = stated.values.get("size")
     if refusal(network, (data.channels, data.height, data.width)) is None:
         if stated.own and size and size != data.height:
             return size, f"from {stated.source}; the images have {data.height}x{data.width} pixels"
@@ -167,8 +167,14 @@ def input_size(section: Mapping[str, Any], stated: Stated, data: DataSize) -> tu
     return None, ""  # `build_external` says why
 
 
-def _bare(section: Mapping[str, Any]) -> nn.Module:
-    """Return the network of a section without its checkpoint."""
+def bare_network(section: Mapping[str, Any]) -> nn.Module:
+    """Return the network of a section without its checkpoint, normalisation and size.
+
+    Raises
+    ------
+    FeaturePathsError
+        If it cannot be built.
+    """
     with torch.random.fork_rng(devices=[]):
         return ExternalNetwork(section["factory"], section.get("arguments", {}), [0.0], [1.0]).network
 
