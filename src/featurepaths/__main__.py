@@ -1,4 +1,4 @@
-"""featurepaths: check a configuration, run its experiment, and print its results."""
+"""featurepaths: write a configuration, check it, run its experiment, and print its results."""
 
 import argparse
 import sys
@@ -54,6 +54,15 @@ def check(arguments: argparse.Namespace) -> None:
         raise FeaturePathsError(f"{arguments.config}: correct {', '.join(problems)}.")
 
 
+def new(arguments: argparse.Namespace) -> None:
+    """Write a configuration from a network, its weights and the data."""
+    from featurepaths.experiment.proposal.create import Request, create
+
+    words = arguments.file, arguments.network, arguments.checkpoint, arguments.data, arguments.eps
+    for line in create(Request(*words), force=arguments.force):
+        print(line, flush=True)
+
+
 def parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
     top = argparse.ArgumentParser(
@@ -67,6 +76,17 @@ def parser() -> argparse.ArgumentParser:
         command.set_defaults(function=function)
         return command
 
+    command = add(new)
+    command.add_argument("file", type=Path, help="the configuration file to write")
+    command.add_argument("--network", help="package.module:function, timm:NAME, a folder of transformers, or a section")
+    command.add_argument("--checkpoint", metavar="FILE", help="the weights of the network")
+    command.add_argument(
+        "--data", nargs="+", default=["digits"], help="a folder, one or two files, or a data set's name"
+    )
+    command.add_argument(
+        "--eps", default="8/255", help="the attack's radius in pixel values of [0, 1] (default: 8/255)"
+    )
+    command.add_argument("--force", action="store_true", help="overwrite the file")
     command = add(run)
     without = "config.yaml of this folder, or else the default experiment, if none is named"
     command.add_argument("config", type=Path, nargs="?", help=f"a configuration file; {without}")

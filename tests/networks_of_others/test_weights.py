@@ -243,14 +243,14 @@ PROCESSORS = [
 @pytest.mark.parametrize("processor", PROCESSORS)
 def test_proposed_normalisation_is_the_processors(folder, processor):
     transformers = pytest.importorskip("transformers")
-    from featurepaths.networks.external.inputs import _stated_inputs
+    from featurepaths.networks.external.inputs import stated_inputs
 
     name, options = processor
     processor = getattr(transformers, name)(image_mean=[0.4, 0.5, 0.6], image_std=[0.2, 0.25, 0.5], **options)
     processor.save_pretrained(folder)
     network = nn.Module()
     network.name_or_path = str(folder)
-    _, stated = _stated_inputs(network)
+    _, stated = stated_inputs(network)
     pixels = torch.randint(0, 256, (3, SIZE, SIZE), dtype=torch.uint8)
     expected = processor(images=pixels, return_tensors="pt")["pixel_values"][0]
     torch.testing.assert_close(Normalise(stated["mean"], stated["std"])(pixels / 255), expected, atol=1e-4, rtol=1e-4)

@@ -8,9 +8,11 @@ from io import StringIO
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import torch
 import yaml
 from tabulate import tabulate
+from torch import nn
 
 from featurepaths.data.size import DataSize
 from featurepaths.errors import FeaturePathsError
@@ -83,18 +85,32 @@ def data_size(experiment: Experiment, outside: ExternalInputs) -> DataSize:
 
 
 class Network(NamedTuple):
-    """A network's layers, warnings about it, notes on its weights, inputs and layers, and its accuracy in words."""
+    """A network over images in [0, 1], its layers, warnings about it, and notes on its weights, inputs and layers.
 
+    `correct` [n] is whether it is right on each image of a sample; None if there is none, or it takes too long.
+    """
+
+    module: nn.Module
     layers: list[Layer]
     warnings: list[str]
     notes: list[str]
-    accuracy: str
+    correct: np.ndarray | None
+
+    @property
+    def accuracy(self) -> str:
+        """Its accuracy in words, empty if it is unknown."""
+        if self.correct is None:
+            return ""
+        return f"right on {100 * self.correct.mean():.1f} % of {len(self.correct)} clean test images"
+
+    @property
+    def span(self) -> str:
+        """Its layers in words."""
+        return f"{len(self.layers)} layers, {self.layers[0].name} to {self.layers[-1].name}"
 
 
 def network_of(experiment: Experiment, size: DataSize, model: str, sample: Sample | None = None) -> Network:
-    """Return what is known of a network on data of some size; an external one is built and tried out.
-
-    Its accuracy is that on a sample of test images, empty if there is none or it takes too long.
+    """Return what is known of a network on data of some size; an external one is built and tried out on a sample.
 
     Raises
     ------
@@ -106,7 +122,7 @@ def network_of(experiment: Experiment, size: DataSize, model: str, sample: Sampl
     mean, std = [0.0] * size.channels, [1.0] * size.channels
     if given is None:
         network = ResNet(described.architecture, size.classes, described.width, described.stem, mean, std)
-        names, warnings, notes, accuracy = network.layer_names, [], [], ""
+        names, warnings, notes, correct = network.layer_names, [], [], None
     else:
         build = {
             **{"factory": given.factory, "arguments": given.arguments, "size": given.size},
@@ -119,13 +135,12 @@ def network_of(experiment: Experiment, size: DataSize, model: str, sample: Sampl
             build, weights, given.layers, image_shape, size.classes, min(experiment.seeds), key, files
         )
         notes += layer_notes(network, names, image_shape)
-        warnings, accuracy = [DOUBTS[doubt] for doubt in doubts], ""
-        if sample and (right := correct_in(network, sample)) is not None:
-            accuracy = f"; right on {100 * right.mean():.1f} % of {len(right)} clean test images"
-            warnings += filter(None, [chance_in(right, sample.labels[: len(right)])])
+        warnings, correct = [DOUBTS[doubt] for doubt in doubts], None
+        if sample and (correct := correct_in(network, sample)) is not None:
+            warnings += filter(None, [chance_in(correct, sample.labels[: len(correct)])])
     shapes = layer_shapes(network, names, image_shape)
     layers = [Layer(user_name(name), shape) for name, shape in zip(names, shapes, strict=True)]
-    return Network(layers, warnings, notes, accuracy)
+    return Network(network, layers, warnings, notes, correct)
 
 
 def layer_table(model: str, layers: Sequence[Layer]) -> str:
@@ -177,7 +192,7 @@ def checks(experiment: Experiment, outside: ExternalInputs) -> Iterator[tuple[st
         any(attack.method not in ("apgd", "precomputed") for attack in experiment.attacks.values())
         or experiment.adaptive
     ):
-        yield "torchattacks", _attack_library
+        yield "torchattacks", attack_library
     size: list[DataSize] = []
     samples: list[Sample | None] = []
     found: dict[str, list[Layer]] = {}
@@ -195,11 +210,12 @@ def checks(experiment: Experiment, outside: ExternalInputs) -> Iterator[tuple[st
         return text + re.sub("\n(Note|Warning): ", _as_line, f"\n{printed.getvalue()}".rstrip())
 
     def network(model: str) -> str:
-        found[model], warnings, notes, accuracy = network_of(experiment, size[0], model, *samples)
-        _check_numbers(experiment, len(found[model]))
-        lines = [f"{len(found[model])} layers, {found[model][0].name} to {found[model][-1].name}{accuracy}"]
-        lines += [f"NOTE     models.{model}: {note}" for note in notes]
-        lines += [f"WARNING  models.{model}: {warning}" for warning in warnings]
+        seen = network_of(experiment, size[0], model, *samples)
+        found[model] = seen.layers
+        _check_numbers(experiment, len(seen.layers))
+        lines = ["; ".join(filter(None, [seen.span, seen.accuracy]))]
+        lines += [f"NOTE     models.{model}: {note}" for note in seen.notes]
+        lines += [f"WARNING  models.{model}: {warning}" for warning in seen.warnings]
         return "\n".join(lines)
 
     yield "data", data
@@ -224,7 +240,14 @@ def _device(experiment: Experiment) -> str:
     return torch.cuda.get_device_name() if there and experiment.device != "cpu" else "networks run on the CPU"
 
 
-def _attack_library() -> str:
+def attack_library() -> str:
+    """Return the version of torchattacks, which other attacks than AutoPGD and the controls need.
+
+    Raises
+    ------
+    FeaturePathsError
+        If it is not installed.
+    """
     version = library_version("torchattacks")
     if version == "absent":
         raise FeaturePathsError("torchattacks is not installed: pip install --no-deps torchattacks==3.5.1")

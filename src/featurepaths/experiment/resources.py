@@ -12,7 +12,7 @@ from featurepaths.attacks.torchattacks.methods import METHODS
 from featurepaths.data.size import DataSize
 from featurepaths.experiment.config.attacks import AnyAttack
 from featurepaths.experiment.config.experiment import Experiment
-from featurepaths.experiment.config.networks import AnyModel, PretrainedNetwork
+from featurepaths.experiment.config.networks import AnyModel, PretrainedNetwork, Training
 from featurepaths.experiment.run import Run
 from featurepaths.networks.architectures import BLOCKS
 
@@ -68,11 +68,9 @@ class Estimator:
     def training(self, run: str, gpu: bool) -> Needs:
         """Training a run."""
         model, options = self._model(run), self.experiment.training[Run.parse(run).training]
-        adversary = options.adversary
-        passes = 1 if adversary is None else 1 + (adversary.iterations or 1)
         resident = min(self.experiment.in_memory_mb, self.data.images * 3 * self.data.height * self.data.width / 1e6)
         mb = TORCH_MB + resident + options.batch_size * PASS_MB * self._activations(model)
-        return self._needs(mb, self._seconds(model, passes * options.epochs * self.data.images, gpu))
+        return self._needs(mb, self._seconds(model, passes_of_training(options) * self.data.images, gpu))
 
     def attack(self, run: str, attack: str, gpu: bool) -> Needs:
         """A shard of an attack on any split."""
@@ -246,6 +244,12 @@ PASSES: Mapping[str, Callable[[Mapping[str, Any], int], float]] = {
     "autoattack": lambda options, classes: AUTOATTACK[options["version"]](classes),
 }
 """Passes of an image through the network by method of torchattacks; all others take one per step."""
+
+
+def passes_of_training(options: Training) -> int:
+    """Return how often an image passes through the network, forward and backward, in a training."""
+    adversary = options.adversary
+    return options.epochs * (1 if adversary is None else 1 + (adversary.iterations or 1))
 
 
 def passes_of(attack: AnyAttack, classes: int) -> float:

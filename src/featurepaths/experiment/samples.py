@@ -9,8 +9,9 @@ import numpy as np
 import torch
 from torch import nn
 
+from featurepaths.data.size import DataSize
 from featurepaths.data.sources import open_source
-from featurepaths.data.splits import PARTS, Rows, open_split, rows_of_splits, warn_of_few_levels
+from featurepaths.data.splits import PARTS, SPLITS, Rows, open_split, rows_of_splits, warn_of_few_levels
 from featurepaths.experiment.artefact import Artefact
 from featurepaths.experiment.config.data import AnyData
 from featurepaths.experiment.external import READ_TO_KNOW
@@ -26,6 +27,14 @@ class Sample(NamedTuple):
 
     images: np.ndarray
     labels: np.ndarray
+
+
+class Look(NamedTuple):
+    """The number of images of each split, the size of the data set, and a sample of its test images."""
+
+    counts: dict[str, int]
+    size: DataSize
+    sample: Sample
 
 
 def sample_of(data: AnyData, artefact: Artefact) -> Sample | None:
@@ -44,12 +53,25 @@ def sample_of(data: AnyData, artefact: Artefact) -> Sample | None:
             return _draw(split, split.labels)
     if data.source in READ_TO_KNOW or getattr(data, "download", False):
         return None
+    return look_into(data).sample
+
+
+def look_into(data: AnyData) -> Look:
+    """Read all labels of a data set, and a sample of its training and test images; warnings are printed.
+
+    Raises
+    ------
+    FeaturePathsError
+        If the data set cannot be used.
+    """
     with ThreadPoolExecutor() as pool, open_source(data, Path.cwd(), pool) as (parts, class_names, _):
         labels = {part: labels for part, (_, labels) in parts.items()}
-        rows_of_splits(labels, class_names, float(data.calibration), data.seed)
+        rows = rows_of_splits(labels, class_names, float(data.calibration), data.seed)
         samples = {part: _draw(*parts[part]) for part in PARTS}
+        shape = parts["train"][0].shape[1:]
     warn_of_few_levels(max(int(sample.images.max()) for sample in samples.values()))
-    return samples["test"]
+    counts = {split: len(rows[split]) for split in SPLITS}
+    return Look(counts, DataSize(sum(counts.values()), len(class_names), *shape), samples["test"])
 
 
 def _draw(images: Rows, labels: np.ndarray) -> Sample:

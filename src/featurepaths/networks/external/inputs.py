@@ -26,11 +26,10 @@ def check_accepted(network: nn.Module, image_shape: Sequence[int]) -> None:
     FeaturePathsError
         If it does not accept them; it names a common size that it accepts.
     """
-    if (error := _refusal(network, image_shape)) is None:
+    if (error := refusal(network, image_shape)) is None:
         return
     channels = image_shape[0]
-    sizes = (size for size in SIZES if _refusal(network, (channels, size, size)) is None)
-    if size := next(sizes, None):
+    if size := accepted_size(network, channels):
         remedy = f"It accepts {channels}x{size}x{size}: set the model's size to {size}, and images are resized to it."
     else:
         remedy = (
@@ -41,7 +40,12 @@ def check_accepted(network: nn.Module, image_shape: Sequence[int]) -> None:
     raise FeaturePathsError(f"The network does not accept images of {shape} ({place_of(error)}). {remedy}") from error
 
 
-def _refusal(network: nn.Module, image_shape: Sequence[int]) -> Exception | None:
+def accepted_size(network: nn.Module, channels: int) -> int | None:
+    """Return the first of the common `SIZES` of images that a network accepts, None if it accepts none."""
+    return next((size for size in SIZES if refusal(network, (channels, size, size)) is None), None)
+
+
+def refusal(network: nn.Module, image_shape: Sequence[int]) -> Exception | None:
     """Return the error that a network raises on blank images of a shape, if it does."""
     try:
         with torch.inference_mode(False), torch.no_grad(), evaluation_mode(network):
@@ -54,7 +58,7 @@ def _refusal(network: nn.Module, image_shape: Sequence[int]) -> Exception | None
 def differing_inputs(network: nn.Module, build: Mapping[str, Any], height: int) -> Iterator[str]:
     """Yield a sentence if the network states another normalisation or size of its images than `build`.
 
-    timm's networks carry theirs, and transformers' processors lie beside their weights.
+    See `stated_inputs`.
 
     Parameters
     ----------
@@ -63,7 +67,7 @@ def differing_inputs(network: nn.Module, build: Mapping[str, Any], height: int) 
     height
         Height of the data's images.
     """
-    source, stated = _stated_inputs(network)
+    source, stated = stated_inputs(network)
     configured = {**build, "size": build["size"] or height}
     others = {key: value for key, value in stated.items() if not _equal(value, configured[key])}
     if others:
@@ -72,8 +76,11 @@ def differing_inputs(network: nn.Module, build: Mapping[str, Any], height: int) 
         yield f"{source} states {listed}; used are {current}. Unless it was trained with those, set them in `models`."
 
 
-def _stated_inputs(network: nn.Module) -> tuple[str, dict[str, Any]]:
-    """Return where a network's inputs are stated, and mean and std of images in [0, 1], and their size, as stated."""
+def stated_inputs(network: nn.Module) -> tuple[str, dict[str, Any]]:
+    """Return where a network's inputs are stated, and mean and std of images in [0, 1], and their size, as stated.
+
+    timm's networks carry theirs, and transformers' processors lie beside their weights. Without either both are empty.
+    """
     if config := getattr(network, "pretrained_cfg", None):  # of timm
         stated = {key: config.get(key) for key in ("mean", "std")} | {"size": (config.get("input_size") or [0])[-1]}
         return "its pretrained_cfg", {key: value for key, value in stated.items() if value}
