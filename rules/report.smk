@@ -13,6 +13,8 @@ if EXPERIMENT.adaptive:
         COMPARED += ["controls", "checks"]
         CONTROLLED = EXPERIMENT.adaptive_poolings
 RUN_FIGURES = {
+    "examples": "Attacked images",
+    "confusion": "Confusion under attack",
     "paths": "Figure 1: mean feature paths",
     "histogram": "Figures 2 and 4: detection scores",
     "layers": "Figures 3 and 5: accuracy by layer",

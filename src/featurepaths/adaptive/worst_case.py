@@ -109,10 +109,10 @@ class PerImageWorstCase:
 
     `network` and `defended` [n] are true while the network alone, and the whole defence, resist every example.
     `evading` [n] is the best score of a misclassified example, or minus infinity. `worst` has the first example that
-    defeats the defence, or else the latest one: ``adversarial`` [n, C, H, W], its ``similarity`` to every class in every
-    layer [n, L, classes], and its ``network_prediction``, ``score`` and ``vote`` [n]. If the model outputs of an example
-    are not finite, the clean image replaces it, and the image is `undefined` [n]. `clean` is the decision on the clean
-    images.
+    defeats the defence, or else the latest one: ``adversarial`` [n, C, H, W], its ``similarity`` to every class in
+    every layer [n, L, classes], and its ``network_prediction``, ``score`` and ``vote`` [n]. If the model outputs of an
+    example are not finite, the clean image replaces it, and the image is `undefined` [n]. `clean` is the decision on
+    the clean images.
     """
 
     def __init__(self, target: Target, block: Block):

@@ -4,9 +4,13 @@ from collections.abc import Mapping
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from featurepaths.report.figures import style
 from featurepaths.report.figures.style import plt
+
+CALIBRATION = "calibration_accuracy"
+"""The column of the accuracy on images that are not trained on."""
 
 
 def collapse_by_layer(runs: Mapping[str, np.ndarray], threshold: float) -> Figure:
@@ -24,25 +28,37 @@ def collapse_by_layer(runs: Mapping[str, np.ndarray], threshold: float) -> Figur
         for layers, line in style.series(runs):
             axis.plot(layers["layer"], layers[metric], **line, markersize=4)
         axis.set(title=title, xlabel="layer", xticks=range(1, max(map(len, runs.values())) + 1))
-    axes[0].set(yscale="log")
+    style.label_log_axis(axes[0])
     axes[2].axhline(threshold, **style.CHANCE, label=f"collapsed from {threshold:g}")
     style.legend_below(figure, axes[2], columns=5)
     return figure
 
 
 def training_curves(runs: Mapping[str, np.ndarray]) -> Figure:
-    """Loss and accuracy on the training images, augmented or attacked as in training, and learning rate, by epoch.
+    """Loss and accuracy on the training images and learning rate, by epoch; accuracy on calibration images dashed.
 
-    The tables of the runs are structured arrays.
+    The tables of the runs are structured arrays, with the column ``calibration_accuracy`` where there are such images.
     """
-    figure, axes = plt.subplots(1, 3, figsize=(11, 3.9))
-    columns = {"loss": "loss", "accuracy": "accuracy (%)", "learning_rate": "learning rate at the end of the epoch"}
+    figure, axes = plt.subplots(1, 3, figsize=(11, 4.1))
+    columns = {
+        "loss": "loss on the training images",
+        "accuracy": "accuracy (%)",
+        "learning_rate": "learning rate at the end of the epoch",
+    }
     for axis, (column, title) in zip(axes, columns.items(), strict=True):
         for table, line in style.series(runs):
             values = 100 * table[column] if column == "accuracy" else table[column]
-            axis.plot(table["epoch"], values, **line, markersize=3, markevery=max(1, len(table) // 20))
+            looks = {"markersize": 3, "markevery": max(1, len(table) // 20)}
+            axis.plot(table["epoch"], values, **line, **looks)
+            if column == "accuracy" and CALIBRATION in table.dtype.names:
+                looks |= {"linestyle": "--", "markerfacecolor": "white"}
+                axis.plot(table["epoch"], 100 * table[CALIBRATION], **line | {"label": "_calibration"}, **looks)
         axis.set(title=title, xlabel="epoch")
         axis.xaxis.get_major_locator().set_params(integer=True)
-    axes[0].set(yscale="log")
-    style.legend_below(figure, axes[0], columns=5)
+    style.label_log_axis(axes[0])
+    names = {"training images, as trained on": {"linestyle": "-"}}
+    if any(CALIBRATION in table.dtype.names for table in runs.values()):
+        names["clean calibration images, after the epoch"] = {"linestyle": "--"}
+    kinds = [Line2D([], [], color="grey", label=name, **dashes) for name, dashes in names.items()]
+    style.legend_below(figure, [*axes[0].get_lines(), *kinds], columns=4)
     return figure

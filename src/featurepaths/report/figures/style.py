@@ -73,6 +73,33 @@ def panels(
     return figure, axes
 
 
+def label_log_axis(axis: Axes) -> None:
+    """Make the y-axis of a panel logarithmic, with ticks at round numbers that are written without exponents.
+
+    Called after the lines are drawn. Ticks are the coarsest of some series of which at least three lie on the axis.
+    """
+    axis.set_yscale("log")
+    low, high = axis.get_ylim()
+    decades = 10.0 ** np.arange(np.floor(np.log10(low)), np.ceil(np.log10(high)) + 1)
+    for steps in ([1], [1, 3], [1, 2, 5], [1, 2, 3, 4, 6, 8], np.arange(10, 100, 2) / 10, np.arange(100, 1000) / 100):
+        ticks = np.unique(np.multiply.outer(decades, steps))
+        ticks = ticks[(ticks >= low) & (ticks <= high)]
+        if len(ticks) >= 3:
+            break
+    axis.set_yticks(ticks, [np.format_float_positional(tick, precision=6, trim="-") for tick in ticks])
+    axis.minorticks_off()
+
+
+def class_titles(names: Sequence[str]) -> list[str]:
+    """Return the names of classes, as titles of panels and axes; "class 3" for a class that is only a number."""
+    return [f"class {name}" if name.isdecimal() else name for name in names]
+
+
+def shortened(text: str, most: int) -> str:
+    """Return a text of at most `most` characters."""
+    return text if len(text) <= most else f"{text[: most - 1].rstrip()}…"
+
+
 def legend_below(figure: Figure, source: Axes | Sequence[Any], columns: int, **options: Any) -> None:
     """Put a legend of an axis or of handles below all panels."""
     handles = source.get_legend_handles_labels()[0] if isinstance(source, Axes) else source
