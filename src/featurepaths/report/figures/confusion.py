@@ -23,7 +23,7 @@ def confusion_figure(attacks: Sequence[AttackedImages], class_names: Sequence[st
     that are predicted most often, over all panels, have a row and a column each, and the others share one.
     """
     panels = [
-        (f"{images.title}\n{who}", images.labels, predictions)
+        (f"{images.title.partition(' (')[0]}\n{who}", images.labels, predictions)
         for images in attacks
         for who, predictions in (("network alone", images.predictions), (images.votes_of, images.votes))
     ]
@@ -66,6 +66,5 @@ def _draw(axis: Axes, matrix: np.ndarray) -> None:
     for row, column in np.argwhere(matrix):
         color = "white" if shares[row, column] > 0.55 else "black"
         axis.text(column, row, f"{matrix[row, column]}", ha="center", va="center", fontsize=7, color=color)
-    axis.plot([-0.5, len(matrix) - 0.5], [-0.5, len(matrix) - 0.5], color="grey", linewidth=0.5, linestyle=":")
     axis.tick_params(length=0)
     axis.grid(visible=False)

@@ -55,7 +55,7 @@ def mean_paths(images: Mapping[str, Similarities], class_names: Sequence[str]) -
         panels, kinds = {None: "all classes"}, ("to the true class", "misclassified, to the predicted class")
     else:
         figure, axes = style.panels(len(class_names), 5, size=(2.1, 1.9), margin=(0.6, 1.1))
-        panels, kinds = dict(enumerate(style.class_titles(class_names))), ("of the class", "taken for it")
+        panels, kinds = dict(enumerate(style.class_titles(class_names))), ("of the class", "taken for the class")
     rows, columns = axes.shape
     for number, (axis, (label, title)) in enumerate(zip(axes.flat, panels.items(), strict=False)):
         for similarities, line in style.series(images):

@@ -48,7 +48,9 @@ def save(figures: Iterable[tuple[str, str, Figure]], folder: Path) -> list[str]:
 
 def add_title(figure: Figure, title: str) -> None:
     """Put a title above a figure, wrapped if it is longer than the figure is wide."""
-    figure.suptitle(title, x=0.01, ha="left", wrap=True)
+    # figures that lay out themselves have room for two lines
+    place = {} if figure.get_layout_engine() else {"y": 1 - 0.1 / figure.get_figheight()}
+    figure.suptitle(title, x=0.01, ha="left", wrap=True, **place)
 
 
 def series(values: Mapping[str, Any]) -> Iterator[tuple[Any, dict[str, Any]]]:
