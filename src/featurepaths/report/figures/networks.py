@@ -1,6 +1,7 @@
 """Figures over all networks: progressive feedforward collapse by layer, and training curves."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -39,26 +40,32 @@ def training_curves(runs: Mapping[str, np.ndarray]) -> Figure:
 
     The tables of the runs are structured arrays, with the column ``calibration_accuracy`` where there are such images.
     """
-    figure, axes = plt.subplots(1, 3, figsize=(11, 4.1))
-    columns = {
-        "loss": "loss on the training images",
-        "accuracy": "accuracy (%)",
-        "learning_rate": "learning rate at the end of the epoch",
-    }
-    for axis, (column, title) in zip(axes, columns.items(), strict=True):
-        for table, line in style.series(runs):
-            values = 100 * table[column] if column == "accuracy" else table[column]
-            looks = {"markersize": 3, "markevery": max(1, len(table) // 20)}
-            axis.plot(table["epoch"], values, **line, **looks)
-            if column == "accuracy" and CALIBRATION in table.dtype.names:
-                looks |= {"linestyle": "--", "markerfacecolor": "white"}
-                axis.plot(table["epoch"], 100 * table[CALIBRATION], **line | {"label": "_calibration"}, **looks)
+    figure, (losses, accuracies, rates) = plt.subplots(1, 3, figsize=(11, 4.1))
+    schedules: dict[bytes, list[tuple[np.ndarray, dict[str, Any]]]] = {}
+    for table, line in style.series(runs):
+        epochs, line = table["epoch"], line | {"markersize": 3, "markevery": max(1, len(table) // 20)}
+        losses.plot(epochs, table["loss"], **line)
+        accuracies.plot(epochs, 100 * table["accuracy"], **line)
+        if CALIBRATION in table.dtype.names:
+            dashed = {"linestyle": "--", "markerfacecolor": "white"}
+            accuracies.plot(epochs, 100 * table[CALIBRATION], **line | dashed)
+        schedules.setdefault(table["learning_rate"].tobytes(), []).append((table, line))
+    for (table, line), *others in schedules.values():
+        # equal curves would hide each other
+        names = (
+            {"label": "\n".join(of["label"] for _, of in ((table, line), *others)), "color": "black"} if others else {}
+        )
+        rates.plot(table["epoch"], table["learning_rate"], **line | names)
+    titles = "loss on the training images", "accuracy (%)", "learning rate at the end of the epoch"
+    for axis, title in zip((losses, accuracies, rates), titles, strict=True):
         axis.set(title=title, xlabel="epoch")
         axis.xaxis.get_major_locator().set_params(integer=True)
-    style.label_log_axis(axes[0])
-    names = {"training images, as trained on": {"linestyle": "-"}}
+    style.label_log_axis(losses)
+    if len(schedules) < len(runs):
+        rates.legend(fontsize=7)
+    names = {"training images, as trained on": "-"}
     if any(CALIBRATION in table.dtype.names for table in runs.values()):
-        names["clean calibration images, after the epoch"] = {"linestyle": "--"}
-    kinds = [Line2D([], [], color="grey", label=name, **dashes) for name, dashes in names.items()]
-    style.legend_below(figure, [*axes[0].get_lines(), *kinds], columns=4)
+        names["clean calibration images, after the epoch"] = "--"
+    kinds = [Line2D([], [], color="grey", label=name, linestyle=dashes) for name, dashes in names.items()]
+    style.legend_below(figure, [*losses.get_lines(), *kinds], columns=4)
     return figure
