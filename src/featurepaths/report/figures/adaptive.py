@@ -1,5 +1,6 @@
 """Figures of the adaptive evaluation and of all detectors. Every function takes numbers and returns a figure."""
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from itertools import cycle
 from typing import Any
@@ -14,6 +15,7 @@ from featurepaths.statistics.metrics import wilson
 
 NETWORK_ATTACKED = "network alone, attack aimed at it"
 SIDES = {"defended": {"linestyle": "-"}, "undefended": {"linestyle": "--", "markerfacecolor": "white"}}
+MOST_COLUMNS = 4
 NAMED_ATTACKS = 4
 """Up to so many attacks have their names at the axes of the calibration matrix."""
 GUESSING = 50
@@ -185,8 +187,10 @@ def matrix_figure(detectors: Mapping[str, Sequence[Mapping[str, Any]]]) -> Figur
     labels = {name: name.replace(".", "\n") if named else str(number) for number, name in enumerate(attacks, start=1)}
     width = 0.08 * max(len(line) for label in labels.values() for line in label.split("\n")) + 0.15
     size = max(max(width, 0.42) * len(to_attacks), 1.7), 0.42 * len(from_attacks) + 0.45
-    margin = width + 1.2, 1.1 + (0 if named else 0.16 * len(attacks))
-    figure, axes = style.panels(len(detectors), 4, size, margin)
+    columns = -(-len(detectors) // -(-len(detectors) // MOST_COLUMNS))  # about as many in each row
+    listed = "" if named else "; ".join(f"{label}: {attack}" for attack, label in labels.items())
+    explained = textwrap.wrap(listed, max(40, round(12 * columns * size[0])), break_on_hyphens=False)
+    figure, axes = style.panels(len(detectors), columns, size, margin=(width + 1.2, 1.1 + 0.16 * len(explained)))
     rows, columns = axes.shape
     for number, (axis, name) in enumerate(zip(axes.flat, detectors, strict=False)):
         values = np.full((len(from_attacks), len(to_attacks)), np.nan)
@@ -210,8 +214,7 @@ def matrix_figure(detectors: Mapping[str, Sequence[Mapping[str, Any]]]) -> Figur
             axis.tick_params(axis="x", labelbottom=True)
             for label in axis.get_xticklabels():
                 label.set_in_layout(number // columns == rows - 1)
-    listed = "" if named else "\n" + "\n".join(f"{label}: {attack}" for attack, label in labels.items())
-    figure.supxlabel(f"tested on{listed}", fontsize=10)
+    figure.supxlabel("\n".join(["tested on", *explained]), fontsize=10)
     figure.supylabel("calibrated on", fontsize=10)
     bar = figure.colorbar(image, ax=axes, label="balanced accuracy (%)", shrink=0.9, fraction=0.05, pad=0.01)
     bar.ax.axhline(GUESSING, color="black", linewidth=1)

@@ -37,7 +37,8 @@ def confusion_figure(attacks: Sequence[AttackedImages], class_names: Sequence[st
     for axis, (title, labels, predictions), matrix in zip(axes.flat, panels, counts, strict=True):
         _draw(axis, pooled(matrix, kept))
         axis.set_title(f"{title}: {100 * (predictions == labels).mean():.1f} % of {len(labels):,} correct", fontsize=9)
-    axes[0, 0].set_xticks(range(len(names)), names, rotation=90 if longest > 2 else 0)
+    for axis in axes[-1]:  # panels share their ticks, but not the rotation
+        axis.set_xticks(range(len(names)), names, rotation=90 if longest > 2 else 0)
     axes[0, 0].set_yticks(range(len(names)), names)
     figure.supxlabel("predicted class", fontsize=10)
     figure.supylabel("true class", fontsize=10)

@@ -50,12 +50,11 @@ def training_curves(runs: Mapping[str, np.ndarray]) -> Figure:
             dashed = {"linestyle": "--", "markerfacecolor": "white"}
             accuracies.plot(epochs, 100 * table[CALIBRATION], **line | dashed)
         schedules.setdefault(table["learning_rate"].tobytes(), []).append((table, line))
-    for (table, line), *others in schedules.values():
-        # equal curves would hide each other
-        names = (
-            {"label": "\n".join(of["label"] for _, of in ((table, line), *others)), "color": "black"} if others else {}
-        )
-        rates.plot(table["epoch"], table["learning_rate"], **line | names)
+    for same in schedules.values():
+        table, line = same[0]
+        if len(same) > 1:  # equal curves would hide each other
+            line = line | {"label": "\n".join(each["label"] for _, each in same), "color": "black"}
+        rates.plot(table["epoch"], table["learning_rate"], **line)
     titles = "loss on the training images", "accuracy (%)", "learning rate at the end of the epoch"
     for axis, title in zip((losses, accuracies, rates), titles, strict=True):
         axis.set(title=title, xlabel="epoch")

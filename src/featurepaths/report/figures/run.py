@@ -14,6 +14,8 @@ from featurepaths.report.figures import style
 from featurepaths.report.figures.style import plt
 
 MOST_PANELS = 20
+LEGEND_ENTRY = 3.2
+"""The width of the longest entry of the legend of mean paths, in inches."""
 BAND = 5, 95
 """The percentiles of clean images between which a band lies."""
 
@@ -51,10 +53,10 @@ def mean_paths(images: Mapping[str, Similarities], class_names: Sequence[str]) -
     """
     layers = range(1, images["clean"].own.shape[1] + 1)
     if len(class_names) > MOST_PANELS:
-        figure, axes = plt.subplots(figsize=(6, 4.4), squeeze=False)
+        figure, axes = plt.subplots(figsize=(6, 4), squeeze=False)
         panels, kinds = {None: "all classes"}, ("to the true class", "misclassified, to the predicted class")
     else:
-        figure, axes = style.panels(len(class_names), 5, size=(2.1, 1.9), margin=(0.6, 1.1))
+        figure, axes = style.panels(len(class_names), 5, size=(2.1, 1.9), margin=(0.6, 0.7))
         panels, kinds = dict(enumerate(style.class_titles(class_names))), ("of the class", "taken for the class")
     rows, columns = axes.shape
     for number, (axis, (label, title)) in enumerate(zip(axes.flat, panels.items(), strict=False)):
@@ -75,7 +77,9 @@ def mean_paths(images: Mapping[str, Similarities], class_names: Sequence[str]) -
     label = "similarity to the class" if None in panels else "similarity to the panel's class"
     # one row of panels is not high enough for the label in one line
     figure.supylabel(label.replace(" to ", "\nto ") if rows == 1 else label, fontsize=10)
-    style.legend_below(figure, axes[0, 0], min(3, columns + 1))
+    legend_columns = max(1, int(figure.get_figwidth() / LEGEND_ENTRY))
+    figure.set_figheight(figure.get_figheight() + 0.2 * -(-2 * len(images) // legend_columns))
+    style.legend_below(figure, axes[0, 0], legend_columns)
     return figure
 
 
