@@ -10,6 +10,15 @@ from featurepaths.report.page import page
 from featurepaths.report.results import counted_noun
 from featurepaths.report.verdict.rules import NOTHING, Case, Rate, Robustness, by_network, percent
 
+COLUMNS = {
+    "network alone, no attack": lambda case: case.rate("undefended", "clean"),
+    "feature paths, no attack": lambda case: case.rate("defended", "clean"),
+    "feature paths, oblivious attack": lambda case: case.seeming,
+    "feature paths, adaptive attacks": lambda case: case.defended,
+    "network alone, attacks aimed at it": lambda case: case.alone,
+}
+"""The columns of the table on the report's first page, and the accuracy in each; the highest of the stopping rules."""
+
 
 def verdict(cases: Sequence[Case]) -> str:
     """Return the verdict on the adaptive evaluation, of at least one case, as Markdown."""
@@ -17,9 +26,28 @@ def verdict(cases: Sequence[Case]) -> str:
 
 
 def verdict_page(cases: Sequence[Case]) -> str:
-    """Return the verdict as an HTML page, with `summary_paragraph` below its title."""
-    title, *paragraphs = _paragraphs("verdict.md.jinja", cases)
-    return page(title.removeprefix("# "), "\n".join(map(_to_html, [summary_paragraph(cases), *paragraphs])))
+    """Return the verdict as an HTML page; without its first sentence, which `answer` begins with."""
+    title, _, *paragraphs = _paragraphs("verdict.md.jinja", cases)
+    return page(title.removeprefix("# "), "\n".join(map(_to_html, paragraphs)))
+
+
+def answer(cases: Sequence[Case]) -> str:
+    """Return HTML for the report's first page: `summary_paragraph`, a sentence and a row of a table per case."""
+    sentences = _paragraphs("conclusions.jinja", cases)
+    names = [f"{case.run}, {case.pooling} features" for case in cases]
+    items = (
+        f"<li><strong>{escape(name)}:</strong> {escape(text)}</li>" for name, text in zip(names, sentences, strict=True)
+    )
+    head, *rows = (
+        ("Network", *COLUMNS),
+        *((name, *(str(rate(case)) for rate in COLUMNS.values())) for name, case in zip(names, cases, strict=True)),
+    )
+    body = "\n".join(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in rows)
+    head = "".join(f"<th>{cell}</th>" for cell in head)
+    table = f"<table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table>"
+    note = f"Accuracy, with 95 % intervals, on {counted_noun(cases[0].content['n'], 'test image')}."
+    listed = "\n".join(items)
+    return f"<p>{escape(summary_paragraph(cases))}</p>\n<ul>\n{listed}\n</ul>\n{table}\n<p>{note}</p>\n"
 
 
 def summary_paragraph(cases: Sequence[Case]) -> str:
