@@ -12,7 +12,7 @@ VERDICT, IMAGES, ADAPTIVE, PAPER, DETECTORS, NETWORKS, RECORD = (
             "The verdict",
             "Attacked images",
             "Adaptive attacks and controls",
-            "Detection and recognition (oblivious attacks)",
+            "Detection and recognition",
             "All detectors",
             "Training and collapse",
             "Configuration",

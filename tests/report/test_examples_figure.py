@@ -4,7 +4,7 @@ from matplotlib.collections import PolyCollection
 
 from featurepaths.report.figures import confusion, examples, style
 from featurepaths.report.figures.run import Similarities
-from featurepaths.statistics.outcome import OUTCOMES, AttackedImages
+from featurepaths.statistics.attacked_images import OUTCOMES, AttackedImages
 
 LAYERS, N = 5, 40
 

@@ -3,7 +3,7 @@
 import numpy as np
 
 from featurepaths.report.figures.examples import Example, chosen_rows
-from featurepaths.statistics.outcome import AttackedImages
+from featurepaths.statistics.attacked_images import AttackedImages
 from featurepaths.store.hdf5 import as_slice, open_hdf5
 
 THRESHOLD = "otsu"

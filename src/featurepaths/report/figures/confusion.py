@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from featurepaths.report.figures import style
 from featurepaths.report.figures.style import plt
-from featurepaths.statistics.outcome import AttackedImages, confusion_matrix
+from featurepaths.statistics.attacked_images import AttackedImages, confusion_matrix
 
 MOST_CLASSES = 20
 """A confusion matrix of more classes shows those that are predicted most often, and the others as one."""

@@ -15,7 +15,7 @@ from matplotlib.ticker import MaxNLocator
 from featurepaths.report.figures import style
 from featurepaths.report.figures.run import BAND, Similarities, clean_band
 from featurepaths.report.figures.style import plt
-from featurepaths.statistics.outcome import HARMLESS, LOST, MISSED, OUTCOMES, RECOGNISED, AttackedImages
+from featurepaths.statistics.attacked_images import HARMLESS, LOST, MISSED, OUTCOMES, RECOGNISED, AttackedImages
 
 PER_OUTCOME = 2
 """The first so many test images of each outcome are shown."""
@@ -34,7 +34,7 @@ LONGEST_NAME = 16
 SIDE, GAP, PATH, TEXT, HEADING, MARGIN, BELOW = 0.95, 0.07, 1.75, 0.36, 0.34, 0.15, 0.22
 PICTURES = 3 * (SIDE + GAP)
 EXAMPLE, ROW = PICTURES + 0.38 + PATH, TEXT + SIDE + BELOW
-TITLE, LEGEND = 0.75, 0.8
+TITLE, SPACE, LEGEND = 0.6, 0.42, 0.8
 
 
 class Example(NamedTuple):
@@ -101,7 +101,7 @@ def examples_figure(shown: Sequence[Shown], clean: Similarities, class_names: Se
 
 def _height(images: AttackedImages) -> float:
     """Return the height of the pictures of an attack, in inches."""
-    return HEADING + sum(HEADING + ROW * (len(images.rows(outcome)) > 0) for outcome in OUTCOMES)
+    return SPACE + sum(HEADING + ROW * (len(images.rows(outcome)) > 0) for outcome in OUTCOMES)
 
 
 def _limits(shown: Sequence[Shown], clean: Similarities) -> tuple[float, float]:
@@ -141,8 +141,8 @@ class _Sheet:
 
     def draw_attack(self, top: float, images: AttackedImages, examples: Mapping[int, Example]) -> None:
         """Draw the examples of an attack, by outcome."""
-        self.canvas.text(MARGIN, top + 0.2, images.title, fontsize=11, fontweight="bold")
-        top += HEADING
+        self.canvas.text(MARGIN, top + 0.25, images.title, fontsize=11, fontweight="bold")
+        top += SPACE
         for outcome in OUTCOMES:
             rows = images.rows(outcome)
             text = f"{MEANINGS[outcome]}: {f'{len(rows):,}' if len(rows) else 'none'} of {len(images.labels):,} images"

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from html import escape
 
+import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from featurepaths.networks.warnings import DOUBTS
@@ -17,7 +18,8 @@ COLUMNS = {
     "feature paths, adaptive attacks": lambda case: case.defended,
     "network alone, attacks aimed at it": lambda case: case.alone,
 }
-"""The columns of the table on the report's first page, and the accuracy in each; the highest of the stopping rules."""
+"""The columns of the table on the report's first page, and the accuracy in each."""
+FIGURE_BELONGS_HERE = "<!-- figure -->"
 
 
 def verdict(cases: Sequence[Case]) -> str:
@@ -32,22 +34,27 @@ def verdict_page(cases: Sequence[Case]) -> str:
 
 
 def answer(cases: Sequence[Case]) -> str:
-    """Return HTML for the report's first page: `summary_paragraph`, a sentence and a row of a table per case."""
-    sentences = _paragraphs("conclusions.jinja", cases)
-    names = [f"{case.run}, {case.pooling} features" for case in cases]
-    items = (
-        f"<li><strong>{escape(name)}:</strong> {escape(text)}</li>" for name, text in zip(names, sentences, strict=True)
+    """Return HTML for the report's first page: `summary_paragraph`, and of each case a sentence and a row of a table.
+
+    The comment `FIGURE_BELONGS_HERE` stands between sentences and table.
+    """
+    several = len({case.pooling for case in cases}) > 1
+    names = [f"{case.run}, {case.pooling} features" if several else str(case.run) for case in cases]
+    sentences = zip(names, _paragraphs("conclusions.jinja", cases), strict=True)
+    items = "\n".join(f"<li><strong>{escape(name)}:</strong> {escape(text)}</li>" for name, text in sentences)
+    cells = {"network": names} | {column: [str(rate(case)) for case in cases] for column, rate in COLUMNS.items()}
+    note = (
+        f"Accuracy with 95 % intervals, on {counted_noun(cases[0].content['n'], 'test image')}. The oblivious attack is "
+        "shown with the stopping rule that leaves most images correct."
     )
-    head, *rows = (
-        ("Network", *COLUMNS),
-        *((name, *(str(rate(case)) for rate in COLUMNS.values())) for name, case in zip(names, cases, strict=True)),
+    parts = (
+        f"<p>{escape(summary_paragraph(cases))}</p>",
+        f"<ul>\n{items}\n</ul>",
+        FIGURE_BELONGS_HERE,
+        pd.DataFrame(cells).to_html(index=False, border=0),
+        f"<p>{note}</p>",
     )
-    body = "\n".join(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in rows)
-    head = "".join(f"<th>{cell}</th>" for cell in head)
-    table = f"<table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table>"
-    note = f"Accuracy, with 95 % intervals, on {counted_noun(cases[0].content['n'], 'test image')}."
-    listed = "\n".join(items)
-    return f"<p>{escape(summary_paragraph(cases))}</p>\n<ul>\n{listed}\n</ul>\n{table}\n<p>{note}</p>\n"
+    return "\n".join(parts) + "\n"
 
 
 def summary_paragraph(cases: Sequence[Case]) -> str:
