@@ -65,8 +65,8 @@ def adaptive_records(
     - for ``undefended`` and ``defended``, ``.../clean`` and ``.../adaptive``: whether the prediction is correct,
       without an attack and under every attack;
     - ``clean_score`` and ``clean_label``; ``evading_score``, the best score of a misclassified example;
-      ``worst/adversarial``, and the ``worst/similarity``, ``worst/network_prediction``, ``worst/score`` and
-      ``worst/vote`` of these examples; ``undefined``, whether anything was not finite in a search or example.
+      ``undefined``, whether anything was not finite in a search or example;
+    - of the worst example ``worst/``: ``adversarial``, ``similarity``, ``network_prediction``, ``score`` and ``vote``.
     """
     worst_case = PerImageWorstCase(target, block)
     everything = np.arange(block.count)

@@ -44,8 +44,8 @@ def answer(cases: Sequence[Case]) -> str:
     items = "\n".join(f"<li><strong>{escape(name)}:</strong> {escape(text)}</li>" for name, text in sentences)
     cells = {"network": names} | {column: [str(rate(case)) for case in cases] for column, rate in COLUMNS.items()}
     note = (
-        f"Accuracy with 95 % intervals, on {counted_noun(cases[0].content['n'], 'test image')}. The oblivious attack is "
-        "shown with the stopping rule that leaves most images correct."
+        f"Accuracy with 95 % intervals, on {counted_noun(cases[0].content['n'], 'test image')}. Under the oblivious "
+        "attack, it is that of the stopping rule that leaves most images correct."
     )
     parts = (
         f"<p>{escape(summary_paragraph(cases))}</p>",
