@@ -95,13 +95,11 @@ def test_the_records_of_the_worst_examples_are_those_of_plain_code(attacked):
 
 def test_the_stored_votes_answer_for_flagged_images(attacked):
     run, pooling, _ = attacked
-    threshold = json.loads((run / f"thresholds/{pooling}/feature-paths.held-out.json").read_text())["thresholds"][
-        "otsu"
-    ]
+    detector = json.loads((run / f"thresholds/{pooling}/feature-paths.held-out.json").read_text())
     name = f"{pooling}/feature-paths.apgd.max-loss.h5"
     with h5py.File(run / "detection" / name) as detection, h5py.File(run / "recognition" / name) as file:
         for images in ("clean", "adversarial"):
-            flagged = detection[f"held-out/{images}_score"][:] < threshold
+            flagged = detection[f"held-out/{images}_score"][:] < detector["thresholds"]["otsu"]
             answers = np.where(flagged, file[f"held-out/{images}_vote"][:], file[f"network_{images}"][:])
             np.testing.assert_array_equal(answers, file[f"held-out/otsu/{images}"][:])
 
