@@ -13,7 +13,10 @@ from featurepaths.statistics.attacked_images import AttackedImages, confusion_ma
 MOST_CLASSES = 20
 """A confusion matrix of more classes shows those that are predicted most often, and the others as one."""
 OTHERS = "others"
-LONGEST_NAME = 16
+LONGEST_NAME, UPRIGHT = 16, 2
+"""Characters of a class's name: at most so many are shown, and so many have room beside each other."""
+TITLE, HEADING, GAP = 0.6, 0.5, 0.3
+"""Of the figure, of every panel, and between panels, in inches."""
 
 
 def confusion_figure(attacks: Sequence[AttackedImages], class_names: Sequence[str]) -> Figure:
@@ -32,13 +35,19 @@ def confusion_figure(attacks: Sequence[AttackedImages], class_names: Sequence[st
     names = [style.shortened(class_names[label], LONGEST_NAME) for label in kept]
     names += [OTHERS] * (len(kept) < len(class_names))
     side, longest = max(3.2, 0.3 * len(names)), max(map(len, names))
-    size = 2 * side + 0.08 * longest + 1.2, len(attacks) * (side + 0.5) + 0.08 * longest + 1
-    figure, axes = plt.subplots(len(attacks), 2, figsize=size, squeeze=False, sharex=True, sharey=True)
+    left, bottom = 0.5 + 0.08 * longest, 0.6 + 0.08 * longest * (longest > UPRIGHT)
+    size = left + 2 * side + GAP + 0.15, TITLE + len(attacks) * (side + HEADING) + bottom
+    figure, axes = plt.subplots(len(attacks), 2, figsize=size, squeeze=False, sharex=True, sharey=True, layout="none")
+    # a layout that is known in advance takes no time
+    figure.subplots_adjust(
+        left=left / size[0], right=1 - 0.15 / size[0], bottom=bottom / size[1], top=1 - (TITLE + HEADING) / size[1],
+        wspace=GAP / side, hspace=HEADING / side,
+    )  # fmt: skip
     for axis, (title, labels, predictions), matrix in zip(axes.flat, panels, counts, strict=True):
         _draw(axis, pooled(matrix, kept))
         axis.set_title(f"{title}: {100 * (predictions == labels).mean():.1f} % of {len(labels):,} correct", fontsize=9)
     for axis in axes[-1]:  # panels share their ticks, but not the rotation
-        axis.set_xticks(range(len(names)), names, rotation=90 if longest > 2 else 0)
+        axis.set_xticks(range(len(names)), names, rotation=90 if longest > UPRIGHT else 0)
     axes[0, 0].set_yticks(range(len(names)), names)
     figure.supxlabel("predicted class", fontsize=10)
     figure.supylabel("true class", fontsize=10)
