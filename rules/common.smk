@@ -201,12 +201,12 @@ def shown_page(name, category, **labels):
 
 def table_files(names, category):
     """Return the files of tables; Snakemake's report shows their pages."""
-    pages = [shown_page(name, category, table=TITLES[name]["title"]) for name in names]
+    pages = [shown_page(name, category, result=TITLES[name]["title"]) for name in names]
     return [*pages, *expand("<results>/tables/{name}.{kind}", name=names, kind=["csv", "md"])]
 
 
-def figure_files(name, category, **labels):
-    """Return the files of a figure `<kind>` or `<kind>.<of>`; Snakemake's report shows the first, labelled or by name."""
+def figure_files(name, category, title, **labels):
+    """Return the files of a figure `<kind>` or `<kind>.<of>`; Snakemake's report shows the first."""
     caption = f"{name.partition('.')[0]}_figure"
-    image = shown(f"<results>/figures/{name}.png", caption, category, **labels or {"figure": name})
+    image = shown(f"<results>/figures/{name}.png", caption, category, result=f"Figure: {title}", **labels)
     return [image, f"<results>/figures/{name}.svg"]

@@ -4,22 +4,45 @@ Needs the metrics and records of all attacks.
 Makes `tables/`, `figures/` and `config.json`.
 """
 
-TABLES = ["architecture", "accuracy", "attacks", "combinations", "detection", "recognition", "summary", "collapse"]
-COMPARED, VERDICT, CONTROLLED = ["calibration_matrix"], [], []
+# Snakemake's report sorts its categories by name; these tell a story, from the verdict to the configuration.
+VERDICT, IMAGES, ADAPTIVE, PAPER, DETECTORS, NETWORKS, RECORD = (
+    f"{number}. {name}"
+    for number, name in enumerate(
+        [
+            "The verdict",
+            "Attacked images",
+            "Adaptive attacks and controls",
+            "Detection and recognition",
+            "All detectors",
+            "Training and collapse",
+            "Configuration",
+        ],
+        start=1,
+    )
+)
+TABLES = {
+    PAPER: ["accuracy", "attacks", "combinations", "detection", "recognition", "summary"],
+    NETWORKS: ["architecture", "collapse"],
+}
+COMPARED = {DETECTORS: ["detectors", "calibration_matrix"]}
+CONTROLLED, ANSWER = [], []
 if EXPERIMENT.adaptive:
-    COMPARED += ["comparison", "adaptive", "evasion", "adaptive_summary"]
-    VERDICT = [shown_page("verdict", "The verdict", verdict="In words"), "<results>/tables/verdict.md"]
+    ANSWER = [shown_page("verdict", VERDICT, result="The verdict, network by network")]
+    ANSWER += expand("<results>/tables/{file}", file=["verdict.md", "answer.html"])
+    COMPARED |= {VERDICT: ["comparison"], ADAPTIVE: ["adaptive", "evasion", "adaptive_summary"]}
     if EXPERIMENT.adaptive.controls:
-        COMPARED += ["controls", "checks"]
+        COMPARED[ADAPTIVE] += ["controls", "checks"]
         CONTROLLED = EXPERIMENT.adaptive_poolings
 RUN_FIGURES = {
-    "paths": "Figure 1: mean feature paths",
-    "histogram": "Figures 2 and 4: detection scores",
-    "layers": "Figures 3 and 5: accuracy by layer",
-    "roc": "ROC curves",
+    "examples": (IMAGES, "attacked test images"),
+    "confusion": (IMAGES, "confusion under attack"),
+    "paths": (IMAGES, "mean feature paths (Figure 1)"),
+    "histogram": (PAPER, "detection scores (Figures 2 and 4)"),
+    "layers": (PAPER, "accuracy by layer (Figures 3 and 5)"),
+    "roc": (PAPER, "ROC curves"),
 }
 LABELS = {wildcard: f"{{{wildcard}}}" for wildcard in ("run", "pooling", "attack")}
-RUNS = [f"{run}.{pooling}" for run, pooling in product(PLAN.runs, PLAN.poolings)]
+RUNS = [(f"{run}.{pooling}", {"run": run, "pooling": pooling}) for run, pooling in product(PLAN.runs, PLAN.poolings)]
 TRAINING = [f"{RESULTS}/{run}/training.csv" for run in PLAN.trained]
 
 
@@ -33,7 +56,7 @@ use rule small_job as tables with:
     input:
         files("tables"),
     output:
-        table_files(TABLES, "Tables"),
+        [table_files(names, category) for category, names in TABLES.items()],
         "<results>/tables/tables.json",
     log:
         "<results>/logs/tables.log",
@@ -47,7 +70,7 @@ use rule small_job as run_figures with:
     input:
         files("run_figures"),
     output:
-        [figure_files(f"{kind}.{{run}}.{{pooling}}.{{attack}}", name, **LABELS) for kind, name in RUN_FIGURES.items()],
+        [figure_files(f"{kind}.{{run}}.{{pooling}}.{{attack}}", *of, **LABELS) for kind, of in RUN_FIGURES.items()],
         "<results>/figures/{run}.{pooling}.{attack}.json",
     log:
         "<run>/logs/figures.{pooling}.{attack}.log",
@@ -63,12 +86,10 @@ use rule small_job as summary_figures with:
         training=ancient(TRAINING),
     output:
         [
-            figure_files(
-                f"collapse.{pooling}", "Training and collapse", figure=f"Collapse by layer, {pooling} features"
-            )
+            figure_files(f"collapse.{pooling}", NETWORKS, "collapse by layer", pooling=pooling)
             for pooling in PLAN.poolings
         ],
-        figure_files("training", "Training and collapse", figure="Training curves") if TRAINING else [],
+        figure_files("training", NETWORKS, "training curves") if TRAINING else [],
         "<results>/figures/summary.json",
     log:
         "<results>/logs/summary_figures.log",
@@ -88,9 +109,8 @@ if EXPERIMENT.detectors_are_tested:
         input:
             files("comparison"),
         output:
-            VERDICT,
-            table_files(["detectors"], "Detectors"),
-            table_files(COMPARED, "Adaptive attacks"),
+            ANSWER,
+            [table_files(names, category) for category, names in COMPARED.items()],
             "<results>/tables/comparison.json",
         log:
             "<results>/logs/comparison.log",
@@ -103,10 +123,16 @@ if EXPERIMENT.detectors_are_tested:
         input:
             files("comparison_figures"),
         output:
-            [figure_files(f"detectors.{run}", "Detectors") for run in RUNS],
-            [figure_files(f"matrix.{run}", "Detectors") for run in RUNS],
-            [figure_files(f"verdict.{pooling}", "The verdict") for pooling in EXPERIMENT.adaptive_poolings],
-            [figure_files(f"curves.{pooling}", "Adaptive attacks") for pooling in CONTROLLED],
+            [figure_files(f"detectors.{name}", DETECTORS, "ROC curves", **labels) for name, labels in RUNS],
+            [figure_files(f"matrix.{name}", DETECTORS, "calibration matrix", **labels) for name, labels in RUNS],
+            [
+                figure_files(f"verdict.{pooling}", VERDICT, "the accuracy that remains", pooling=pooling)
+                for pooling in EXPERIMENT.adaptive_poolings
+            ],
+            [
+                figure_files(f"curves.{pooling}", ADAPTIVE, "accuracy under stronger attacks", pooling=pooling)
+                for pooling in CONTROLLED
+            ],
             "<results>/figures/comparison.json",
         log:
             "<results>/logs/comparison_figures.log",
@@ -121,7 +147,7 @@ use rule small_job as configuration with:
         files("configuration"),
     output:
         config="<results>/config.json",
-        page=shown_page("configuration", "Configuration", table="Configuration and versions"),
+        page=shown_page("configuration", RECORD, result="Configuration and versions"),
     log:
         "<results>/logs/configuration.log",
     benchmark:

@@ -117,13 +117,27 @@ def test_matrix_figure_cells_are_balanced_accuracies_and_gaps_empty():
     np.testing.assert_allclose(first.images[0].get_array().filled(np.nan), [[65, 85], [np.nan, 25]])
     np.testing.assert_allclose(second.images[0].get_array().filled(np.nan), [[65, np.nan], [np.nan, np.nan]])
     assert [text.get_text() for text in first.texts] == ["65", "85", "25"]
-    assert [label.get_text() for label in first.get_yticklabels()] == ["apgd.max-loss", "other"]
-    assert [label.get_text() for label in second.get_xticklabels()] == ["apgd.first-success", "apgd.max-loss"]
+    assert [label.get_text() for label in first.get_yticklabels()] == ["apgd\nmax-loss", "other"]
+    assert [label.get_text() for label in second.get_xticklabels()] == ["apgd\nfirst-success", "apgd\nmax-loss"]
     assert (first.get_title(), second.get_title()) == ("a", "b")
 
 
 def test_matrix_figure_panels_without_panel_below_have_attack_names():
     matrix = contents.detectors()["detectors"][0]["matrix"]
-    figure = figures.matrix_figure({str(number): matrix for number in range(4)})
-    shown = [axis.xaxis.get_tick_params()["labelbottom"] for axis in figure.axes[:4]]
-    assert shown == [False, True, True, True]
+    figure = figures.matrix_figure({str(number): matrix for number in range(5)})
+    shown = [axis.xaxis.get_tick_params()["labelbottom"] for axis in figure.axes[:5]]
+    assert shown == [False, False, True, True, True]
+
+
+def test_matrix_figure_of_many_attacks_numbers_and_lists_them():
+    attacks = [f"attack{number}.max-loss" for number in range(6)]
+    cells = [contents.cell(one, other, 40, 100) for one in attacks for other in attacks]
+    figure = figures.matrix_figure({"a": cells, "b": cells})
+    assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == list("123456")
+    listed = figure._supxlabel.get_text().replace("\n", " ")
+    assert all(f"{number}: {attack}" in listed for number, attack in enumerate(attacks, start=1))
+
+
+def test_detector_rocs_attack_without_curves_has_no_panel():
+    figure = figures.detector_rocs({"a": line([0, 1], [0, 1])}, {})
+    assert [axis.get_title().partition(":")[0] for axis in figure.axes] == ["oblivious"]

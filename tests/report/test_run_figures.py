@@ -11,24 +11,38 @@ def close():
     style.plt.close("all")
 
 
+def similarities(own, labels, predicted=None, predictions=None):
+    predictions = labels if predictions is None else predictions
+    return run.Similarities(own, labels, own if predicted is None else predicted, predictions)
+
+
 @pytest.mark.parametrize("classes", [2, 7, 10, 30])
-def test_mean_paths_lines_are_means(classes):
+def test_mean_paths_lines_are_means_and_band_is_percentiles(classes):
     generator = np.random.default_rng(0)
     labels = np.repeat(np.arange(classes), 4)
-    clean, attacked = generator.uniform(size=(2, len(labels), 6))
+    clean, own, predicted = generator.uniform(size=(3, len(labels), 6))
+    predictions = (labels + np.arange(len(labels)) % 2) % classes  # every other image is taken for the next class
+    attacked = similarities(own, labels, predicted, predictions)
     names = [str(c) for c in range(classes)]
-    figure = run.mean_paths({"clean": (clean, labels), "a": (attacked[::2], labels[::2])}, names)
-    lines = figure.axes[0].get_lines()
-    rows = labels == 0 if classes <= 20 else slice(None)
-    np.testing.assert_allclose(lines[0].get_ydata(), clean[rows].mean(axis=0))
-    rows = slice(0, 4, 2) if classes <= 20 else slice(None, None, 2)
-    np.testing.assert_allclose(lines[1].get_ydata(), attacked[rows].mean(axis=0))
+    figure = run.mean_paths({"clean": similarities(clean, labels), "a": attacked}, names)
+    axis, every = figure.axes[0], classes > 20
+    shown = [n for n in range(len(labels)) if every or labels[n] == 0]
+    taken = [n for n in range(len(labels)) if predictions[n] != labels[n] and (every or predictions[n] == 0)]
+    for line, values in zip(axis.get_lines(), (clean[shown], own[shown], predicted[taken]), strict=True):
+        np.testing.assert_allclose(line.get_ydata(), sum(values) / len(values))
+    corners = {tuple(corner) for corner in np.round(axis.collections[0].get_paths()[0].vertices, 9)}
+    for percentile in (5, 95):
+        ends = np.percentile(clean[shown], percentile, axis=0)
+        assert {(layer, round(end, 9)) for layer, end in enumerate(ends, start=1)} <= corners
+    assert axis.get_title() == ("all classes" if every else "class 0")
 
 
-def test_mean_paths_class_without_attacked_images_has_no_line():
-    clean = np.ones((6, 3)), np.repeat([0, 1, 2], 2)
-    figure = run.mean_paths({"clean": clean, "a": (np.ones((2, 3)), np.array([0, 2]))}, ["x", "y", "z"])
-    assert [np.isnan(axis.get_lines()[1].get_ydata()).all() for axis in figure.axes[:3]] == [False, True, False]
+def test_mean_paths_class_without_images_has_no_line():
+    clean = similarities(np.ones((6, 3)), np.repeat([0, 1, 2], 2))
+    attacked = similarities(np.ones((2, 3)), np.array([0, 2]), predictions=np.array([0, 0]))
+    figure = run.mean_paths({"clean": clean, "a": attacked}, ["x", "y", "z"])
+    missing = [[np.isnan(line.get_ydata()).all() for line in axis.get_lines()] for axis in figure.axes[:3]]
+    assert missing == [[False, False, False], [False, True, True], [False, False, True]]
 
 
 def test_score_histograms_have_every_image_and_threshold():
@@ -60,7 +74,7 @@ def test_mean_paths_no_parts_overlap(classes, attacks):
     """The title, the legend, the label of the y-axis and the panels with their labels."""
     values = np.linspace(0.2, 0.9, 60 * 8).reshape(60, 8)
     names = ["clean", *[f"apgd max-loss {number}" for number in range(attacks)]]
-    similarity = {name: (values, np.arange(60) % classes) for name in names}
+    similarity = {name: similarities(values, np.arange(60) % classes) for name in names}
     figure = run.mean_paths(similarity, [f"class {number}" for number in range(classes)])
     style.add_title(figure, "Mean similarity to the true class, resnet18-adversarial-s0, flatten features")
     figure.canvas.draw()
@@ -80,7 +94,27 @@ def test_layer_accuracies_lines_are_per_cent_and_legend_lists_voting_layers():
     assert lines["clean"] == [50, 75, 100]
     assert lines["max-loss"] == [25, 50, 0]
     assert set(lines["network alone, max-loss"]) == {12.5}
+    assert set(lines["network alone, clean"]) == {87.5}
     assert "held-out: 1, 3" in figure.axes[0].get_legend().get_title().get_text()
+
+
+def test_layer_accuracies_equal_networks_are_drawn_once():
+    accuracy = {"clean": ([1.0], 1.0), "first-success": ([0.5], 0.0), "max-loss": ([0.25], 0.0)}
+    lines = run.layer_accuracies(accuracy, {}).axes[0].get_lines()
+    flat = {line.get_label(): set(line.get_ydata()) for line in lines[3:]}
+    assert flat == {"network alone, clean": {100}, "network alone, first-success and max-loss": {0}}
+
+
+@pytest.mark.parametrize(("low", "high"), [(0.61, 0.79), (0.09, 0.75), (0.3, 2.2), (1e-5, 3), (0.9, 40000)])
+def test_label_log_axis_has_ticks_without_exponents(low, high):
+    _, axis = style.plt.subplots()
+    axis.plot([1, 2], [low, high])
+    style.label_log_axis(axis)
+    axis.figure.canvas.draw()
+    labels = [label.get_text() for label in axis.get_yticklabels(which="both")]
+    assert 3 <= len(labels) <= 12
+    assert [float(label) for label in labels] == pytest.approx(list(axis.get_yticks()))
+    assert not any(letter in label for label in labels for letter in "e×$")
 
 
 def test_collapse_by_layer_draws_every_metric_and_the_threshold():
@@ -96,8 +130,22 @@ def test_collapse_by_layer_draws_every_metric_and_the_threshold():
     assert [text.get_text() for text in figure.legends[0].get_texts()][:2] == ["one", "other"]
 
 
-def test_training_curves_draw_every_epoch():
+def test_training_curves_draw_every_epoch_and_calibration_images():
+    table = {"epoch": [1, 2], "loss": [2.0, 1.0], "accuracy": [0.25, 0.5], "learning_rate": [0.1, 0.0]}
+    calibrated = table | {"calibration_accuracy": [0.2, 0.4]}
+    figure = networks.training_curves({name: pd.DataFrame(of).to_records() for name, of in
+                                       (("one", table), ("other", calibrated))})  # fmt: skip
+    loss, accuracy, rates = ([[*line.get_ydata()] for line in axis.get_lines()] for axis in figure.axes)
+    assert loss == [[2, 1], [2, 1]]
+    assert accuracy == [[25, 50], [25, 50], [20, 40]]
+    assert rates == [[0.1, 0]], "equal curves are drawn once"
+    assert [text.get_text() for text in figure.axes[2].get_legend().get_texts()] == ["one\nother"]
+    explained = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert explained[:2] == ["one", "other"]
+    assert any("calibration" in text for text in explained)
+
+
+def test_training_curves_without_calibration_images_do_not_name_them():
     table = {"epoch": [1, 2], "loss": [2.0, 1.0], "accuracy": [0.25, 0.5], "learning_rate": [0.1, 0.0]}
     figure = networks.training_curves({"one": pd.DataFrame(table).to_records()})
-    loss, accuracy, learning_rate = ([*axis.get_lines()[0].get_ydata()] for axis in figure.axes)
-    assert (loss, accuracy, learning_rate) == ([2, 1], [25, 50], [0.1, 0])
+    assert not any("calibration" in text.get_text() for text in figure.legends[0].get_texts())

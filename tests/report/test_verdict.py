@@ -274,16 +274,41 @@ def test_summary_is_one_plain_paragraph_with_every_count():
     assert "In all 3 cases a control failed or gradients vanish" in mixed
 
 
-def test_page_starts_with_the_summary_and_is_escaped():
+def test_page_is_escaped_and_leaves_the_first_sentence_to_the_answer():
     adaptive, controls = results(contents.adaptive(attack="a<b"), [contents.check("<x>", passed=False)])
     page = written_by.verdict_page(cases(adaptive, controls))
     assert page.count("<h1>") == 1
     assert "<h2>resnet18-standard-s0, flatten features</h2>" in page
-    assert f"<p>{summary_paragraph(adaptive, controls)}</p>" in page
-    assert page.count("<p><strong>") == 2
+    assert "Feature paths appear to retain" not in page
+    assert page.count("<p><strong>") == 1
     assert "a&lt;b" in page
     assert "&lt;x&gt;" in page
     assert not re.search(r"a<b|<x>|\*\*|## ", page)
+
+
+def test_answer_has_a_sentence_and_a_row_of_rates_for_each_network():
+    other = contents.run(training="madry")
+    adaptive = [
+        (RUN, "flatten", contents.adaptive()),
+        (other, "flatten", contents.adaptive(defended=80, undefended=40)),
+    ]
+    controls = [(run, "flatten", contents.controls([contents.check("<x>", passed=True)])) for run in (RUN, other)]
+    html = written_by.answer(cases(adaptive, controls))
+    sentences, table = html.split(written_by.FIGURE_BELONGS_HERE)
+    assert sentences.startswith(f"<p>{summary_paragraph(adaptive, controls)}</p>")
+    items = re.findall(r"<li><strong>(.*?):</strong> (.*)</li>", sentences)
+    assert [name for name, _ in items] == [str(RUN), str(other)]
+    verdicts = re.findall(r"^\*\*(.*)\*\*$", verdict(adaptive, controls), re.M)[1:]
+    assert [text for _, text in items] == verdicts
+    cells = [re.findall(r"<td>([^ <]+)", row) for row in table.split("</tr>")[1:-1]]
+    numbers = ["90.0", "80.0", "60.0"]
+    assert cells == [
+        [str(RUN), *numbers, "0.0", "1.0"], [str(other), *numbers, "40.0", "20.0"],
+    ]  # fmt: skip
+    words = re.findall(r"[^.<>]{30,}\.", html)
+    assert len(words) == len(set(words)), "no sentence twice"
+    both = [(run, pooling, content) for run, _, content in adaptive for pooling in ("flatten", "mean")]
+    assert "madry-s0, mean features" in written_by.answer(cases(both))
 
 
 def test_vanished_gradients_without_controls_are_untrusted():

@@ -101,6 +101,27 @@ def test_train_weights_depend_only_on_seed(augment, adversary):
     assert not torch.equal(weights(first), weights(other))
 
 
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_train_calibration_accuracy_is_recorded_and_changes_no_weight(precision):
+    images, labels = problem()
+    unseen = ResidentImages(*(tensor[:23] for tensor in problem(60)))
+    options = OPTIONS | {"augment": "crop-flip", "precision": precision}
+    plain, watched = network(), network()
+    without = list(train(plain, images, labels, **options))
+    by_hand = []
+    for record in train(watched, images, labels, **options, calibration=unseen):
+        training = watched.training
+        watched.eval()
+        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16"):
+            predictions = [int(watched(image[None].float() / 255).argmax()) for image in unseen.images]
+        watched.train(training)
+        by_hand.append(sum(a == b for a, b in zip(predictions, unseen.labels.tolist(), strict=True)) / 23)
+        assert record.calibration_accuracy == by_hand[-1]
+    assert len(set(by_hand)) > 1
+    assert torch.equal(weights(watched), weights(plain))
+    assert {record.calibration_accuracy for record in without} == {None}
+
+
 def pgd(net, images, labels, eps, step, iterations, generator):
     adversary = {"method": "pgd", "eps": eps, "step": step, "iterations": iterations}
     return attack_batch(net, images, labels, adversary, generator)
@@ -273,7 +294,7 @@ def test_train_interrupted_is_bit_identical(tmp_path, monkeypatch, after, precis
     """Stop within an epoch or at its end (5 batches each), and resume with a network of other weights."""
     images, labels = problem(70)
     options = OPTIONS | {"augment": "crop-flip", "adversary": adversary, "schedule": schedule, "milestones": [2, 3]}
-    options |= {"precision": precision, "epochs": 3}
+    options |= {"precision": precision, "epochs": 3, "calibration": ResidentImages(*problem(30))}
     whole = network()
     records = list(train(whole, images, labels, **options))
 
@@ -293,9 +314,9 @@ def test_train_interrupted_is_bit_identical(tmp_path, monkeypatch, after, precis
     second = network(seed=5)
     again = list(train(second, images, labels, **options, resume=progress_in(tmp_path)))
     assert torch.equal(weights(second), weights(whole))
-    assert [(r.epoch, r.loss, r.accuracy, r.learning_rate) for r in again] == [
-        (r.epoch, r.loss, r.accuracy, r.learning_rate) for r in records
-    ]
+    fields = ("epoch", "loss", "accuracy", "calibration_accuracy", "learning_rate")
+    for one, other in zip(again, records, strict=True):
+        assert [getattr(one, name) for name in fields] == [getattr(other, name) for name in fields]
 
 
 @pytest.mark.parametrize("content", [b"", b"nonsense", pickle.dumps({"network": print}, protocol=2)])

@@ -79,6 +79,31 @@ def test_the_worst_examples_lie_in_the_ball_and_fool_the_method_as_plain_code_ha
     assert ((answers == labels) != survives).sum() <= 1
 
 
+def test_the_records_of_the_worst_examples_are_those_of_plain_code(attacked):
+    run, pooling, file = attacked
+    worst, labels = file["worst"], file["labels"][:]
+    _, score = by_plain_code(run, pooling, worst["adversarial"][:])
+    np.testing.assert_allclose(worst["score"][:], score, atol=1e-4)
+    detector = json.loads((run / f"thresholds/{pooling}/feature-paths.held-out.json").read_text())
+    similarity = worst["similarity"][:]
+    best = similarity[:, [layer - 1 for layer in detector["layers"]]].mean(axis=1).max(axis=1)
+    np.testing.assert_allclose(best, score, atol=1e-4)
+    flagged = worst["score"][:] < detector["thresholds"]["otsu"]
+    answers = np.where(flagged, worst["vote"][:], worst["network_prediction"][:])
+    np.testing.assert_array_equal(answers == labels, file["defended/adaptive"][:])
+
+
+def test_the_stored_votes_answer_for_flagged_images(attacked):
+    run, pooling, _ = attacked
+    detector = json.loads((run / f"thresholds/{pooling}/feature-paths.held-out.json").read_text())
+    name = f"{pooling}/feature-paths.apgd.max-loss.h5"
+    with h5py.File(run / "detection" / name) as detection, h5py.File(run / "recognition" / name) as file:
+        for images in ("clean", "adversarial"):
+            flagged = detection[f"held-out/{images}_score"][:] < detector["thresholds"]["otsu"]
+            answers = np.where(flagged, file[f"held-out/{images}_vote"][:], file[f"network_{images}"][:])
+            np.testing.assert_array_equal(answers, file[f"held-out/otsu/{images}"][:])
+
+
 def test_an_image_survives_only_if_it_does_every_attack(attacked):
     _, _, file = attacked
     labels, survives = file["labels"][:], {}

@@ -77,6 +77,8 @@ SHOWN = {"tables": 1, "configuration": 1}
 COMPARED = {"comparison": 1, "comparison_figures": 1, "configuration": 1}
 JUDGED = both(adaptive=1, worst_case=1, controls=1) | COMPARED
 """The jobs of those who know the defence."""
+ADAPTIVE_FIGURES = both(run_figures=1)
+"""The figures that show the worst case: those of the attack that the adaptive ones start from."""
 EVALUATED = both(evaluation=2, run_figures=2) | SHOWN
 REDETECTED = both(detectors=1, detector_evaluation=1) | JUDGED
 OTHER_ATTACK = (
@@ -172,8 +174,8 @@ CHANGES = [
         both(evaluation=2, run_figures=2) | SHOWN | JUDGED,
         setting("recognition", tie_break="summed-similarity"),
     ),
-    Change("a rival detector added", REDETECTED, setting("", detectors=["confidence", "energy"])),
-    Change("`iterations` of `adaptive`", JUDGED, setting("adaptive", iterations=3)),
+    Change("a rival detector added", REDETECTED | ADAPTIVE_FIGURES, setting("", detectors=["confidence", "energy"])),
+    Change("`iterations` of `adaptive`", JUDGED | ADAPTIVE_FIGURES, setting("adaptive", iterations=3)),
     Change("`controls.n_queries`", both(controls=1) | COMPARED, setting("adaptive.controls", n_queries=6)),
     Change("`device`, `in_memory_mb`", {"configuration": 1}, setting("", device="cpu", in_memory_mb=1)),
     Change("a comment", {}, module="attacks/apgd.py", edit=lambda text: text + "\n# changed\n"),

@@ -2,6 +2,7 @@
 
 import copy
 import json
+import re
 import shutil
 from math import comb
 from pathlib import Path
@@ -42,7 +43,7 @@ def test_everything_is_made(tiny):
     for kind in ("png", "svg"):
         assert {f"verdict.flatten.{kind}", f"curves.flatten.{kind}"} <= figures
         assert {f"training.{kind}", f"collapse.flatten.{kind}", f"collapse.mean.{kind}"} <= figures
-        for figure in ("paths", "histogram", "layers", "roc"):
+        for figure in ("examples", "confusion", "paths", "histogram", "layers", "roc"):
             for training in ("standard", "adversarial"):
                 for pooling in ("flatten", "mean"):
                     assert f"matrix.small-{training}-s0.{pooling}.{kind}" in figures
@@ -60,10 +61,18 @@ def test_a_second_run_has_nothing_to_do(tiny):
 def test_a_report_is_made(tiny, tmp_path):
     tiny("--report", str(tmp_path / "report.html"))
     report = (tmp_path / "report.html").read_text()
-    for expected in ("Tables 2 and 4: clean and adversarial accuracy", "Figure 1: mean feature paths",
+    for expected in ("Tables 2 and 4: clean and adversarial accuracy", "Figure: mean feature paths (Figure 1)",
                      "Configuration and versions",
-                     "The verdict", "Fair comparison: each method"):  # fmt: skip
+                     "1. The verdict", "Fair comparison: each method"):  # fmt: skip
         assert expected in report
+    first_page = json.loads(re.search(r"var workflow_desc = (.*);\n", report)[1])
+    answer = (tiny.results / "tables/answer.html").read_text()
+    parts = [part.strip() for part in answer.split("<!-- figure -->")]
+    verdict, figure, table = (first_page.index(text) for text in ("<li><strong>small-", "<svg", "<td>small-"))
+    assert verdict < figure < table < first_page.index("How to read")
+    for line in parts[0].splitlines() + parts[1].splitlines():
+        assert line.strip() in first_page
+    assert "flex-direction: column" in report, "the style sheet"
 
 
 @pytest.fixture(scope="module", params=["standard", "adversarial"])

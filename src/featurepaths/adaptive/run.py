@@ -73,7 +73,8 @@ def adaptive_records(
     - for ``undefended`` and ``defended``, ``.../clean`` and ``.../adaptive``: whether the prediction is correct,
       without an attack and under every attack;
     - ``clean_score`` and ``clean_label``; ``evading_score``, the best score of a misclassified example;
-      ``worst/adversarial``; ``undefined``, whether anything was not finite in a search or example.
+      ``undefined``, whether anything was not finite in a search or example;
+    - of the worst example ``worst/``: ``adversarial``, ``similarity``, ``network_prediction``, ``score`` and ``vote``.
     """
     worst_case = PerImageWorstCase(target, block)
     everything = np.arange(block.count)
@@ -106,8 +107,8 @@ def adaptive_records(
         "undefended/adaptive": worst_case.network,
         "defended/adaptive": worst_case.defended,
         "evading_score": worst_case.evading,
-        "worst/adversarial": worst_case.worst,
         "undefined": worst_case.undefined,
+        **{f"worst/{name}": values for name, values in worst_case.worst.items()},
     }
 
 

@@ -108,9 +108,11 @@ class PerImageWorstCase:
     """Which images of a block are still predicted correctly, and the worst example of each.
 
     `network` and `defended` [n] are true while the network alone, and the whole defence, resist every example.
-    `evading` [n] is the best score of a misclassified example, or minus infinity. `worst` [n, C, H, W] is the first
-    example that defeats the defence, or else the latest one. If the model outputs of an example are not finite, the
-    clean image replaces it, and the image is `undefined` [n]. `clean` is the decision on the clean images.
+    `evading` [n] is the best score of a misclassified example, or minus infinity. `worst` has the first example that
+    defeats the defence, or else the latest one: ``adversarial`` [n, C, H, W], its ``similarity`` to every class in
+    every layer [n, L, classes], and its ``network_prediction``, ``score`` and ``vote`` [n]. If the model outputs of an
+    example are not finite, the clean image replaces it, and the image is `undefined` [n]. `clean` is the decision on
+    the clean images.
     """
 
     def __init__(self, target: Target, block: Block):
@@ -121,7 +123,7 @@ class PerImageWorstCase:
         self.evading = np.full(count, -np.inf)
         self.undefined = np.zeros(count, bool)
         self.likely: dict[str, Tensor] = {}  # the wrong classes of the clean images in their order, by objective
-        self.worst = block.clean[:count].cpu().numpy().copy()  # it is written to
+        self.worst: dict[str, np.ndarray] = {}
         self.clean = self.update(block.clean, np.arange(count))
         self.evading = np.full(count, -np.inf)  # clean images are no examples
 
@@ -160,7 +162,12 @@ class PerImageWorstCase:
                     )
             decision = Decision(*(values[: len(rows)] for values in defense.decide(outputs)))
         labels, standing = self.labels[rows], self.defended[rows]
-        self.worst[rows[standing]] = examples[: len(rows)].cpu().numpy()[standing]
+        worst = {name: getattr(decision, name) for name in ("network_prediction", "score", "vote")}
+        for name, tensor in (("adversarial", examples), ("similarity", outputs.similarity)):
+            worst[name] = tensor[: len(rows)].cpu().numpy()
+        for name, values in worst.items():
+            kept = self.worst.setdefault(name, np.empty((self.block.count, *values.shape[1:]), values.dtype))
+            kept[rows[standing]] = values[standing]
         network, defended = self.network.copy(), self.defended.copy()
         network[rows] &= decision.network_prediction == labels
         defended[rows] &= decision.prediction == labels

@@ -48,13 +48,19 @@ class Plan(RunArtefacts):
         how = "pretrained" if self.experiment.pretrained(model) else f"{training} training, seed {seed}"
         examples = self.examples(attack)
         detection, records = zip(*(self.detection(run, pooling, attacked) for attacked in examples), strict=True)
+        recognition, answers = zip(*(self.recognition(run, pooling, attacked) for attacked in examples), strict=True)
+        adaptive = self.experiment.adaptive
+        attacked_adaptively = pooling in self.experiment.adaptive_poolings and attack == adaptive.attack
         inputs = {
             "data": [self.data()],
             "clean": [self.paths(run, pooling, "test")],
             "adversarial": [self.paths(run, pooling, f"test.{attacked}") for attacked in examples],
             "detection": detection,
             "records": records,
-            "recognition": [self.recognition(run, pooling, attacked)[0] for attacked in examples],
+            "recognition": recognition,
+            "answers": answers,
+            "attack": [self.attack(run, "test", attack)],
+            "adaptive": [self.adaptive(run, pooling)] if attacked_adaptively else [],
         }
         names = {"run": run, "pooling": pooling, "attack": attack}
         title = f"{model}, {how}\n{pooling} features, attack {attack}"

@@ -6,7 +6,7 @@ from featurepaths.report.tables.detection import calibration_matrix_table, detec
 from featurepaths.report.tables.summary import summary_table
 from featurepaths.report.tables.table import write_tables, write_texts
 from featurepaths.report.verdict.rules import cases_of
-from featurepaths.report.verdict.text import verdict, verdict_page
+from featurepaths.report.verdict.text import answer, verdict, verdict_page
 from featurepaths.stages import cli
 
 
@@ -21,7 +21,7 @@ def main(arguments):
         tables["adaptive_summary"] = summary_table("adaptive_summary", tables, arguments.settings.groups)
         tables["adaptive"] = adaptive_tables.adaptive_table(adaptive)
         cases = cases_of(adaptive, controls, read_checkpoints(arguments.checkpoints))
-        texts = {"verdict.md": verdict(cases), "verdict.html": verdict_page(cases)}
+        texts = {"verdict.md": verdict(cases), "verdict.html": verdict_page(cases), "answer.html": answer(cases)}
     if controls:
         tables["controls"] = adaptive_tables.controls_table(controls)
         tables["checks"] = adaptive_tables.checks_table(controls)

@@ -27,8 +27,9 @@ def figures(arguments):
         name, of = f"{result.run}.{result.pooling}", f"{result.run}, {result.pooling} features"
         matrices = {each["detector"]: each["matrix"] for each in result.content["detectors"]}
         yield f"matrix.{name}", f"Calibrated on one attack, tested on another: {of}", plots.matrix_figure(matrices)
-        rocs = plots.detector_rocs(oblivious, on_itself.get((result.run, result.pooling), {}))
-        yield f"detectors.{name}", f"Detectors under {attack} and under attacks on themselves: {of}", rocs
+        itself = on_itself.get((result.run, result.pooling), {})
+        under = f"{attack} and under attacks on themselves" if itself else attack
+        yield f"detectors.{name}", f"Detectors under {under}: {of}", plots.detector_rocs(oblivious, itself)
     for kind, title, results, draw in (
         ("verdict", "Robustness against an attacker who knows the defence", adaptive, plots.verdict_figure),
         ("curves", "Accuracy under stronger attacks", controls, plots.accuracy_curves),

@@ -61,6 +61,7 @@ def evaluate(settings, detector, voters, clean, adversarial, group):
     pair = clean, adversarial
     scores, count = [detector.score(paths) for paths in pair], clean.similarity.shape[1]
     selected = votes(pair, voters["layers"], np.array(voters["weights"]), settings.tie_break)
+    group["clean_vote"], group["adversarial_vote"] = selected
     combined = {
         (tuple(layers), tie_break): votes(pair, layers, weights_of("equal", len(layers)), tie_break)
         for layers in subsets(middle_layers(count) if settings.combinations == "auto" else settings.combinations)

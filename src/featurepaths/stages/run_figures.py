@@ -1,13 +1,15 @@
-"""Figures of one run, pooling and attack: mean paths, score histograms, accuracy by layer, ROC curves."""
+"""Figures of one run, pooling and attack: examples, confusion, mean paths, scores, accuracy by layer, ROC curves."""
 
 import numpy as np
 
 from featurepaths.data.splits import class_names_in
 from featurepaths.paths.records import open_pair
 from featurepaths.report.figures import run as plots
+from featurepaths.report.figures.confusion import confusion_figure
+from featurepaths.report.figures.examples import examples_figure
 from featurepaths.report.figures.style import save
 from featurepaths.report.results import read_results
-from featurepaths.stages import cli
+from featurepaths.stages import attacked_images, cli
 from featurepaths.store.hdf5 import open_hdf5
 
 
@@ -22,12 +24,30 @@ def figures_of(arguments):
     """Yield the name, the kind and the figure of each figure."""
     with open_hdf5(arguments.data) as file:
         class_names = class_names_in(file)
-    similarity = {}
-    for path in arguments.adversarial:
+    detection, recognition = (
+        {result.stopping_rule: result.content for result in read_results(paths)}
+        for paths in (arguments.detection, arguments.recognition)
+    )
+    shown_rule = attacked_images.strongest(list(detection))
+    defense = attacked_images.defense_of(detection[shown_rule], recognition[shown_rule])
+    similarity, shown = {}, []
+    for path, scores, answers in zip(arguments.adversarial, arguments.records, arguments.answers, strict=True):
+        rule = rule_of(path)
         with open_pair(arguments.clean, path) as (clean, adversarial):  # the clean images are the same each time
-            similarity |= {"clean": own_similarity(clean), rule_of(path): own_similarity(adversarial)}
+            similarity |= {"clean": similarities(clean), rule: similarities(adversarial)}
+            if rule == shown_rule:
+                title = f"Oblivious attack {arguments.record.stem.rpartition('.')[2]}, {rule}"
+                images = attacked_images.oblivious(title, *defense, scores, answers)
+                examples = attacked_images.oblivious_examples(
+                    images, arguments.data, arguments.attack, rule, adversarial
+                )
+                shown.append((images, examples))
+    if arguments.adaptive:
+        shown.append(attacked_images.adaptive(*defense[1:], arguments.data, arguments.adaptive))
+    yield "examples", "Attacked test images", examples_figure(shown, similarity["clean"], class_names)
+    yield "confusion", "Confusion under attack", confusion_figure([images for images, _ in shown], class_names)
     yield "paths", "Mean feature paths", plots.mean_paths(similarity, class_names)
-    protocols = {result.stopping_rule: result.content["protocols"] for result in read_results(arguments.detection)}
+    protocols = {rule: content["protocols"] for rule, content in detection.items()}
     thresholds = {
         rule: {
             f"{protocol}, {method}": at["threshold"]
@@ -47,8 +67,7 @@ def figures_of(arguments):
     yield "histogram", "Detection scores", plots.score_histograms(scores, thresholds)
     yield "roc", "ROC", plots.roc_curves(curves)
     accuracy, voting = {}, {}
-    for result in read_results(arguments.recognition):
-        content, rule = result.content, result.stopping_rule
+    for rule, content in recognition.items():
         for name, images in (("clean", "clean"), (rule, "adversarial")):  # the clean images are the same for all rules
             network = content["network"][f"{images}_correct"] / content["n"]
             accuracy[name] = content["layer_accuracy"][images], network
@@ -62,10 +81,14 @@ def rule_of(path):
     return path.stem.rpartition(".")[2]
 
 
-def own_similarity(paths):
-    """Return the similarity of each image to its true class in every layer, [N, L], and the images' classes [N]."""
-    own = paths.map_rows(lambda all_classes, labels: all_classes[np.arange(len(labels)), :, labels], paths.labels)
-    return own, paths.labels
+def similarities(paths):
+    """Return the similarity of each image to its true class and to the predicted one, in every layer."""
+
+    def to(labels):
+        return paths.map_rows(lambda all_classes, labels: all_classes[np.arange(len(labels)), :, labels], labels)
+
+    predictions = paths.network_predictions
+    return plots.Similarities(to(paths.labels), paths.labels, to(predictions), predictions)
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ def figures(arguments):
             check_files(checkpoint)
         read = partial(np.genfromtxt, delimiter=",", names=True, ndmin=1)
         tables = {path.parent.name: read(path) for path in arguments.training}
-        yield "training", "Training", plots.training_curves(tables)
+        yield "training", "Training curves", plots.training_curves(tables)
 
 
 if __name__ == "__main__":

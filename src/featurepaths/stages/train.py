@@ -4,12 +4,17 @@ Killed and started again, it goes on from a state that it saves every 45 seconds
 """
 
 import csv
+import math
 from dataclasses import asdict
 
 from featurepaths.data.splits import normalisation, open_split
 from featurepaths.stages import cli
 from featurepaths.store.atomic import atomic
+from featurepaths.store.hdf5 import open_hdf5
 from featurepaths.store.seal import checksum_of
+
+MOST_CALIBRATION_IMAGES = 500
+"""Accuracy after an epoch is measured on at most so many calibration images, so that it costs little."""
 
 
 def main(arguments):
@@ -56,12 +61,13 @@ def main(arguments):
             precision=precision,
             compile=options.compile,
             seed=settings.seed,
+            calibration=calibration_images(arguments.data, device),
             resume=resume,
             stop=stop,
         )
         records = []
         for record in epochs:
-            records.append(asdict(record))
+            records.append({name: value for name, value in asdict(record).items() if value is not None})
             print(", ".join(f"{name} {value:.6g}" for name, value in records[-1].items()), flush=True)
             del records[-1]["images_per_second"]  # so that the table is the same whenever it is made
         if stop() and len(records) < options.epochs:
@@ -83,6 +89,17 @@ def main(arguments):
         arguments.checkpoint, network, build, network.layer_names, (channels, height, width), origin, **notes
     )
     resume.clear()
+
+
+def calibration_images(path, device):
+    """Return calibration images, resident on the device; None if there are none."""
+    from featurepaths.training.images import training_images
+
+    with open_hdf5(path) as file:
+        if not (file["split"][:] == b"calibration").any():
+            return None
+    with open_split(path, "calibration", MOST_CALIBRATION_IMAGES) as split:
+        return training_images(split, device, math.inf)
 
 
 if __name__ == "__main__":

@@ -52,7 +52,7 @@ class StreamedImages:
 TrainingImages = ResidentImages | StreamedImages
 
 
-def training_images(split: Split, device: torch.device, in_memory_mb: int) -> TrainingImages:
+def training_images(split: Split, device: torch.device, in_memory_mb: float) -> TrainingImages:
     """Return the images of a split: resident if they have at most `in_memory_mb` million bytes, else streamed."""
     labels = torch.from_numpy(split.labels).to(device)
     if np.prod(split.shape) > in_memory_mb * 10**6:

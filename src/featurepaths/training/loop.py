@@ -36,6 +36,7 @@ def train(
     precision: str,
     compile: bool,  # noqa: A002
     seed: int,
+    calibration: TrainingImages | None = None,
     resume: ResumeFiles | None = None,
     stop: Callable[[], object] = lambda: False,
 ) -> Iterator[Epoch]:
@@ -58,6 +59,8 @@ def train(
         Whether `torch.compile` compiles the network.
     seed
         Seeds the private generator of the images' order, the augmentation and the adversary's starts.
+    calibration
+        Images that are not trained on; the accuracy on them is recorded after each epoch, and changes no weight.
     resume
         The file to resume from if it exists, and to save the state to every 45 seconds. The state of another kind of
         device or precision is ignored. On a CPU the result is bit-identical to that of an uninterrupted training;
@@ -129,10 +132,20 @@ def train(
             )
         accuracy = int(state.correct) / len(labels)
         speed = len(labels) / (time.perf_counter() - started)
-        state.epochs.append(Epoch(number, mean_loss, accuracy, state.learning_rate, speed))
+        unseen = None if calibration is None else _accuracy(InPrecision(network, precision), calibration, batch_size)
+        state.epochs.append(Epoch(number, mean_loss, accuracy, unseen, state.learning_rate, speed))
         state.order = None
         yield state.epochs[-1]
     model.eval()
+
+
+@torch.no_grad()
+def _accuracy(model: nn.Module, images: TrainingImages, batch_size: int) -> float:
+    """Return the accuracy of a model in evaluation mode, in [0, 1]."""
+    model.eval()
+    rows = torch.arange(len(images.labels), device=images.labels.device).split(batch_size)
+    correct = [model(batch.float() / 255).argmax(dim=1) == target for batch, target in images.batches(rows)]
+    return float(torch.cat(correct).double().mean())
 
 
 def _scheduler(optimizer, schedule: str, learning_rate: float, milestones: Sequence[int], epochs: int, batches: int):

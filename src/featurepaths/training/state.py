@@ -17,11 +17,15 @@ COUNTERS = ("order", "batches", "loss", "correct", "learning_rate", "seconds")
 
 @dataclass(frozen=True)
 class Epoch:
-    """One epoch: mean loss and accuracy over the images as they were trained on, the last learning rate, the speed."""
+    """One epoch: mean loss and accuracy over the images as they were trained on, the last learning rate, the speed.
+
+    `calibration_accuracy` is that on calibration images after the epoch; None without such images.
+    """
 
     epoch: int
     loss: float
     accuracy: float
+    calibration_accuracy: float | None
     learning_rate: float
     images_per_second: float
 

@@ -1,5 +1,6 @@
 """Figures of the adaptive evaluation and of all detectors. Every function takes numbers and returns a figure."""
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from itertools import cycle
 from typing import Any
@@ -14,6 +15,9 @@ from featurepaths.statistics.metrics import wilson
 
 NETWORK_ATTACKED = "network alone, attack aimed at it"
 SIDES = {"defended": {"linestyle": "-"}, "undefended": {"linestyle": "--", "markerfacecolor": "white"}}
+MOST_COLUMNS = 4
+NAMED_ATTACKS = 4
+"""Up to so many attacks have their names at the axes of the calibration matrix."""
 GUESSING = 50
 """Balanced accuracy of a detector that guesses, in per cent."""
 
@@ -69,18 +73,22 @@ def detector_rocs(
 ) -> Figure:
     """ROC curves of every detector with a logarithmic axis of false positives, under oblivious and adaptive attacks.
 
+    Attacks without curves have no panel.
+
     Parameters
     ----------
     oblivious, adaptive
         By detector, false and true positive rates at every threshold, and the area under the curve.
     """
-    figure, axes = plt.subplots(1, 2, figsize=(11.5, 4.8), sharey=True)
+    panels = {"oblivious: the attacker does not know the detector": oblivious,
+              "adaptive: the attacker aims at the detector": adaptive}  # fmt: skip
+    panels = {title: curves for title, curves in panels.items() if curves}
+    size = 5.75 * len(panels), 4.8
+    figure, (axes,) = plt.subplots(1, len(panels), figsize=size, sharey=True, squeeze=False)
     looks = cycle({"color": color, "linestyle": dashes} for dashes in style.DASHES for color in style.COLOURS)
     look_of = dict(zip(dict.fromkeys([*oblivious, *adaptive]), looks, strict=False))
     rates = [rate[rate > 0] for curves in (oblivious, adaptive) for rate, _, _ in curves.values()]
     smallest = min((rate.min() for rate in rates if len(rate)), default=0.01)
-    panels = {"oblivious: the attacker does not know the detector": oblivious,
-              "adaptive: the attacker aims at the detector": adaptive}  # fmt: skip
     for axis, (title, curves) in zip(axes, panels.items(), strict=True):
         for name, (false_rate, true_rate, area) in curves.items():
             axis.plot(false_rate, true_rate, **look_of[name], label=f"{name}: AUROC {area:.3f}")
@@ -130,7 +138,10 @@ def verdict_figure(runs: Mapping[str, Mapping[str, Any]]) -> Figure:
     axis.set_xticks(range(0, 101, 20))
     axis.tick_params(axis="y", length=0)
     axis.grid(axis="y", visible=False)
-    style.legend_below(figure, axis, columns=2, handlelength=3)
+    # the dots alone: bars of 95 % intervals have no room in a legend
+    dots = [Line2D([], [], color=color, marker=marker, markersize=7, markerfacecolor=fill, linestyle="", label=name)
+            for name, color, marker, fill, _ in series]  # fmt: skip
+    style.legend_below(figure, dots, columns=2)
     return figure
 
 
@@ -160,6 +171,8 @@ def _verdict_series(runs: Sequence[Mapping[str, Any]]) -> list[tuple[str, str, s
 def matrix_figure(detectors: Mapping[str, Sequence[Mapping[str, Any]]]) -> Figure:
     """Balanced accuracy of every detector, calibrated on one attack and tested on another: one panel per detector.
 
+    Attacks are named beside the panels, or numbered and listed below them where there are more than `NAMED_ATTACKS`.
+
     Parameters
     ----------
     detectors
@@ -169,9 +182,15 @@ def matrix_figure(detectors: Mapping[str, Sequence[Mapping[str, Any]]]) -> Figur
     cells = [cell for matrix in detectors.values() for cell in matrix]
     from_attacks = list(dict.fromkeys(cell["calibrated_on"] for cell in cells))
     to_attacks = list(dict.fromkeys(cell["tested_on"] for cell in cells))
-    longest = 0.07 * max(map(len, [*from_attacks, *to_attacks]))
-    size = max(0.62 * len(to_attacks) + 0.9, 2.2), 0.5 * len(from_attacks) + 0.7
-    figure, axes = style.panels(len(detectors), 3, size, margin=(longest + 1.6, longest + 1))
+    attacks = list(dict.fromkeys([*from_attacks, *to_attacks]))
+    named = len(attacks) <= NAMED_ATTACKS
+    labels = {name: name.replace(".", "\n") if named else str(number) for number, name in enumerate(attacks, start=1)}
+    width = 0.08 * max(len(line) for label in labels.values() for line in label.split("\n")) + 0.15
+    size = max(max(width, 0.42) * len(to_attacks), 1.7), 0.42 * len(from_attacks) + 0.45
+    columns = -(-len(detectors) // -(-len(detectors) // MOST_COLUMNS))  # about as many in each row
+    listed = "" if named else "; ".join(f"{label}: {attack}" for attack, label in labels.items())
+    explained = textwrap.wrap(listed, max(40, round(12 * columns * size[0])), break_on_hyphens=False)
+    figure, axes = style.panels(len(detectors), columns, size, margin=(width + 1.2, 1.1 + 0.16 * len(explained)))
     rows, columns = axes.shape
     for number, (axis, name) in enumerate(zip(axes.flat, detectors, strict=False)):
         values = np.full((len(from_attacks), len(to_attacks)), np.nan)
@@ -186,16 +205,17 @@ def matrix_figure(detectors: Mapping[str, Sequence[Mapping[str, Any]]]) -> Figur
                 color = "white" if abs(value - GUESSING) > 0.64 * GUESSING else "black"
                 axis.text(column, row, f"{value:.0f}", ha="center", va="center", color=color)
         axis.set_title(name)
-        axis.set_xticks(range(len(to_attacks)), to_attacks, rotation=90)
-        axis.set_yticks(range(len(from_attacks)), from_attacks)
+        axis.set_xticks(range(len(to_attacks)), [labels[attack] for attack in to_attacks])
+        axis.set_yticks(range(len(from_attacks)), [labels[attack] for attack in from_attacks])
+        axis.tick_params(length=0)
         axis.grid(visible=False)
         # shared axes label only the last row, but a panel may have none below it: its labels fill the empty place
         if number + columns >= len(detectors):
             axis.tick_params(axis="x", labelbottom=True)
             for label in axis.get_xticklabels():
                 label.set_in_layout(number // columns == rows - 1)
-    figure.supxlabel("tested on", fontsize=10)
+    figure.supxlabel("\n".join(["tested on", *explained]), fontsize=10)
     figure.supylabel("calibrated on", fontsize=10)
-    bar = figure.colorbar(image, ax=axes, label="balanced accuracy (%)", shrink=0.9)
+    bar = figure.colorbar(image, ax=axes, label="balanced accuracy (%)", shrink=0.9, fraction=0.05, pad=0.01)
     bar.ax.axhline(GUESSING, color="black", linewidth=1)
     return figure

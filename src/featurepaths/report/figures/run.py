@@ -5,6 +5,7 @@ Every function takes arrays and returns a matplotlib figure.
 
 from collections.abc import Mapping, Sequence
 from itertools import cycle
+from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -13,55 +14,87 @@ from featurepaths.report.figures import style
 from featurepaths.report.figures.style import plt
 
 MOST_PANELS = 20
+LEGEND_ENTRY = 3.2
+"""The width of the longest entry of the legend of mean paths, in inches."""
+BAND = 5, 95
+"""The percentiles of clean images between which a band lies."""
 
 
-def mean_paths(similarity: Mapping[str, tuple[np.ndarray, np.ndarray]], class_names: Sequence[str]) -> Figure:
-    """Figure 1: mean similarity of images to their true class, by layer, one panel per class.
+class Similarities(NamedTuple):
+    """Similarity of N images to their true class, `own`, and to the `predicted` one, in every layer: [N, L].
 
-    With more than 20 classes, one panel shows the mean over all images and the quartiles over classes.
+    `labels` are the true classes [N], `predictions` the network's [N].
+    """
+
+    own: np.ndarray
+    labels: np.ndarray
+    predicted: np.ndarray
+    predictions: np.ndarray
+
+
+def clean_band(similarities: np.ndarray) -> np.ndarray:
+    """Return the 5th and the 95th percentile of the similarity of images to a class in every layer: [2, L]."""
+    return np.percentile(similarities, BAND, axis=0)
+
+
+def mean_paths(images: Mapping[str, Similarities], class_names: Sequence[str]) -> Figure:
+    """Figure 1: mean similarity of images to a class by layer, one panel per class, and the band of its clean images.
+
+    Solid lines are the images of the panel's class. Dashed lines are attacked images of other classes that the network
+    takes for the panel's class. With more than 20 classes, one panel shows the similarity of all images to their true
+    class, and of those that the network misclassifies to the predicted class.
 
     Parameters
     ----------
-    similarity
-        Of ``clean`` images, first, and by attack: similarity to the true class in every layer [N, L], and the images'
-        classes [N]. Classes may be missing.
+    images
+        Of ``clean`` images, first, and by attack. Classes may be missing.
     class_names
         The names of all classes [C].
     """
-    by_class = {name: _class_means(*values, len(class_names)) for name, values in similarity.items()}
-    layers = range(1, by_class["clean"].shape[1] + 1)
+    layers = range(1, images["clean"].own.shape[1] + 1)
     if len(class_names) > MOST_PANELS:
-        figure, axis = plt.subplots(figsize=(6, 4))
-        for means, line in style.series(by_class):
-            axis.plot(layers, similarity[line["label"]][0].mean(axis=0), **line, markersize=4)
-            quartiles = np.nanquantile(means, [0.25, 0.75], axis=0)
-            axis.fill_between(layers, *quartiles, color=line["color"], alpha=0.2, lw=0)
-        axis.set(xlabel="layer", ylabel="similarity to the true class", title="mean; band: quartiles over classes")
-        axis.set_xticks(layers)
-        axis.legend()
-        return figure
-    figure, axes = style.panels(len(class_names), 5, size=(2.1, 1.9), margin=(0.6, 0.9))
+        figure, axes = plt.subplots(figsize=(6, 4), squeeze=False)
+        panels, kinds = {None: "all classes"}, ("to the true class", "misclassified, to the predicted class")
+    else:
+        figure, axes = style.panels(len(class_names), 5, size=(2.1, 1.9), margin=(0.6, 0.7))
+        panels, kinds = dict(enumerate(style.class_titles(class_names))), ("of the class", "taken for the class")
     rows, columns = axes.shape
-    for number, (axis, title) in enumerate(zip(axes.flat, class_names, strict=False)):
-        for means, line in style.series(by_class):
-            axis.plot(layers, means[number], **line, markersize=3, linewidth=1.2)
+    for number, (axis, (label, title)) in enumerate(zip(axes.flat, panels.items(), strict=False)):
+        for similarities, line in style.series(images):
+            own, predicted = _of_panel(similarities, label)
+            name, line = line["label"], line | {"markersize": 3, "linewidth": 1.2}
+            if name == "clean" and len(own):
+                band = f"clean, {kinds[0]}: {BAND[0]} to {BAND[1]} %"
+                axis.fill_between(layers, *clean_band(own), color=line["color"], alpha=0.2, linewidth=0, label=band)
+            axis.plot(layers, _mean(own), **line | {"label": f"{name}, {kinds[0]}"})
+            if name != "clean":
+                dashed = {"linestyle": "--", "markerfacecolor": "white", "label": f"{name}, {kinds[1]}"}
+                axis.plot(layers, _mean(predicted), **line | dashed)
         axis.set(title=title, xticks=layers)
-        if number + columns >= len(class_names):  # no panel below
+        if number + columns >= len(panels):  # no panel below
             axis.set_xlabel("layer")
             axis.tick_params(labelbottom=True)
-    label = "mean similarity to the true class"
+    label = "similarity to the class" if None in panels else "similarity to the panel's class"
     # one row of panels is not high enough for the label in one line
     figure.supylabel(label.replace(" to ", "\nto ") if rows == 1 else label, fontsize=10)
-    style.legend_below(figure, axes[0, 0], columns)
+    legend_columns = max(1, int(figure.get_figwidth() / LEGEND_ENTRY))
+    figure.set_figheight(figure.get_figheight() + 0.2 * -(-2 * len(images) // legend_columns))
+    style.legend_below(figure, axes[0, 0], legend_columns)
     return figure
 
 
-def _class_means(values: np.ndarray, labels: np.ndarray, classes: int) -> np.ndarray:
-    """Return the mean of the values [N, L] over the images of each class, [C, L]; NaN for classes without images."""
-    means = np.full((classes, values.shape[1]), np.nan)
-    for label in np.unique(labels):
-        means[label] = values[labels == label].mean(axis=0, dtype=float)
-    return means
+def _of_panel(similarities: Similarities, label: int | None) -> tuple[np.ndarray, np.ndarray]:
+    """Return the similarities [n, L] of the images of a class, and of others that are taken for it; None: any class."""
+    wrong = similarities.predictions != similarities.labels
+    if label is None:
+        return similarities.own, similarities.predicted[wrong]
+    taken = wrong & (similarities.predictions == label)
+    return similarities.own[similarities.labels == label], similarities.predicted[taken]
+
+
+def _mean(similarities: np.ndarray) -> np.ndarray:
+    """Return the mean over images [N, L], by layer; NaN without images."""
+    return similarities.mean(axis=0, dtype=float) if len(similarities) else np.full(similarities.shape[1], np.nan)
 
 
 def score_histograms(
@@ -100,17 +133,21 @@ def layer_accuracies(
     Parameters
     ----------
     accuracy
-        On ``clean`` images, first, and by attack: accuracy by layer [L], and that of the undefended network, which
-        dashed lines show; in [0, 1].
+        On ``clean`` images, first, and by attack: accuracy by layer [L], and that of the undefended network: lines
+        without markers, one for equal values; in [0, 1].
     voting
         The voting layers, by what selected them; listed beside the legend.
     """
     layers = range(1, len(accuracy["clean"][0]) + 1)
     figure, axis = plt.subplots(figsize=(6.8, 4.2))
+    alone: dict[float, list[dict[str, Any]]] = {}
     for (by_layer, network), line in style.series(accuracy):
         axis.plot(layers, 100 * np.asarray(by_layer), **line)
-        label = f"network alone, {line['label']}"
-        axis.axhline(100 * network, color=line["color"], linestyle="--", linewidth=1, label=label)
+        alone.setdefault(network, []).append(line)
+    for (network, lines), dashes in zip(alone.items(), cycle(style.DASHES[1:]), strict=False):
+        label = "network alone, " + " and ".join(line["label"] for line in lines)  # equal ones would hide each other
+        color = lines[0]["color"] if len(lines) == 1 else "black"
+        axis.axhline(100 * network, color=color, linestyle=dashes, linewidth=1.2, label=label)
     axis.set(xlabel="layer", ylabel="accuracy of the nearest centroid (%)", ylim=(-3, 103), xticks=layers)
     selections = [f"  {name}: {', '.join(map(str, layers))}" for name, layers in voting.items()]
     text = "\n".join(["voting layers, by protocol", *selections])

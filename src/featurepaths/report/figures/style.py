@@ -48,7 +48,9 @@ def save(figures: Iterable[tuple[str, str, Figure]], folder: Path) -> list[str]:
 
 def add_title(figure: Figure, title: str) -> None:
     """Put a title above a figure, wrapped if it is longer than the figure is wide."""
-    figure.suptitle(title, x=0.01, ha="left", wrap=True)
+    # figures that lay out themselves have room for two lines
+    place = {} if figure.get_layout_engine() else {"y": 1 - 0.1 / figure.get_figheight()}
+    figure.suptitle(title, x=0.01, ha="left", wrap=True, **place)
 
 
 def series(values: Mapping[str, Any]) -> Iterator[tuple[Any, dict[str, Any]]]:
@@ -71,6 +73,33 @@ def panels(
     for axis in axes.flat[count:]:
         axis.set_axis_off()
     return figure, axes
+
+
+def label_log_axis(axis: Axes) -> None:
+    """Make the y-axis of a panel logarithmic, with ticks at round numbers that are written without exponents.
+
+    Called after the lines are drawn. Ticks are the coarsest of some series of which at least three lie on the axis.
+    """
+    axis.set_yscale("log")
+    low, high = axis.get_ylim()
+    decades = 10.0 ** np.arange(np.floor(np.log10(low)), np.ceil(np.log10(high)) + 1)
+    for steps in ([1], [1, 3], [1, 2, 5], [1, 2, 3, 4, 6, 8], np.arange(10, 100, 2) / 10, np.arange(100, 1000) / 100):
+        ticks = np.unique(np.multiply.outer(decades, steps))
+        ticks = ticks[(ticks >= low) & (ticks <= high)]
+        if len(ticks) >= 3:
+            break
+    axis.set_yticks(ticks, [np.format_float_positional(tick, precision=6, trim="-") for tick in ticks])
+    axis.minorticks_off()
+
+
+def class_titles(names: Sequence[str]) -> list[str]:
+    """Return the names of classes, as titles of panels and axes; "class 3" for a class that is only a number."""
+    return [f"class {name}" if name.isdecimal() else name for name in names]
+
+
+def shortened(text: str, most: int) -> str:
+    """Return a text of at most `most` characters."""
+    return text if len(text) <= most else f"{text[: most - 1].rstrip()}…"
 
 
 def legend_below(figure: Figure, source: Axes | Sequence[Any], columns: int, **options: Any) -> None:
