@@ -3,6 +3,7 @@
 They come with the package itables, whose version is in no digest: it decides how a page behaves, not what it says.
 """
 
+import gzip
 from base64 import b64encode
 from functools import cache
 from importlib.metadata import distribution
@@ -13,29 +14,24 @@ MANY_ROWS = 100
 """A table of the report with more rows sorts and filters."""
 
 
-@cache
-def _file(name: str) -> bytes:
-    """Return a file of itables, which takes half a second to import."""
-    return distribution("itables").locate_file(f"itables/html/{name}").read_bytes()
+def render(template: str, **values: object) -> str:
+    """Return a template of the packages of this room, such as ``datatables/sorting.html.jinja``, filled.
 
-
-def script_url() -> str:
-    """Return a URL that holds the JavaScript module; its default export is the class ``DataTable``."""
-    return f"data:text/javascript;base64,{b64encode(_file('dt_bundle.js')).decode()}"
-
-
-def styles() -> str:
-    """Return the style sheet, which follows the class ``dark`` of the page's root."""
-    return _file("dt_bundle.css").decode()
-
-
-def render(package: str, template: str, **values: object) -> str:
-    """Return a template of a package's folder, filled; ``script_url`` and ``styles`` are those of this module."""
-    loader = PackageLoader(package, "")
+    It may include ``datatables/load.js.jinja``, JavaScript that loads the class ``DataTable``.
+    """
+    loader = PackageLoader("featurepaths.report", "")
     environment = Environment(loader=loader, undefined=StrictUndefined, autoescape=True, trim_blocks=True)
-    return environment.get_template(template).render(script_url=script_url(), styles=styles(), **values)
+    files = {"datatables_script": _file("dt_bundle.js"), "datatables_styles": _file("dt_bundle.css")}
+    return environment.get_template(template).render(**files, **values)
 
 
 def sorting() -> str:
     """Return what a page has to contain for its tables to sort and filter."""
-    return render(__package__, "sorting.html.jinja")
+    return render("datatables/sorting.html.jinja")
+
+
+@cache
+def _file(name: str) -> str:
+    """Return a file of itables, as gzip in base64; importing the package would take half a second."""
+    content = distribution("itables").locate_file(f"itables/html/{name}").read_bytes()
+    return b64encode(gzip.compress(content, mtime=0)).decode()

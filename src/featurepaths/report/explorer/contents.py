@@ -40,17 +40,17 @@ def contents(sources: Sources) -> dict[str, Any]:
     """Return all that the page shows, as JSON."""
     with open_split(sources.data, "test") as split:
         shown = Shown.of(split, count_versions(sources))
-        networks = {run: {"sheets": {}, "poolings": {}} for run in sorted({path.parts[-3] for path in sources.attacks})}
+        networks = {path.parts[-3]: {"sheets": {}, "poolings": {}} for path in sources.attacks}
         for path in sources.attacks:
             networks[path.parts[-3]]["sheets"] |= shown.attack_sheets(path)
         for path in sources.clean:
             with open_paths(path) as clean:
                 band = records.bands(clean, len(split.class_names))
             networks[path.parts[-4]]["poolings"][path.parts[-2]] = {"examples": {}, **band}
-        for evaluation in evaluations_of(sources):
+        for evaluation in reversed(list(evaluations_of(sources))):  # the clean images are those of the first attack
             pooling = networks[evaluation.run]["poolings"][evaluation.pooling]
-            examples = shown.examples(evaluation)
-            pooling |= evaluation.description | {"examples": examples | pooling["examples"]}
+            pooling |= evaluation.description
+            pooling["examples"] = shown.examples(evaluation) | pooling["examples"]
         for path in sources.adaptive:
             network = networks[path.parts[-3]]
             examples = network["poolings"][path.stem]["examples"]
@@ -133,7 +133,7 @@ def key_of(result: Result) -> tuple[str, str, str]:
 
 @dataclass(frozen=True)
 class Shown:
-    """The test images that the page shows: their rows `index` [N] in the data set, `labels` [N] and pictures `clean`."""
+    """The test images that the page shows: rows `index` [N] of the data set, `labels` [N] and pictures `clean`."""
 
     index: np.ndarray
     labels: np.ndarray
@@ -142,7 +142,7 @@ class Shown:
 
     @classmethod
     def of(cls, split: Split, versions: int) -> "Shown":
-        """Return as many images, evenly spaced in test order, as `pictures.VALUES` allows at so many `versions` each."""
+        """Return as many images, evenly spaced in test order, as `pictures.VALUES` allows with `versions` of each."""
         height, width, channels = split.shape[1:]
         limit = max(pictures.VALUES // (versions * pictures.values_of(split.shape[1:])), 1)
         positions = evenly_spaced(len(split), limit)

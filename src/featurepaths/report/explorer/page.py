@@ -10,4 +10,4 @@ from featurepaths.report.datatables.library import render
 def explorer_page(content: Mapping[str, Any]) -> str:
     """Return the page of `content`, which explorer.js.jinja describes."""
     text = json.dumps(content, separators=(",", ":"), allow_nan=False)
-    return render(__package__, "explore.html.jinja", content=text.replace("<", "\\u003c"), **content["page"])
+    return render("explorer/explore.html.jinja", content=text.replace("<", "\\u003c"), **content["page"])

@@ -10,7 +10,7 @@ from PIL import Image
 
 SIDE = 64
 """Pixels of a picture's longer side; larger images become thumbnails: means of k x k pixels."""
-VALUES = 12_000_000
+VALUES = 15_000_000
 """Pixel values of all pictures of a page, at least a byte each as PNG and 4/3 bytes in the page if they are noise."""
 MIDDLE = 128
 """The grey level of a difference of 0."""
