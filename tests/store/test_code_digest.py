@@ -80,6 +80,7 @@ def test_comments_docstrings_and_blank_lines_do_not_count(package, edit):
                 "adaptive",
                 "worst_case",
                 "controls",
+                "explorer",
                 *STREAMED,
             },
         ),

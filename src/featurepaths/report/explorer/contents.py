@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 
 from featurepaths.data.splits import Split, evenly_spaced, open_split
+from featurepaths.errors import FeaturePathsError
 from featurepaths.paths.records import open_pair, open_paths
 from featurepaths.report.explorer import pictures, records
-from featurepaths.report.results import Result, read_results
 from featurepaths.store.hdf5 import as_slice, open_hdf5
+from featurepaths.store.jsonfile import read_json
 
 CLEAN, WORST = "clean", "adaptive"
 """Names of the versions of an image that no oblivious attack made: the image itself, and its adaptive worst case."""
@@ -19,10 +20,11 @@ CLEAN, WORST = "clean", "adaptive"
 
 @dataclass(frozen=True)
 class Sources:
-    """The artefacts of all runs that the page shows, in any order.
+    """The artefacts of all runs that the page shows.
 
     `attacks` are those on test images; `clean` and `adversarial` their feature paths; `scores` and `answers` the
-    records of detection and recognition, `detection` and `recognition` their metrics; `adaptive` all adaptive attacks.
+    records of detection and recognition, `detection` and `recognition` their metrics, all in the order of
+    `adversarial`; `adaptive` all adaptive attacks.
     """
 
     data: Path
@@ -44,13 +46,16 @@ def contents(sources: Sources) -> dict[str, Any]:
         for path in sources.attacks:
             networks[path.parts[-3]]["sheets"] |= shown.attack_sheets(path)
         for path in sources.clean:
+            run, pooling, _ = about(path)
             with open_paths(path) as clean:
-                band = records.bands(clean, len(split.class_names))
-            networks[path.parts[-4]]["poolings"][path.parts[-2]] = {"examples": {}, **band}
-        for evaluation in reversed(list(evaluations_of(sources))):  # the clean images are those of the first attack
-            pooling = networks[evaluation.run]["poolings"][evaluation.pooling]
-            pooling |= evaluation.description
-            pooling["examples"] = shown.examples(evaluation) | pooling["examples"]
+                networks[run]["poolings"][pooling] = {"examples": {}, **records.bands(clean, len(split.class_names))}
+        clean_of = {about(path)[:2]: path for path in sources.clean}
+        for evaluation in evaluations_of(sources):
+            run, pooling, _ = evaluation.of
+            described = networks[run]["poolings"][pooling]
+            described |= evaluation.description
+            examples = shown.examples(clean_of[run, pooling], evaluation)
+            described["examples"] |= examples | described["examples"]  # the clean images of the first attack stay
         for path in sources.adaptive:
             network = networks[path.parts[-3]]
             examples = network["poolings"][path.stem]["examples"]
@@ -70,18 +75,20 @@ def contents(sources: Sources) -> dict[str, Any]:
 
 def count_versions(sources: Sources) -> int:
     """Return the number of pictures of an image: the clean one, and those of all attacks, rules and worst cases."""
-    rules = len({(path.parts[-4], path.stem) for path in sources.adversarial})
+    rules = len({(run, attacked) for run, _, attacked in map(about, sources.adversarial)})
     return 1 + rules + len(sources.adaptive)
+
+
+def about(path: Path) -> tuple[str, str, str]:
+    """Return the run, the pooling and ``<attack>.<stopping_rule>`` of ``<run>/<kind>/<pooling>/<name>.<suffix>``."""
+    return path.parts[-4], path.parts[-2], path.stem.partition(".")[2]
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """One attack and stopping rule on a run's defence: the artefacts that evaluate it."""
+    """One attack and stopping rule `of` a run and pooling: its examples' paths, and the artefacts that evaluate it."""
 
-    run: str
-    pooling: str
-    attacked: str
-    clean: Path
+    of: tuple[str, str, str]
     adversarial: Path
     detection: Mapping[str, Any]
     scores: Path
@@ -101,34 +108,26 @@ class Evaluation:
 
     @property
     def description(self) -> dict[str, Any]:
-        """The layers of the score, those that vote, the rule for ties, and the protocol."""
-        defended = self.recognition["protocols"][self.protocol]
-        return {
-            "protocol": self.protocol,
-            "scoring": self.detection["protocols"][self.protocol]["layers"],
-            "voting": defended["layers"],
-            "ties": defended["tie_break"],
-        }
+        """The protocol, the layers of the score, and those that vote."""
+        scoring, voting = (each["protocols"][self.protocol]["layers"] for each in (self.detection, self.recognition))
+        return {"protocol": self.protocol, "scoring": scoring, "voting": voting}
 
 
 def evaluations_of(sources: Sources) -> Iterator[Evaluation]:
-    """Yield the evaluation of every run, pooling, attack and stopping rule."""
-    clean = {path.parts[-4::2]: path for path in sources.clean}
-    adversarial = {(*path.parts[-4::2], path.stem.partition(".")[2]): path for path in sources.adversarial}
-    recognition = {key_of(result): result.content for result in read_results(sources.recognition)}
-    scores, answers = (
-        {(*path.parts[-4::2], path.stem.partition(".")[2]): path for path in paths}
-        for paths in (sources.scores, sources.answers)
-    )
-    for result in read_results(sources.detection):
-        key = key_of(result)
-        measured = result.content, scores[key], recognition[key], answers[key]
-        yield Evaluation(*key, clean[key[:2]], adversarial[key], *measured)
+    """Yield the evaluation of every run, pooling, attack and stopping rule.
 
-
-def key_of(result: Result) -> tuple[str, str, str]:
-    """Return the run, the pooling and ``<attack>.<stopping_rule>`` of a result."""
-    return str(result.run), result.pooling, f"{result.attack}.{result.stopping_rule}"
+    Raises
+    ------
+    FeaturePathsError
+        If the artefacts are not listed in the same order.
+    """
+    kinds = sources.adversarial, sources.detection, sources.scores, sources.recognition, sources.answers
+    for paths in zip(*kinds, strict=True):
+        (of, *others) = {about(path) for path in paths}
+        if others:
+            raise FeaturePathsError(f"{', '.join(map(str, paths))} are of different attacks. Give all in one order.")
+        adversarial, detection, scores, recognition, answers = paths
+        yield Evaluation(of, adversarial, read_json(detection), scores, read_json(recognition), answers)
 
 
 @dataclass(frozen=True)
@@ -172,15 +171,15 @@ class Shown:
             sheet = self._sheet(file["worst/adversarial"], rows, positions)
             return sheet, records.worst_case(file, rows, positions, thresholds)
 
-    def examples(self, evaluation: Evaluation) -> dict[str, Any]:
+    def examples(self, clean: Path, evaluation: Evaluation) -> dict[str, Any]:
         """Return the records of an attack's examples, and of the clean images that they were made of."""
         with (
-            open_pair(evaluation.clean, evaluation.adversarial) as pair,
+            open_pair(clean, evaluation.adversarial) as pair,
             open_hdf5(evaluation.scores) as scores,
             open_hdf5(evaluation.answers) as answers,
         ):
             versions = {}
-            for name, images, paths in zip((CLEAN, evaluation.attacked), (CLEAN, "adversarial"), pair, strict=True):
+            for name, images, paths in zip((CLEAN, evaluation.of[2]), ("clean", "adversarial"), pair, strict=True):
                 rows, positions = records.taken(paths.index, self.index)
                 answered = answers[evaluation.protocol]
                 versions[name] = records.example(
