@@ -79,8 +79,8 @@ class Browser:
         path.write_bytes(base64.b64decode(self.driver.get_screenshot_as_base64()))
 
     def errors(self):
-        """What the page wrote to its console since it was opened."""
-        return [entry["message"] for entry in self.driver.get_log("browser")]
+        """The errors that the page wrote to its console since it was opened."""
+        return [entry["message"] for entry in self.driver.get_log("browser") if entry["level"] == "SEVERE"]
 
     def requests(self):
         """The addresses outside of the page that it asked for since it was opened."""

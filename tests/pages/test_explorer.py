@@ -13,10 +13,15 @@ SELECTED = "#images tbody tr[aria-selected=true]"
 IMAGE = "document.querySelector('#images tbody tr[aria-selected=true] td:nth-child(2)')?.innerText"
 
 
+READY = "document.body.getAttribute('aria-busy') === 'false'"
+
+
 @pytest.fixture
 def page(browser, tiny):
-    """The explorer, freshly opened."""
-    browser.open(tiny.results / "explore.html", "document.body.getAttribute('aria-busy') === 'false'")
+    """The explorer, freshly opened, with one run."""
+    browser.open(tiny.results / "explore.html", READY)
+    browser.choose("network", RUN)
+    browser.wait(READY)
     yield browser
     assert browser.errors() == []
 
@@ -132,9 +137,8 @@ def test_paths_score_threshold_and_votes_are_those_of_the_records(page, stored):
     np.testing.assert_allclose(heights(page, "line.score"), stored["score"][at], **exact)
     np.testing.assert_allclose(heights(page, "line.threshold"), stored["threshold"]["thresholds"]["otsu"], **exact)
     classes = page.value("JSON.parse(document.getElementById('content').textContent).classes")
-    assert page.run("return [...document.querySelectorAll('text.nearest')].map((each) => each.textContent)") == [
-        str(classes[nearest]) for nearest in similarity.argmax(axis=1)
-    ]
+    nearest = page.run("return [...document.querySelectorAll('text.nearest')].map((each) => each.firstChild.data)")
+    assert nearest == [classes[number] for number in similarity.argmax(axis=1)]
     assert page.value("document.querySelectorAll('rect.vote').length") == len(stored["voting"])
     assert page.value("document.querySelectorAll('rect.scoring').length") == len(stored["threshold"]["layers"])
 
@@ -181,7 +185,7 @@ def test_choice_of_network_features_and_threshold_changes_the_numbers(page, tiny
     for run, pooling, method in ((RUN, "mean", "fpr-5"), ("small-adversarial-s0", "flatten", "otsu")):
         for control, value in (("network", run), ("pooling", pooling), ("method", method)):
             page.choose(control, value)
-            page.wait("document.body.getAttribute('aria-busy') === 'false'")
+            page.wait(READY)
         folder = tiny.results / run
         with h5py.File(folder / f"detection/{pooling}/feature-paths.{ATTACKED}.h5") as file:
             scores = file["held-out/adversarial_score"][:20]
@@ -201,7 +205,7 @@ def luminance(colour):
 @pytest.mark.parametrize("colours", ["light", "dark"])
 @pytest.mark.parametrize("part", ["body", "header p", "#images tbody td", "#images th", "#heading", "#legend", "text"])
 def test_text_is_readable_in_both_colours(browser, tiny, colours, part):
-    browser.open(tiny.results / "explore.html", "document.body.getAttribute('aria-busy') === 'false'", colours)
+    browser.open(tiny.results / "explore.html", READY, colours)
     ink, paper = browser.run(
         "const part = document.querySelector(arguments[0]), style = getComputedStyle(part);"
         "let behind = part;"

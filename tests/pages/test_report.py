@@ -18,7 +18,7 @@ def report(tiny, tmp_path_factory):
 def test_report_opens_without_errors_and_without_a_network(browser, report):
     browser.open(report, "document.body.innerText.length > 100")
     assert browser.requests() == []
-    assert [error for error in browser.errors() if "favicon" not in error] == []
+    assert browser.errors() == []
 
 
 @pytest.fixture
