@@ -146,8 +146,11 @@ def test_paths_score_threshold_and_votes_are_those_of_the_records(page, stored):
 @pytest.mark.parametrize("outcome", OUTCOMES)
 def test_filters_leave_the_rows_of_an_outcome(page, stored, outcome):
     page.choose("version", ATTACKED)
-    page.choose("outcome", outcome)
     of_outcome = stored["index"][outcomes(stored) == outcome]
+    page.choose("outcome", outcome)
+    if not page.value("document.getElementById('outcome').value"):  # no version of any image has this outcome
+        assert len(of_outcome) == 0
+        return
     (info,) = page.texts("#list .dt-info")
     assert int((re.match(r"[\d,]+", info) or ["0"])[0].replace(",", "")) == len(of_outcome)
     if len(of_outcome):

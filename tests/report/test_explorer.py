@@ -2,15 +2,20 @@
 
 import base64
 import io
+from dataclasses import fields
+from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
 from PIL import Image
 
+from featurepaths.data.splits import Split
+from featurepaths.errors import FeaturePathsError
 from featurepaths.experiment.stages import STAGES
 from featurepaths.paths.records import FeaturePaths
 from featurepaths.report.explorer import pictures, records
+from featurepaths.report.explorer.contents import Shown, Sources, evaluations_of
 
 
 def decoded(sheet, count, height, width):
@@ -124,8 +129,34 @@ def test_taken_matches_rows_of_the_data_set():
 
 
 def test_explorer_inputs_are_all_that_the_page_reads():
-    from dataclasses import fields
-
-    from featurepaths.report.explorer.contents import Sources
-
     assert [field.name for field in fields(Sources)] == list(STAGES["explorer"].inputs)
+
+
+@pytest.fixture
+def split(tmp_path):
+    """Fifty test images of 4x5 pixels, in rows 10 to 59 of a data set."""
+    with h5py.File(tmp_path / "data.h5", "w") as file:
+        file["images"] = np.random.default_rng(0).integers(0, 256, (60, 4, 5, 3), np.uint8)
+        yield Split(file["images"], np.arange(50) % 3, np.arange(10, 60), ["a", "b", "c"])
+
+
+@pytest.mark.parametrize(("values", "shown"), [(100_000, 50), (50 * 4 * 60, 50), (25 * 4 * 60, 25), (1, 1)])
+def test_shown_images_are_evenly_spaced_within_the_limit(split, values, shown, monkeypatch):
+    monkeypatch.setattr(pictures, "VALUES", values)
+    images = Shown.of(split, versions=4)
+    assert images.index.tolist() == list(range(10, 60, 50 // shown))[:shown]
+    assert (images.clean == split.dataset[:][images.index]).all()
+    assert (images.labels == (images.index - 10) % 3).all()
+    assert images.page["shown"] == shown
+
+
+def test_evaluations_in_different_orders_are_refused():
+    def paths(kind, suffix, attacks):
+        return [Path(f"results/x/a-b-s0/{kind}/mean/feature-paths.{attack}.max-loss.{suffix}") for attack in attacks]
+
+    adversarial = [Path(f"results/x/a-b-s0/paths/mean/test.{attack}.max-loss.h5") for attack in ("one", "two")]
+    kinds = ("detection", "json"), ("detection", "h5"), ("recognition", "json"), ("recognition", "h5")
+    listed = [paths(*kind, ("one", "two") if number else ("two", "one")) for number, kind in enumerate(kinds)]
+    sources = Sources(Path("data.h5"), [], [], adversarial, *listed, [])
+    with pytest.raises(FeaturePathsError, match="one order"):
+        list(evaluations_of(sources))
