@@ -1,6 +1,7 @@
 # make run       the experiment of CONFIG and its report      make test   the tests; test-faults, test-slurm: long ones
 # make bench     speed and memory, as ratios                  make lock   requirements.lock from pyproject.toml
 # make lint      ruff, snakefmt, snakemake, import-linter      make docs   the site, from docs/
+# make test-pages   the explorer and the report's long tables in Chromium
 # make audit     known vulnerabilities in what the lock names
 # make test-attack-libraries   five libraries' attacks on both views of a defence, and its page in docs/
 # make test-networks   networks of five libraries: their layers and logits, and the tables in docs/
@@ -12,7 +13,8 @@ ENV = .venv
 BIN = $(ENV)/bin
 LIBRARIES = .venv-attack-libraries
 NETWORKS = .venv-networks
-.PHONY: run test test-faults test-slurm test-attack-libraries test-networks \
+
+.PHONY: run test test-faults test-slurm test-pages test-attack-libraries test-networks \
 	test-all-networks slurm-demo audit bench lint format docs readme schema lock clean
 .DELETE_ON_ERROR:
 
@@ -21,7 +23,7 @@ run: $(ENV)/ready
 
 test: $(ENV)/ready
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --ignore=tests/slurm --ignore=tests/faults \
-		--ignore=tests/networks_of_others
+		--ignore=tests/networks_of_others --ignore=tests/pages
 
 # Kills, full disks, damaged and hostile files; they write the table of docs/reliability.md. KILLS=500 CASES=50000: more;
 # KILLED=config.yaml: the default experiment is killed, not a smaller one of the same stages.
@@ -39,6 +41,10 @@ slurm-demo: $(ENV)/ready
 
 test-slurm: $(ENV)/ready
 	$(BIN)/python -m pytest tests/slurm
+
+# Debian's chromium and chromium-driver; they are skipped where these are missing, unless FEATUREPATHS_CHROMIUM is set.
+test-pages: $(ENV)/ready
+	$(BIN)/python -m pytest tests/pages
 
 # Every attack of five libraries on both views of a small defence, in an environment of its own above .venv; it writes the
 # table of docs/attack-libraries.md, and fails where a view stands that should not.

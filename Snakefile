@@ -38,5 +38,6 @@ rule all:
         rules.configuration.output,
         rules.tables.output,
         rules.summary_figures.output,
+        rules.explorer.output,
         [rules.comparison.output, rules.comparison_figures.output] if EXPERIMENT.detectors_are_tested else [],
         expand(rules.run_figures.output, run=PLAN.runs, pooling=PLAN.poolings, attack=EXPERIMENT.attacks),

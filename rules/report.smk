@@ -1,7 +1,7 @@
 """Tables, figures, and the record of the configuration: what Snakemake's report shows.
 
 Needs the metrics and records of all attacks.
-Makes `tables/`, `figures/` and `config.json`.
+Makes `tables/`, `figures/`, `explore.html` and `config.json`.
 """
 
 # Snakemake's report sorts its categories by name; these tell a story, from the verdict to the configuration.
@@ -140,6 +140,20 @@ if EXPERIMENT.detectors_are_tested:
             "<results>/benchmarks/comparison_figures.tsv"
         params:
             job=job("comparison_figures", keys=["calibration"]),
+
+
+use rule small_job as explorer with:
+    input:
+        files("explorer"),
+    output:
+        "<results>/explore.html",
+        "<results>/explore.json",
+    log:
+        "<results>/logs/explorer.log",
+    benchmark:
+        "<results>/benchmarks/explorer.tsv"
+    params:
+        job=job("explorer"),
 
 
 use rule small_job as configuration with:

@@ -81,6 +81,7 @@ def test_comments_docstrings_and_blank_lines_do_not_count(package, edit):
                 "worst_case",
                 "controls",
                 "run_figures",
+                "explorer",
                 *STREAMED,
             },
         ),
@@ -108,6 +109,8 @@ def test_a_change_counts_for_the_stages_that_import_it(package, module, stages):
     [
         ("report/verdict/prose.jinja", {"comparison"}),
         ("report/tables/tables.toml", {"tables", "comparison"}),
+        ("report/explorer/explorer.js.jinja", {"explorer"}),
+        ("report/datatables/load.js.jinja", {"tables", "comparison", "explorer"}),
         ("report/figures/figures.mplstyle", {"run_figures", "summary_figures", "comparison_figures"}),
     ],
 )
@@ -193,7 +196,7 @@ def libraries_of(stage):
             },
         ),
         ("torchvision", {"data"}),
-        ("PIL", {"data", "attack", "controls"}),
+        ("PIL", {"data", "attack", "controls", "explorer"}),
     ],
 )
 def test_libraries_that_take_long_to_import_only_in_stages_that_need_them(library, stages):

@@ -62,7 +62,7 @@ RUN = {
 """The jobs of one of the two runs."""
 STREAMED = ("streamed_classes", "streamed_paths")
 """What runs instead of some of them where features are streamed."""
-ENDS = {"tables": 1, "summary_figures": 1, "comparison": 1, "comparison_figures": 1, "configuration": 1}
+ENDS = {"tables": 1, "summary_figures": 1, "comparison": 1, "comparison_figures": 1, "explorer": 1, "configuration": 1}
 TOTAL = 2 * sum(RUN.values()) + sum(ENDS.values()) + 1
 
 
@@ -75,16 +75,18 @@ TRAINED = both(**RUN) | ENDS
 EVERYTHING = TRAINED | {"data": 1}
 SHOWN = {"tables": 1, "configuration": 1}
 COMPARED = {"comparison": 1, "comparison_figures": 1, "configuration": 1}
-JUDGED = both(adaptive=1, worst_case=1, controls=1) | COMPARED
+EXPLORED = {"explorer": 1}
+JUDGED = both(adaptive=1, worst_case=1, controls=1) | COMPARED | EXPLORED
 """The jobs of those who know the defence."""
 ADAPTIVE_FIGURES = both(run_figures=1)
 """The figures that show the worst case: those of the attack that the adaptive ones start from."""
-EVALUATED = both(evaluation=2, run_figures=2) | SHOWN
+EVALUATED = both(evaluation=2, run_figures=2) | SHOWN | EXPLORED
 REDETECTED = both(detectors=1, detector_evaluation=1) | JUDGED
 OTHER_ATTACK = (
     both(attack=2, attacked_features=2, attacked_paths=1, evaluation=1, run_figures=1, detector_evaluation=1)
     | SHOWN
     | COMPARED
+    | EXPLORED
 )
 
 
@@ -134,7 +136,7 @@ CHANGES = [
     Change("an attack added", OTHER_ATTACK, setting("attacks", third={"eps": "1/20", "stopping_rule": ["max-loss"]})),
     Change(
         "an attack removed",
-        SHOWN | COMPARED | both(detector_evaluation=1),
+        SHOWN | COMPARED | EXPLORED | both(detector_evaluation=1),
         lambda config: config["attacks"].pop("weak"),
     ),
     Change(
@@ -197,7 +199,7 @@ CHANGES = [
     ),
     Change(
         "code of statistics/metrics.py",
-        both(evaluation=2, run_figures=2, detector_evaluation=1, worst_case=1) | SHOWN | COMPARED,
+        both(evaluation=2, run_figures=2, detector_evaluation=1, worst_case=1) | SHOWN | COMPARED | EXPLORED,
         module="statistics/metrics.py",
         edit=code,
     ),

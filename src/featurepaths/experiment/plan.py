@@ -115,6 +115,26 @@ class Plan(RunArtefacts):
         return self._artefact("comparison_figures", "", settings=values, **inputs)
 
     @once
+    def explorer(self) -> Artefact:
+        """The record of the page that shows every test image."""
+        detection, scores = zip(*self._over(self.detection, self.attacked), strict=True)
+        recognition, answers = zip(*self._over(self.recognition, self.attacked), strict=True)
+        inputs = {
+            "data": [self.data()],
+            "attacks": [self.attack(run, "test", attack) for run in self.runs for attack in self.experiment.attacks],
+            "clean": self._over(self.paths, ["test"]),
+            "adversarial": self._over(self.paths, [f"test.{attacked}" for attacked in self.attacked]),
+            "detection": detection,
+            "scores": scores,
+            "recognition": recognition,
+            "answers": answers,
+            "adaptive": [
+                self.adaptive(run, pooling) for run in self.runs for pooling in self.experiment.adaptive_poolings
+            ],
+        }
+        return self._artefact("explorer", "", **inputs)
+
+    @once
     def configuration(self) -> Artefact:
         """The record of the configuration; it is made again when any stage's code or library changes."""
         results = digest_of("configuration", {}, [artefact.digest for artefact in self._results()])
@@ -213,7 +233,7 @@ class Plan(RunArtefacts):
         figures = self._over(self.run_figures, self.experiment.attacks)
         if self.experiment.detectors_are_tested:
             figures += [self.comparison(), self.comparison_figures()]
-        return [self.tables(), self.summary_figures(), *figures]
+        return [self.tables(), self.summary_figures(), *figures, self.explorer()]
 
     def _over(self, make: Any, *others: Any) -> list[Any]:
         """Return what `make` returns for every run and pooling, and everything else."""

@@ -241,6 +241,20 @@ STAGES = {
         settings=settings.ComparisonFigures,
         keys=("calibration",),
     ),
+    "explorer": Stage(
+        outputs={"record": "explore.json"},
+        inputs={
+            **DATA,
+            "attacks": Input("every attack on the test images of every run", ONE_OR_MORE),
+            "clean": Input("feature paths of the clean test images, of every run and pooling", ONE_OR_MORE),
+            "adversarial": Input("feature paths of their adversarial examples, by stopping rule", ONE_OR_MORE),
+            "detection": Input("their detection metrics, in the same order", ONE_OR_MORE),
+            "scores": Input("their scores, in the same order", ONE_OR_MORE),
+            "recognition": Input("their recognition metrics, in the same order", ONE_OR_MORE),
+            "answers": Input("the predictions of network and defence, in the same order", ONE_OR_MORE),
+            "adaptive": Input("all attacks on every defence under adaptive attack", ANY_NUMBER),
+        },
+    ),
     "gather": Stage(
         outputs={"artefacts": "ARTEFACT.h5"},
         inputs={"shards": Input("ARTEFACT/I-of-N.h5, all shards of all artefacts", ONE_OR_MORE)},

@@ -12,8 +12,8 @@ th { position: sticky; top: 0; background: #f4f4f4; }
 """
 
 
-def page(title: str, body: str) -> str:
-    """Return an HTML page without anything from outside."""
-    head = f'<meta charset="utf-8">\n<title>{escape(title)}</title>\n<style>{STYLE}</style>'
+def page(title: str, body: str, head: str = "") -> str:
+    """Return an HTML page without anything from outside, with more elements in its head."""
+    head = f'<meta charset="utf-8">\n<title>{escape(title)}</title>\n<style>{STYLE}</style>{head}'
     main = f"<h1>{escape(title)}</h1>\n{body}"
     return f"<!DOCTYPE html>\n<html>\n<head>\n{head}\n</head>\n<body>\n{main}\n</body>\n</html>\n"

@@ -11,6 +11,7 @@ from typing import Any
 
 import pandas as pd
 
+from featurepaths.report.datatables.library import MANY_ROWS, sorting
 from featurepaths.report.page import page
 from featurepaths.statistics.metrics import wilson
 from featurepaths.store.atomic import atomic
@@ -85,7 +86,8 @@ def joined(layers: Iterable[int] | None) -> str | None:
 def render(name: str, table: pd.DataFrame) -> dict[str, str]:
     """Return the texts of a table by file name: ``<name>.csv``, ``<name>.md`` and ``<name>.html``.
 
-    Values that all rows share stand above the table in Markdown and HTML.
+    Values that all rows share stand above the table in Markdown and HTML. With more than `MANY_ROWS` rows, the table in
+    HTML sorts and filters.
 
     Parameters
     ----------
@@ -97,11 +99,12 @@ def render(name: str, table: pd.DataFrame) -> dict[str, str]:
     title, note = TABLES[name]["title"], note_of(name, table)
     varying, notes = varying_text(table, note)
     html = ["<p>" + re.sub("`(.*?)`", r"<code>\1</code>", escape(text)) + "</p>" for text in notes]
+    head = sorting() if len(table) > MANY_ROWS else ""
     markdown = [f"# {title}", *notes, varying.to_markdown(index=False, disable_numparse=True)]
     return {
         f"{name}.csv": table.to_csv(index=False),
         f"{name}.md": "\n\n".join(markdown) + "\n",
-        f"{name}.html": page(title, "\n".join([*html, varying.to_html(index=False, border=0)])),
+        f"{name}.html": page(title, "\n".join([*html, varying.to_html(index=False, border=0)]), head),
     }
 
 
