@@ -53,8 +53,7 @@ use rule small_job as detectors with:
         "<run>/benchmarks/detectors.tsv"
     threads: THREADS
     resources:
-        **resources_of("detectors", len(PLAN.poolings)),
-        gpu=gpu_to_stream,
+        **resources_of("detectors", len(PLAN.poolings), gpu=PLAN.streams),
     params:
         job=job(["detectors"], of="all_detectors", keys=["calibration", "detection", "detectors", "torch_threads"]),
 
@@ -70,7 +69,6 @@ use rule small_job as detector_evaluation with:
         "<run>/benchmarks/detector_evaluation.tsv"
     threads: THREADS
     resources:
-        **resources_of("detectors", len(PLAN.poolings)),
-        gpu=gpu_to_stream,
+        **resources_of("detectors", len(PLAN.poolings), gpu=PLAN.streams),
     params:
         job=job(["detector_evaluation"], of="detector_evaluations", keys=["torch_threads"]),
