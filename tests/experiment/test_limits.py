@@ -1,6 +1,7 @@
 """The limits of a machine and of partitions, and what a profile requests a GPU by."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
@@ -42,8 +43,8 @@ def test_plugins_own_partitions_are_read(tmp_path):
 
 
 def test_memory_of_machine_is_that_of_the_kernel(monkeypatch, tmp_path):
-    with open("/proc/meminfo", encoding="ascii") as file:
-        kilobytes = int(next(line for line in file if line.startswith("MemTotal")).split()[1])
+    lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+    kilobytes = int(next(line for line in lines if line.startswith("MemTotal")).split()[1])
     monkeypatch.setattr(limits, "CGROUP_LIMIT", tmp_path / "memory.max")
     assert machine_memory_mb() == pytest.approx(kilobytes / 1024, rel=0.001)
     limits.CGROUP_LIMIT.write_text("max\n")
