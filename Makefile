@@ -49,7 +49,7 @@ test-faults: $(ENV)/ready
 
 # A SLURM of its own on this machine: needs root, and Debian's slurm-wlm, munge, slurmdbd and mariadb-server.
 slurm-demo: $(ENV)/ready
-	$(BIN)/python -m tests.slurm.cluster sh -c "$(BIN)/snakemake --workflow-profile profiles/slurm \
+	$(BIN)/python -m tests.slurm.cluster sh -c "$(BIN)/snakemake --profile profiles/slurm \
 		--configfile '$(CONFIG)' --slurm-init-seconds-before-status-checks 2 --seconds-between-status-checks 2 && \
 		sacct -X -o jobid%6,comment%60,partition,alloctres%60,state,elapsed"
 

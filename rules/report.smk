@@ -53,6 +53,8 @@ use rule small_job as run_figures with:
         "<run>/logs/figures.{pooling}.{attack}.log",
     benchmark:
         "<run>/benchmarks/figures.{pooling}.{attack}.tsv"
+    group:
+        cluster_group("evaluation")
     params:
         job=job("run_figures"),
 

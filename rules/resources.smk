@@ -45,6 +45,11 @@ except FeaturePathsError as error:
     raise WorkflowError(error) from None
 
 
+def cluster_group(name):
+    """Return the group whose jobs a cluster runs in one job; on this machine they run one by one."""
+    return None if LOCAL else name
+
+
 def gpu_if(used):
     """Return the resources that request a GPU for a job that can use one, unless the experiment uses none."""
     return GPU_RESOURCES if used and USES_GPU else {}
