@@ -3,6 +3,7 @@
 # make lint      ruff, snakefmt, snakemake, import-linter      make docs   the site, from docs/
 # make audit     known vulnerabilities in what the lock names
 # make test-attack-libraries   five libraries' attacks on both views of a defence, and its page in docs/
+# make test-schedulers   what the plugins of other schedulers submit; make test-sge   a real Grid Engine
 # make test-networks   networks of five libraries: their layers and logits, and the tables in docs/
 CONFIG ?= config.yaml
 KILLS ?= 50
@@ -12,6 +13,7 @@ ENV = .venv
 BIN = $(ENV)/bin
 LIBRARIES = .venv-attack-libraries
 NETWORKS = .venv-networks
+SCHEDULERS = .venv-schedulers
 # jobs call `python`, which has to be the environment's, activated or not
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 # read once, by the first target that needs it
@@ -20,6 +22,7 @@ NAME = $(eval NAME := $(shell $(BIN)/python -c \
 REPORT = results/$(NAME)/report.html
 
 .PHONY: run test test-faults test-slurm test-attack-libraries test-networks \
+	test-schedulers test-sge \
 	test-all-networks slurm-demo audit bench lint format docs readme schema lock clean
 .DELETE_ON_ERROR:
 
@@ -36,8 +39,8 @@ run: $(ENV)/ready
 	@echo "Open $(REPORT); the tables are in results/$(NAME)/tables."
 
 test: $(ENV)/ready
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --ignore=tests/slurm --ignore=tests/faults \
-		--ignore=tests/networks_of_others
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --ignore=tests/slurm --ignore=tests/sge --ignore=tests/faults \
+		--ignore=tests/networks_of_others --ignore=tests/schedulers
 
 # Kills, full disks, damaged and hostile files; they write the table of docs/reliability.md. KILLS=500 CASES=50000: more;
 # KILLED=config.yaml: the default experiment is killed, not a smaller one of the same stages.
@@ -55,6 +58,16 @@ slurm-demo: $(ENV)/ready
 
 test-slurm: $(ENV)/ready
 	$(BIN)/python -m pytest tests/slurm
+
+# What the plugins of other schedulers submit with the profiles, in an environment above .venv; it writes the table of
+# docs/cluster.md.
+test-schedulers: $(SCHEDULERS)/ready
+	$(SCHEDULERS)/bin/python -m tests.schedulers.test_submissions docs/cluster.md
+	$(SCHEDULERS)/bin/python -m pytest -q tests/schedulers
+
+# A Grid Engine of its own on this machine: needs root, and Debian's gridengine-master, -exec and -client.
+test-sge: $(SCHEDULERS)/ready
+	$(SCHEDULERS)/bin/python -m pytest -q tests/sge
 
 # Every attack of five libraries on both views of a small defence, in an environment of its own above .venv; it writes the
 # table of docs/attack-libraries.md, and fails where a view stands that should not.
@@ -119,7 +132,8 @@ $(ENV)/ready: requirements.lock
 # Their packages come first; .venv's, and the checkout's, lie behind them.
 $(LIBRARIES)/ready: tests/attack_libraries/requirements.txt
 $(NETWORKS)/ready: tests/networks_of_others/requirements.txt
-$(LIBRARIES)/ready $(NETWORKS)/ready: $(ENV)/ready
+$(SCHEDULERS)/ready: tests/schedulers/requirements.txt
+$(LIBRARIES)/ready $(NETWORKS)/ready $(SCHEDULERS)/ready: $(ENV)/ready
 	rm -rf $(@D)
 	$(BIN)/python -m venv --without-pip $(@D)
 	packages="import sysconfig; print(sysconfig.get_path('purelib'))"; \

@@ -31,8 +31,8 @@ resource_scopes:
     mem_mb="local",
 
 
-# Schedulers know a GPU by different resources. `gpu_resources`, among the default-resources of a profile, names them, for
-# rules with a GPU only: any other default resource applies to all rules.
+# Schedulers know GPUs and memory by different resources. Among the default-resources of a profile, `gpu_resources` names
+# those that request a GPU, for rules with a GPU only, and `memory_resource` the one that equals `mem_mb`.
 DEFAULTS = {name: resource.raw for name, resource in (workflow.resource_settings.default_resources or {}).items()}
 if "gpu_model" in DEFAULTS:
     raise WorkflowError(
@@ -89,7 +89,8 @@ def resources_of(name, times=1, gpu=False):
         longest = largest_partition(partitions(), len(gpu) > 0, first.mb).minutes
         return int(min(attempt * times * first.minutes, longest))
 
-    return {"mem_mb": mem_mb, "runtime": runtime, "gpu_resources": None, **gpu}
+    memory = dict.fromkeys(filter(None, ["mem_mb", DEFAULTS.get("memory_resource")]), mem_mb)
+    return {**memory, "runtime": runtime, **gpu, "gpu_resources": None, "memory_resource": None}
 
 
 def on_device(name):

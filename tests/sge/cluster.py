@@ -1,7 +1,7 @@
 """A real Grid Engine on this machine: four slots, two GPUs as a consumable, accounting.
 
-``python -m tests.sge.cluster COMMAND ...`` runs a command with it. It needs root and Debian's packages `PACKAGES`. Their
-folders, where Grid Engine keeps its queues and jobs, are put back at the end as they were.
+``python -m tests.sge.cluster COMMAND ...`` runs a command with it. It needs root and Debian's packages `PACKAGES`. The folders
+where Grid Engine keeps its queues and jobs are put back at the end as they were.
 """
 
 import os
@@ -67,7 +67,13 @@ def start(folder: Path) -> None:
     run("qconf", "-rattr", "exechost", "complex_values", f"gpu={GPUS}", "localhost")
     write(folder / "smp", PARALLEL_ENVIRONMENT.lstrip())
     run("qconf", "-Ap", str(folder / "smp"))
-    queue = {"qname": "all.q", "hostlist": "localhost", "pe_list": "smp", "slots": str(SLOTS), "shell": "/bin/bash"}
+    queue = {
+        "qname": "all.q",
+        "hostlist": "localhost",
+        "pe_list": "smp",
+        "slots": str(SLOTS),
+        "load_thresholds": "NONE",
+    }
     change(folder, "queue", ["qconf", "-sq"], queue, ["qconf", "-Aq"])
     wait_for("the queue", lambda: "all.q@localhost" in said("qstat", "-f"))
 
