@@ -1,8 +1,8 @@
 """Record what the plugins of Snakemake's executors submit for the jobs of an experiment, without their clusters.
 
-``python -m tests.schedulers.submissions EXECUTOR RECORDS ARGUMENTS ...`` runs Snakemake with the arguments. In place of
-starting jobs it calls the plugin's own function that submits a job, once for every job of the experiment, and writes what
-that function hands to the scheduler into the file RECORDS: a JSON object per line, with the job's rule and resources.
+``python -m tests.schedulers.submissions EXECUTOR RECORDS ARGUMENTS ...`` runs Snakemake with the arguments. Instead of
+starting jobs it calls the plugin's own function that submits a job, once for every job of the experiment. What that
+function hands to the scheduler goes to the file RECORDS: a JSON object per line, with the job's rule and resources.
 """
 
 import json
@@ -20,7 +20,7 @@ from snakemake.cli import main
 Submit = Callable[[Any], None]
 
 
-class Handed(Exception):
+class Handed(Exception):  # noqa: N818
     """What a plugin hands to its scheduler."""
 
 

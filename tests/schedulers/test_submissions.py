@@ -129,7 +129,7 @@ def test_four_gpu_jobs_run_at_once_on_a_cluster(tmp_path):
 
 @pytest.mark.parametrize("executor", ["kubernetes"])
 def test_executors_without_shared_files_are_refused_by_snakemake(executor, tmp_path):
-    """Their plugins leave no choice, whatever --shared-fs-usage says; if this changes, docs/cluster.md can have them."""
+    """Their plugins leave no choice, whatever --shared-fs-usage says. If this changes, docs/cluster.md has to."""
     arguments = ["--executor", executor, "--jobs", "2", "--shared-fs-usage", "input-output", "persistence", "sources"]
     text = Workflow(tmp_path, TINY)("--dry-run", *arguments, succeeds=False)
     assert "default-storage-provider" in text

@@ -1,7 +1,7 @@
 """A real Grid Engine on this machine: four slots, two GPUs as a consumable, accounting.
 
-``python -m tests.sge.cluster COMMAND ...`` runs a command with it. It needs root and Debian's packages `PACKAGES`. The folders
-where Grid Engine keeps its queues and jobs are put back at the end as they were.
+``python -m tests.sge.cluster COMMAND ...`` runs a command with it. It needs root and Debian's packages `PACKAGES`. The
+folders where Grid Engine keeps its queues and jobs are put back at the end as they were.
 """
 
 import os
@@ -79,7 +79,7 @@ def start(folder: Path) -> None:
 
 
 def change(folder: Path, name: str, show: list[str], values: dict[str, str], modify: list[str]) -> None:
-    """Replace lines of a configuration of Grid Engine, or add them: those whose first words are the keys of `values`."""
+    """Set the values of a configuration of Grid Engine, by the first words of its lines."""
     lines = [line for line in said(*show).splitlines() if line.split(maxsplit=1)[:1] not in [[key] for key in values]]
     write(folder / name, "\n".join([*lines, *(f"{key} {value}" for key, value in values.items())]) + "\n")
     run(*modify, str(folder / name))
