@@ -4,6 +4,7 @@
 # make test-pages   the explorer and the report's long tables in Chromium
 # make audit     known vulnerabilities in what the lock names
 # make test-attack-libraries   five libraries' attacks on both views of a defence, and its page in docs/
+# make test-schedulers   what the plugins of other schedulers submit; make test-sge   a real Grid Engine
 # make test-networks   networks of five libraries: their layers and logits, and the tables in docs/
 CONFIG ?= config.yaml
 KILLS ?= 50
@@ -13,8 +14,10 @@ ENV = .venv
 BIN = $(ENV)/bin
 LIBRARIES = .venv-attack-libraries
 NETWORKS = .venv-networks
+SCHEDULERS = .venv-schedulers
 
 .PHONY: run test test-faults test-slurm test-pages test-attack-libraries test-networks \
+	test-schedulers test-sge test-gpu \
 	test-all-networks slurm-demo audit bench lint format docs readme schema lock clean
 .DELETE_ON_ERROR:
 
@@ -22,8 +25,8 @@ run: $(ENV)/ready
 	@$(BIN)/python -m featurepaths run '$(CONFIG)'
 
 test: $(ENV)/ready
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --ignore=tests/slurm --ignore=tests/faults \
-		--ignore=tests/networks_of_others --ignore=tests/pages
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --ignore=tests/slurm --ignore=tests/sge --ignore=tests/faults \
+		--ignore=tests/networks_of_others --ignore=tests/schedulers --ignore=tests/pages
 
 # Kills, full disks, damaged and hostile files; they write the table of docs/reliability.md. KILLS=500 CASES=50000: more;
 # KILLED=config.yaml: the default experiment is killed, not a smaller one of the same stages.
@@ -35,7 +38,7 @@ test-faults: $(ENV)/ready
 
 # A SLURM of its own on this machine: needs root, and Debian's slurm-wlm, munge, slurmdbd and mariadb-server.
 slurm-demo: $(ENV)/ready
-	$(BIN)/python -m tests.slurm.cluster sh -c "$(BIN)/snakemake --workflow-profile profiles/slurm \
+	$(BIN)/python -m tests.slurm.cluster sh -c "$(BIN)/snakemake --profile profiles/slurm \
 		--configfile '$(CONFIG)' --slurm-init-seconds-before-status-checks 2 --seconds-between-status-checks 2 && \
 		sacct -X -o jobid%6,comment%60,partition,alloctres%60,state,elapsed"
 
@@ -45,6 +48,20 @@ test-slurm: $(ENV)/ready
 # Debian's chromium and chromium-driver; they are skipped where these are missing, unless FEATUREPATHS_CHROMIUM is set.
 test-pages: $(ENV)/ready
 	$(BIN)/python -m pytest tests/pages
+
+# What the plugins of other schedulers submit with the profiles, in an environment above .venv; it writes the table of
+# docs/cluster.md.
+test-schedulers: $(SCHEDULERS)/ready
+	$(SCHEDULERS)/bin/python -m tests.schedulers.test_submissions docs/cluster.md
+	$(SCHEDULERS)/bin/python -m pytest -q tests/schedulers
+
+# A Grid Engine of its own on this machine: needs root, and Debian's gridengine-master, -exec and -client.
+test-sge: $(SCHEDULERS)/ready
+	$(SCHEDULERS)/bin/python -m pytest -q tests/sge
+
+# On a machine with a GPU; skipped on others.
+test-gpu: $(ENV)/ready
+	$(BIN)/python -m pytest tests/gpu
 
 # Every attack of five libraries on both views of a small defence, in an environment of its own above .venv; it writes the
 # table of docs/attack-libraries.md, and fails where a view stands that should not.
@@ -110,7 +127,8 @@ $(ENV)/ready: requirements.lock
 # Their packages come first; .venv's, and the checkout's, lie behind them.
 $(LIBRARIES)/ready: tests/attack_libraries/requirements.txt
 $(NETWORKS)/ready: tests/networks_of_others/requirements.txt
-$(LIBRARIES)/ready $(NETWORKS)/ready: $(ENV)/ready
+$(SCHEDULERS)/ready: tests/schedulers/requirements.txt
+$(LIBRARIES)/ready $(NETWORKS)/ready $(SCHEDULERS)/ready: $(ENV)/ready
 	rm -rf $(@D)
 	$(BIN)/python -m venv --without-pip $(@D)
 	packages="import sysconfig; print(sysconfig.get_path('purelib'))"; \

@@ -15,6 +15,8 @@ use rule network_job as adaptive with:
         f"<run>/logs/adaptive.{{pooling}}{dot_shard(ATTACK_SHARDS)}.log",
     benchmark:
         f"<run>/benchmarks/adaptive.{{pooling}}{dot_shard(ATTACK_SHARDS)}.tsv"
+    group:
+        cluster_group("adaptive")
     resources:
         **on_device("adaptive"),
     params:

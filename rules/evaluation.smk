@@ -16,6 +16,8 @@ use rule small_job as calibration with:
         "<run>/logs/calibration.log",
     benchmark:
         "<run>/benchmarks/calibration.tsv"
+    group:
+        cluster_group("evaluation")
     resources:
         **resources_of("over_paths", len(PLAN.poolings)),
     params:
@@ -32,6 +34,8 @@ use rule small_job as evaluation with:
         "<run>/logs/evaluation.{attacked}.log",
     benchmark:
         "<run>/benchmarks/evaluation.{attacked}.tsv"
+    group:
+        cluster_group("evaluation")
     resources:
         **resources_of("over_paths", len(PLAN.poolings)),
     params:
@@ -51,10 +55,11 @@ use rule small_job as detectors with:
         "<run>/logs/detectors.log",
     benchmark:
         "<run>/benchmarks/detectors.tsv"
+    group:
+        cluster_group("evaluation")
     threads: THREADS
     resources:
-        **resources_of("detectors", len(PLAN.poolings)),
-        gpu=gpu_to_stream,
+        **resources_of("detectors", len(PLAN.poolings), gpu=PLAN.streams),
     params:
         job=job(["detectors"], of="all_detectors", keys=["calibration", "detection", "detectors", "torch_threads"]),
 
@@ -68,9 +73,10 @@ use rule small_job as detector_evaluation with:
         "<run>/logs/detector_evaluation.log",
     benchmark:
         "<run>/benchmarks/detector_evaluation.tsv"
+    group:
+        cluster_group("evaluation")
     threads: THREADS
     resources:
-        **resources_of("detectors", len(PLAN.poolings)),
-        gpu=gpu_to_stream,
+        **resources_of("detectors", len(PLAN.poolings), gpu=PLAN.streams),
     params:
         job=job(["detector_evaluation"], of="detector_evaluations", keys=["torch_threads"]),

@@ -51,6 +51,8 @@ use rule network_job as attack with:
         f"<run>/logs/attack.{{split}}.{{attack}}{dot_shard(ATTACK_SHARDS)}.log",
     benchmark:
         f"<run>/benchmarks/attack.{{split}}.{{attack}}{dot_shard(ATTACK_SHARDS)}.tsv"
+    group:
+        cluster_group("shards")
     resources:
         **on_device("attack"),
     params:
@@ -66,6 +68,8 @@ use rule network_job as features with:
         f"<run>/logs/features{dot_shard(FEATURE_SHARDS)}.log",
     benchmark:
         f"<run>/benchmarks/features{dot_shard(FEATURE_SHARDS)}.tsv"
+    group:
+        cluster_group("extraction")
     resources:
         **on_device("features"),
     params:
@@ -81,6 +85,8 @@ use rule network_job as attacked_features with:
         f"<run>/logs/features.{{split}}.{{attacked}}{dot_shard(FEATURE_SHARDS)}.log",
     benchmark:
         f"<run>/benchmarks/features.{{split}}.{{attacked}}{dot_shard(FEATURE_SHARDS)}.tsv"
+    group:
+        cluster_group("extraction")
     resources:
         **on_device("features"),
     params:

@@ -16,6 +16,8 @@ use rule small_job as clean_paths with:
         "<run>/logs/clean_paths.log",
     benchmark:
         "<run>/benchmarks/clean_paths.tsv"
+    group:
+        cluster_group("evaluation")
     resources:
         **resources_of("over_features", 4 * len(PLAN.poolings)),
     params:
@@ -31,6 +33,8 @@ use rule small_job as attacked_paths with:
         "<run>/logs/paths.{split}.{attacked}.log",
     benchmark:
         "<run>/benchmarks/paths.{split}.{attacked}.tsv"
+    group:
+        cluster_group("evaluation")
     resources:
         **resources_of("over_features", len(PLAN.poolings)),
     params:

@@ -76,6 +76,8 @@ use rule small_job as run_figures with:
         "<run>/logs/figures.{pooling}.{attack}.log",
     benchmark:
         "<run>/benchmarks/figures.{pooling}.{attack}.tsv"
+    group:
+        cluster_group("figures")
     params:
         job=job("run_figures"),
 

@@ -1,40 +1,98 @@
 """What jobs ask for: memory, time, GPUs, and where files are read from. None of it makes anything out of date. No rule."""
 
+import subprocess
+from functools import cache
 from shutil import which
 
+from featurepaths.experiment.limits import largest_partition, machine_memory_mb, parse_resources
 from featurepaths.experiment.resources import Estimator
 
 ESTIMATOR = Estimator(EXPERIMENT, EXTERNAL.size)
 THREADS = EXPERIMENT.torch_threads
-GPU_HERE = which("nvidia-smi") is not None
+
+# Executors that submit jobs to other machines need `--jobs`; where jobs run here, Snakemake takes it for `--cores`.
+LOCAL = workflow.resource_settings.nodes is None
+STARTS_JOBS_HERE = LOCAL and workflow.is_main_process
+GPUS_HERE = 0
+if STARTS_JOBS_HERE and which("nvidia-smi"):
+    listed = subprocess.run(["nvidia-smi", "--list-gpus"], capture_output=True, text=True)
+    GPUS_HERE = len(listed.stdout.splitlines()) if listed.returncode == 0 else 0
+USES_GPU = {"cpu": False, "cuda": True, "auto": GPUS_HERE > 0 or not STARTS_JOBS_HERE}[EXPERIMENT.device]
+
+# Jobs that run here at the same time have to fit this machine. Values of `--resources` take precedence.
+if STARTS_JOBS_HERE:
+    for name, amount in {"gpu": max(1, GPUS_HERE), "mem_mb": machine_memory_mb()}.items():
+        if name not in workflow.global_resources:
+            workflow.register_resource(name, amount)
 
 
-def gpu(w):
-    """Return how many GPUs a network's job asks for: on a cluster one, unless `device` is cpu."""
-    there = workflow.non_local_exec or GPU_HERE
-    return int({"cpu": False, "cuda": True, "auto": there}[EXPERIMENT.device])
+resource_scopes:
+    gpu="local",
+    mem_mb="local",
 
 
-def gpu_to_stream(w):
-    """Return how many GPUs a job asks for that runs a network only where features are streamed."""
-    return gpu(w) if PLAN.streams else 0
+# Schedulers know GPUs and memory by different resources. Among the default-resources of a profile, `gpu_resources` names
+# those that request a GPU, for rules with a GPU only, and `memory_resource` the one that equals `mem_mb`.
+DEFAULTS = {name: resource.raw for name, resource in (workflow.resource_settings.default_resources or {}).items()}
+if "gpu_model" in DEFAULTS:
+    raise WorkflowError(
+        "gpu_model among the default-resources requests a GPU for every job, also for those that use none. Write "
+        f"gpu_resources: gpu_model={DEFAULTS['gpu_model']} in its place."
+    )
+try:
+    GPU_RESOURCES = {"gpu": 1, **parse_resources(DEFAULTS.get("gpu_resources") or "")}
+except FeaturePathsError as error:
+    raise WorkflowError(error) from None
 
 
-def needs(name, w):
+def cluster_group(name):
+    """Return the group whose jobs a cluster runs in one job; on this machine they run one by one."""
+    return None if LOCAL else name
+
+
+def gpu_if(used):
+    """Return the resources that request a GPU for a job that can use one, unless the experiment uses none."""
+    return GPU_RESOURCES if used and USES_GPU else {}
+
+
+@cache
+def partitions():
+    """Return the limits of the partitions that the SLURM plugin chooses from; none for other executors."""
+    path = getattr(workflow.executor_settings, "partition_config", None)
+    if path is None:
+        return []
+    from snakemake_executor_plugin_slurm.partitions import read_partition_file
+
+    return [partition.limits for partition in read_partition_file(path)]
+
+
+def needs(name, w, gpu):
     """Return what the estimator's method `name` estimates, for the wildcards that it takes."""
     method = getattr(ESTIMATOR, name)
-    on_gpu = {"gpu": bool(gpu_to_stream(w) if name == "detectors" else gpu(w))}
-    return method(**{key: on_gpu[key] if key in on_gpu else getattr(w, key) for key in parameters_of(method)})
+    return method(**{key: gpu if key == "gpu" else getattr(w, key) for key in parameters_of(method)})
 
 
-def resources_of(name, times=1):
-    """Return the memory in MB, and the minutes of a job that does `times` times as much; more in every attempt."""
-    return {
-        "mem_mb": lambda w, attempt: attempt * needs(name, w).mb,
-        "runtime": lambda w, attempt: attempt * times * needs(name, w).minutes,
-    }
+def resources_of(name, times=1, gpu=False):
+    """Return the resources of a job that does `times` times what the estimator's method `name` estimates.
+
+    Every attempt requests more memory (MB) and time (minutes), up to what the largest partition has. The first request of
+    memory is never cut: such a job would only be killed. A job that is ended at its time limit resumes.
+    """
+    gpu = gpu_if(gpu)
+
+    def mem_mb(w, attempt):
+        first = needs(name, w, bool(gpu)).mb
+        return int(min(attempt * first, largest_partition(partitions(), len(gpu) > 0, first).mb))
+
+    def runtime(w, attempt):
+        first = needs(name, w, bool(gpu))
+        longest = largest_partition(partitions(), len(gpu) > 0, first.mb).minutes
+        return int(min(attempt * times * first.minutes, longest))
+
+    memory = dict.fromkeys(filter(None, ["mem_mb", DEFAULTS.get("memory_resource")]), mem_mb)
+    return {**memory, "runtime": runtime, **gpu, "gpu_resources": None, "memory_resource": None}
 
 
 def on_device(name):
-    """Return the same of a job that runs a network, with the device to run on, and a GPU if there is one."""
-    return {"gpu": gpu, "device": EXPERIMENT.device, **resources_of(name)}
+    """Return the resources of a job that runs a network, with the device to run on."""
+    return {"device": EXPERIMENT.device, **resources_of(name, gpu=True)}

@@ -54,6 +54,8 @@ if FEATURE_SHARDS:
             CLEAN_DUMPS,
         log:
             "<run>/logs/gather.features.log",
+        group:
+            cluster_group("evaluation")
         resources:
             **resources_of("over_features"),
         params:
@@ -66,6 +68,8 @@ if FEATURE_SHARDS:
             ATTACKED_DUMPS,
         log:
             "<run>/logs/gather.features.{split}.{attacked}.log",
+        group:
+            cluster_group("evaluation")
         resources:
             **resources_of("over_features"),
         params:
@@ -81,5 +85,7 @@ if FEATURE_SHARDS and PLAN.streams:
             "<run>/paths/{pooling}/{images}.h5",
         log:
             "<run>/logs/gather.paths.{pooling}.{images}.log",
+        group:
+            cluster_group("evaluation")
         params:
             digest=gather_digest("paths"),

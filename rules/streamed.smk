@@ -15,6 +15,8 @@ use rule network_job as streamed_classes with:
         "<run>/logs/streamed_classes.log",
     benchmark:
         "<run>/benchmarks/streamed_classes.tsv"
+    group:
+        cluster_group("extraction")
     resources:
         **on_device("streamed_classes"),
     params:
@@ -30,6 +32,8 @@ use rule network_job as streamed_paths with:
         f"<run>/logs/streamed_paths.{{pooling}}.{{images}}{dot_shard(FEATURE_SHARDS)}.log",
     benchmark:
         f"<run>/benchmarks/streamed_paths.{{pooling}}.{{images}}{dot_shard(FEATURE_SHARDS)}.tsv"
+    group:
+        cluster_group("extraction")
     resources:
         **on_device("streamed_paths"),
     params:

@@ -7,14 +7,13 @@ munge's folders.
 
 import os
 import shutil
-import signal
 import socket
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable
 from pathlib import Path
+
+from tests.services import background, run, said, stop_process, succeeds, wait_for, write
 
 PACKAGES = ["slurm-wlm", "munge", "slurmdbd", "mariadb-server"]
 PROGRAMS = ["slurmctld", "slurmd", "slurmdbd", "munged", "mariadbd", "sacct", "sbatch"]
@@ -157,69 +156,6 @@ def munge(folder: Path) -> None:
     run("setpriv", "--reuid=munge", "--regid=munge", "--clear-groups", "/usr/sbin/munged")
     (folder / "munged.started").touch()
     wait_for("munge", lambda: succeeds("munge", "-n"))
-
-
-def write(path: Path, text: str, mode: int = 0o644) -> None:
-    """Write a file with these permissions."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.touch(mode=mode)
-    path.chmod(mode)
-    path.write_text(text)
-
-
-def background(folder: Path, *command: str, name: str = "") -> None:
-    """Start a service and note its process."""
-    name = name or command[0]
-    with (folder / f"{name}.out").open("w") as out:
-        process = subprocess.Popen(command, stdout=out, stderr=out, stdin=subprocess.DEVNULL, start_new_session=True)
-    (folder / f"{name}.started").write_text(str(process.pid))
-
-
-def stop_process(pid: int) -> None:
-    """Stop a process, with SIGKILL after 20 seconds."""
-    for number, patience in ((signal.SIGTERM, 20.0), (signal.SIGKILL, 5.0)):
-        end = time.monotonic() + patience
-        while time.monotonic() < end:
-            try:
-                os.kill(pid, number)
-                os.waitpid(pid, os.WNOHANG)
-            except ChildProcessError:
-                pass  # another process started it
-            except ProcessLookupError:
-                return
-            time.sleep(0.2)
-
-
-def run(*command: str) -> None:
-    """Run a command that has to succeed."""
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
-    if done.returncode != 0:
-        raise RuntimeError(f"{' '.join(command)}: {done.stdout}{done.stderr}")
-
-
-def succeeds(*command: str) -> bool:
-    """Run a command and return whether it succeeds."""
-    return subprocess.run(command, capture_output=True, timeout=60, check=False).returncode == 0
-
-
-def said(*command: str) -> str:
-    """Return the output of a command."""
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False).stdout
-
-
-def wait_for(what: str, ready: Callable[[], bool], seconds: float = 90.0) -> None:
-    """Wait until `ready` returns true.
-
-    Raises
-    ------
-    TimeoutError
-        After `seconds`, naming `what`.
-    """
-    end = time.monotonic() + seconds
-    while not ready():
-        if time.monotonic() > end:
-            raise TimeoutError(f"{what} did not come up in {seconds:.0f} s")
-        time.sleep(0.5)
 
 
 if __name__ == "__main__":

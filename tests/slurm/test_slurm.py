@@ -20,6 +20,8 @@ import yaml
 
 from tests.experiments import ROOT, small_experiment
 from tests.processes import Workflow
+from tests.services import run as run_command
+from tests.services import said, wait_for
 from tests.slurm import cluster
 
 WITH_GPU = {"train", "shards", "extraction", "adaptive", "controls"}
@@ -65,7 +67,7 @@ class ClusterRun:
             "--configfile",
             self.folder / "config.yaml",
         ]
-        command += ["--workflow-profile", profile, "--slurm-partition-config", profile / "partitions.yaml"]
+        command += ["--profile", profile]
         command += ["--slurm-init-seconds-before-status-checks", "2", "--seconds-between-status-checks", "2"]
         path = f"{self.python}{os.pathsep}{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
         self.log = self.folder / f"snakemake.{time.time_ns()}.log"
@@ -93,7 +95,7 @@ class Job:
 def accounted(since):
     """Return the jobs that ended since some time."""
     columns = "JobIDRaw,State,AllocTRES,Comment,Start,End"
-    text = cluster.said("sacct", "-P", "-X", "-S", since.isoformat(timespec="seconds"), "-o", columns)
+    text = said("sacct", "-P", "-X", "-S", since.isoformat(timespec="seconds"), "-o", columns)
     jobs = []
     for row in csv.DictReader(io.StringIO(text), delimiter="|"):
         gpus = re.search(r"gres/gpu=(\d+)", row["AllocTRES"])
@@ -195,7 +197,7 @@ def undisturbed(tmp_path_factory):
 
 def running(rule):
     """Return the number of the running job of a rule, None if there is none."""
-    for line in cluster.said("squeue", "-h", "-t", "RUNNING", "-o", "%A %k").splitlines():
+    for line in said("squeue", "-h", "-t", "RUNNING", "-o", "%A %k").splitlines():
         number, comment = line.split(maxsplit=1)
         if comment.startswith(f"rule_{rule}"):
             return int(number)
@@ -203,7 +205,7 @@ def running(rule):
 
 
 def until_a_state_is_saved(run):
-    cluster.wait_for("a saved state", lambda: list(run.results.glob("*/.checkpoint.*.resume")), seconds=180)
+    wait_for("a saved state", lambda: list(run.results.glob("*/.checkpoint.*.resume")), seconds=180)
 
 
 @pytest.fixture
@@ -229,12 +231,12 @@ def test_training_ended_by_cluster_resumes_same_bytes(tmp_path, undisturbed, how
     until_a_state_is_saved(run)
     job = running("train")
     if how == "requeue":
-        cluster.run("scontrol", "requeue", str(job))
+        run_command("scontrol", "requeue", str(job))
         state = ["squeue", "-h", "-j", str(job), "-o", "%T"]
-        cluster.wait_for("the requeued job", lambda: cluster.said(*state).strip() == "PENDING")
-        cluster.run("scontrol", "update", f"JobId={job}", "StartTime=now")  # SLURM would let it wait for two minutes
+        wait_for("the requeued job", lambda: said(*state).strip() == "PENDING")
+        run_command("scontrol", "update", f"JobId={job}", "StartTime=now")  # SLURM would let it wait for two minutes
     else:
-        cluster.run("scancel", str(job))
+        run_command("scancel", str(job))
     if how == "scancel and SIGINT":  # the user gives up, and comes back
         process.send_signal(signal.SIGINT)
         process.wait()

@@ -2,16 +2,15 @@
 
 import re
 from collections import Counter
-from math import ceil
 
 import pytest
-import yaml
 
 from tests.experiments import ROOT, TINY
 from tests.processes import Workflow, jobs
 
 PROFILE = ROOT / "profiles/slurm"
-HERE = {"tables", "summary_figures", "configuration", "gather_attack"}  # GRID has no adaptive attacks
+HERE = {"all", "tables", "summary_figures", "configuration", "gather_attack"}
+"""Rules of GRID that run where Snakemake runs; it has no adaptive attacks."""
 GRID = {
     "name": "grid",
     "seeds": [0],
@@ -28,9 +27,8 @@ GRID = {
 def on_slurm(tmp_path):
     pytest.importorskip("snakemake_executor_plugin_slurm")
 
-    def dry_run(config):
-        profile = ["--workflow-profile", str(PROFILE), "--slurm-partition-config", str(PROFILE / "partitions.yaml")]
-        return Workflow(tmp_path, config)("--dry-run", *profile)
+    def dry_run(config, *arguments):
+        return Workflow(tmp_path, config)("--dry-run", "--profile", str(PROFILE), *arguments)
 
     return dry_run
 
@@ -50,17 +48,14 @@ def test_every_job_but_the_bookkeeping_asks_for_memory_and_time(on_slurm, storag
 
 def test_six_attacks_in_eight_shards_on_twenty_networks_are_less_than_500_submissions(on_slurm):
     """As docs/cluster.md has it; the real SLURM of tests/slurm confirms how groups are counted."""
-    groups = yaml.safe_load((PROFILE / "config.yaml").read_text())["groups"]
-    counts = Counter()
-    for rule, count in jobs(on_slurm(GRID)).items():
-        counts[groups.get(rule, rule)] += 5 * count  # five seeds
-    assert sum(counts.values()) > 2000
-    runs = 5 * 4  # all evaluation of a run is one group
-    del counts["evaluation"]
-    submitted = {name: count for name, count in counts.items() if name not in HERE}
-    submitted["shards"] = ceil(submitted["shards"] / 8)
-    submitted["extraction"] = ceil(submitted["extraction"] / 4)
-    submitted["figures"] = ceil(submitted["figures"] / 16)
-    submitted["data"] = 1
-    assert sum(submitted.values()) + runs == 266
+    seeds = 5
+    text = on_slurm(GRID, "--group-components", "shards=8", "extraction=4")
+    assert seeds * sum(jobs(text).values()) > 2000
+    groups = Counter(re.findall(r"Group job (\w+) ", text))
+    alone = Counter(re.findall(r"^rule (\w+):", text, re.MULTILINE))
+    assert groups["evaluation"] == 4, "all evaluation of a run is one group"
+    # the data are made once; the other rules outside groups and runs are those of the whole experiment
+    submitted = seeds * (groups.total() + alone["train"]) + alone["data"]
+    assert alone.keys() == {"data", "train"} | HERE
+    assert submitted == 266
     assert "266 submissions" in (ROOT / "docs/cluster.md").read_text().replace("\n", " ")

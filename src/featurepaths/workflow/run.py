@@ -45,7 +45,8 @@ def run_experiment(
     words = [
         f"--snakefile={workflow_folder() / 'Snakefile'}",
         f"--configfile={path}",
-        f"--workflow-profile={profile_of(profile or 'default')}",
+        f"--workflow-profile={profile_of('default')}",
+        *([f"--profile={profile_of(profile)}"] if profile else []),
     ]
     if cores or not profile:
         words.append(f"--cores={cores or 'all'}")
