@@ -1,6 +1,6 @@
 """Speed on a GPU: training, AutoPGD and extraction as ratios, and the minutes of the paper's trainings.
 
-python -m benchmarks.gpu    needs a GPU; it exits with 1 if a row misses its target by more than the spread of its rounds
+python -m benchmarks.gpu    needs a GPU; exits with 1 if a row misses its target by more than the spread of its rounds
 """
 
 import sys
@@ -22,7 +22,7 @@ ADVERSARIES = {"standard": None, "adversarial": {"method": "pgd", "eps": 8 / 255
 
 
 def minutes_of_training(architecture: str, adversary: dict | None, device: torch.device) -> float:
-    """Return the minutes that the paper's training of a network takes, from its second epoch on a twentieth of the images."""
+    """Return the minutes of the paper's training of a network, from its second epoch on a twentieth of the images."""
     count = PAPER["images"] // 20
     generator = np.random.default_rng(0)
     pixels = torch.from_numpy(generator.integers(0, 256, (count, 3, 32, 32), np.uint8)).to(device)

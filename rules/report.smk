@@ -49,6 +49,7 @@ TRAINING = [f"{RESULTS}/{run}/training.csv" for run in PLAN.trained]
 localrules:
     tables,
     summary_figures,
+    explorer,
     configuration,
 
 

@@ -5,6 +5,8 @@ from pathlib import Path
 import numpy as np
 
 ROOT = Path(__file__).parents[1]
+RULES_WITH_GPU = {"train", "attack", "features", "attacked_features", "adaptive", "controls"}
+"""The rules that run a network, where features are not streamed."""
 
 TINY = {
     "name": "tiny",

@@ -1,14 +1,9 @@
-"""Tests that need a GPU: `make test-gpu`. Without one they are skipped.
-
-FEATUREPATHS_GPU=cpu rehearses those on the CPU that call nothing of CUDA's own.
-"""
-
-import os
+"""Tests that need a GPU: `make test-gpu`. Without one they are skipped."""
 
 import pytest
 import torch
 
-DEVICE = os.environ.get("FEATUREPATHS_GPU", "cuda")
+from tests.gpu.device import DEVICE
 
 
 def pytest_collection_modifyitems(items):

@@ -15,7 +15,7 @@ import pytest
 from featurepaths.experiment.config.messages import read_experiment
 from featurepaths.experiment.plan import Plan
 from tests.experiments import TINY
-from tests.gpu.conftest import DEVICE
+from tests.gpu.device import DEVICE
 from tests.processes import Workflow, options, wait_for
 
 EQUAL = 0.999
@@ -57,7 +57,7 @@ def values_of(workflow, name):
     for path in sorted(workflow.results.glob(f"*-s0/{name}")):
         with h5py.File(path) as file:
 
-            def visit(dataset, item, run=path.parents[len(name.split("/")) - 1].name):
+            def visit(dataset, item, run=path.relative_to(workflow.results).parts[0]):
                 if isinstance(item, h5py.Dataset) and item.dtype.kind in "biu":
                     values[run, dataset] = item[:]
                 elif dataset == "logits":

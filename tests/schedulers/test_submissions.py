@@ -17,9 +17,8 @@ import pytest
 import yaml
 
 from tests.checkpoint_kinds import update
-from tests.experiments import ROOT, TINY
+from tests.experiments import ROOT, RULES_WITH_GPU, TINY
 from tests.processes import Workflow
-from tests.workflow.test_resources import WITH_GPU
 
 pytest.importorskip("snakemake_executor_plugin_htcondor", reason="the plugins are not installed: make test-schedulers")
 
@@ -73,9 +72,9 @@ def submitted(request, tmp_path_factory):
 def test_one_gpu_for_rules_with_a_gpu_and_none_for_the_others(submitted):
     profile, records = submitted
     requested = {record["rule"]: GPUS[profile](record["submission"]) for record in records}
-    assert {rule for rule, gpus in requested.items() if gpus} == WITH_GPU
+    assert {rule for rule, gpus in requested.items() if gpus} == RULES_WITH_GPU
     assert set(requested.values()) == {0, 1}
-    assert requested.keys() > WITH_GPU | {"data", "clean_paths", "evaluation"}
+    assert requested.keys() > RULES_WITH_GPU | {"data", "clean_paths", "evaluation"}
 
 
 def test_memory_and_time_are_those_of_the_rules(submitted):

@@ -9,7 +9,7 @@ from tests.experiments import ROOT, TINY
 from tests.processes import Workflow, jobs
 
 PROFILE = ROOT / "profiles/slurm"
-HERE = {"all", "tables", "summary_figures", "configuration", "gather_attack"}
+HERE = {"all", "explorer", "tables", "summary_figures", "configuration", "gather_attack"}
 """Rules of GRID that run where Snakemake runs; it has no adaptive attacks."""
 GRID = {
     "name": "grid",

@@ -5,10 +5,9 @@ from collections import defaultdict
 
 import pytest
 
-from tests.experiments import TINY
+from tests.experiments import RULES_WITH_GPU, TINY
 from tests.processes import Workflow
 
-WITH_GPU = {"train", "attack", "features", "attacked_features", "adaptive", "controls"}
 STREAMED = {"train", "attack", "adaptive", "controls", "streamed_classes", "streamed_paths", "detectors"} | {
     "detector_evaluation"
 }
@@ -18,7 +17,7 @@ ON_CLUSTER = ("--executor", "slurm", "--jobs", "4")
 def requested(text):
     """Return the resources of every rule's jobs in a dry run, by rule."""
     rules = defaultdict(list)
-    for rule, words in re.findall(r"\n(?:local)?rule (\w+):\n(?:    .*\n)*?    resources: (.*)\n", text):
+    for rule, words in re.findall(r"\n *(?:local)?rule (\w+):\n(?: +.*\n)*? +resources: (.*)\n", text):
         rules[rule].append(dict(word.split("=", 1) for word in words.split(", ")))
     return rules
 
@@ -33,7 +32,7 @@ def dry_run(tmp_path):
     return run
 
 
-@pytest.mark.parametrize(("storage", "expected"), [("store", WITH_GPU), ("stream", STREAMED)])
+@pytest.mark.parametrize(("storage", "expected"), [("store", RULES_WITH_GPU), ("stream", STREAMED)])
 def test_gpu_resources_go_to_rules_with_a_gpu_alone(dry_run, storage, expected):
     defaults = ("--default-resources", "gpu_resources=gpu_model=h100; request_gpus=1")
     rules = requested(dry_run(*ON_CLUSTER, *defaults, config=TINY | {"features": {"storage": storage}}))
