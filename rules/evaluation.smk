@@ -56,7 +56,7 @@ use rule small_job as detectors with:
     benchmark:
         "<run>/benchmarks/detectors.tsv"
     group:
-        cluster_group("evaluation")
+        cluster_group("detectors" if PLAN.streams else "evaluation")
     threads: THREADS
     resources:
         **resources_of("detectors", len(PLAN.poolings), gpu=PLAN.streams),
@@ -74,7 +74,7 @@ use rule small_job as detector_evaluation with:
     benchmark:
         "<run>/benchmarks/detector_evaluation.tsv"
     group:
-        cluster_group("evaluation")
+        cluster_group("detectors" if PLAN.streams else "evaluation")
     threads: THREADS
     resources:
         **resources_of("detectors", len(PLAN.poolings), gpu=PLAN.streams),

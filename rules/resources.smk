@@ -46,7 +46,10 @@ except FeaturePathsError as error:
 
 
 def cluster_group(name):
-    """Return the group whose jobs a cluster runs in one job; on this machine they run one by one."""
+    """Return the group whose jobs a cluster runs in one job; on this machine they run one by one.
+
+    Either all jobs of a group use a GPU or none does: Snakemake cannot add up the words by which they request it.
+    """
     return None if LOCAL else name
 
 

@@ -35,7 +35,7 @@ class Workflow:
         command = [sys.executable, "-m", "snakemake", "--snakefile", str(checkout / "Snakefile")]
         command += ["--directory", str(self.folder), "--configfile", str(self.folder / "config.yaml")]
         command += ["--cores", str(cores), *arguments]
-        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # jobs call `python`
+        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
         environment = {**os.environ, "PATH": path, **(environment or {})}
         done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT, env=environment)
         assert (done.returncode == 0) == succeeds, done.stdout + done.stderr

@@ -1,4 +1,4 @@
-"""The device of the tests that need a GPU; FEATUREPATHS_GPU=cpu rehearses those on the CPU that call nothing of CUDA."""
+"""The device of the tests that need a GPU. FEATUREPATHS_GPU=cpu rehearses on the CPU those that do not call CUDA."""
 
 import os
 

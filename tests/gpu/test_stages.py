@@ -51,19 +51,24 @@ def continued(cpu, folder, *kept):
     return gpu
 
 
+def datasets_of(path):
+    """Return the arrays of an HDF5 file by their names."""
+    arrays = {}
+    with h5py.File(path) as file:
+        file.visititems(lambda name, item: arrays.update({name: item[:]}) if isinstance(item, h5py.Dataset) else None)
+    return arrays
+
+
 def values_of(workflow, name):
     """Return all labels and flags in a file of every run, by run and data set, and the predictions of its logits."""
     values = {}
     for path in sorted(workflow.results.glob(f"*-s0/{name}")):
-        with h5py.File(path) as file:
-
-            def visit(dataset, item, run=path.relative_to(workflow.results).parts[0]):
-                if isinstance(item, h5py.Dataset) and item.dtype.kind in "biu":
-                    values[run, dataset] = item[:]
-                elif dataset == "logits":
-                    values[run, dataset] = item[:].argmax(axis=1)
-
-            file.visititems(visit)
+        run = path.relative_to(workflow.results).parts[0]
+        for dataset, item in datasets_of(path).items():
+            if item.dtype.kind in "biu":
+                values[run, dataset] = item
+            elif dataset == "logits":
+                values[run, dataset] = item.argmax(axis=1)
     assert values, name
     return values
 
