@@ -16,7 +16,7 @@ from featurepaths.experiment.preview import Layer, read
 from featurepaths.experiment.proposal import create, numbers
 from featurepaths.experiment.proposal.estimate import Speed, measure, seconds_of
 from featurepaths.experiment.proposal.network import stated_by_library
-from featurepaths.experiment.proposal.requests import data_section, network_section
+from featurepaths.experiment.proposal.requests import data_section, name_from, network_section
 from tests.experiments import save_arrays, small_experiment
 
 SPEED = Speed(both=0.001, forward=0.0003, start=1.0, resisting=0.2, lanes=2)
@@ -159,6 +159,19 @@ def test_network_word_is_section(word, section, folder):
     (folder / "net/config.json").touch()
     assert network_section(word, None) == section
     assert network_section(word, "a.pth") == section | {"checkpoint": "a.pth"}
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        (SHUFFLENET, "shufflenet_v2_x0_5"),
+        ("../nets/vit-base/", "vit_base"),
+        ("timm:resnet18", "resnet18"),
+        ("é", "mine"),
+    ],
+)
+def test_name_is_that_of_the_last_part(text, name):
+    assert name_from(text) == name
 
 
 def test_network_word_unknown_is_refused(folder):

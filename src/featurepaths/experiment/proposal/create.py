@@ -72,7 +72,7 @@ def create(request: Request, *, force: bool = False) -> Iterator[str]:
         network = external_network(section, size)
     else:
         network = own_network(size.images, yaml.safe_load(request.eps), gpu=torch.cuda.is_available())
-    name = name_from(file.stem)
+    name = name_from(file.stem.replace(".", "_"))
     proposal = Proposal(request.command, str(file), name, request.eps, data, request.model, network)
     draft = proposal.experiment
     try:
