@@ -173,3 +173,20 @@ def test_another_pooling_leaves_what_is_streamed_of_the_first_as_it_is():
     assert len({artefact.job_digest for artefact in made}) == 1, "one call makes them"
     names = {f"{kind}/{pooling}" for kind in ("centroids", "collapse") for pooling in ("flatten", "mean")}
     assert {artefact.name for artefact in made} == names
+
+
+@pytest.mark.parametrize("storage", ["store", "stream", "temporary"])
+def test_run_figures_read_images_and_paths_but_no_features(storage):
+    plan = plan_of({"other": {"eps": "1/20"}}, features={"storage": storage})
+    worst = {
+        (pooling, attack): [
+            source.name for source in plan.run_figures("small-standard-s0", pooling, attack).inputs["adaptive"]
+        ]
+        for pooling in ("flatten", "mean")
+        for attack in ("apgd", "other")
+    }
+    assert worst == {("flatten", "apgd"): ["adaptive/flatten"], ("flatten", "other"): [], ("mean", "apgd"): [],
+                     ("mean", "other"): []}  # fmt: skip
+    sources = plan.run_figures("small-standard-s0", "flatten", "apgd").sources
+    kinds = {source.name.partition("/")[0] for source in sources}
+    assert kinds == {"data", "attacks", "paths", "detection", "recognition", "adaptive"}
