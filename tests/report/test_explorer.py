@@ -99,8 +99,7 @@ def test_example_has_paths_votes_and_flags_of_every_image(clean):
     assert unpacked(described["flagged"]["otsu"]).tolist() == [True] * 4 + [False] * 8
 
 
-@pytest.mark.parametrize("with_paths", [False, True])
-def test_worst_case_has_records_of_worst_examples_where_they_are_stored(clean, tmp_path, with_paths):
+def test_worst_case_has_records_of_worst_examples(clean, tmp_path):
     rows, thresholds = np.array([1, 4, 5]), {"otsu": 0.5}
     with h5py.File(tmp_path / "adaptive.h5", "w") as file:
         file["labels"], file["index"] = clean.labels, clean.index
@@ -110,17 +109,14 @@ def test_worst_case_has_records_of_worst_examples_where_they_are_stored(clean, t
         for name, values in {"attacked": np.ones(12, bool), "network_prediction": clean.labels, "label": clean.labels,
                              "score": np.full(12, 0.4)}.items():  # fmt: skip
             file[f"attacks/evade.ce/{name}"] = values
-        if with_paths:
-            file["worst/similarity"] = clean.similarity
-            file["worst/network_prediction"], file["worst/vote"] = np.zeros(12, int), np.ones(12, int)
-            file["worst/score"] = np.linspace(0, 1, 12)
+        file["worst/similarity"] = clean.similarity
+        file["worst/network_prediction"], file["worst/vote"] = np.zeros(12, int), np.ones(12, int)
+        file["worst/score"] = np.linspace(0, 1, 12)
         described = records.worst_case(file, rows, np.array([0, 1, 2]), thresholds)
     assert unpacked(described["worst"]["defended"]).tolist() == [False, True, False]
     assert unpacked(described["worst"]["attacks"]["evade.ce"]["answer"]).tolist() == clean.labels[rows].tolist()
-    assert ("votes" in described) == with_paths
-    if with_paths:
-        assert unpacked(described["answers"]["otsu"]).tolist() == [1, 1, 1]
-        assert (unpacked(described["votes"]) == clean.similarity[rows].argmax(axis=2)).all()
+    assert unpacked(described["answers"]["otsu"]).tolist() == [1, 1, 1]
+    assert (unpacked(described["votes"]) == clean.similarity[rows].argmax(axis=2)).all()
 
 
 def test_taken_matches_rows_of_the_data_set():

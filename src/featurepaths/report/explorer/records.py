@@ -88,8 +88,8 @@ def worst_case(
 ) -> dict[str, Any]:
     """Return the records of the adaptive attacks on the images at `rows` of their artefact, shown at `positions`.
 
-    They are those of `example` on the worst example of each image, where the artefact has them, and in ``worst``:
-    whether ``defended`` and ``undefended`` resist every attack, and what each of the ``attacks`` led to.
+    They are those of `example` on the worst example of each image, and in ``worst``: whether ``defended`` and
+    ``undefended`` resist every attack, and what each of the ``attacks`` led to.
     """
     attacks = {}
     for name, attack in file["attacks"].items():
@@ -100,20 +100,11 @@ def worst_case(
             "score": packed(attack["score"][:][rows].astype(np.float32)),
         }
     resist = {side: packed(file[f"{side}/adaptive"][:][rows]) for side in ("undefended", "defended")}
-    return {**_of_worst(file, rows, positions, thresholds), "worst": {**resist, "attacks": attacks}}
-
-
-def _of_worst(
-    file: h5py.File, rows: np.ndarray, positions: np.ndarray, thresholds: Mapping[str, float]
-) -> dict[str, Any]:
-    """Return the records of worst examples, which artefacts without their similarities do not have."""
     worst = file["worst"]
-    if "similarity" not in worst:
-        return {"positions": packed(positions.astype(np.int32)), "thresholds": thresholds}
     network, vote, score = (worst[name][:][rows] for name in ("network_prediction", "vote", "score"))
     paths = FeaturePaths(worst["similarity"], rows, network, file["labels"][:][rows], file["index"][:][rows])
     answers = {method: recognise(network, score < threshold, vote) for method, threshold in thresholds.items()}
-    return example(paths, positions, score, thresholds, answers)
+    return {**example(paths, positions, score, thresholds, answers), "worst": {**resist, "attacks": attacks}}
 
 
 def taken(index: np.ndarray, shown: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
