@@ -7,18 +7,15 @@ import itertools
 import os
 import re
 import signal
-import subprocess
-import sys
-import time
 from collections import Counter, defaultdict
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 
 import pytest
 import yaml
 
-from tests.experiments import ROOT, small_experiment
+from tests.clusters import SAVE_OFTEN, SMALL, TRAINING, ClusterRun, hooked
+from tests.experiments import ROOT
 from tests.processes import Workflow
 from tests.services import run as run_command
 from tests.services import said, wait_for
@@ -26,12 +23,6 @@ from tests.slurm import cluster
 
 WITH_GPU = {"train", "shards", "extraction", "adaptive", "controls"}
 """Rules and groups of profiles/slurm whose jobs run networks."""
-SMALL = small_experiment(
-    "small",
-    training={"standard": {"epochs": 100, "batch_size": 32, "learning_rate": 0.05, "schedule": "one-cycle"}},
-    features={},
-)
-TRAINING = "small-standard-s0/checkpoint.safetensors"
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -47,37 +38,10 @@ def slurm(tmp_path_factory):
         cluster.stop(folder)
 
 
-class ClusterRun:
-    """An experiment that is run through profiles/slurm, with a status check every two seconds."""
-
-    def __init__(self, folder, config, python=Path(sys.executable).parent):
-        self.folder, self.python = folder, python
-        self.results = folder / "results" / config["name"]
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "config.yaml").write_text(yaml.safe_dump(config))
-
-    def start(self, *arguments):
-        profile = ROOT / "profiles/slurm"
-        command = ["timeout", "--kill-after", "10", "1800", sys.executable, "-m", "snakemake"]
-        command += [
-            "--directory",
-            self.folder,
-            "--snakefile",
-            ROOT / "Snakefile",
-            "--configfile",
-            self.folder / "config.yaml",
-        ]
-        command += ["--profile", profile]
-        command += ["--slurm-init-seconds-before-status-checks", "2", "--seconds-between-status-checks", "2"]
-        path = f"{self.python}{os.pathsep}{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-        self.log = self.folder / f"snakemake.{time.time_ns()}.log"
-        with self.log.open("w") as log:
-            return subprocess.Popen(
-                [*map(str, command), *arguments], stdout=log, stderr=log, cwd=ROOT, env={**os.environ, "PATH": path}
-            )
-
-    def __call__(self, *arguments):
-        assert self.start(*arguments).wait() == 0, self.log.read_text()[-5000:]
+def cluster_run(folder, config, environment=None):
+    """Return an experiment that is run through profiles/slurm, with a status check every two seconds."""
+    often = ["--slurm-init-seconds-before-status-checks", "2", "--seconds-between-status-checks", "2"]
+    return ClusterRun(folder, config, "slurm", *often, environment=environment)
 
 
 @dataclass(frozen=True)
@@ -119,7 +83,7 @@ def default_experiment():
 def test_default_experiment_on_cluster_same_tables_as_local_run(tmp_path):
     config = default_experiment()
     since = datetime.now()
-    on_cluster = ClusterRun(tmp_path / "cluster", config)
+    on_cluster = cluster_run(tmp_path / "cluster", config)
     on_cluster()
     on_cluster("--report", str(tmp_path / "report.html"))
     assert "accuracy" in (tmp_path / "report.html").read_text()
@@ -153,7 +117,7 @@ def test_shards_of_group_run_in_turn_on_one_gpu(tmp_path):
     config = copy.deepcopy(SMALL) | {"shards": {"attacks": 3}}
     config["training"]["standard"]["epochs"] = 1
     since = datetime.now()
-    run = ClusterRun(tmp_path, config)
+    run = cluster_run(tmp_path, config)
     attacks = run.results.relative_to(tmp_path) / "small-standard-s0/attacks"
     targets = [str(attacks / f"{split}.apgd.h5") for split in ("calibration", "test")]
     run("--group-components", "shards=3", "--", *targets)
@@ -178,7 +142,7 @@ def test_job_killed_for_memory_retried_with_more(tmp_path):
     config = copy.deepcopy(SMALL)
     config["training"]["standard"]["epochs"] = 30
     since = datetime.now()
-    run = ClusterRun(tmp_path, config)
+    run = cluster_run(tmp_path, config)
     run("--set-resources", "train:mem_mb=attempt*400", "--", str(run.results.relative_to(tmp_path) / TRAINING))
     jobs = [job for job in accounted(since) if job.kind == "train"]
     assert len(jobs) > 1
@@ -204,31 +168,12 @@ def running(rule):
     return None
 
 
-def until_a_state_is_saved(run):
-    wait_for("a saved state", lambda: list(run.results.glob("*/.checkpoint.*.resume")), seconds=180)
-
-
-@pytest.fixture
-def save_often(tmp_path, monkeypatch):
-    """Make `python -m featurepaths.stages.train` save its state every half second, in the cluster's jobs too."""
-    wrapper = tmp_path / "bin/python"
-    wrapper.parent.mkdir()
-    code = (
-        "import runpy, featurepaths.store.resume as resume; resume.SECONDS_BETWEEN_SAVES = 0.5;"
-        "runpy.run_module('featurepaths.stages.train', run_name='__main__')"
-    )
-    train = 'if [ "$2" = featurepaths.stages.train ]; then shift 2; set -- -c "$code" "$@"; fi'
-    wrapper.write_text(f"""#!/bin/bash\ncode="{code}"\n{train}\nexec {sys.executable} "$@"\n""")
-    wrapper.chmod(0o755)
-    return wrapper.parent
-
-
 @pytest.mark.parametrize("how", ["scancel", "requeue", "scancel and SIGINT"])
-def test_training_ended_by_cluster_resumes_same_bytes(tmp_path, undisturbed, how, save_often):
-    run = ClusterRun(tmp_path, SMALL, save_often)
+def test_training_ended_by_cluster_resumes_same_bytes(tmp_path, undisturbed, how):
+    run = cluster_run(tmp_path, SMALL, hooked(tmp_path / "hook", SAVE_OFTEN))
     target = str(run.results.relative_to(tmp_path) / TRAINING)
     process = run.start("--", target)
-    until_a_state_is_saved(run)
+    run.wait_for_saved_state()
     job = running("train")
     if how == "requeue":
         run_command("scontrol", "requeue", str(job))
