@@ -32,7 +32,7 @@ def hooked(folder, code):
 
 
 class ClusterRun:
-    """An experiment that is run through one of the profiles, with further arguments and variables of the environment."""
+    """An experiment that is run through a profile, with further arguments and variables of the environment."""
 
     def __init__(self, folder, config, profile, *arguments, environment=None):
         self.folder, self.results = folder, folder / "results" / config["name"]
