@@ -66,6 +66,7 @@ def test_a_report_is_made(tiny, tmp_path):
                      "1. The verdict", "Fair comparison: each method"):  # fmt: skip
         assert expected in report
     first_page = json.loads(re.search(r"var workflow_desc = (.*);\n", report)[1])
+    assert "System Message" not in first_page, "of docutils, about what it cannot read"
     answer = (tiny.results / "tables/answer.html").read_text()
     parts = [part.strip() for part in answer.split("<!-- figure -->")]
     verdict, figure, table = (first_page.index(text) for text in ("<li><strong>small-", "<svg", "<td>small-"))
