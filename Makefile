@@ -31,7 +31,8 @@ run: $(ENV)/ready
 	$(BIN)/snakemake --cores all --quiet rules host --configfile '$(CONFIG)'
 	@[ -e $(REPORT) ] && [ -z "$$(find results/$(NAME) '$(CONFIG)' Snakefile rules captions $(ENV)/ready -type f \
 		-newer $(REPORT) -print -quit)" ] || \
-		{ $(BIN)/snakemake --cores all --configfile '$(CONFIG)' --report $(dir $(REPORT)).report.html && \
+		{ $(BIN)/snakemake --cores all --configfile '$(CONFIG)' --report $(dir $(REPORT)).report.html \
+		--report-stylesheet captions/report.css && \
 		mv -f $(dir $(REPORT)).report.html $(REPORT); }
 	@echo "Open $(REPORT); the tables are in results/$(NAME)/tables."
 

@@ -18,7 +18,7 @@ from featurepaths.data.datasets import load_digits
 from featurepaths.networks.checkpoint import load_checkpoint
 from featurepaths.networks.forward import forward_intermediates
 from featurepaths.store.provenance import read_origin
-from tests.experiments import TINY
+from tests.experiments import ROOT, TINY
 from tests.processes import Workflow, edit_hdf5, jobs
 
 TABLES = ["architecture", "accuracy", "attacks", "combinations", "detection", "recognition", "summary", "collapse"]
@@ -59,7 +59,7 @@ def test_a_second_run_has_nothing_to_do(tiny):
 
 
 def test_a_report_is_made(tiny, tmp_path):
-    tiny("--report", str(tmp_path / "report.html"))
+    tiny("--report", str(tmp_path / "report.html"), "--report-stylesheet", str(ROOT / "captions/report.css"))
     report = (tmp_path / "report.html").read_text()
     for expected in ("Tables 2 and 4: clean and adversarial accuracy", "Figure: mean feature paths (Figure 1)",
                      "Configuration and versions",
