@@ -18,7 +18,7 @@ from featurepaths.data.datasets import load_digits
 from featurepaths.networks.checkpoint import load_checkpoint
 from featurepaths.networks.forward import forward_intermediates
 from featurepaths.store.provenance import read_origin
-from tests.experiments import TINY
+from tests.experiments import ROOT, TINY
 from tests.processes import Workflow, edit_hdf5, jobs
 
 TABLES = ["architecture", "accuracy", "attacks", "combinations", "detection", "recognition", "summary", "collapse"]
@@ -59,13 +59,14 @@ def test_a_second_run_has_nothing_to_do(tiny):
 
 
 def test_a_report_is_made(tiny, tmp_path):
-    tiny("--report", str(tmp_path / "report.html"))
+    tiny("--report", str(tmp_path / "report.html"), "--report-stylesheet", str(ROOT / "captions/report.css"))
     report = (tmp_path / "report.html").read_text()
     for expected in ("Tables 2 and 4: clean and adversarial accuracy", "Figure: mean feature paths (Figure 1)",
                      "Configuration and versions",
                      "1. The verdict", "Fair comparison: each method"):  # fmt: skip
         assert expected in report
     first_page = json.loads(re.search(r"var workflow_desc = (.*);\n", report)[1])
+    assert "System Message" not in first_page, "of docutils, about what it cannot read"
     answer = (tiny.results / "tables/answer.html").read_text()
     parts = [part.strip() for part in answer.split("<!-- figure -->")]
     verdict, figure, table = (first_page.index(text) for text in ("<li><strong>small-", "<svg", "<td>small-"))

@@ -113,7 +113,13 @@ def _report(parsed: Any, results: Path, console: Console) -> Path:
         words += [option, *map(str, values)] if values else []
     words += ["--directory", str(parsed.directory)] if parsed.directory else []
     with console.status("Writing the report"):
-        done = subprocess.run([*words, "--report", str(new)], capture_output=True, text=True, check=False)
+        words += [
+            "--report",
+            str(new),
+            "--report-stylesheet",
+            str(Path(parsed.snakefile).parent / "captions/report.css"),
+        ]
+        done = subprocess.run(words, capture_output=True, text=True, check=False)
     if done.returncode:
         raise FeaturePathsError(f"{page} cannot be made: {(done.stdout + done.stderr).strip()}")
     new.replace(page)

@@ -51,7 +51,7 @@ def answer(cases: Sequence[Case]) -> str:
         f"<p>{escape(summary_paragraph(cases))}</p>",
         f"<ul>\n{items}\n</ul>",
         FIGURE_BELONGS_HERE,
-        pd.DataFrame(cells).to_html(index=False, border=0),
+        pd.DataFrame(cells).to_html(index=False, border=0, justify="left"),
         f"<p>{note}</p>",
     )
     return "\n".join(parts) + "\n"
