@@ -112,13 +112,8 @@ def _report(parsed: Any, results: Path, console: Console) -> Path:
     for option, values in (("--configfile", parsed.configfile), ("--config", parsed.config)):
         words += [option, *map(str, values)] if values else []
     words += ["--directory", str(parsed.directory)] if parsed.directory else []
+    words += [f"--report={new}", f"--report-stylesheet={Path(parsed.snakefile).parent / 'captions/report.css'}"]
     with console.status("Writing the report"):
-        words += [
-            "--report",
-            str(new),
-            "--report-stylesheet",
-            str(Path(parsed.snakefile).parent / "captions/report.css"),
-        ]
         done = subprocess.run(words, capture_output=True, text=True, check=False)
     if done.returncode:
         raise FeaturePathsError(f"{page} cannot be made: {(done.stdout + done.stderr).strip()}")
