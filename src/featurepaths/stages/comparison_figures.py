@@ -31,7 +31,7 @@ def figures(arguments):
         under = f"{attack} and under attacks on themselves" if itself else attack
         yield f"detectors.{name}", f"Detectors under {under}: {of}", plots.detector_rocs(oblivious, itself)
     for kind, title, results, draw in (
-        ("verdict", "Robustness against an attacker who knows the defence", adaptive, plots.verdict_figure),
+        ("verdict", "Accuracy without an attack and under attack", adaptive, plots.verdict_figure),
         ("curves", "Accuracy under stronger attacks", controls, plots.accuracy_curves),
     ):
         for pooling in sorted({result.pooling for result in results}):

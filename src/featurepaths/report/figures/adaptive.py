@@ -134,7 +134,7 @@ def verdict_figure(runs: Mapping[str, Mapping[str, Any]]) -> Figure:
     for place in range(0, len(runs), 2):
         axis.axhspan(place - 0.5, place + 0.5, color="black", alpha=0.05, linewidth=0, zorder=0)
     axis.set_yticks(range(len(runs)), list(runs))
-    axis.set(xlim=(0, 106), ylim=(len(runs) - 0.5, -0.5), xlabel="accuracy (%), with 95 % intervals")
+    axis.set(xlim=(0, 106), ylim=(len(runs) - 0.5, -0.5), xlabel=f"accuracy (%) {_of_images(runs)}, 95 % intervals")
     axis.set_xticks(range(0, 101, 20))
     axis.tick_params(axis="y", length=0)
     axis.grid(axis="y", visible=False)
@@ -143,6 +143,12 @@ def verdict_figure(runs: Mapping[str, Mapping[str, Any]]) -> Figure:
             for name, color, marker, fill, _ in series]  # fmt: skip
     style.legend_below(figure, dots, columns=2)
     return figure
+
+
+def _of_images(runs: Mapping[str, Mapping[str, Any]]) -> str:
+    """Return of how many test images the rates of all runs are."""
+    counts = sorted({content["n"] for content in runs.values()})
+    return f"of {counts[0]:,} test images" if len(counts) == 1 else f"of {counts[0]:,} to {counts[-1]:,} test images"
 
 
 def _verdict_series(runs: Sequence[Mapping[str, Any]]) -> list[tuple[str, str, str, str, list[int | None]]]:

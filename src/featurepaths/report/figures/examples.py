@@ -20,10 +20,10 @@ from featurepaths.statistics.attacked_images import HARMLESS, LOST, MISSED, OUTC
 PER_OUTCOME = 2
 """The first so many test images of each outcome are shown."""
 MEANINGS = {
-    MISSED: "missed: not flagged, and the network is wrong",
-    LOST: "flagged and lost: the vote is wrong",
-    RECOGNISED: "flagged and recognised: the vote is correct",
-    HARMLESS: "not flagged, and the network is correct",
+    MISSED: "missed: not flagged; the network's class is the answer, and wrong",
+    LOST: "flagged and lost: the vote is the answer, and wrong",
+    RECOGNISED: "flagged and recognised: the vote is the answer, and correct",
+    HARMLESS: "not flagged; the network's class is the answer, and correct",
 }
 WRONG, CORRECT = style.ATTACKED[0], style.ATTACKED[2]
 COLOURS = {MISSED: WRONG, LOST: WRONG, RECOGNISED: CORRECT, HARMLESS: CORRECT}
@@ -34,7 +34,7 @@ LONGEST_NAME = 16
 SIDE, GAP, PATH, TEXT, HEADING, MARGIN, BELOW = 0.95, 0.07, 1.75, 0.36, 0.34, 0.15, 0.22
 PICTURES = 3 * (SIDE + GAP)
 EXAMPLE, ROW = PICTURES + 0.38 + PATH, TEXT + SIDE + BELOW
-TITLE, SPACE, LEGEND = 0.6, 0.42, 0.8
+TITLE, SPACE, LEGEND = 0.6, 0.42, 1.2
 
 
 class Example(NamedTuple):
@@ -95,7 +95,7 @@ def examples_figure(shown: Sequence[Shown], clean: Similarities, class_names: Se
     for (images, of_attack), block in zip(shown, heights, strict=True):
         sheet.draw_attack(top, images, of_attack)
         top += block
-    sheet.draw_legend(height)
+    sheet.draw_legend(height, shown[0][0].votes_of)
     return figure
 
 
@@ -206,20 +206,25 @@ class _Sheet:
         for layer in dict.fromkeys((1, (layers + 1) // 2, layers)):
             self.canvas.text(x[layer - 1], top + SIDE + 0.13, f"{layer}", ha="center", **small)
 
-    def draw_legend(self, height: float) -> None:
+    def draw_legend(self, height: float, votes_of: str) -> None:
         """Draw what explains pictures and paths, at the bottom."""
         half = 0.5 / self.factor
-        text = (
-            f"The first {PER_OUTCOME} test images of each outcome, in test order. Difference: grey is none, black is "
-            f"−{half:.2g}, white is +{half:.2g} (pixels are in [0, 1])."
+        lines = (
+            f"The first {PER_OUTCOME} test images of each outcome, in test order. Difference in each colour channel: "
+            f"grey is none, black −{half:.2g}, white +{half:.2g} (pixels are in [0, 1]).",
+            "Score: the similarity to a class, averaged over the layers before collapse, of the class where it is "
+            "greatest. An image is flagged if its score is below the threshold.",
+            f"{votes_of[0].upper()}{votes_of[1:]}: each votes for the class to which the image is most similar. It "
+            "does not decide what is flagged.",
         )
-        self.canvas.text(MARGIN, height - 0.48, text, fontsize=8.5)
+        for place, line in enumerate(lines):
+            self.canvas.text(MARGIN, height - 0.88 + 0.2 * place, line, fontsize=7.8)
         kinds = {"its true class": OWN, "the class that the network predicts": PREDICTED}
         names = [f"similarity by layer to {name}" for name in kinds]
         handles = [
             Line2D([], [], **looks, markersize=4, label=name) for name, looks in zip(names, kinds.values(), strict=True)
         ]
-        band = f"bands: clean images of these classes, {BAND[0]} to {BAND[1]} %"
-        handles.append(Patch(color="grey", alpha=0.3, linewidth=0, label=band))
+        band = f"bands: clean images of the line's class, {BAND[0]} to {BAND[1]} %"
+        handles.append(Patch(color=OWN["color"], alpha=0.2, linewidth=0, label=band))
         place = {"loc": "lower left", "bbox_to_anchor": (0, 0.05 / height), "borderaxespad": 0.4}
         self.canvas.figure.legend(handles=handles, ncols=3, fontsize=8.5, handlelength=1.8, **place)
