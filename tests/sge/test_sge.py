@@ -43,8 +43,10 @@ def accounted():
     """Return the records of all jobs that have ended, each a dictionary."""
     records = []
     for text in re.split(r"^=+$", said("qacct", "-j"), flags=re.MULTILINE):
-        if fields := dict(line.split(maxsplit=1) for line in text.splitlines() if len(line.split(maxsplit=1)) == 2):
-            records.append({name: value.strip() for name, value in fields.items()})
+        fields = [line.split(maxsplit=1) for line in text.splitlines()]
+        record = {words[0]: words[1].strip() for words in fields if len(words) == 2}
+        if "jobname" in record:  # the last part has the totals
+            records.append(record)
     return records
 
 
