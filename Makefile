@@ -26,7 +26,7 @@ run: $(ENV)/ready
 
 test: $(ENV)/ready
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --ignore=tests/slurm --ignore=tests/sge --ignore=tests/faults \
-		--ignore=tests/networks_of_others --ignore=tests/schedulers --ignore=tests/pages
+		--ignore=tests/networks_of_others --ignore=tests/schedulers --ignore=tests/pages --ignore=tests/gpu
 
 # Kills, full disks, damaged and hostile files; they write the table of docs/reliability.md. KILLS=500 CASES=50000: more;
 # KILLED=config.yaml: the default experiment is killed, not a smaller one of the same stages.

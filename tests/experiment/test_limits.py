@@ -45,11 +45,16 @@ def test_plugins_own_partitions_are_read(tmp_path):
 def test_memory_of_machine_is_that_of_the_kernel(monkeypatch, tmp_path):
     lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
     kilobytes = int(next(line for line in lines if line.startswith("MemTotal")).split()[1])
-    monkeypatch.setattr(limits, "CGROUP_LIMIT", tmp_path / "memory.max")
+    monkeypatch.setattr(limits, "CGROUPS", tmp_path)
+    monkeypatch.setattr(limits, "OWN_CGROUP", tmp_path / "cgroup")
+    (tmp_path / "cgroup").write_text("0::/slurm/job_7\n")
+    (tmp_path / "slurm/job_7").mkdir(parents=True)
     assert machine_memory_mb() == pytest.approx(kilobytes / 1024, rel=0.001)
-    limits.CGROUP_LIMIT.write_text("max\n")
+    (tmp_path / "slurm/job_7/memory.max").write_text("max\n")
     assert machine_memory_mb() == pytest.approx(kilobytes / 1024, rel=0.001)
-    limits.CGROUP_LIMIT.write_text(f"{512 * 2**20}\n")
+    (tmp_path / "slurm/memory.max").write_text(f"{700 * 2**20}\n")
+    assert machine_memory_mb() == 700
+    (tmp_path / "slurm/job_7/memory.max").write_text(f"{512 * 2**20}\n")
     assert machine_memory_mb() == 512
 
 

@@ -90,7 +90,7 @@ def test_memory_and_time_are_those_of_the_rules(submitted):
 @pytest.mark.parametrize(
     ("profile", "tool", "answers"),
     [
-        ("pbs", "qstat", {"job_state = R": "running", "job_state = Q": "running", "": "running"}),
+        ("pbs", "qstat", {"job_state = R": "running", "job_state = Q": "running"}),
         (
             "pbs",
             "qstat",
@@ -109,6 +109,23 @@ def test_status_scripts_understand_the_schedulers_answers(profile, tool, answers
         environment = {**os.environ, "PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}"}
         done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
         assert done.stdout.split() == [status], answer
+
+
+@pytest.mark.parametrize("profile", ["pbs", "sge"])
+def test_job_that_no_scheduler_knows_has_failed_in_the_end(profile, tmp_path):
+    (tmp_path / ".snakemake" / profile).mkdir(parents=True)
+    for tool in ("qstat", "qacct"):
+        (tmp_path / tool).write_text("#!/bin/sh\nexit 1\n")
+        (tmp_path / tool).chmod(0o755)
+    environment = {**os.environ, "PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}"}
+    command = ["sh", ROOT / f"profiles/{profile}/status.sh", "7"]
+    answers = [
+        subprocess.run(
+            command, capture_output=True, text=True, check=True, env=environment, cwd=tmp_path
+        ).stdout.strip()
+        for _ in range(31)
+    ]
+    assert answers == ["running"] * 30 + ["failed"]
 
 
 def test_four_gpu_jobs_run_at_once_on_a_cluster(tmp_path):

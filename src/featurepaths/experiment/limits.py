@@ -8,7 +8,8 @@ from typing import NamedTuple, Protocol
 
 from featurepaths.errors import FeaturePathsError
 
-CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
+CGROUPS = Path("/sys/fs/cgroup")
+OWN_CGROUP = Path("/proc/self/cgroup")
 
 
 class PartitionLimits(Protocol):
@@ -41,11 +42,22 @@ def largest_partition(partitions: Iterable[PartitionLimits], gpus: int, mb: floa
 
 
 def machine_memory_mb() -> int:
-    """Return the memory of this machine in MB, or of the container or batch job that this process is limited to."""
+    """Return the memory of this machine in MB, or what the control groups (version 2) of this process leave of it."""
     amount = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    with suppress(OSError, ValueError):  # no such file, or "max"
-        amount = min(amount, int(CGROUP_LIMIT.read_text(encoding="ascii")))
+    for limit in _cgroup_limits():
+        with suppress(OSError, ValueError):  # no such file, or "max"
+            amount = min(amount, int(limit.read_text(encoding="ascii")))
     return amount // 2**20
+
+
+def _cgroup_limits() -> list[Path]:
+    """Return the files with the limits of the control groups that this process is in, as of a container or a job."""
+    own = Path()
+    with suppress(OSError):
+        for line in OWN_CGROUP.read_text(encoding="utf-8").splitlines():
+            if line.startswith("0::/"):
+                own = Path(line.removeprefix("0::/"))
+    return [CGROUPS / folder / "memory.max" for folder in (own, *own.parents)]
 
 
 def parse_resources(text: str) -> dict[str, int | str]:

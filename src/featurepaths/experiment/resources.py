@@ -25,6 +25,8 @@ PRODUCTS_PER_SECOND = 1e9
 MARGIN = 3
 TORCH_MB = 3000
 """A process with torch and CUDA before it does anything."""
+CPU_TORCH_MB = 1000
+"""A process with torch, without CUDA."""
 PASS_MB = 6
 """One image, forward and backward, through a network of width 64 at 32x32."""
 GIVEN_TIMES = 2
@@ -52,10 +54,13 @@ class Estimator:
         The configuration.
     data
         The size of its data set, all splits together.
+    here
+        Whether jobs run on this machine, where what they need is known more closely than on the nodes of a cluster:
+        passes on a GPU need none of this machine's memory, and passes on a CPU need no CUDA.
     """
 
-    def __init__(self, experiment: Experiment, data: DataSize):
-        self.experiment, self.data = experiment, data
+    def __init__(self, experiment: Experiment, data: DataSize, *, here: bool = False):
+        self.experiment, self.data, self.here = experiment, data, here
 
     def reading(self) -> Needs:
         """Reading the data set."""
@@ -69,14 +74,14 @@ class Estimator:
         """Training a run."""
         model, options = self._model(run), self.experiment.training[Run.parse(run).training]
         resident = min(self.experiment.in_memory_mb, self.data.images * 3 * self.data.height * self.data.width / 1e6)
-        mb = TORCH_MB + resident + options.batch_size * PASS_MB * self._activations(model)
+        mb = resident + self._running(model, options.batch_size, gpu)
         return self._needs(mb, self._seconds(model, passes_of_training(options) * self.data.images, gpu))
 
     def attack(self, run: str, attack: str, gpu: bool) -> Needs:
         """A shard of an attack on any split."""
         model, options = self._model(run), self.experiment.attacks[attack]
         images = min(options.max_images or self.data.images, self.data.images) / self.experiment.shards.attacks
-        mb = TORCH_MB + 64 * PASS_MB * self._activations(model)
+        mb = self._running(model, 64, gpu)
         passes = passes_of(options, self.data.classes)
         if options.method in METHODS and METHODS[options.method].alone:
             passes *= SLOWER_ALONE[gpu]
@@ -119,7 +124,7 @@ class Estimator:
         images = self.data.images / self.experiment.shards.features
         values = sum(self._layers(model))
         seconds = self._seconds(model, images / 2, gpu) + 2 * images * values / BYTES_PER_SECOND
-        return self._needs(TORCH_MB + 64 * values * 16 / 1e6, seconds)
+        return self._needs(self._torch(gpu) + 64 * values * 16 / 1e6, seconds)
 
     def streamed_classes(self, run: str, gpu: bool) -> Needs:
         """Class means and collapse metrics of the training images, in two passes of the network."""
@@ -156,10 +161,19 @@ class Estimator:
     def _searching(self, run: str, steps: float, gpu: bool) -> Needs:
         """So many steps of searches, each of one image."""
         model = self._model(run)
-        return self._needs(TORCH_MB + 64 * PASS_MB * self._activations(model), self._seconds(model, steps, gpu))
+        return self._needs(self._running(model, 64, gpu), self._seconds(model, steps, gpu))
 
     def _model(self, run: str) -> AnyModel:
         return self.experiment.models[Run.parse(run).model]
+
+    def _torch(self, gpu: bool) -> float:
+        """MB of a process with torch before it does anything."""
+        return CPU_TORCH_MB if self.here and not gpu else TORCH_MB
+
+    def _running(self, model: AnyModel, images: int, gpu: bool) -> float:
+        """MB of a process that passes so many images at a time through a network, forward and backward."""
+        passes = 0 if self.here and gpu else images * PASS_MB * self._activations(model)
+        return self._torch(gpu) + passes
 
     def _activations(self, model: AnyModel) -> float:
         """Values of all layers, relative to width 64 at 32x32."""

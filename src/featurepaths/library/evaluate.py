@@ -12,7 +12,7 @@ from featurepaths.experiment.config.attacks import Attack
 from featurepaths.experiment.config.messages import read_section
 from featurepaths.library.defense import ATTACK, SEARCH, FeaturePathDefense
 from featurepaths.library.evaluation import Evaluation
-from featurepaths.library.images import load_images
+from featurepaths.library.images import check_labels, load_images
 from featurepaths.library.suites import oblivious_records, on_device, searching
 from featurepaths.networks.layers import find_layers
 from featurepaths.runtime.blocks import BLOCK
@@ -70,6 +70,7 @@ def evaluate(
     defense = FeaturePathDefense(model, find_layers(model, layers, images.shape[1:]), pooling)
     with on_device(defense, device), searching():
         defense.fit(train)
+        check_labels(images.labels, len(defense.centroids[0]))
         examples = oblivious_records(defense, images, attack)[f"{STOPPING_RULE}/adversarial"]
         labels = torch.from_numpy(images.labels).split(BLOCK)
         clean, adversarial = (torch.from_numpy(pixels).split(BLOCK) for pixels in (images.dataset, examples))

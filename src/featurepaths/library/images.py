@@ -25,6 +25,12 @@ class LoadedImages(Split):
         return self.dataset[rows]
 
 
+def check_labels(labels: np.ndarray, classes: int) -> None:
+    """Raise FeaturePathsError if a label is not a class of the model."""
+    if labels.max() >= classes:
+        raise FeaturePathsError(f"There is a label {labels.max()}, but the model has {classes} logits, from 0.")
+
+
 def load_images(
     loader: Batches, classes: int | None = None, limit: int | None = None, indices: Sequence[int] | None = None
 ) -> LoadedImages:
@@ -62,8 +68,8 @@ def load_images(
     if len(shapes := {images.shape[1:] for images, *_ in parts}) > 1:
         raise FeaturePathsError(f"The images have different shapes, {sorted(shapes)}. Crop or resize them to one.")
     pixels, labels, rows = (np.concatenate(values) for values in zip(*parts, strict=True))
-    if classes is not None and labels.max() >= classes:
-        raise FeaturePathsError(f"There is a label {labels.max()}, but the model has {classes} logits, from 0.")
+    if classes is not None:
+        check_labels(labels, classes)
     if indices is not None and not len(indices) == len(set(indices)) == count:
         raise FeaturePathsError(f"indices: pass {count} different numbers, one for each image, not {len(indices)}.")
     return LoadedImages(pixels, labels.astype(np.int64), rows if indices is None else np.asarray(indices)[rows], [])

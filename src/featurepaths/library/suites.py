@@ -1,5 +1,6 @@
 """The workflow's attacks on images in memory: without and with knowledge of a frozen defence, and their counts."""
 
+import copy
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
@@ -142,7 +143,7 @@ def _clean(defense: FrozenDefense, images: LoadedImages) -> tuple[np.ndarray, li
 
 
 def _on(device: torch.device, detectors: Detectors) -> Detectors:
-    return {name: (detector.to(device), unit) for name, (detector, unit) in detectors.items()}
+    return {name: (copy.deepcopy(detector).to(device), unit) for name, (detector, unit) in detectors.items()}
 
 
 def _advance(bar: tqdm, name: str) -> None:
