@@ -191,7 +191,7 @@ def test_ctrl_c_ends_stages_and_next_run_needs_no_unlock(tmp_path, of_checkout):
     ("words", "named"),
     [
         (["run", "none.yaml"], "none.yaml"),
-        (["run", "--profile", "none"], "default, slurm"),
+        (["run", "--profile", "none"], ", ".join(sorted(path.name for path in (ROOT / "profiles").iterdir()))),
         (["run", "--cores", "several"], "--cores"),
         (["run", "bad.yaml"], "attacks"),
         (["show", "results", "--", "--dry-run"], "--dry-run"),
