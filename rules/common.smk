@@ -44,7 +44,6 @@ from featurepaths.experiment.feasible import check_attacks, check_layers
 from featurepaths.experiment.plan import Plan
 from featurepaths.experiment.stage import WILDCARDS
 from featurepaths.experiment.stages import STAGES
-from featurepaths.store.atomic import sweep
 from featurepaths.store.code_digest import MEMORY, remember_code
 from featurepaths.workflow.start import only_reads, start
 
@@ -73,9 +72,6 @@ gc.freeze()
 gc.set_threshold(100_000, 50, 100)
 
 workflow.register_pathvars(results=RESULTS, run="<results>/{run}")
-
-if workflow.is_main_process:
-    sweep(RESULTS)
 
 # The user's own PYTHONPATH comes after the checkout. And glibc is to keep what it has freed: giving tensors back to the
 # system and asking for them again takes an attack an eighth of its time.

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import IO
 
 from featurepaths.runtime.run_lock import join, lock, wait
+from featurepaths.store.atomic import sweep
 
 STARTED: dict[Path, IO | None] = {}
 """The results folders of the experiments that this process runs, and the locks that report them."""
@@ -28,7 +29,7 @@ def start(at_work: Path | str, results: Path | str, *, waits: bool = True) -> No
 
     A Snakemake that was killed leaves its locks, and marks of files that it takes for incomplete, at which a report
     stops. Artefacts are complete or absent, and whoever holds `at_work` alone knows that no Snakemake runs. Where the
-    file system does not support locks, these files stay.
+    file system does not support locks, these files stay. Temporary files of processes that have ended go in any case.
 
     Parameters
     ----------
@@ -44,6 +45,7 @@ def start(at_work: Path | str, results: Path | str, *, waits: bool = True) -> No
             for left in _left_behind(results):
                 left.unlink(missing_ok=True)
     STARTED[Path(results).absolute()] = join(at_work)
+    sweep(Path(results))
 
 
 def _free(at_work: Path | str) -> IO | None:
