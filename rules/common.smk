@@ -24,10 +24,13 @@ def code_folder():
         return f"{workflow.basedir}/src"
     link, package = Path(".snakemake/featurepaths/code/featurepaths").absolute(), Path(workflow.basedir).parent
     if link.resolve() != package.resolve():
-        link.parent.mkdir(parents=True, exist_ok=True)
-        new = link.with_name(f"{os.uname().nodename}-{os.getpid()}")
-        new.symlink_to(package)
-        new.replace(link)
+        try:
+            link.parent.mkdir(parents=True, exist_ok=True)
+            new = link.with_name(f"{os.uname().nodename}-{os.getpid()}")
+            new.symlink_to(package)
+            new.replace(link)
+        except OSError as error:
+            raise WorkflowError(f"Run this in a folder that can be written to: {error}") from None
     return str(link.parent)
 
 
@@ -39,12 +42,10 @@ from featurepaths.experiment.config.messages import read_experiment
 from featurepaths.experiment.external import READ_TO_KNOW, fingerprint_inputs
 from featurepaths.experiment.feasible import check_attacks, check_layers
 from featurepaths.experiment.plan import Plan
-
 from featurepaths.experiment.stage import WILDCARDS
 from featurepaths.experiment.stages import STAGES
-from featurepaths.store.atomic import sweep
 from featurepaths.store.code_digest import MEMORY, remember_code
-from featurepaths.workflow.start import start
+from featurepaths.workflow.start import only_reads, start
 
 # What is read of the code is remembered: jobs need not parse it, nor the next plan.
 os.environ[MEMORY] = ".snakemake/featurepaths/code.json"
@@ -56,7 +57,7 @@ try:
     # Every stage reports that it runs, and so does this Snakemake: the next one waits for what a killed one left.
     AT_WORK = f".snakemake/featurepaths/{EXPERIMENT.name}.at-work"
     if workflow.is_main_process and not workflow.output_settings.dryrun:
-        start(AT_WORK, RESULTS)
+        start(AT_WORK, RESULTS, waits=not only_reads(sys.argv))
     # the jobs of a cluster need not look at all files again
     EXTERNAL = fingerprint_inputs(EXPERIMENT, again=workflow.is_main_process)
     if EXPERIMENT.data.source not in READ_TO_KNOW:
@@ -71,9 +72,6 @@ gc.freeze()
 gc.set_threshold(100_000, 50, 100)
 
 workflow.register_pathvars(results=RESULTS, run="<results>/{run}")
-
-if workflow.is_main_process:
-    sweep(RESULTS)
 
 # The user's own PYTHONPATH comes after the checkout. And glibc is to keep what it has freed: giving tensors back to the
 # system and asking for them again takes an attack an eighth of its time.

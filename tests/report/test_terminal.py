@@ -6,8 +6,19 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
+from featurepaths.errors import FeaturePathsError
 from featurepaths.report.tables.table import TABLES
-from featurepaths.report.terminal import conclusions, main_table, print_result, read_table, show_tables
+from featurepaths.report.terminal import (
+    conclusions,
+    main_table,
+    print_places,
+    print_result,
+    read_table,
+    show_tables,
+    tables_of,
+)
+from featurepaths.store.jsonfile import write_json
+from featurepaths.store.origin import Origin
 
 COUNTS = (64, 128)
 
@@ -40,21 +51,26 @@ def printed(function, *arguments, width=80, **options):
 
 def test_main_table_has_row_per_network_with_adaptive_accuracy(tmp_path):
     comparison(tmp_path)
-    (row,) = main_table(tmp_path).to_dict("records")
+    (row,) = main_table(tmp_path, compared=True).to_dict("records")
     assert list(row.values()) == ["net-standard-s0", "87.5", "50.0 to 75.0", "25.0 [15.0, 35.0]", "12.5"]
     comparison(tmp_path, ["flatten", "mean"])
-    assert main_table(tmp_path)["pooling"].to_list() == ["flatten", "mean"]
+    assert main_table(tmp_path, compared=True)["pooling"].to_list() == ["flatten", "mean"]
 
 
-def test_main_table_without_adaptive_evaluation_says_that_attacks_are_oblivious(tmp_path):
+def oblivious(folder):
+    """Write an `accuracy.csv` of one network, as the stage does."""
     rows = [
         {"model": "net", "training": "standard", "seed": 1, "method": "undefended", "adversarial_accuracy": 0.1},
         {"method": "feature paths", "pooling": "mean", "protocol": "paper", "adversarial_accuracy": 0.9},
         {"method": "feature paths", "pooling": "mean", "protocol": "held-out", "adversarial_accuracy": 0.4},
     ]
     shared = {"model": "net", "training": "standard", "seed": 1, "threat": "oblivious", "clean_accuracy": 0.8}
-    pd.DataFrame([shared | row for row in rows]).to_csv(tmp_path / "accuracy.csv", index=False)
-    (row,) = main_table(tmp_path).to_dict("records")
+    pd.DataFrame([shared | row for row in rows]).to_csv(folder / "accuracy.csv", index=False)
+
+
+def test_main_table_without_adaptive_evaluation_says_that_attacks_are_oblivious(tmp_path):
+    oblivious(tmp_path)
+    (row,) = main_table(tmp_path, compared=False).to_dict("records")
     assert list(row.values()) == ["net-standard-s1", "80.0", "40.0", "10.0"]
     assert all("oblivious" in name for name in list(row)[2:])
 
@@ -73,15 +89,37 @@ def test_conclusions_of_verdict_are_the_bold_sentences_of_networks():
 
 
 def test_result_of_a_run_names_networks_report_and_tables(tiny):
-    text = printed(print_result, tiny.results, tiny.results / "none.html")
+    text = printed(print_result, tiny.results)
     verdict = (tiny.results / "tables/verdict.md").read_text()
     stated = conclusions(verdict)
     assert len(stated) == 2
     for network, sentence in stated:
         assert " ".join(f"{network}: {sentence}".split()) in " ".join(text.split())
-    assert "Report" not in text, "there is none"
-    assert str(tiny.results / "tables") in text
-    assert max(map(len, text.splitlines()[:-1])) <= 80
+    assert max(map(len, text.splitlines())) <= 80
+    assert printed(print_places, tiny.results, tiny.results / "none.html") == f"Tables: {tiny.results / 'tables'}\n"
+
+
+def test_tables_of_an_earlier_configuration_are_not_shown(tmp_path):
+    origin = Origin("tables", "digest", {}, [])
+    results, tables = tmp_path / "results", tmp_path / "results/tables"
+    comparison(tables)
+    oblivious(tables)
+    (tables / "verdict.md").write_text("## net-standard-s0\n\n**Nothing remains.**\n")
+    for name in ("comparison", "accuracy", "gone"):
+        (tables / f"{name}.md").write_text(name)
+    write_json(tables / "tables.json", {"files": {"accuracy.csv": "", "accuracy.md": ""}}, origin)
+    files = dict.fromkeys(["comparison.csv", "comparison.md", "verdict.md"], "")
+    write_json(tables / "comparison.json", {"files": files}, origin)
+    for settings in ({"adaptive": None, "detectors": {}}, {"adaptive": {"poolings": ["flatten"]}}):
+        write_json(results / "config.json", {"configuration": settings}, origin)
+        adaptive = bool(settings["adaptive"])
+        assert tables_of(results) == (["accuracy", "comparison", "verdict"] if adaptive else ["accuracy"])
+        result = printed(print_result, results)
+        assert ("Nothing remains" in result) == ("25.0" in result) == adaptive
+        assert ("Nothing remains" in printed(show_tables, results, [], markdown=True)) == adaptive
+        assert "gone" not in printed(show_tables, results, [], markdown=True)
+    with pytest.raises(FeaturePathsError, match="gone"):
+        printed(show_tables, results, ["gone"])
 
 
 @pytest.mark.parametrize("width", [60, 80, 200])

@@ -109,6 +109,9 @@ def test_failed_group_shows_only_jobs_whose_output_is_missing(tmp_path):
     assert text.count("reason") == 1
     assert "slurm.log" in text
     assert "ended.log" not in text
+    bars = shown(*RUN, group, terminal=True)
+    assert "test apgd" in shown(*RUN, terminal=True).rpartition("training")[2]
+    assert "apgd" not in bars.rpartition("training")[2], "no job of the group is at work"
 
 
 def test_other_errors_and_warnings_are_shown_and_other_modes_print_what_they_say():

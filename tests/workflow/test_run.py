@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from featurepaths.runtime.run_lock import join
 from tests.experiments import ROOT, TINY, small_experiment
 from tests.installed import build_wheel, install
 from tests.processes import wait_for
@@ -156,6 +157,30 @@ def test_run_without_configuration_takes_default_experiment_and_says_so(tmp_path
     assert "results/digits/data.h5" in text
 
 
+@pytest.mark.parametrize("words", [["--lint"], ["--list-rules"], ["--summary"], ["--unlock"]])
+def test_call_that_runs_no_jobs_does_not_wait_for_an_active_run(words, tmp_path):
+    save(tmp_path, SMALL)
+    at_work = tmp_path / ".snakemake/featurepaths/run.at-work"
+    at_work.parent.mkdir(parents=True)
+    program = [sys.executable, "-m", "snakemake", "--snakefile", ROOT / "Snakefile", "--configfile", "mine.yaml"]
+    with join(at_work):
+        called = begin(tmp_path, *program, *words)
+        called.wait(timeout=120)
+        text = (tmp_path / "log").read_text()
+        assert "still at work" not in text
+        assert called.returncode == 0 or words == ["--lint"], text  # which has remarks
+
+
+def test_installed_run_in_folder_that_cannot_be_written_to_says_so_once(installed, tmp_path):
+    save(tmp_path, SMALL)
+    (tmp_path / ".snakemake/featurepaths").mkdir(parents=True)
+    (tmp_path / ".snakemake/featurepaths/code").touch()  # the superuser may write to every folder
+    status, text = outcome(tmp_path, installed, "run", "mine.yaml", "--", "--dry-run")
+    assert status == 1
+    assert "featurepaths/code" in text
+    assert "Traceback" not in text
+
+
 def test_failed_job_is_shown_once_with_its_log_and_fails_the_run(tmp_path, of_checkout):
     diverging = SMALL["training"]["standard"] | {"learning_rate": 1e9}
     save(tmp_path, SMALL | {"training": {"standard": diverging}})
@@ -191,7 +216,7 @@ def test_ctrl_c_ends_stages_and_next_run_needs_no_unlock(tmp_path, of_checkout):
     ("words", "named"),
     [
         (["run", "none.yaml"], "none.yaml"),
-        (["run", "--profile", "none"], "default, slurm"),
+        (["run", "--profile", "none"], ", ".join(sorted(path.name for path in (ROOT / "profiles").iterdir()))),
         (["run", "--cores", "several"], "--cores"),
         (["run", "bad.yaml"], "attacks"),
         (["show", "results", "--", "--dry-run"], "--dry-run"),

@@ -13,35 +13,53 @@ from rich.text import Text
 from featurepaths.errors import FeaturePathsError
 from featurepaths.experiment.run import Run
 from featurepaths.report.tables.table import OPTIONAL_COUNTS, TABLES, varying_text
+from featurepaths.store.jsonfile import read_json
 
 MAIN_TABLES = ("verdict", "comparison", "accuracy", "checks")
-"""Tables that are shown by default, if they exist."""
+"""Tables that are shown by default, if the experiment makes them."""
 GAP = 2
 """Spaces between columns."""
 CONCLUSION = re.compile(r"^## (?P<network>.+?)\n(?:(?!^## ).*\n)*?\*\*(?P<sentence>.+)\*\*$", re.MULTILINE)
 """The heading of a network in the verdict's Markdown, and the sentence in bold that ends its section."""
 
 
-def print_result(results: Path, report: Path, console: Console) -> None:
-    """Print the verdict's sentence for each network, the main table, and where the report lies.
-
-    Parameters
-    ----------
-    results
-        The folder of an experiment whose tables are made.
-    report
-        Its report; only named if it exists.
-    """
-    tables = results / "tables"
-    if (verdict := tables / "verdict.md").exists():
-        for network, sentence in conclusions(verdict.read_text(encoding="utf-8")):
+def print_result(results: Path, console: Console) -> None:
+    """Print the verdict's sentence for each network, and the main table, of a folder whose tables are made."""
+    tables, made = results / "tables", tables_of(results)
+    if "verdict" in made:
+        for network, sentence in conclusions((tables / "verdict.md").read_text(encoding="utf-8")):
             console.print(Text.assemble((f"{network}: ", "bold"), sentence))
-    console.print(_as_rich(main_table(tables), console.width, "Accuracy in per cent"))
+    table = main_table(tables, compared="comparison" in made)
+    console.print(_as_rich(table, console.width, "Accuracy in per cent"))
+
+
+def print_places(results: Path, report: Path, console: Console) -> None:
+    """Print where the report and the tables of an experiment lie, if they exist."""
     here = Path.cwd()
-    for name, path in (("Report", report), ("Tables", tables)):
+    for name, path in (("Report", report), ("Tables", results / "tables")):
         if path.exists():
             shown = path.relative_to(here) if path.is_relative_to(here) else path
             console.print(f"{name}: {shown}", markup=False, highlight=False, soft_wrap=True)
+
+
+def tables_of(results: Path) -> list[str]:
+    """Return the names of the tables that the experiment of a folder makes, as its records name them.
+
+    A folder also holds tables that it made before its configuration changed. The record of the comparison counts if
+    the recorded configuration compares detectors, or is not there yet.
+
+    Raises
+    ------
+    FeaturePathsError
+        If a record is damaged or of another format.
+    """
+    record, names = results / "config.json", ["tables"]
+    configuration = read_json(record)["configuration"] if record.exists() else None
+    if configuration is None or configuration.get("detectors") or configuration.get("adaptive"):
+        names.append("comparison")
+    paths = [path for name in names if (path := results / "tables" / f"{name}.json").exists()]
+    files = [Path(file) for path in paths for file in read_json(path)["files"]]
+    return sorted(file.stem for file in files if file.suffix == ".md")
 
 
 def conclusions(verdict: str) -> list[tuple[str, str]]:
@@ -49,13 +67,12 @@ def conclusions(verdict: str) -> list[tuple[str, str]]:
     return [(each["network"], each["sentence"]) for each in CONCLUSION.finditer(verdict)]
 
 
-def main_table(folder: Path) -> pd.DataFrame:
+def main_table(folder: Path, *, compared: bool) -> pd.DataFrame:
     """Return the main table from the CSV files in a folder: texts, with a row for each network and pooling.
 
-    A single pooling is not named. With an adaptive evaluation the table is made from `comparison.csv`, otherwise from
-    `accuracy.csv`, which has oblivious attacks alone. A range is over attacks and stopping rules.
+    A single pooling is not named. With an adaptive evaluation, `compared`, the table is made from `comparison.csv`,
+    otherwise from `accuracy.csv`, which has oblivious attacks alone. A range is over attacks and stopping rules.
     """
-    compared = (folder / "comparison.csv").exists()
     table = read_table(folder / ("comparison.csv" if compared else "accuracy.csv"))
     network, defended = (table[table["method"] == method] for method in ("undefended", "feature paths"))
     if (held_out := defended["protocol"] == "held-out").any():
@@ -103,7 +120,7 @@ def show_tables(results: Path, names: Sequence[str], console: Console, *, markdo
         If there are no tables, or not one of those named.
     """
     folder = results / "tables"
-    existing = sorted(path.stem for path in folder.glob("*.md"))
+    existing = [name for name in tables_of(results) if (folder / f"{name}.md").exists()]
     if not existing:
         raise FeaturePathsError(f"{folder} has no tables. Name the folder of an experiment, such as results/digits.")
     shown = names or [name for name in MAIN_TABLES if name in existing]

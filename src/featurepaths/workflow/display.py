@@ -129,9 +129,11 @@ class Display(logging.Handler):
             self._show_failed(vars(record), [])
 
     def _group_error(self, record: Any) -> None:
-        jobs = [job for job in record.job_error_info if not all(Path(path).exists() for path in job["output"])]
-        for job in jobs:
-            self._show_failed(job, record.aux_logs)
+        for job in record.job_error_info:
+            if not all(Path(path).exists() for path in job["output"]):
+                self._show_failed(job, record.aux_logs)
+            elif self._work:  # Snakemake runs the group again as a whole
+                self._work.end(job["jobid"], time.monotonic(), failed=True)
 
     def _ignore(self, _: Any) -> None:
         pass

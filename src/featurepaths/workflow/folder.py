@@ -30,7 +30,7 @@ def profile_of(name: str) -> Path:
     """
     bundled = workflow_folder() / "profiles"
     for path in (Path(name), bundled / name):
-        if path.exists():
+        if any(path.glob("config*.yaml")):
             return path.absolute()
     names = ", ".join(sorted(path.name for path in bundled.iterdir()))
     raise FeaturePathsError(f"There is no profile {name}. Name its folder, or one of these: {names}.")
@@ -48,9 +48,9 @@ def configuration_of(name: Path | None) -> Path:
     """
     bundled = workflow_folder()
     if name is None:
-        return next((path for path in (Path("config.yaml"),) if path.exists()), bundled / "config.yaml")
+        return next((path for path in (Path("config.yaml"),) if path.is_file()), bundled / "config.yaml")
     for path in (name, bundled / "configs" / f"{name}.yaml"):
-        if path.exists():
+        if path.is_file():
             return path
     names = ", ".join(sorted(path.stem for path in (bundled / "configs").iterdir()))
     raise FeaturePathsError(f"{name} cannot be read: there is no such file. These come with featurepaths: {names}.")

@@ -12,8 +12,8 @@ from typing import Any
 from rich.console import Console
 
 from featurepaths.errors import FeaturePathsError
-from featurepaths.report.terminal import print_result
-from featurepaths.workflow.display import Display
+from featurepaths.report.terminal import print_places, print_result
+from featurepaths.workflow.display import LINES_OF_LOG, Display
 from featurepaths.workflow.folder import configuration_of, profile_of, workflow_folder
 from featurepaths.workflow.start import STARTED
 
@@ -55,11 +55,10 @@ def run_experiment(
         return 1
     part = parsed.dryrun or parsed.touch or parsed.targets or parsed.until or parsed.omit_from or parsed.batch
     if executed and not part:
-        for results, lock in STARTED.items():
-            if lock:
-                lock.close()  # for the report's own Snakemake
+        for results in STARTED:  # their locks are held to the end
+            print_result(results, console)
             page = _report(parsed, results, console) if report else results / "report.html"
-            print_result(results, page, console)
+            print_places(results, page, console)
     return 0
 
 
@@ -103,7 +102,7 @@ def _report(parsed: Any, results: Path, console: Console) -> Path:
     Raises
     ------
     FeaturePathsError
-        If Snakemake cannot make it: with what it says.
+        If Snakemake cannot make it: with the last lines of what it says.
     """
     page, new = results / "report.html", results / ".report.html"
     if page.exists() and not any(path.stat().st_mtime > page.stat().st_mtime for path in _shown(parsed, results)):
@@ -116,7 +115,8 @@ def _report(parsed: Any, results: Path, console: Console) -> Path:
     with console.status("Writing the report"):
         done = subprocess.run(words, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise FeaturePathsError(f"{page} cannot be made: {(done.stdout + done.stderr).strip()}")
+        said = (done.stdout + done.stderr).strip().splitlines()[-LINES_OF_LOG:]
+        raise FeaturePathsError("\n".join([f"{page} cannot be made. The tables are. Snakemake says:", *said]))
     new.replace(page)
     return page
 
