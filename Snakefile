@@ -12,7 +12,7 @@ min_version("9.27")
 # the default's models and attacks as well.
 if not workflow.configfiles:
 
-    configfile: f"{workflow.basedir}/config.yaml"
+    configfile: f"{workflow.current_basedir}/config.yaml"
 
 
 report: "captions/workflow.rst"

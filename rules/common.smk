@@ -13,6 +13,19 @@ from shlex import quote
 from snakemake.exceptions import WorkflowError
 from snakemake.settings.types import DeploymentMethod
 
+# The folder of the Snakefile, also where another workflow uses it as a module.
+FOLDER = Path(str(workflow.current_basedir)).parent
+if workflow.storage_settings.default_storage_provider:
+    raise WorkflowError(
+        "featurepaths reads its results while it plans, so it cannot keep them at a storage provider. Leave out "
+        "--default-storage-provider, and run in a folder that all machines can access."
+    )
+if workflow.modifier.path_modifier.prefix or workflow.modifier.path_modifier.modifies_prefixes:
+    raise WorkflowError(
+        "featurepaths reads its results while it plans, and looks for them in results/. Leave out prefix and replace_prefix "
+        "of the module. To have the results elsewhere, start snakemake with --directory."
+    )
+
 
 def code_folder():
     """Return the folder from which the plan and the jobs import featurepaths: the code that belongs to this Snakefile.
@@ -20,9 +33,9 @@ def code_folder():
     Whichever code is installed, the digests of both have to agree. In a checkout it is `src`; in an installed package a
     link to the package alone, because jobs in an environment of their own must not see all that is installed here.
     """
-    if Path(workflow.basedir, "src").is_dir():
-        return f"{workflow.basedir}/src"
-    link, package = Path(".snakemake/featurepaths/code/featurepaths").absolute(), Path(workflow.basedir).parent
+    if (FOLDER / "src").is_dir():
+        return f"{FOLDER}/src"
+    link, package = Path(".snakemake/featurepaths/code/featurepaths").absolute(), FOLDER.parent
     if link.resolve() != package.resolve():
         try:
             link.parent.mkdir(parents=True, exist_ok=True)

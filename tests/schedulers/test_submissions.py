@@ -151,6 +151,11 @@ def test_executors_without_shared_files_are_refused_by_snakemake(executor, tmp_p
     assert "default-storage-provider" in text
 
 
+def test_storage_provider_is_refused(tmp_path):
+    arguments = ["--default-storage-provider", "fs", "--default-storage-prefix", str(tmp_path / "storage")]
+    assert "--default-storage-provider" in Workflow(tmp_path, TINY)("--dry-run", *arguments, succeeds=False)
+
+
 def table(folder):
     """Return the table of docs/cluster.md, from what the plugins submit."""
     lines = ["| scheduler | profile | executor | a rule with a GPU requests | the others |", "|:--|:--|:--|:--|:--|"]

@@ -5,7 +5,7 @@ from collections import defaultdict
 
 import pytest
 
-from tests.experiments import RULES_WITH_GPU, TINY
+from tests.experiments import ROOT, RULES_WITH_GPU, TINY
 from tests.processes import Workflow
 
 STREAMED = {"train", "attack", "adaptive", "controls", "streamed_classes", "streamed_paths", "detectors"} | {
@@ -59,3 +59,27 @@ def test_gpu_model_for_all_jobs_is_refused(dry_run):
 
 def test_gpu_resources_without_value_are_refused(dry_run):
     assert "gpu_resources" in dry_run("--default-resources", "gpu_resources=h100", succeeds=False)
+
+
+def module(folder, *lines):
+    """Write a Snakefile that uses this workflow as a module, and return the arguments that run it."""
+    (folder / "Snakefile").write_text(
+        f"configfile: 'config.yaml'\nmodule paths:\n    snakefile: {str(ROOT / 'Snakefile')!r}\n    config: config\n"
+        + "".join(f"    {line}\n" for line in lines)
+        + "use rule * from paths as paths_*\n"
+    )
+    return ["--snakefile", str(folder / "Snakefile")]
+
+
+def test_workflow_as_a_module_of_another_runs(tmp_path):
+    workflow = Workflow(tmp_path, TINY)
+    workflow("--until", "paths_data", *module(tmp_path))
+    assert (workflow.results / "data.h5").exists()
+    assert "paths_explorer" in workflow("--dry-run", *module(tmp_path))
+
+
+@pytest.mark.parametrize("line", ["prefix: 'elsewhere'", "replace_prefix: {'results/': 'elsewhere/'}"])
+def test_module_that_moves_the_results_is_refused(tmp_path, line):
+    text = Workflow(tmp_path, TINY)("--dry-run", *module(tmp_path, line), succeeds=False)
+    assert "--directory" in text
+    assert "prefix" in text
