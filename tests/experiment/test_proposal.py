@@ -12,9 +12,10 @@ from PIL import Image
 from featurepaths.__main__ import main
 from featurepaths.data.size import DataSize
 from featurepaths.errors import FeaturePathsError
+from featurepaths.experiment.config.messages import read_experiment
 from featurepaths.experiment.preview import Layer, read
-from featurepaths.experiment.proposal import create, numbers
-from featurepaths.experiment.proposal.estimate import Speed, measure, seconds_of
+from featurepaths.experiment.proposal import create, estimate, numbers
+from featurepaths.experiment.proposal.estimate import Speed, measure, seconds_of, with_memory
 from featurepaths.experiment.proposal.network import stated_by_library
 from featurepaths.experiment.proposal.requests import data_section, name_from, network_section
 from tests.experiments import save_arrays, small_experiment
@@ -167,6 +168,9 @@ def test_network_word_is_section(word, section, folder):
         (SHUFFLENET, "shufflenet_v2_x0_5"),
         ("../nets/vit-base/", "vit_base"),
         ("timm:resnet18", "resnet18"),
+        ("timm:resnet18.a1_in1k", "resnet18_a1_in1k"),
+        ("models/model.v2/", "model_v2"),
+        ("models:Net.from_pretrained", "from_pretrained"),
         ("é", "mine"),
     ],
 )
@@ -335,6 +339,31 @@ def test_new_eps_that_no_image_can_reach_is_refused(folder):
     assert not (folder / "mine.yaml").exists()
 
 
+@pytest.mark.parametrize("eps", ["[", "", "0", "-1/255", "8/0", "0.1, iterations: 2"])
+def test_new_eps_that_is_no_radius_is_refused_before_anything_is_read(eps, folder, monkeypatch):
+    monkeypatch.setattr(create, "propose_data", lambda *arguments: pytest.fail("the data were read"))
+    assert "--eps" in refused(f"--eps={eps}")
+    assert not (folder / "mine.yaml").exists()
+
+
+def test_new_file_with_a_blank_is_quoted_for_a_shell(folder, capsys):
+    save_arrays(folder, 60, 3)
+    main(["new", "my net.yaml", "--data", "data.npz", "--network", "new_nets:small", "--eps", "\t8 / 255"])
+    text = (folder / "my net.yaml").read_text()
+    assert shlex.split(text.splitlines()[1].removeprefix("# Next:")) == ["featurepaths", "run", "my net.yaml"]
+    assert capsys.readouterr().out.splitlines()[-1].endswith("run 'my net.yaml'")
+    assert yaml.safe_load(text)["attacks"]["apgd"]["eps"] == "8/255"
+
+
+@pytest.mark.parametrize(("gib", "lanes"), [(1, 1), (9, 2), (1000, 8)])
+def test_lanes_are_jobs_of_attacks_that_fit_into_memory(gib, lanes, monkeypatch):
+    """A job of a given network at 32x32 requests 3768 MB: 3000, and 6 for each of 64 images, doubled."""
+    monkeypatch.setattr(estimate, "machine_memory_mb", lambda: gib * 1024)
+    config = small_experiment("mine", models={"net": {"factory": "a:b"}}, training=None)
+    speed = with_memory(SPEED._replace(lanes=8), read_experiment(config), DataSize(150, 10))
+    assert speed == SPEED._replace(lanes=lanes)
+
+
 def test_new_pictures_of_several_sizes_are_resized(folder, capsys):
     pictures(folder / "photos", sizes=(40, 48))
     _, text, config = new(capsys, "--data", "photos", "--network", "new_nets:small")
@@ -385,8 +414,6 @@ def test_flattened_features_are_proposed_where_memory_and_disk_hold_them(channel
 
 def test_estimate_counts_passes():
     """Against passes counted by hand: of an attack, and of searches that attack what resists."""
-    from featurepaths.experiment.config.messages import read_experiment
-
     counts, size, layers = {"train": 100, "calibration": 10, "test": 40}, DataSize(150, 10), [Layer("a", (1,))]
     only_passes = Speed(both=1, forward=0, start=0, resisting=0, lanes=1)
     model = {"net": {"factory": "a:b"}}

@@ -7,6 +7,9 @@ import h5py
 import numpy as np
 import pytest
 
+from featurepaths.report.explorer.contents import Evaluation, Sources, contents
+from featurepaths.store.jsonfile import sealed
+
 RUN, ATTACKED = "small-standard-s0", "apgd.max-loss"
 OUTCOMES = {"correct": "correct", "missed": "missed", "recognised": "flagged, recognised", "lost": "flagged, lost"}
 SELECTED = "#images tbody tr[aria-selected=true]"
@@ -196,6 +199,35 @@ def test_choice_of_network_features_and_threshold_changes_the_numbers(page, tiny
             answers = file[f"held-out/{method}/adversarial"][:20]
         assert page.texts("#images tbody td:nth-child(6)") == [f"{score:.4f}" for score in scores.astype(np.float32)]
         assert page.texts("#images tbody td:nth-child(7)") == [str(answer) for answer in answers]
+
+
+def test_layers_are_each_attacks_own_without_calibration(tiny, tmp_path, monkeypatch):
+    """Metrics of three attacks, each with other layers."""
+    run, expected = tiny.results / RUN, {}
+    records = {kind: sorted(run.glob(f"{kind}/flatten/feature-paths.*.h5")) for kind in ("detection", "recognition")}
+    metrics = {kind: [] for kind in records}
+    for first, kind in enumerate(records):
+        (tmp_path / RUN / kind / "flatten").mkdir(parents=True)
+        for number, path in enumerate(records[kind]):
+            content = json.loads(path.with_suffix(".json").read_text())
+            content["protocols"]["paper"]["layers"] = layers = [1 + first + number]
+            metrics[kind].append(tmp_path / RUN / kind / "flatten" / f"{path.stem}.json")
+            metrics[kind][-1].write_text(json.dumps(sealed(content)))
+            expected.setdefault(path.stem.partition(".")[2], []).append(layers)
+    adversarial = sorted(run.glob("paths/flatten/test.*.h5"))
+    attacks, clean = [run / "attacks/test.apgd.h5"], [run / "paths/flatten/test.h5"]
+    detection, recognition = ((metrics[kind], records[kind]) for kind in records)
+    sources = Sources(tiny.results / "data.h5", attacks, clean, adversarial, *detection, *recognition, [])
+    monkeypatch.setattr(Evaluation, "protocol", "paper")
+    examples = contents(sources)["networks"][RUN]["poolings"]["flatten"]["examples"]
+    described = {name: [example["scoring"], example["voting"]] for name, example in examples.items()}
+    assert described == expected | {"clean": expected["apgd.first-success"]}
+
+
+def test_versions_say_how_many_images_they_have(page, stored):
+    options = page.texts("#version option")
+    assert f"apgd max-loss ({len(stored['index'])} images)" in options
+    assert f"adaptive worst case ({len(stored['worst']['index'])} images)" in options
 
 
 def luminance(colour):

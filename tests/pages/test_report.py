@@ -5,7 +5,7 @@ import base64
 import pandas as pd
 import pytest
 
-from featurepaths.report.datatables.library import MANY_ROWS
+from featurepaths.report.datatables.library import MANY_ROWS, sorting
 
 
 @pytest.fixture(scope="module")
@@ -50,6 +50,18 @@ def test_long_table_sorts_numbers_with_intervals(framed, tiny):
         expected = table["adversarial_accuracy"].sort_values(ascending=ascending)[:50]
         shown = framed.texts(f"tbody td:nth-child({column})")
         assert [float(text.partition(" ")[0]) for text in shown] == pytest.approx(list(100 * expected), abs=0.051)
+
+
+def test_long_table_sorts_small_p_values_as_numbers(browser, tmp_path):
+    values = ["0.0300", "&lt;0.0001", "0.2000", "1e-05", "0.0004"]
+    rows = "".join(f"<tr><td>{value}</td></tr>" for value in values)
+    page = tmp_path / "page.html"
+    page.write_text(f"<table><thead><tr><th>p</th></tr></thead><tbody>{rows}</tbody></table>{sorting()}")
+    browser.open(page, "document.querySelector('.dt-info') !== null")
+    browser.driver.find_element("css selector", "th .dt-column-title").click()
+    assert browser.texts("tbody td") == ["1e-05", "<0.0001", "0.0004", "0.0300", "0.2000"]
+    browser.driver.find_element("css selector", "th .dt-column-title").click()
+    assert browser.texts("tbody td") == ["0.2000", "0.0300", "0.0004", "<0.0001", "1e-05"]
 
 
 def test_long_table_filters(framed, tiny):

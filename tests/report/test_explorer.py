@@ -2,6 +2,7 @@
 
 import base64
 import io
+import json
 from dataclasses import fields
 from pathlib import Path
 
@@ -10,12 +11,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from featurepaths.data.splits import Split
+from featurepaths.data.splits import Split, evenly_spaced
 from featurepaths.errors import FeaturePathsError
 from featurepaths.experiment.stages import STAGES
 from featurepaths.paths.records import FeaturePaths
 from featurepaths.report.explorer import pictures, records
-from featurepaths.report.explorer.contents import Shown, Sources, evaluations_of
+from featurepaths.report.explorer.choice import BYTES, PACKED, most_attacked, room
+from featurepaths.report.explorer.contents import Evaluation, Shown, Sources, evaluations_of
 
 
 def decoded(sheet, count, height, width):
@@ -136,14 +138,64 @@ def split(tmp_path):
         yield Split(file["images"], np.arange(50) % 3, np.arange(10, 60), ["a", "b", "c"])
 
 
-@pytest.mark.parametrize(("values", "shown"), [(100_000, 50), (50 * 4 * 60, 50), (25 * 4 * 60, 25), (1, 1)])
-def test_shown_images_are_evenly_spaced_within_the_limit(split, values, shown, monkeypatch):
-    monkeypatch.setattr(pictures, "VALUES", values)
-    images = Shown.of(split, versions=4)
-    assert images.index.tolist() == list(range(10, 60, 50 // shown))[:shown]
+def test_shown_images_are_those_at_the_positions(split):
+    images = Shown.of(split, np.array([0, 3, 49]))
+    assert images.index.tolist() == [10, 13, 59]
     assert (images.clean == split.dataset[:][images.index]).all()
-    assert (images.labels == (images.index - 10) % 3).all()
-    assert images.page["shown"] == shown
+    assert images.labels.tolist() == [0, 0, 1]
+    assert images.page["shown"] == 3
+
+
+@pytest.mark.parametrize(
+    ("limit", "of_each"),
+    [(2000, (128, 1000, 2000)), (1220, (128, 1000, 1220)), (500, (128, 500, 500)), (64, (64, 64, 64)), (1, (1, 1, 1))],
+)
+def test_most_attacked_images_are_shown_first(limit, of_each):
+    """Of 10,000 images in odd rows, an attack was run on 1,000, and adaptive ones on 128 of these."""
+    index = 2 * np.arange(10_000) + 1
+    attacked = index[evenly_spaced(10_000, 1000)]
+    adaptive = attacked[evenly_spaced(1000, 128)]
+    positions = most_attacked(index, [adaptive, adaptive], [attacked, attacked, index[:0]], limit)
+    shown = index[positions]
+    counts = [np.isin(shown, rows).sum() for rows in (adaptive, attacked, index)]
+    assert tuple(counts) == of_each
+    assert (np.diff(positions) > 0).all()
+    if limit == 64:
+        assert shown.tolist() == adaptive[::2].tolist()
+
+
+@pytest.mark.parametrize(("height", "width", "channels"), [(32, 32, 3), (28, 28, 1), (96, 130, 3), (4, 5, 3)])
+def test_pictures_of_noise_stay_within_their_room(height, width, channels):
+    shape = (height, width, channels)
+    count = room(3 * pictures.values_of(shape), 0) // 10
+    small = pictures.thumbnails(np.zeros((1, *shape), np.uint8)).shape[1:]
+    noise = np.random.default_rng(0).integers(0, 256, (count, *small), np.uint8)
+    assert 3 * len(pictures.sheet(noise)["url"]) <= BYTES / 10
+
+
+def test_records_stay_within_their_room(clean):
+    many = clean.take(np.arange(1200) % 12)
+    scores, answers = np.linspace(0.2, 0.8, 1200), {"otsu": np.zeros(1200, int), "fpr-5": np.zeros(1200, int)}
+    described = records.example(many, np.arange(1200), scores, dict.fromkeys(answers, 0.5), answers)
+    packed = json.dumps(described).encode()
+    least = 4 / 3 * 1200 * records.bytes_of_example(layers=4, methods=2)
+    assert least <= len(packed) <= least + 1000, "arrays have names"
+    bands = json.dumps(records.bands(clean, 3000))
+    assert len(bands) <= PACKED * records.bytes_of_bands(layers=4, count=3000) + 1000
+
+
+def test_pictures_of_no_image_have_the_shape_of_thumbnails():
+    assert pictures.thumbnails(np.zeros((0, 130, 195, 3), np.uint8)).shape == (0, 33, 49, 3)
+    assert pictures.thumbnails(np.zeros((0, 30, 20, 2), np.uint8)).shape == (0, 30, 20, 1)
+
+
+def test_layers_are_each_attacks_own_without_calibration():
+    def of(scoring, voting):
+        kinds = ({"protocols": {"paper": {"layers": layers}}} for layers in (scoring, voting))
+        detection, recognition = kinds
+        return Evaluation(("a-b-s0", "mean", "x.y"), Path(), detection, Path(), recognition, Path()).layers
+
+    assert of([1], [2, 3]) == {"scoring": [1], "voting": [2, 3]}
 
 
 def test_evaluations_in_different_orders_are_refused():

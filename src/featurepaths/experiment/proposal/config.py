@@ -10,7 +10,7 @@ from featurepaths.experiment.config.experiment import Experiment
 from featurepaths.experiment.config.messages import read_experiment
 from featurepaths.experiment.preview import Layer, Network, dump_bytes
 from featurepaths.experiment.proposal.data import ProposedData, flow
-from featurepaths.experiment.proposal.estimate import RESISTING, Speed, cores, seconds_of
+from featurepaths.experiment.proposal.estimate import RESISTING, Speed, cores, seconds_of, with_memory
 from featurepaths.experiment.proposal.network import ProposedNetwork
 from featurepaths.experiment.proposal.numbers import LADDER, Numbers, flatten_fits, free_space, largest_that_fits
 
@@ -23,7 +23,7 @@ STORAGE = {"store": 0.1, "temporary": 0.5}
 class Proposal:
     """What the template `config.yaml.jinja` is filled with.
 
-    `model` is the name of the network, `name` that of the experiment.
+    `model` is the name of the network, `name` that of the experiment, and `file` is quoted for a shell.
     """
 
     command: str
@@ -79,6 +79,7 @@ class Proposal:
         """
         size = self.data.look.size
         self.layers = built.span
+        speed = with_memory(speed, self.experiment, size)
         self.shards = max(1, min(GREATEST_SHARDS, speed.lanes // max(1, len(self.network.training))))
         needed = self._dumps(built.layers)
         if flatten_fits(built.layers, size, needed):

@@ -11,6 +11,8 @@ import yaml
 
 from featurepaths.errors import FeaturePathsError
 from featurepaths.experiment import preview
+from featurepaths.experiment.config.attacks import Attack
+from featurepaths.experiment.config.messages import read_section
 from featurepaths.experiment.feasible import check_attacks
 from featurepaths.experiment.proposal.config import Proposal, machine
 from featurepaths.experiment.proposal.data import flow, propose_data
@@ -62,6 +64,8 @@ def create(request: Request, *, force: bool = False) -> Iterator[str]:
         raise FeaturePathsError(f"{file} exists. Name another file, or add --force to overwrite it.")
     if request.checkpoint and not request.network:
         raise FeaturePathsError("--checkpoint needs --network, the function that builds the network of these weights.")
+    radius = "".join(request.eps.split())
+    eps = read_section(Attack, {"eps": radius}, "--eps").eps
     section = network_section(request.network, request.checkpoint) if request.network else None
     data = propose_data(data_section(request.data), lambda classes: section and stated_size(section, classes))
     size = data.look.size
@@ -71,9 +75,9 @@ def create(request: Request, *, force: bool = False) -> Iterator[str]:
     if section:
         network = external_network(section, size)
     else:
-        network = own_network(size.images, yaml.safe_load(request.eps), gpu=torch.cuda.is_available())
-    name = name_from(file.stem.replace(".", "_"))
-    proposal = Proposal(request.command, str(file), name, request.eps, data, request.model, network)
+        network = own_network(size.images, yaml.safe_load(radius), gpu=torch.cuda.is_available())
+    name = name_from(file.stem)
+    proposal = Proposal(request.command, shlex.quote(str(file)), name, radius, data, request.model, network)
     draft = proposal.experiment
     try:
         built = preview.network_of(
@@ -87,7 +91,7 @@ def create(request: Request, *, force: bool = False) -> Iterator[str]:
     yield from (f"weights   {note}" for note in built.notes)
     yield f"accuracy  {built.accuracy or ('unknown before it is trained' if section is None else 'not measured')}"
 
-    proposal.fit(built, measure(built.module, *_images(data.look), float(draft.attacks["apgd"].eps)))
+    proposal.fit(built, measure(built.module, *_images(data.look), float(eps)))
     check_attacks(proposal.experiment, size)
     for warning in [*built.warnings, *network.warnings, *_warnings(proposal)]:
         yield f"WARNING   {warning}"
@@ -96,7 +100,7 @@ def create(request: Request, *, force: bool = False) -> Iterator[str]:
     with atomic(file) as temporary:
         temporary.write_text(proposal.text, encoding="utf-8")
     yield f"written   {file}"
-    yield f"next      featurepaths run {shlex.quote(str(file))}"
+    yield f"next      featurepaths run {proposal.file}"
 
 
 def _images(look: Look) -> tuple[np.ndarray, np.ndarray]:

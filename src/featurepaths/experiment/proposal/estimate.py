@@ -24,9 +24,16 @@ from featurepaths.data.splits import SPLITS
 from featurepaths.experiment.artefact import Artefact
 from featurepaths.experiment.config.experiment import Experiment
 from featurepaths.experiment.external import ExternalInputs
+from featurepaths.experiment.limits import machine_memory_mb
 from featurepaths.experiment.plan import Plan
 from featurepaths.experiment.preview import Layer
-from featurepaths.experiment.resources import BYTES_PER_SECOND, PRODUCTS_PER_SECOND, passes_of, passes_of_training
+from featurepaths.experiment.resources import (
+    BYTES_PER_SECOND,
+    PRODUCTS_PER_SECOND,
+    Estimator,
+    passes_of,
+    passes_of_training,
+)
 from featurepaths.experiment.run import Run
 from featurepaths.experiment.stages import STAGES
 from featurepaths.runtime.blocks import BLOCK, to_tensor
@@ -95,6 +102,17 @@ def measure(network: nn.Module, images: np.ndarray, labels: np.ndarray, eps: flo
         network.to("cpu")
     both = max(seconds / count - forward, forward) / STEPS  # the last pass is forward only
     return Speed(both, forward, _start(), resisting, gpus or cores())
+
+
+def with_memory(speed: Speed, experiment: Experiment, size: DataSize) -> Speed:
+    """Return the speed with as many lanes as jobs of attacks fit into this machine's memory: Snakemake starts no more.
+
+    A job counts with what rules/resources.smk requests for it.
+    """
+    estimator = Estimator(experiment, size)
+    runs = [str(Run(model, "any", 0)) for model in experiment.models]
+    mb = max(estimator.attack(run, attack, gpu=False).mb for run in runs for attack in experiment.attacks)
+    return speed._replace(lanes=max(1, min(speed.lanes, machine_memory_mb() // mb)))
 
 
 def _start() -> float:

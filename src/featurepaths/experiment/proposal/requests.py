@@ -98,8 +98,10 @@ def network_section(word: str, checkpoint: str | None) -> dict[str, Any]:
 
 
 def name_from(text: str) -> str:
-    """Return the last part of a text such as ``package.module:function`` or a path as a name for a key or a folder."""
-    last = re.split("[:/.]", text.strip("/"))[-1]
+    """Return a name for a key or a folder: of ``package.module:function`` the function, else a path's last part."""
+    module, _, function = text.strip("/").rpartition(":")
+    dots = re.fullmatch(FACTORY, text) and module != "timm"
+    last = re.split("[/.]" if dots else "/", function)[-1]
     return re.sub(r"\W+", "_", last, flags=re.ASCII).strip("_")[:60] or "mine"
 
 

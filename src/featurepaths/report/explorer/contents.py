@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from featurepaths.data.splits import Split, evenly_spaced, open_split
+from featurepaths.data.splits import Split, open_split
 from featurepaths.errors import FeaturePathsError
 from featurepaths.paths.records import open_pair, open_paths
 from featurepaths.report.explorer import pictures, records
+from featurepaths.report.explorer.choice import most_attacked, room
 from featurepaths.store.hdf5 import as_slice, open_hdf5
 from featurepaths.store.jsonfile import read_json
 
@@ -41,7 +42,9 @@ class Sources:
 def contents(sources: Sources) -> dict[str, Any]:
     """Return all that the page shows, as JSON."""
     with open_split(sources.data, "test") as split:
-        shown = Shown.of(split, count_versions(sources))
+        attacked = ([index_of(path) for path in paths] for paths in (sources.adaptive, sources.attacks))
+        limit = room(*sizes_of(sources, split.shape[1:], len(split.class_names)))
+        shown = Shown.of(split, most_attacked(split.indices, *attacked, limit))
         networks = {path.parts[-3]: {"sheets": {}, "poolings": {}} for path in sources.attacks}
         for path in sources.attacks:
             networks[path.parts[-3]]["sheets"] |= shown.attack_sheets(path)
@@ -53,14 +56,15 @@ def contents(sources: Sources) -> dict[str, Any]:
         for evaluation in evaluations_of(sources):
             run, pooling, _ = evaluation.of
             described = networks[run]["poolings"][pooling]
-            described |= evaluation.description
+            described["protocol"] = evaluation.protocol
             examples = shown.examples(clean_of[run, pooling], evaluation)
             described["examples"] |= examples | described["examples"]  # the clean images of the first attack stay
         for path in sources.adaptive:
             network = networks[path.parts[-3]]
             examples = network["poolings"][path.stem]["examples"]
-            worst = shown.worst_case(path, examples[CLEAN]["thresholds"])
-            network["sheets"][f"{WORST}.{path.stem}"], examples[WORST] = worst
+            sheet, worst = shown.worst_case(path, examples[CLEAN]["thresholds"])
+            layers = {key: examples[CLEAN][key] for key in ("scoring", "voting")}
+            network["sheets"][f"{WORST}.{path.stem}"], examples[WORST] = sheet, worst | layers
         return {
             "page": shown.page | {"total": len(split), "experiment": sources.data.parent.name},
             "classes": split.class_names,
@@ -73,10 +77,32 @@ def contents(sources: Sources) -> dict[str, Any]:
         }
 
 
-def count_versions(sources: Sources) -> int:
-    """Return the number of pictures of an image: the clean one, and those of all attacks, rules and worst cases."""
+def sizes_of(sources: Sources, shape: tuple[int, ...], classes: int) -> tuple[int, int]:
+    """Return bytes before base64: of the pictures and records of all versions of an image [H, W, C], and of all bands.
+
+    Pictures are those of the clean image, of all attacks and stopping rules, and of worst cases. An image's row and
+    class in the data set take up to 16 characters.
+    """
+    of_runs, examples = {}, 0
+    for evaluation in evaluations_of(sources):
+        with open_hdf5(evaluation.adversarial) as file:
+            size = file["similarity"].shape[1], len(evaluation.thresholds)
+        of_runs[evaluation.of[:2]] = size
+        examples += records.bytes_of_example(*size)
+    examples += sum(records.bytes_of_example(*size) for size in of_runs.values())  # of clean images
+    for path in sources.adaptive:
+        with open_hdf5(path) as file:
+            examples += records.bytes_of_worst_case(*of_runs[path.parts[-3], path.stem], len(file["attacks"]))
     rules = len({(run, attacked) for run, _, attacked in map(about, sources.adversarial)})
-    return 1 + rules + len(sources.adaptive)
+    versions = 1 + rules + len(sources.adaptive)
+    bands = sum(records.bytes_of_bands(layers, classes) for layers, _ in of_runs.values())
+    return 16 + versions * (pictures.values_of(shape) + 4) + examples, bands
+
+
+def index_of(path: Path) -> np.ndarray:
+    """Return the rows of the data set that an attack was run on."""
+    with open_hdf5(path) as file:
+        return file["index"][:]
 
 
 def about(path: Path) -> tuple[str, str, str]:
@@ -107,10 +133,10 @@ class Evaluation:
         return {method: at["threshold"] for method, at in measured.items()}
 
     @property
-    def description(self) -> dict[str, Any]:
-        """The protocol, the layers of the score, and those that vote."""
+    def layers(self) -> dict[str, list[int]]:
+        """The layers of the score, and those that vote."""
         scoring, voting = (each["protocols"][self.protocol]["layers"] for each in (self.detection, self.recognition))
-        return {"protocol": self.protocol, "scoring": scoring, "voting": voting}
+        return {"scoring": scoring, "voting": voting}
 
 
 def evaluations_of(sources: Sources) -> Iterator[Evaluation]:
@@ -140,11 +166,9 @@ class Shown:
     page: Mapping[str, Any]
 
     @classmethod
-    def of(cls, split: Split, versions: int) -> "Shown":
-        """Return as many images, evenly spaced in test order, as `pictures.VALUES` allows with `versions` of each."""
+    def of(cls, split: Split, positions: np.ndarray) -> "Shown":
+        """Return the images at ascending positions of the test images."""
         height, width, channels = split.shape[1:]
-        limit = max(pictures.VALUES // (versions * pictures.values_of(split.shape[1:])), 1)
-        positions = evenly_spaced(len(split), limit)
         clean = pictures.thumbnails(split[positions])
         page = {
             "shown": len(positions),
@@ -152,7 +176,6 @@ class Shown:
             "width": clean.shape[2],
             "factor": pictures.factor_of(height, width),
             "size": [height, width, channels],
-            "values": pictures.VALUES,
         }
         return cls(split.indices[positions], split.labels[positions], clean, page)
 
@@ -189,6 +212,7 @@ class Shown:
                     evaluation.thresholds,
                     {method: answered[method][images][:][rows] for method in evaluation.thresholds},
                 )
+                versions[name] |= evaluation.layers
             return versions
 
     def _sheet(self, adversarial: Any, rows: np.ndarray, positions: np.ndarray) -> dict[str, Any]:

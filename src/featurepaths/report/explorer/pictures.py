@@ -10,8 +10,6 @@ from PIL import Image
 
 SIDE = 64
 """Pixels of a picture's longer side; larger images become thumbnails: means of k x k pixels."""
-VALUES = 15_000_000
-"""Pixel values of all pictures of a page, at least a byte each as PNG and 4/3 bytes in the page if they are noise."""
 MIDDLE = 128
 """The grey level of a difference of 0."""
 
@@ -42,8 +40,8 @@ def thumbnails(images: np.ndarray) -> np.ndarray:
     """Return the pictures of images, uint8 [N, H, W, C]: uint8 [N, h, w, 1 or 3]."""
     count, height, width, channels = images.shape
     factor, images = factor_of(height, width), images[..., : shown_channels(channels)]
-    if factor == 1:
-        return images
+    if factor == 1 or count == 0:
+        return images[:, : ceil(height / factor), : ceil(width / factor)]
     reduced = [np.asarray(_as_image(image).reduce(factor)) for image in images]
     return np.stack(reduced).reshape(count, *reduced[0].shape[:2], images.shape[3])
 

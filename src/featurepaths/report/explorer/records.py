@@ -50,6 +50,11 @@ def bands(clean: FeaturePaths, count: int) -> dict[str, Any]:
     return {"band": similarities(quantiles), "counts": np.bincount(clean.labels, minlength=count).tolist()}
 
 
+def bytes_of_bands(layers: int, count: int) -> int:
+    """Return the bytes of what `bands` returns, before base64; a class's number of images takes up to 8 characters."""
+    return count * (2 * 2 * layers + 8)
+
+
 def example(
     paths: FeaturePaths,
     positions: np.ndarray,
@@ -81,6 +86,16 @@ def example(
         "flagged": {method: packed(scores < threshold) for method, threshold in thresholds.items()},
         "answers": {method: classes(answer) for method, answer in answers.items()},
     }
+
+
+def bytes_of_example(layers: int, methods: int) -> int:
+    """Return the bytes of an image in what `example` returns, before base64."""
+    return 4 + 2 + 4 + 3 * 2 * layers + 3 * methods
+
+
+def bytes_of_worst_case(layers: int, methods: int, attacks: int) -> int:
+    """Return the bytes of an image in what `worst_case` returns, before base64."""
+    return bytes_of_example(layers, methods) + 2 + 9 * attacks
 
 
 def worst_case(
