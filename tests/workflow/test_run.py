@@ -32,8 +32,9 @@ def begin(folder, *words, environment=BARE):
     """Start a program in a folder, in a session of its own, with its output in `log`."""
     with (folder / "log").open("w") as log:
         return subprocess.Popen(
-            words, cwd=folder, env=environment, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
-        )
+            words, cwd=folder, env=environment, stdout=log, stderr=subprocess.STDOUT, start_new_session=True,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # background jobs of a shell ignore it
+        )  # fmt: skip
 
 
 def outcome(folder, *words, environment=BARE):
