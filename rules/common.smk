@@ -53,7 +53,7 @@ from featurepaths.errors import FeaturePathsError
 from featurepaths.experiment.artefact import arguments_of, steps_of
 from featurepaths.experiment.config.messages import read_experiment
 from featurepaths.experiment.external import READ_TO_KNOW, fingerprint_inputs
-from featurepaths.experiment.feasible import check_attacks, check_layers
+from featurepaths.experiment.feasible import attack_library, check_attacks, check_layers, needs_attack_library
 from featurepaths.experiment.plan import Plan
 from featurepaths.experiment.stage import WILDCARDS
 from featurepaths.experiment.stages import STAGES
@@ -63,6 +63,10 @@ from featurepaths.workflow.start import only_reads, start
 # What is read of the code is remembered: jobs need not parse it, nor the next plan.
 os.environ[MEMORY] = ".snakemake/featurepaths/code.json"
 
+# Jobs run in this environment, activated or not, unless Snakemake gives them one of their own.
+OWN_ENVIRONMENT = DeploymentMethod.CONDA in workflow.deployment_settings.deployment_method
+PYTHON = "python" if OWN_ENVIRONMENT else quote(sys.executable)
+
 try:
     remember_code(STAGES)
     EXPERIMENT = read_experiment(config, " + ".join(map(str, workflow.configfiles)) or "The configuration")
@@ -71,6 +75,8 @@ try:
     AT_WORK = f".snakemake/featurepaths/{EXPERIMENT.name}.at-work"
     if workflow.is_main_process and not workflow.output_settings.dryrun:
         start(AT_WORK, RESULTS, waits=not only_reads(sys.argv))
+    if not OWN_ENVIRONMENT and needs_attack_library(EXPERIMENT):
+        attack_library()
     # the jobs of a cluster need not look at all files again
     EXTERNAL = fingerprint_inputs(EXPERIMENT, again=workflow.is_main_process)
     if EXPERIMENT.data.source not in READ_TO_KNOW:
@@ -93,9 +99,6 @@ EXPORTED = f"{MALLOC} FEATUREPATHS_AT_WORK={AT_WORK} {MEMORY}={os.environ[MEMORY
 # A job shares the lock from its first moment: Python starts so slowly that a next run could look in between.
 SHARED = f"if [ -e {AT_WORK} ]; then exec 9<{AT_WORK}; flock --shared 9 2>/dev/null || true; fi"
 OWN_PATH = f"PYTHONPATH={quote(SOURCE)}${{{{PYTHONPATH:+:$PYTHONPATH}}}}"
-# Jobs run in this environment, activated or not, unless Snakemake gives them one of their own.
-OWN_ENVIRONMENT = DeploymentMethod.CONDA in workflow.deployment_settings.deployment_method
-PYTHON = "python" if OWN_ENVIRONMENT else quote(sys.executable)
 shell.prefix(f"set -euo pipefail; {SHARED}; export {EXPORTED} {OWN_PATH}; PYTHON={PYTHON}; ")
 
 

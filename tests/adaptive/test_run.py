@@ -2,6 +2,7 @@
 
 import io
 import math
+import sys
 from functools import partial
 
 import h5py
@@ -20,7 +21,10 @@ from featurepaths.attacks.norms import random_start
 from featurepaths.attacks.runner import Block, run_blocks
 from featurepaths.defense.recognition import Calibration
 from featurepaths.experiment.config.evaluation import AdaptiveSearch, Controls
+from featurepaths.experiment.run import Run
 from featurepaths.library.defense import FeaturePathDefense
+from featurepaths.report.results import Result
+from featurepaths.report.tables.adaptive import controls_table
 from featurepaths.runtime.blocks import blocks
 from featurepaths.statistics.worst_case import count_evaded, count_left, summarise_attacks
 from featurepaths.store.hdf5 import RowWriter
@@ -168,9 +172,9 @@ def test_adaptive_shard_and_block_attacked_alone_are_bit_identical(eps):
         np.testing.assert_array_equal(whole[name][64:], second[name][64:])
 
 
-def controls_of(defense, eps, objectives, transferred=None, suite=None):
+def controls_of(defense, eps, objectives, transferred=None, suite=None, n_queries=200):
     target = Target(defense, defense)
-    controls = Controls(eps_multiples=[0, 1, 3], iterations=[5, 10, 20], n_queries=200, n_targets=1)
+    controls = Controls(eps_multiples=[0, 1, 3], iterations=[5, 10, 20], n_queries=n_queries, n_targets=1)
     search = AdaptiveSearch(objectives=objectives, losses=["ce"], n_targets=0)
     file = attack(defense, eps, n_targets=0, restarts=1, objectives=objectives)
     suite = suite or {side: file[f"{side}/adaptive"][:] for side in ("undefended", "defended")}
@@ -199,6 +203,15 @@ def test_controls_of_honest_defence_pass():
     assert [at["defended_correct"] for at in content["budget"]] == [COUNT] * 5
     clean = content["false_positives"][0]
     assert (clean["corruption"], clean["flagged"], clean["defended_correct"]) == ("clean", 0, COUNT)
+
+
+def test_controls_without_queries_need_no_library_and_report_no_black_box(monkeypatch):
+    monkeypatch.setitem(sys.modules, "torchattacks", None)
+    content = controls_of(halves_defense(), 0.3, ["evade"], n_queries=0)
+    assert content["black_box"]["n_queries"] == 0
+    assert not [check for check in content["checks"] if "black-box" in check["check"]]
+    result = Result(Run("small", "standard", 0), content, "flatten")
+    assert "without gradients" not in set(controls_table([result])["control"])
 
 
 def test_control_of_budget_fails_on_too_weak_suite():

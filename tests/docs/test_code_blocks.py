@@ -28,7 +28,7 @@ MAKEFILE = (ROOT / "Makefile").read_text()
 TARGETS = {*re.findall(r"^([a-z-]+):", MAKEFILE, re.M), ".venv/ready"}
 VARIABLES = set(re.findall(r"\$\(([A-Z]+)\)", MAKEFILE))
 OPTIONS = {option for action in get_argument_parser()._actions for option in action.option_strings}
-COMMANDS = {function.__name__ for function in (cli.run, cli.show, cli.layers, cli.check)}
+COMMANDS = {function.__name__ for function in (cli.new, cli.run, cli.show, cli.layers, cli.check)}
 YOURS = {"adaptive.yaml", "mine.yaml", "three-seeds.yaml"}
 """Files that readers write."""
 DEFAULT = yaml.safe_load((ROOT / "config.yaml").read_text())

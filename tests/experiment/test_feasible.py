@@ -8,8 +8,9 @@ from featurepaths import __main__ as cli
 from featurepaths.attacks.class_limits import left_out, possible_losses
 from featurepaths.data.size import DataSize
 from featurepaths.errors import FeaturePathsError
+from featurepaths.experiment import feasible
 from featurepaths.experiment.config.messages import read_experiment
-from featurepaths.experiment.feasible import check_attacks
+from featurepaths.experiment.feasible import attack_library, check_attacks, needs_attack_library
 from tests.experiments import small_experiment
 
 ARRAYS = small_experiment(
@@ -23,6 +24,27 @@ def checked(classes, *, pixels=32, channels=3, adaptive=None, **attack):
     config = ARRAYS | ({"adaptive": adaptive} if adaptive else {})
     config |= {"attacks": ARRAYS["attacks"] | ({"x": attack} if attack else {})}
     return check_attacks(read_experiment(config), DataSize(100, classes, pixels, pixels, channels))
+
+
+@pytest.mark.parametrize(
+    ("changes", "needed"),
+    [
+        ({}, False),
+        ({"adaptive": {"attack": "apgd", "controls": None}}, False),
+        ({"adaptive": {"attack": "apgd", "controls": {"n_queries": 0}}}, False),
+        ({"adaptive": {"attack": "apgd", "controls": {"n_queries": 1}}}, True),
+        ({"adaptive": {"attack": "apgd"}}, True),
+        ({"attacks": ARRAYS["attacks"] | {"x": {"method": "pgd", "eps": 0.02}}}, True),
+    ],
+)
+def test_torchattacks_is_needed_by_its_attacks_and_the_black_box_control(changes, needed):
+    assert needs_attack_library(read_experiment(ARRAYS | changes)) == needed
+
+
+def test_missing_torchattacks_is_named_with_its_installation(monkeypatch):
+    monkeypatch.setattr(feasible, "library_version", lambda name: "absent")
+    with pytest.raises(FeaturePathsError, match="--no-deps torchattacks"):
+        attack_library()
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,7 @@ EXPERIMENT = {**MINE, "detectors": ["confidence"]}
 DATA = [block["data"] for block in YAML if set(block) == {"data"}]
 THEIRS = {"attack": 1, "attacked_features": 1, "attacked_paths": 1, "evaluation": 1,
           "run_figures": 1, "detector_evaluation": 1, "comparison": 1, "comparison_figures": 1, "tables": 1,
-          "configuration": 1}  # fmt: skip
+          "explorer": 1, "configuration": 1}  # fmt: skip
 """What depends on images that were made elsewhere, of the test split only."""
 
 

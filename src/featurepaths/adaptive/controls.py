@@ -58,10 +58,10 @@ def control_records(
     Returns
     -------
     The block's records [n], all boolean. ``eps/<i>/undefended`` and ``/defended``: whether the predictions are correct
-    under all attacks in the balls up to the i-th; ``budget/<i>/...`` likewise; ``black_box/defended``,
-    ``transfer/defended``; ``false_positives/<corruption>/<level>/flagged``, ``/undefended`` and ``/defended``, also for
-    ``clean``: all false if model outputs are not finite. ``undefined``: whether model outputs or a gradient were not
-    finite anywhere.
+    under all attacks in the balls up to the i-th; ``budget/<i>/...`` likewise; ``black_box/defended`` and
+    ``transfer/defended``, if there are such examples; ``false_positives/<corruption>/<level>/flagged``,
+    ``/undefended`` and ``/defended``, also for ``clean``: all false if model outputs are not finite. ``undefined``:
+    whether model outputs or a gradient were not finite anywhere.
     """
     model, records, worst_cases = target.reference_model, {}, []
     in_suite = [suite[side][block.rows] for side in SIDES]
@@ -94,7 +94,9 @@ def control_records(
             in_ball.cascade(kinds, ball)
         records |= resisting(f"eps/{number}", in_ball)
 
-    examples = {"black_box": _square(model, block, budget, controls.n_queries)}
+    examples = {}
+    if controls.n_queries:
+        examples["black_box"] = _square(model, block, budget, controls.n_queries)
     if transferred is not None:
         examples["transfer"] = padded_tensor(transferred[block.rows], block.clean.device)
     for name, adversarial in examples.items():
@@ -167,7 +169,11 @@ def summarise(
             for number, budget in enumerate(budgets_of(controls))
         ],
         "greatest_budget": missed(records[f"budget/{len(budgets_of(controls)) - 1}/defended"]),
-        "black_box": {"attack": "square", "n_queries": controls.n_queries, **missed(records["black_box/defended"])},
+        "black_box": {
+            "attack": "square",
+            "n_queries": controls.n_queries,
+            **missed(records.get("black_box/defended", standing)),
+        },
         "transfer": {"source": source, **missed(records.get("transfer/defended", standing))},
         "vanished": count_vanished(attacks),
         "false_positives": _false_positives(records),
@@ -208,8 +214,9 @@ def _checks(content: Mapping[str, Any]) -> Iterator[tuple[str, bool, str]]:
     yield "accuracy falls to 0 as eps grows", right == 0, f"{right} of {count} right at eps {last['eps']:.4g}"
     result = f"{search['missed']} of {count} found only by the greatest budget"
     yield "more iterations, restarts and targets find no more", search["missed"] <= LEVELLED_OFF * count, result
-    result = f"{black_box['missed']} of {black_box['n']} found only by {black_box['attack']}"
-    yield "the black-box attack finds nothing that gradients missed", black_box["missed"] == 0, result
+    if black_box["n_queries"]:
+        result = f"{black_box['missed']} of {black_box['n']} found only by {black_box['attack']}"
+        yield "the black-box attack finds nothing that gradients missed", black_box["missed"] == 0, result
     yield check_vanished(content["vanished"])
     if transfer["source"] is not None:
         result = f"{transfer['missed']} of {transfer['n']} found only by those of {transfer['source']}"

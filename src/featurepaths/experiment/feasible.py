@@ -15,6 +15,7 @@ from featurepaths.experiment.config.evaluation import Adaptive
 from featurepaths.experiment.config.experiment import Experiment
 from featurepaths.experiment.plan import Plan
 from featurepaths.networks.architectures import missing_layers
+from featurepaths.store.code_digest import library_version
 from featurepaths.store.jsonfile import read_description
 
 
@@ -38,6 +39,31 @@ def check_attacks(experiment: Experiment, size: DataSize) -> str:
             "\n".join(["The data do not allow these attacks:", *(f"  {each}" for each in problems)])
         )
     return f"adaptive leaves out {' and '.join(words)}" if words else "the data allow all of them"
+
+
+def needs_attack_library(experiment: Experiment) -> bool:
+    """Return whether an attack or a control is one of torchattacks."""
+    controls = experiment.adaptive and experiment.adaptive.controls
+    methods = {attack.method for attack in experiment.attacks.values()}
+    return not methods.isdisjoint(METHODS) or bool(controls and controls.n_queries)
+
+
+def attack_library() -> str:
+    """Return the version of torchattacks.
+
+    Raises
+    ------
+    FeaturePathsError
+        If it is not installed.
+    """
+    version = library_version("torchattacks")
+    if version == "absent":
+        raise FeaturePathsError(
+            "torchattacks is not installed, which attacks other than apgd need, and the black-box control of adaptive "
+            "attacks. Install it without its outdated requirements: pip install --no-deps torchattacks==3.5.1. Or "
+            "leave these attacks out, and set n_queries: 0 under adaptive.controls."
+        )
+    return version
 
 
 def check_layers(plan: Plan) -> None:

@@ -19,7 +19,7 @@ from featurepaths.errors import FeaturePathsError
 from featurepaths.experiment.config.experiment import Experiment
 from featurepaths.experiment.config.messages import read_experiment
 from featurepaths.experiment.external import READ_TO_KNOW, ExternalInputs, fingerprint_inputs
-from featurepaths.experiment.feasible import check_attacks
+from featurepaths.experiment.feasible import attack_library, check_attacks, needs_attack_library
 from featurepaths.experiment.plan import Plan
 from featurepaths.experiment.run import Run
 from featurepaths.experiment.samples import Sample, correct_in, sample_of
@@ -30,7 +30,6 @@ from featurepaths.networks.external.build import build_external
 from featurepaths.networks.forward import layer_shapes, user_name
 from featurepaths.networks.resnet import ResNet
 from featurepaths.networks.warnings import DOUBTS
-from featurepaths.store.code_digest import library_version
 from featurepaths.store.hdf5 import open_hdf5
 
 
@@ -188,10 +187,7 @@ def checks(experiment: Experiment, outside: ExternalInputs) -> Iterator[tuple[st
     The functions raise FeaturePathsError if something is wrong.
     """
     yield "device", lambda: _device(experiment)
-    if (
-        any(attack.method not in ("apgd", "precomputed") for attack in experiment.attacks.values())
-        or experiment.adaptive
-    ):
+    if needs_attack_library(experiment):
         yield "torchattacks", attack_library
     size: list[DataSize] = []
     samples: list[Sample | None] = []
@@ -238,20 +234,6 @@ def _device(experiment: Experiment) -> str:
     if experiment.device == "cuda" and not there:
         raise FeaturePathsError("device: cuda, and torch finds no GPU here. Set device: auto.")
     return torch.cuda.get_device_name() if there and experiment.device != "cpu" else "networks run on the CPU"
-
-
-def attack_library() -> str:
-    """Return the version of torchattacks, which other attacks than AutoPGD and the controls need.
-
-    Raises
-    ------
-    FeaturePathsError
-        If it is not installed.
-    """
-    version = library_version("torchattacks")
-    if version == "absent":
-        raise FeaturePathsError("torchattacks is not installed: pip install --no-deps torchattacks==3.5.1")
-    return version
 
 
 def _check_numbers(experiment: Experiment, count: int) -> None:

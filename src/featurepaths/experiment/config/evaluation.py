@@ -116,8 +116,8 @@ class Controls(Section):
     """Additional random starts with the greatest of them."""
     n_targets: int = Field(5, ge=0)
     """Number of most likely wrong classes that the greatest budget also targets; it has all objectives and losses."""
-    n_queries: int = Field(1000, ge=1)
-    """Queries per image of the black-box attack (Square)."""
+    n_queries: int = Field(1000, ge=0)
+    """Queries per image of the black-box attack (Square), which needs torchattacks; 0 for none."""
 
 
 class AdaptiveSearch(Section):

@@ -13,6 +13,7 @@ from featurepaths.experiment.proposal.data import ProposedData, flow
 from featurepaths.experiment.proposal.estimate import RESISTING, Speed, cores, seconds_of, with_memory
 from featurepaths.experiment.proposal.network import ProposedNetwork
 from featurepaths.experiment.proposal.numbers import LADDER, Numbers, flatten_fits, free_space, largest_that_fits
+from featurepaths.store.code_digest import library_version
 
 GREATEST_SHARDS = 8
 STORAGE = {"store": 0.1, "temporary": 0.5}
@@ -55,6 +56,11 @@ class Proposal:
         )
         environment.filters["yaml"] = flow
         return environment.get_template("config.yaml.jinja").render(it=self, machine=machine())
+
+    @property
+    def queries(self) -> int:
+        """Queries of the black-box control, which needs torchattacks: none if it is not installed."""
+        return 0 if library_version("torchattacks") == "absent" else 100
 
     @property
     def experiment(self) -> Experiment:

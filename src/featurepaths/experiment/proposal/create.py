@@ -118,7 +118,8 @@ def _warnings(proposal: Proposal) -> Iterator[str]:
         yield f"it takes more than {MINUTES} minutes with the smallest numbers of images that are proposed"
     if proposal.bytes > free_space():
         yield "the free disk space does not suffice"
-    try:
-        preview.attack_library()
-    except FeaturePathsError as error:
-        yield str(error)
+    if not proposal.queries:
+        yield (
+            "torchattacks is not installed, so the black-box control is left out. To have it: "
+            "pip install --no-deps torchattacks==3.5.1"
+        )

@@ -116,7 +116,8 @@ def _settings(content: Mapping[str, Any]) -> Iterator[tuple[str, str, Mapping[st
         grown = (counted_noun(counts[key], noun) for key, noun in BUDGET.items() if counts[key])
         yield "search budget", ", ".join(grown), counts
     black_box, transfer, vanished = content["black_box"], content["transfer"], content["vanished"]
-    yield "without gradients", f"{black_box['attack']}, {counted_noun(black_box['n_queries'], 'query')}", black_box
+    if black_box["n_queries"]:
+        yield "without gradients", f"{black_box['attack']}, {counted_noun(black_box['n_queries'], 'query')}", black_box
     if transfer["source"] is not None:
         yield "transferred", f"from {transfer['source']}", transfer
     yield "vanished gradients", "", {"n": vanished["n"], "vanished": vanished["images"]}
