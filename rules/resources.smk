@@ -1,10 +1,8 @@
 """What jobs ask for: memory, time, GPUs, and where files are read from. None of it makes anything out of date. No rule."""
 
-import subprocess
 from functools import cache
-from shutil import which
 
-from featurepaths.experiment.limits import largest_partition, machine_memory_mb, parse_resources
+from featurepaths.experiment.limits import largest_partition, machine_gpus, machine_memory_mb, parse_resources
 from featurepaths.experiment.resources import Estimator
 
 THREADS = EXPERIMENT.torch_threads
@@ -13,12 +11,7 @@ THREADS = EXPERIMENT.torch_threads
 LOCAL = workflow.resource_settings.nodes is None
 ESTIMATOR = Estimator(EXPERIMENT, EXTERNAL.size, here=LOCAL)
 STARTS_JOBS_HERE = LOCAL and workflow.is_main_process
-GPUS_HERE = 0
-if STARTS_JOBS_HERE and which("nvidia-smi"):
-    listed = subprocess.run(["nvidia-smi", "--list-gpus"], capture_output=True, text=True)
-    GPUS_HERE = sum(line.startswith("GPU ") for line in listed.stdout.splitlines())
-    if "CUDA_VISIBLE_DEVICES" in os.environ:
-        GPUS_HERE = min(GPUS_HERE, len(list(filter(None, os.environ["CUDA_VISIBLE_DEVICES"].split(",")))))
+GPUS_HERE = machine_gpus() if STARTS_JOBS_HERE else 0
 USES_GPU = {"cpu": False, "cuda": True, "auto": GPUS_HERE > 0 or not STARTS_JOBS_HERE}[EXPERIMENT.device]
 
 # Jobs that run here at the same time have to fit this machine. Values of `--resources` take precedence.

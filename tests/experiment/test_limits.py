@@ -1,5 +1,6 @@
 """The limits of a machine and of partitions, and what a profile requests a GPU by."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import pytest
 
 from featurepaths.errors import FeaturePathsError
 from featurepaths.experiment import limits
-from featurepaths.experiment.limits import largest_partition, machine_memory_mb, parse_resources
+from featurepaths.experiment.limits import largest_partition, machine_gpus, machine_memory_mb, parse_resources
 
 
 @dataclass
@@ -56,6 +57,27 @@ def test_memory_of_machine_is_that_of_the_kernel(monkeypatch, tmp_path):
     assert machine_memory_mb() == 700
     (tmp_path / "slurm/job_7/memory.max").write_text(f"{512 * 2**20}\n")
     assert machine_memory_mb() == 512
+
+
+@pytest.mark.parametrize(("visible", "count"), [(None, 2), ("0", 1), ("", 0), ("0,1,2", 2)])
+def test_gpus_are_those_that_are_listed_and_visible(visible, count, tmp_path, monkeypatch):
+    listing = "GPU 0: A (UUID: GPU-1)\n  MIG 1g.5gb Device 0: (UUID: MIG-1)\nGPU 1: A (UUID: GPU-2)\n"
+    (tmp_path / "nvidia-smi").write_text(f"#!/bin/sh\ncat <<'END'\n{listing}END\n")
+    (tmp_path / "nvidia-smi").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if visible is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    assert machine_gpus() == count
+
+
+@pytest.mark.parametrize("script", [None, "#!/bin/sh\nexit 9\n"])
+def test_no_gpu_without_a_working_nvidia_smi(script, tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}/bin")
+    if script:
+        (tmp_path / "nvidia-smi").write_text(script)
+        (tmp_path / "nvidia-smi").chmod(0o755)
+    assert machine_gpus() == 0
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,8 @@
 """A real Grid Engine on this machine: four slots, two GPUs as a consumable, accounting.
 
 ``python -m tests.sge.cluster COMMAND ...`` runs a command with it. It needs root and Debian's packages `PACKAGES`,
-installed with localhost as their master (`.ci/run`). The folders where Grid Engine keeps its queues and jobs are put back at the end as they were.
+installed with localhost as their master (`.ci/run`). The folders where Grid Engine keeps its queues and jobs are put
+back at the end as they were.
 """
 
 import os

@@ -1,6 +1,7 @@
 """What a machine, or the greatest partition of a cluster, can give one job; and what a profile requests a GPU by."""
 
 import os
+import subprocess
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
@@ -39,6 +40,17 @@ def largest_partition(partitions: Iterable[PartitionLimits], gpus: int, mb: floa
         if each.max_gpu >= gpus and each.max_mem_mb >= mb
     ]
     return max(fit, key=lambda limits: (limits.minutes, limits.mb), default=Limits(float("inf"), float("inf")))
+
+
+def machine_gpus() -> int:
+    """Return how many GPUs of this machine the environment leaves visible; 0 if nvidia-smi is missing or fails."""
+    try:
+        listed = subprocess.run(["nvidia-smi", "--list-gpus"], capture_output=True, text=True, check=True).stdout
+    except (OSError, subprocess.CalledProcessError):
+        return 0
+    count = sum(line.startswith("GPU ") for line in listed.splitlines())  # parts of a GPU are indented
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return count if visible is None else min(count, len(list(filter(None, visible.split(",")))))
 
 
 def machine_memory_mb() -> int:
