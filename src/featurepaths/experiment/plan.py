@@ -116,7 +116,7 @@ class Plan(RunArtefacts):
 
     @once
     def explorer(self) -> Artefact:
-        """The record of the page that shows every test image."""
+        """The record of the page that shows test images one by one."""
         detection, scores = zip(*self._over(self.detection, self.attacked), strict=True)
         recognition, answers = zip(*self._over(self.recognition, self.attacked), strict=True)
         inputs = {

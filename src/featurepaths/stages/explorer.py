@@ -1,4 +1,4 @@
-"""Explorer: images, adversarial examples and feature paths of all runs -> a page that shows every test image."""
+"""Explorer: images, adversarial examples and feature paths of all runs -> a page that shows test images one by one."""
 
 from dataclasses import fields, replace
 
