@@ -20,7 +20,7 @@ PROGRAMS = ["slurmctld", "slurmd", "slurmdbd", "munged", "mariadbd", "sacct", "s
 CONFIGURATION = Path("/etc/slurm")
 FILES = ["slurm.conf", "gres.conf", "slurmdbd.conf"]
 MINE = "# made by featurepaths' tests\n"
-GPUS = 2
+GPUS, MODEL = 2, "h100"
 
 SLURM = """
 ClusterName=featurepaths
@@ -48,13 +48,13 @@ JobAcctGatherParams=OverMemoryKill
 AccountingStorageType=accounting_storage/slurmdbd
 AccountingStorageHost=127.0.0.1
 AccountingStoragePort=17003
-AccountingStorageTRES=gres/gpu
+AccountingStorageTRES=gres/gpu,gres/gpu:{model}
 AccountingStoreFlags=job_comment
 GresTypes=gpu
 MailProg=/bin/true
 MpiDefault=none
 KillWait=5
-NodeName=node1 NodeHostname={host} NodeAddr=127.0.0.1 Port=17001 CPUs=4 RealMemory=9000 Gres=gpu:{gpus}
+NodeName=node1 NodeHostname={host} NodeAddr=127.0.0.1 Port=17001 CPUs=4 RealMemory=9000 Gres=gpu:{model}:{gpus}
 NodeName=node2 NodeHostname={host} NodeAddr=127.0.0.1 Port=17002 CPUs=4 RealMemory=9000
 PartitionName=cpu Nodes=node1,node2 Default=YES MaxTime=600
 PartitionName=gpu Nodes=node1 MaxTime=600
@@ -105,12 +105,14 @@ def start(folder: Path) -> None:
     """Start the cluster; returns when both nodes are idle."""
     for name in ("state", "spool/node1", "spool/node2", "dev", "database"):
         (folder / name).mkdir(parents=True)
-    values = {"folder": folder, "host": socket.gethostname(), "gpus": GPUS}
+    values = {"folder": folder, "host": socket.gethostname(), "gpus": GPUS, "model": MODEL}
     for number in range(GPUS):  # a fake GPU still has to be a device
         os.mknod(folder / f"dev/gpu{number}", 0o666 | 0o020000, os.makedev(1, 3))
     write(folder / "my.cnf", DATABASE.format(**values))
     write(CONFIGURATION / "slurm.conf", MINE + SLURM.format(**values))
-    write(CONFIGURATION / "gres.conf", f"{MINE}NodeName=node1 Name=gpu File={folder}/dev/gpu[0-{GPUS - 1}]\n")
+    write(
+        CONFIGURATION / "gres.conf", f"{MINE}NodeName=node1 Name=gpu Type={MODEL} File={folder}/dev/gpu[0-{GPUS - 1}]\n"
+    )
     write(CONFIGURATION / "slurmdbd.conf", MINE + ACCOUNTING.format(**values), mode=0o600)
 
     munge(folder)

@@ -38,10 +38,10 @@ def slurm(tmp_path_factory):
         cluster.stop(folder)
 
 
-def cluster_run(folder, config, environment=None):
+def cluster_run(folder, config, *arguments, environment=None):
     """Return an experiment that is run through profiles/slurm, with a status check every two seconds."""
     often = ["--slurm-init-seconds-before-status-checks", "2", "--seconds-between-status-checks", "2"]
-    return ClusterRun(folder, config, "slurm", *often, environment=environment)
+    return ClusterRun(folder, config, "slurm", *often, *arguments, environment=environment)
 
 
 @dataclass(frozen=True)
@@ -52,20 +52,23 @@ class Job:
     kind: str
     state: str
     gpus: int
+    typed_gpus: int
+    mb: int
     start: datetime
     end: datetime
 
 
 def accounted(since):
     """Return the jobs that ended since some time."""
-    columns = "JobIDRaw,State,AllocTRES,Comment,Start,End"
+    columns = "JobIDRaw,State,AllocTRES,Comment,Start,End,ReqMem"
     text = said("sacct", "-P", "-X", "-S", since.isoformat(timespec="seconds"), "-o", columns)
     jobs = []
     for row in csv.DictReader(io.StringIO(text), delimiter="|"):
-        gpus = re.search(r"gres/gpu=(\d+)", row["AllocTRES"])
+        gpus, typed = (re.search(rf"gres/gpu{kind}=(\d+)", row["AllocTRES"]) for kind in ("", f":{cluster.MODEL}"))
+        counts = int(gpus[1]) if gpus else 0, int(typed[1]) if typed else 0
         kind = row["Comment"].split("_")[1]
         times = datetime.fromisoformat(row["Start"]), datetime.fromisoformat(row["End"])
-        jobs.append(Job(int(row["JobIDRaw"]), kind, row["State"], int(gpus[1]) if gpus else 0, *times))
+        jobs.append(Job(int(row["JobIDRaw"]), kind, row["State"], *counts, int(row["ReqMem"].rstrip("M")), *times))
     return jobs
 
 
@@ -83,16 +86,17 @@ def default_experiment():
 def test_default_experiment_on_cluster_same_tables_as_local_run(tmp_path):
     config = default_experiment()
     since = datetime.now()
-    on_cluster = cluster_run(tmp_path / "cluster", config)
+    typed = ["--default-resources", f"gpu_resources=gpu_model={cluster.MODEL}"]
+    on_cluster = cluster_run(tmp_path / "cluster", config, *typed)
     on_cluster()
     on_cluster("--report", str(tmp_path / "report.html"))
     assert "accuracy" in (tmp_path / "report.html").read_text()
     jobs = accounted(since)
     assert {job.state for job in jobs} == {"COMPLETED"}
     for job in jobs:
-        assert job.gpus == (job.kind in WITH_GPU), job
+        assert job.gpus == job.typed_gpus == (job.kind in WITH_GPU), job
     expected = {"data": 1, "train": 4, "shards": 4 * 2, "extraction": 4 * (1 + 4), "evaluation": 4}
-    expected |= {"adaptive": 4, "controls": 4}
+    expected |= {"adaptive": 4, "controls": 4, "figures": 1}
     assert Counter(job.kind for job in jobs) == expected, "everything else ran here"
 
     # the device of each job that runs a network, by its log
@@ -151,6 +155,30 @@ def test_job_killed_for_memory_retried_with_more(tmp_path):
     assert {job.state for job in jobs[:-1]} <= {"FAILED", "OUT_OF_MEMORY"}
 
 
+FAIL_TWICE = """
+if "featurepaths.stages.train" in sys.orig_argv:
+    import os, pathlib
+    failed = pathlib.Path(__file__).with_name("failed")
+    count = len(failed.read_text()) if failed.exists() else 0
+    failed.write_text("x" * (count + 1))
+    if count < 2:
+        print("failed on purpose", flush=True)
+        os._exit(1)
+"""
+
+
+def test_retries_request_more_memory_up_to_the_partitions_limit(tmp_path):
+    config = copy.deepcopy(SMALL)
+    config["training"]["standard"]["epochs"] = 1
+    since = datetime.now()
+    run = cluster_run(tmp_path, config, environment=hooked(tmp_path / "hook", FAIL_TWICE))
+    run("--", str(run.results.relative_to(tmp_path) / TRAINING))
+    first, second, third = (job.mb for job in accounted(since) if job.kind == "train")
+    limit = yaml.safe_load((ROOT / "profiles/slurm/partitions.yaml").read_text())["partitions"]["gpu"]["max_mem_mb"]
+    assert (second, third) == (2 * first, limit)
+    assert 3 * first > limit, "the third attempt would ask for more"
+
+
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory):
     """The checkpoint of a local training that is not interrupted."""
@@ -170,7 +198,7 @@ def running(rule):
 
 @pytest.mark.parametrize("how", ["scancel", "requeue", "scancel and SIGINT"])
 def test_training_ended_by_cluster_resumes_same_bytes(tmp_path, undisturbed, how):
-    run = cluster_run(tmp_path, SMALL, hooked(tmp_path / "hook", SAVE_OFTEN))
+    run = cluster_run(tmp_path, SMALL, environment=hooked(tmp_path / "hook", SAVE_OFTEN))
     target = str(run.results.relative_to(tmp_path) / TRAINING)
     process = run.start("--", target)
     run.wait_for_saved_state()
