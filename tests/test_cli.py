@@ -15,6 +15,8 @@ from featurepaths.experiment import preview
 from featurepaths.experiment.config.messages import read_experiment
 from featurepaths.experiment.external import fingerprint_inputs
 from featurepaths.networks.warnings import DOUBTS
+from featurepaths.store.jsonfile import write_json
+from featurepaths.store.origin import Origin
 from tests.experiments import ROOT, TINY
 
 PRETRAINED = {
@@ -60,6 +62,8 @@ def test_show_prints_main_tables_and_names_others(tmp_path, capsys):
     tables.mkdir(parents=True)
     for name in ("verdict", "accuracy", "detection"):
         (tables / f"{name}.md").write_text(f"# Table {name}\n")
+    files = [f"{name}.md" for name in ("verdict", "accuracy", "detection")]
+    write_json(tables / "tables.json", {"files": files}, Origin("tables/tables", "0", {}, []))
     results = tmp_path / "results/mine"
     shown = printed(capsys, "show", "--markdown", results)
     assert shown.index("# Table verdict") < shown.index("# Table accuracy")

@@ -60,6 +60,13 @@ class Browser:
         """The texts of all elements of a selector."""
         return self.run("return [...document.querySelectorAll(arguments[0])].map((each) => each.innerText)", selector)
 
+    def expect(self, selector, texts, seconds=10):
+        """Assert that the texts of all elements of a selector become these: tables sort and filter after an event."""
+        end = time.monotonic() + seconds
+        while self.texts(selector) != texts and time.monotonic() < end:
+            time.sleep(0.05)
+        assert self.texts(selector) == texts
+
     def choose(self, control, value):
         """Choose an option, as a reader does."""
         script = "const select = document.getElementById(arguments[0]); select.value = arguments[1];"

@@ -165,10 +165,10 @@ def test_click_on_a_head_sorts_by_score(page, stored):
     page.choose("version", ATTACKED)
     page.driver.find_element("css selector", "#images th:nth-child(6)").click()
     lowest = [f"{score:.4f}" for score in np.sort(stored["score"].astype(np.float32))[:20]]
-    assert page.texts("#images tbody td:nth-child(6)") == lowest
+    page.expect("#images tbody td:nth-child(6)", lowest)
     page.driver.find_element("css selector", "#images th:nth-child(6)").click()
     greatest = [f"{score:.4f}" for score in np.sort(stored["score"].astype(np.float32))[::-1][:20]]
-    assert page.texts("#images tbody td:nth-child(6)") == greatest
+    page.expect("#images tbody td:nth-child(6)", greatest)
 
 
 def test_arrows_move_to_rows_and_versions(page, stored):
@@ -197,8 +197,8 @@ def test_choice_of_network_features_and_threshold_changes_the_numbers(page, tiny
             scores = file["held-out/adversarial_score"][:20]
         with h5py.File(folder / f"recognition/{pooling}/feature-paths.{ATTACKED}.h5") as file:
             answers = file[f"held-out/{method}/adversarial"][:20]
-        assert page.texts("#images tbody td:nth-child(6)") == [f"{score:.4f}" for score in scores.astype(np.float32)]
-        assert page.texts("#images tbody td:nth-child(7)") == [str(answer) for answer in answers]
+        page.expect("#images tbody td:nth-child(6)", [f"{score:.4f}" for score in scores.astype(np.float32)])
+        page.expect("#images tbody td:nth-child(7)", [str(answer) for answer in answers])
 
 
 def test_layers_are_each_attacks_own_without_calibration(tiny, tmp_path, monkeypatch):

@@ -49,7 +49,7 @@ def test_every_job_but_the_bookkeeping_asks_for_memory_and_time(on_slurm, storag
 def test_six_attacks_in_eight_shards_on_twenty_networks_are_less_than_500_submissions(on_slurm):
     """As docs/cluster.md has it; the real SLURM of tests/slurm confirms how groups are counted."""
     seeds = 5
-    text = on_slurm(GRID, "--group-components", "shards=8", "extraction=4")
+    text = on_slurm(GRID, "--group-components", "shards=8", "extraction=4", "figures=16")
     assert seeds * sum(jobs(text).values()) > 2000
     groups = Counter(re.findall(r"Group job (\w+) ", text))
     alone = Counter(re.findall(r"^rule (\w+):", text, re.MULTILINE))
