@@ -68,7 +68,7 @@ def everything_but(*rules):
     counts = {"data": 1, "train": 1, "attack": 2, "features": 1, "attacked_features": 2, "clean_paths": 1,
               "attacked_paths": 2, "calibration": 1, "evaluation": 1, "run_figures": 1, "detectors": 1,
               "detector_evaluation": 1, "tables": 1, "comparison": 1, "summary_figures": 1,
-              "comparison_figures": 1, "configuration": 1}  # fmt: skip
+              "comparison_figures": 1, "explorer": 1, "configuration": 1}  # fmt: skip
     return {rule: count for rule, count in counts.items() if rule not in rules}
 
 

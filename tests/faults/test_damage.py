@@ -153,7 +153,8 @@ def test_artefacts_of_another_run_planned_again_by_workflow(tiny, tmp_path, faul
         exchanged += name != there
     every = jobs(workflow("--dry-run", "--forceall"))
     again = jobs(workflow("--dry-run"))
-    assert every.keys() - again.keys() == {"data", "configuration", "tables", "comparison", "summary_figures"}
+    of_all_runs = {"data", "configuration", "tables", "comparison", "summary_figures", "explorer"}
+    assert every.keys() - again.keys() == of_all_runs
     assert again.items() <= every.items()
     faults("file of another run in its place, when the workflow starts", exchanged, "planned to be made again")
 
