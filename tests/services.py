@@ -3,9 +3,13 @@
 import os
 import signal
 import subprocess
+import sys
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import ModuleType
 
 
 def write(path: Path, text: str, mode: int = 0o644) -> None:
@@ -69,3 +73,22 @@ def wait_for(what: str, ready: Callable[[], bool], seconds: float = 90.0) -> Non
         if time.monotonic() > end:
             raise TimeoutError(f"{what} did not come up in {seconds:.0f} s")
         time.sleep(0.5)
+
+
+@contextmanager
+def running(cluster: ModuleType, folder: Path) -> Iterator[None]:
+    """Start a cluster, whose module has `start` and `stop`, with its files in a folder, and stop it in the end."""
+    try:
+        cluster.start(folder)
+        yield
+    finally:
+        cluster.stop(folder)
+
+
+def run_on(cluster: ModuleType) -> None:
+    """Run the command of the command line on a cluster, and exit with its code; say why if the cluster cannot start."""
+    if reason := cluster.why_not():
+        sys.exit(reason)
+    with tempfile.TemporaryDirectory() as temporary, running(cluster, Path(temporary)):
+        status = subprocess.run(sys.argv[1:], check=False).returncode
+    sys.exit(status)

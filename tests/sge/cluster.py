@@ -8,12 +8,10 @@ back at the end as they were.
 import os
 import shutil
 import socket
-import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
-from tests.services import background, run, said, stop_process, succeeds, wait_for, write
+from tests.services import background, run, run_on, said, stop_process, succeeds, wait_for, write
 
 PACKAGES = ["gridengine-master", "gridengine-exec", "gridengine-client"]
 PROGRAMS = ["sge_qmaster", "sge_execd", "qsub", "qconf", "qacct"]
@@ -99,12 +97,4 @@ def stop(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    if reason := why_not():
-        sys.exit(reason)
-    with tempfile.TemporaryDirectory() as temporary:
-        try:
-            start(Path(temporary))
-            status = subprocess.run(sys.argv[1:], check=False).returncode
-        finally:
-            stop(Path(temporary))
-    sys.exit(status)
+    run_on(sys.modules[__name__])

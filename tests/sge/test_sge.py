@@ -10,7 +10,7 @@ import pytest
 from tests.clusters import SAVE_OFTEN, SMALL, TRAINING, ClusterRun, hooked
 from tests.experiments import RULES_WITH_GPU
 from tests.processes import Workflow
-from tests.services import run, said, wait_for
+from tests.services import run, running, said, wait_for
 from tests.sge import cluster
 
 WITH_GPU = RULES_WITH_GPU | {"shards", "extraction"}
@@ -31,12 +31,8 @@ def grid_engine(tmp_path_factory):
     if reason := cluster.why_not():
         assert "FEATUREPATHS_SGE" not in os.environ, reason
         pytest.skip(reason)
-    folder = tmp_path_factory.mktemp("sge")
-    try:
-        cluster.start(folder)
+    with running(cluster, tmp_path_factory.mktemp("sge")):
         yield
-    finally:
-        cluster.stop(folder)
 
 
 def accounted():

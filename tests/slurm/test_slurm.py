@@ -18,7 +18,7 @@ from tests.clusters import SAVE_OFTEN, SMALL, TRAINING, ClusterRun, hooked
 from tests.experiments import ROOT
 from tests.processes import Workflow
 from tests.services import run as run_command
-from tests.services import said, wait_for
+from tests.services import running, said, wait_for
 from tests.slurm import cluster
 
 WITH_GPU = {"train", "shards", "extraction", "adaptive", "controls"}
@@ -30,12 +30,8 @@ def slurm(tmp_path_factory):
     if reason := cluster.why_not():
         assert "FEATUREPATHS_SLURM" not in os.environ, reason
         pytest.skip(reason)
-    folder = tmp_path_factory.mktemp("slurm")
-    try:
-        cluster.start(folder)
+    with running(cluster, tmp_path_factory.mktemp("slurm")):
         yield
-    finally:
-        cluster.stop(folder)
 
 
 def cluster_run(folder, config, *arguments, environment=None):
@@ -187,7 +183,7 @@ def undisturbed(tmp_path_factory):
     return (workflow.results / TRAINING).read_bytes()
 
 
-def running(rule):
+def running_job(rule):
     """Return the number of the running job of a rule, None if there is none."""
     for line in said("squeue", "-h", "-t", "RUNNING", "-o", "%A %k").splitlines():
         number, comment = line.split(maxsplit=1)
@@ -202,7 +198,7 @@ def test_training_ended_by_cluster_resumes_same_bytes(tmp_path, undisturbed, how
     target = str(run.results.relative_to(tmp_path) / TRAINING)
     process = run.start("--", target)
     run.wait_for_saved_state()
-    job = running("train")
+    job = running_job("train")
     if how == "requeue":
         run_command("scontrol", "requeue", str(job))
         state = ["squeue", "-h", "-j", str(job), "-o", "%T"]
