@@ -64,10 +64,11 @@ def partitions():
     return [partition.limits for partition in read_partition_file(path)]
 
 
-def needs(name, w, gpu):
-    """Return what the estimator's method `name` estimates, for the wildcards that it takes."""
-    method = getattr(ESTIMATOR, name)
-    return method(**{key: gpu if key == "gpu" else getattr(w, key) for key in parameters_of(method)})
+@cache
+def first_request(name, gpu, *arguments):
+    """Return what the estimator's method `name` estimates, and the limits of the largest partition that has it."""
+    needs = getattr(ESTIMATOR, name)(*arguments)
+    return needs, largest_partition(partitions(), gpu, needs.mb)
 
 
 def resources_of(name, times=1, gpu=False):
@@ -77,15 +78,19 @@ def resources_of(name, times=1, gpu=False):
     memory is never cut: such a job would only be killed. A job that is ended at its time limit resumes.
     """
     gpu = gpu_if(gpu)
+    uses_gpu = len(gpu) > 0
+
+    def request(w):
+        parameters = parameters_of(getattr(ESTIMATOR, name))
+        return first_request(name, uses_gpu, *(uses_gpu if key == "gpu" else getattr(w, key) for key in parameters))
 
     def mem_mb(w, attempt):
-        first = needs(name, w, bool(gpu)).mb
-        return int(min(attempt * first, largest_partition(partitions(), len(gpu) > 0, first).mb))
+        needs, largest = request(w)
+        return int(min(attempt * needs.mb, largest.mb))
 
     def runtime(w, attempt):
-        first = needs(name, w, bool(gpu))
-        longest = largest_partition(partitions(), len(gpu) > 0, first.mb).minutes
-        return int(min(attempt * times * first.minutes, longest))
+        needs, largest = request(w)
+        return int(min(attempt * times * needs.minutes, largest.minutes))
 
     memory = dict.fromkeys(filter(None, ["mem_mb", DEFAULTS.get("memory_resource")]), mem_mb)
     return {**memory, "runtime": runtime, **gpu, "gpu_resources": None, "memory_resource": None}
