@@ -43,5 +43,9 @@ rule check:
         "touch {output} > {log} 2>&1"
 
 
+onstart:
+    quote_status_command()
+
+
 onsuccess:
     refuse_leftovers()

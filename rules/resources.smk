@@ -9,6 +9,11 @@ THREADS = EXPERIMENT.torch_threads
 
 # Executors that submit jobs to other machines need `--jobs`; where jobs run here, Snakemake takes it for `--cores`.
 LOCAL = workflow.resource_settings.nodes is None
+if not LOCAL and quote(sys.executable) != sys.executable:
+    raise WorkflowError(
+        f"The path of Python, {sys.executable}, contains a space or another special character of shells. Snakemake does not "
+        "quote it in the jobs of a cluster. Move the environment to another path."
+    )
 ESTIMATOR = Estimator(EXPERIMENT, EXTERNAL.size, here=LOCAL)
 STARTS_JOBS_HERE = LOCAL and workflow.is_main_process
 GPUS_HERE = machine_gpus() if STARTS_JOBS_HERE else 0
@@ -62,6 +67,13 @@ def partitions():
     from snakemake_executor_plugin_slurm.partitions import read_partition_file
 
     return [partition.limits for partition in read_partition_file(path)]
+
+
+def quote_status_command():
+    """Quote the path of a profile's status script: the executor cluster-generic hands it to a shell as it is."""
+    settings = workflow.executor_settings
+    if Path(getattr(settings, "status_cmd", None) or "").is_file():
+        settings.status_cmd = quote(settings.status_cmd)
 
 
 @cache
