@@ -1,7 +1,7 @@
 """The rules that other rules inherit from, which never run themselves, and `check`.
 
-Needs the mark that is set when an artefact on the disk is not the one that this experiment asks for (see `inputs`).
-Makes the mark that starts every job whose artefacts are out of date.
+Makes the mark that starts every job whose artefacts are out of date. It is forced when an artefact on the disk is not the
+one that this experiment asks for (see `inputs`).
 """
 
 
@@ -33,8 +33,6 @@ localrules:
 
 
 rule check:
-    input:
-        OUT_OF_DATE,
     output:
         CHECKED,
     log:
@@ -43,6 +41,10 @@ rule check:
         "../envs/featurepaths.yaml"
     shell:
         "touch {output} > {log} 2>&1"
+
+
+onstart:
+    quote_status_command()
 
 
 onsuccess:

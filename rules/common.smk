@@ -67,14 +67,18 @@ os.environ[MEMORY] = ".snakemake/featurepaths/code.json"
 OWN_ENVIRONMENT = DeploymentMethod.CONDA in workflow.deployment_settings.deployment_method
 PYTHON = "python" if OWN_ENVIRONMENT else quote(sys.executable)
 
+# A call that runs no jobs leaves the folder as it is.
+READS_ONLY = workflow.output_settings.dryrun or only_reads(sys.argv)
+
 try:
-    remember_code(STAGES)
+    if not READS_ONLY:
+        remember_code(STAGES)
     EXPERIMENT = read_experiment(config, " + ".join(map(str, workflow.configfiles)) or "The configuration")
     RESULTS = f"results/{EXPERIMENT.name}"
     # Every stage reports that it runs, and so does this Snakemake: the next one waits for what a killed one left.
     AT_WORK = f".snakemake/featurepaths/{EXPERIMENT.name}.at-work"
     if workflow.is_main_process and not workflow.output_settings.dryrun:
-        start(AT_WORK, RESULTS, waits=not only_reads(sys.argv))
+        start(AT_WORK, RESULTS, waits=not READS_ONLY)
     if not OWN_ENVIRONMENT and needs_attack_library(EXPERIMENT):
         attack_library()
     # the jobs of a cluster need not look at all files again

@@ -1,22 +1,24 @@
-"""What is out of date: the marks that start every job whose artefacts are not the expected ones. No rule.
+"""What is out of date: the mark that starts every job whose artefacts are not the expected ones. No rule.
 
 The digests in the artefacts decide what runs again. So all inputs are `ancient`: their time stamps do not count. But where
-an artefact on the disk has another digest, the mark CHECKED is not ancient, and rule `check` runs. (Were params to trigger
-it, or inputs that are not ancient, Snakemake would pass over jobs below others that run again.)
+an artefact on the disk has another digest, the mark CHECKED is not ancient, and rule `check`, which makes it, is forced.
+(Were params to trigger the job itself, or inputs that are not ancient, Snakemake would pass over jobs below others that run
+again.)
 """
 
 import os
-import time
 from functools import cache
+from tempfile import NamedTemporaryFile
 
-# The marks are files of the past, so that no clock matters, until something is out of date.
-OUT_OF_DATE = f".snakemake/featurepaths/{EXPERIMENT.name}.out-of-date"
+# The mark is a file of the past, so that no clock matters, until `check` makes it again. A job of a cluster finds it.
 CHECKED = f".snakemake/featurepaths/{EXPERIMENT.name}.checked"
-for mark, age in ((OUT_OF_DATE, 1), (CHECKED, 2)):
-    if workflow.is_main_process or not Path(mark).exists():  # a job of a cluster is one that runs already
-        Path(mark).unlink(missing_ok=True)
-        Path(mark).touch()
-        os.utime(mark, (age, age))
+EXISTED = Path(CHECKED).exists()
+if READS_ONLY and not EXISTED:
+    STAND_IN = NamedTemporaryFile()
+    CHECKED = STAND_IN.name
+if not EXISTED or workflow.is_main_process and not READS_ONLY:
+    Path(CHECKED).touch()
+    os.utime(CHECKED, (1, 1))
 
 RULES = {
     "attack": {"gather_attack"},
@@ -48,7 +50,8 @@ def inputs(made, shards=()):
         ]
     paths = [ancient(str(source.path)) for source in read]
     if any(forced(artefact) or not artefact.up_to_date for artefact in made):
-        touch_out_of_date()
+        if workflow.is_main_process:
+            workflow.dag.forcefiles.add(CHECKED)
         return [*paths, CHECKED]
     return [*paths, CHECKED if any(map(missed, made)) else ancient(CHECKED)]
 
@@ -95,10 +98,3 @@ def refuse_leftovers():
             f"them {left[0].path}. So it is where a file that was missing or damaged turned out different when it was "
             "made again, as on another processor. Run snakemake again: it makes them again."
         )
-
-
-@cache
-def touch_out_of_date():
-    """Make OUT_OF_DATE newer than CHECKED, with new content, because Snakemake compares that too."""
-    if workflow.is_main_process:
-        Path(OUT_OF_DATE).write_text(str(time.time_ns()))

@@ -9,6 +9,11 @@ THREADS = EXPERIMENT.torch_threads
 
 # Executors that submit jobs to other machines need `--jobs`; where jobs run here, Snakemake takes it for `--cores`.
 LOCAL = workflow.resource_settings.nodes is None
+if not LOCAL and quote(sys.executable) != sys.executable:
+    raise WorkflowError(
+        f"The path of Python, {sys.executable}, contains a space or another special character of shells. Snakemake does not "
+        "quote it in the jobs of a cluster. Move the environment to another path."
+    )
 ESTIMATOR = Estimator(EXPERIMENT, EXTERNAL.size, here=LOCAL)
 STARTS_JOBS_HERE = LOCAL and workflow.is_main_process
 GPUS_HERE = machine_gpus() if STARTS_JOBS_HERE else 0
@@ -64,10 +69,18 @@ def partitions():
     return [partition.limits for partition in read_partition_file(path)]
 
 
-def needs(name, w, gpu):
-    """Return what the estimator's method `name` estimates, for the wildcards that it takes."""
-    method = getattr(ESTIMATOR, name)
-    return method(**{key: gpu if key == "gpu" else getattr(w, key) for key in parameters_of(method)})
+def quote_status_command():
+    """Quote the path of a profile's status script: the executor cluster-generic hands it to a shell as it is."""
+    settings = workflow.executor_settings
+    if Path(getattr(settings, "status_cmd", None) or "").is_file():
+        settings.status_cmd = quote(settings.status_cmd)
+
+
+@cache
+def first_request(name, gpu, *arguments):
+    """Return what the estimator's method `name` estimates, and the limits of the largest partition that has it."""
+    needs = getattr(ESTIMATOR, name)(*arguments)
+    return needs, largest_partition(partitions(), gpu, needs.mb)
 
 
 def resources_of(name, times=1, gpu=False):
@@ -77,15 +90,19 @@ def resources_of(name, times=1, gpu=False):
     memory is never cut: such a job would only be killed. A job that is ended at its time limit resumes.
     """
     gpu = gpu_if(gpu)
+    uses_gpu = len(gpu) > 0
+
+    def request(w):
+        parameters = parameters_of(getattr(ESTIMATOR, name))
+        return first_request(name, uses_gpu, *(uses_gpu if key == "gpu" else getattr(w, key) for key in parameters))
 
     def mem_mb(w, attempt):
-        first = needs(name, w, bool(gpu)).mb
-        return int(min(attempt * first, largest_partition(partitions(), len(gpu) > 0, first).mb))
+        needs, largest = request(w)
+        return int(min(attempt * needs.mb, largest.mb))
 
     def runtime(w, attempt):
-        first = needs(name, w, bool(gpu))
-        longest = largest_partition(partitions(), len(gpu) > 0, first.mb).minutes
-        return int(min(attempt * times * first.minutes, longest))
+        needs, largest = request(w)
+        return int(min(attempt * times * needs.minutes, largest.minutes))
 
     memory = dict.fromkeys(filter(None, ["mem_mb", DEFAULTS.get("memory_resource")]), mem_mb)
     return {**memory, "runtime": runtime, **gpu, "gpu_resources": None, "memory_resource": None}

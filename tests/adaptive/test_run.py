@@ -15,13 +15,14 @@ from featurepaths.adaptive import worst_case
 from featurepaths.adaptive.controls import control_records, summarise
 from featurepaths.adaptive.objectives import OBJECTIVES, adaptive_objective
 from featurepaths.adaptive.run import adaptive_records
-from featurepaths.adaptive.worst_case import PerImageWorstCase, SearchKind, Target, searches
+from featurepaths.adaptive.worst_case import PerImageWorstCase, Target
 from featurepaths.attacks.apgd import Budget, apgd
 from featurepaths.attacks.norms import random_start
 from featurepaths.attacks.runner import Block, run_blocks
 from featurepaths.defense.recognition import Calibration
 from featurepaths.experiment.config.evaluation import AdaptiveSearch, Controls
 from featurepaths.experiment.run import Run
+from featurepaths.experiment.searches import SearchKind, searches
 from featurepaths.library.defense import FeaturePathDefense
 from featurepaths.report.results import Result
 from featurepaths.report.tables.adaptive import controls_table

@@ -428,7 +428,7 @@ def test_estimate_counts_passes():
     detectors = {"adaptive": adaptive, "detectors": ["confidence"]}
     assert seconds(**detectors) - seconds() == pytest.approx(20 * 5, rel=1e-2), "one search, on the detector"
     resisting = only_passes._replace(resisting=1)
-    assert seconds(resisting, **detectors) - seconds() == pytest.approx(20 * 5 * 3, rel=1e-2), "and two searches"
+    assert seconds(resisting, **detectors) - seconds() == pytest.approx(20 * 5 * 4, rel=1e-2), "and three searches"
     assert seconds(only_passes._replace(lanes=2), shards={"attacks": 2}) == pytest.approx(seconds() / 2, rel=1e-2)
 
 

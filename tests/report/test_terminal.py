@@ -7,10 +7,10 @@ import pytest
 from rich.console import Console
 
 from featurepaths.errors import FeaturePathsError
+from featurepaths.report.tables.main import main_table
 from featurepaths.report.tables.table import TABLES
 from featurepaths.report.terminal import (
     conclusions,
-    main_table,
     print_places,
     print_result,
     read_table,
@@ -21,6 +21,12 @@ from featurepaths.store.jsonfile import write_json
 from featurepaths.store.origin import Origin
 
 COUNTS = (64, 128)
+ORIGIN = Origin("tables", "digest", {}, [])
+
+
+def rate(column, share):
+    """The columns of a rate and of its interval."""
+    return {f"{column}{end}": share + shift for end, shift in (("", 0), ("_low", -0.1), ("_high", 0.1))}
 
 
 def comparison(folder, poolings=("flatten",)):
@@ -34,11 +40,8 @@ def comparison(folder, poolings=("flatten",)):
             ("feature paths", "oblivious", "first-success", 0.75),
             ("feature paths", "adaptive", None, 0.25),
         ]:
-            row = {**shared, "method": method, "threat": threat, "stopping_rule": rule, "clean_accuracy": 0.875, "n": 8}
-            ends = {
-                f"adversarial_accuracy{end}": share + shift for end, shift in (("", 0), ("_low", -0.1), ("_high", 0.1))
-            }
-            rows.append(row | ends)
+            row = {**shared, "method": method, "threat": threat, "stopping_rule": rule, "n": 8}
+            rows.append(row | rate("clean_accuracy", 0.875) | rate("adversarial_accuracy", share))
     folder.mkdir(parents=True, exist_ok=True)
     pd.DataFrame(rows).to_csv(folder / "comparison.csv", index=False)
 
@@ -49,30 +52,51 @@ def printed(function, *arguments, width=80, **options):
     return console.file.getvalue()
 
 
+def rows_of_main_table(path):
+    return main_table(read_table(path)).to_dict("records")
+
+
 def test_main_table_has_row_per_network_with_adaptive_accuracy(tmp_path):
     comparison(tmp_path)
-    (row,) = main_table(tmp_path, compared=True).to_dict("records")
-    assert list(row.values()) == ["net-standard-s0", "87.5", "50.0 to 75.0", "25.0 [15.0, 35.0]", "12.5"]
+    clean = "87.5 [77.5, 97.5]"
+    assert rows_of_main_table(tmp_path / "comparison.csv") == [
+        {
+            "network": "net-standard-s0",
+            "no attack": clean,
+            "oblivious attacks": "50.0 to 75.0",
+            "adaptive attacks": "25.0 [15.0, 35.0]",
+            "network alone, no attack": clean,
+            "network alone, adaptive attacks": "12.5 [2.5, 22.5]",
+        }
+    ]
     comparison(tmp_path, ["flatten", "mean"])
-    assert main_table(tmp_path, compared=True)["pooling"].to_list() == ["flatten", "mean"]
+    assert [row["pooling"] for row in rows_of_main_table(tmp_path / "comparison.csv")] == ["flatten", "mean"]
+
+
+def test_printed_main_table_has_the_interval_of_adaptive_accuracy_alone(tmp_path):
+    comparison(tmp_path / "tables")
+    write_json(tmp_path / "tables/comparison.json", {"files": {"comparison.md": ""}}, ORIGIN)
+    (line,) = [line for line in printed(print_result, tmp_path).splitlines() if line.startswith("net-standard-s0")]
+    assert " ".join(line.split()) == "net-standard-s0 87.5 50.0 to 75.0 25.0 [15.0, 35.0] 87.5 12.5"
 
 
 def oblivious(folder):
     """Write an `accuracy.csv` of one network, as the stage does."""
     rows = [
-        {"model": "net", "training": "standard", "seed": 1, "method": "undefended", "adversarial_accuracy": 0.1},
-        {"method": "feature paths", "pooling": "mean", "protocol": "paper", "adversarial_accuracy": 0.9},
-        {"method": "feature paths", "pooling": "mean", "protocol": "held-out", "adversarial_accuracy": 0.4},
+        {"method": "undefended"} | rate("adversarial_accuracy", 0.1),
+        {"method": "feature paths", "pooling": "mean", "protocol": "paper"} | rate("adversarial_accuracy", 0.9),
+        {"method": "feature paths", "pooling": "mean", "protocol": "held-out"} | rate("adversarial_accuracy", 0.4),
     ]
-    shared = {"model": "net", "training": "standard", "seed": 1, "threat": "oblivious", "clean_accuracy": 0.8}
+    shared = {"model": "net", "training": "standard", "seed": 1, "threat": "oblivious"} | rate("clean_accuracy", 0.8)
     pd.DataFrame([shared | row for row in rows]).to_csv(folder / "accuracy.csv", index=False)
 
 
 def test_main_table_without_adaptive_evaluation_says_that_attacks_are_oblivious(tmp_path):
     oblivious(tmp_path)
-    (row,) = main_table(tmp_path, compared=False).to_dict("records")
-    assert list(row.values()) == ["net-standard-s1", "80.0", "40.0", "10.0"]
-    assert all("oblivious" in name for name in list(row)[2:])
+    (row,) = rows_of_main_table(tmp_path / "accuracy.csv")
+    clean = "80.0 [70.0, 90.0]"
+    assert list(row.values()) == ["net-standard-s1", clean, "40.0 [30.0, 50.0]", clean, "10.0 [0.0, 20.0]"]
+    assert [name for name in row if "attacks" in name] == ["oblivious attacks", "network alone, oblivious attacks"]
 
 
 def test_conclusions_of_verdict_are_the_bold_sentences_of_networks():
@@ -100,18 +124,17 @@ def test_result_of_a_run_names_networks_report_and_tables(tiny):
 
 
 def test_tables_of_an_earlier_configuration_are_not_shown(tmp_path):
-    origin = Origin("tables", "digest", {}, [])
     results, tables = tmp_path / "results", tmp_path / "results/tables"
     comparison(tables)
     oblivious(tables)
     (tables / "verdict.md").write_text("## net-standard-s0\n\n**Nothing remains.**\n")
     for name in ("comparison", "accuracy", "gone"):
         (tables / f"{name}.md").write_text(name)
-    write_json(tables / "tables.json", {"files": {"accuracy.csv": "", "accuracy.md": ""}}, origin)
+    write_json(tables / "tables.json", {"files": {"accuracy.csv": "", "accuracy.md": ""}}, ORIGIN)
     files = dict.fromkeys(["comparison.csv", "comparison.md", "verdict.md"], "")
-    write_json(tables / "comparison.json", {"files": files}, origin)
+    write_json(tables / "comparison.json", {"files": files}, ORIGIN)
     for settings in ({"adaptive": None, "detectors": {}}, {"adaptive": {"poolings": ["flatten"]}}):
-        write_json(results / "config.json", {"configuration": settings}, origin)
+        write_json(results / "config.json", {"configuration": settings}, ORIGIN)
         adaptive = bool(settings["adaptive"])
         assert tables_of(results) == (["accuracy", "comparison", "verdict"] if adaptive else ["accuracy"])
         result = printed(print_result, results)

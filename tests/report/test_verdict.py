@@ -3,6 +3,8 @@ import re
 import pytest
 
 from featurepaths.networks.warnings import DOUBTS
+from featurepaths.report.tables.adaptive import comparison_table
+from featurepaths.report.tables.main import main_table
 from featurepaths.report.verdict import text as written_by
 from featurepaths.report.verdict.rules import Robustness, cases_of
 from tests.report import contents
@@ -27,6 +29,11 @@ def case(checks, **counts):
 
 def verdict(*results):
     return written_by.verdict(cases(*results))
+
+
+def answer(adaptive, *more):
+    table = comparison_table(contents.result(content, run, pooling) for run, pooling, content in adaptive)
+    return written_by.answer(cases(adaptive, *more), main_table(table))
 
 
 def summary_paragraph(*results):
@@ -293,22 +300,22 @@ def test_answer_has_a_sentence_and_a_row_of_rates_for_each_network():
         (other, "flatten", contents.adaptive(defended=80, undefended=40)),
     ]
     controls = [(run, "flatten", contents.controls([contents.check("<x>", passed=True)])) for run in (RUN, other)]
-    html = written_by.answer(cases(adaptive, controls))
+    html = answer(adaptive, controls)
     sentences, table = html.split(written_by.FIGURE_BELONGS_HERE)
     assert sentences.startswith(f"<p>{summary_paragraph(adaptive, controls)}</p>")
     items = re.findall(r"<li><strong>(.*?):</strong> (.*)</li>", sentences)
     assert [name for name, _ in items] == [str(RUN), str(other)]
     verdicts = re.findall(r"^\*\*(.*)\*\*$", verdict(adaptive, controls), re.M)[1:]
     assert [text for _, text in items] == verdicts
-    cells = [re.findall(r"<td>([^ <]+)", row) for row in table.split("</tr>")[1:-1]]
-    numbers = ["90.0", "80.0", "60.0"]
+    cells = [re.findall(r"<td>(.*?)(?: \[.*)?</td>", row) for row in table.split("</tr>")[1:-1]]
     assert cells == [
-        [str(RUN), *numbers, "0.0", "1.0"], [str(other), *numbers, "40.0", "20.0"],
-    ]  # fmt: skip
+        [str(RUN), "80.0", "25.0 to 60.0", "0.0", "90.0", "1.0"],
+        [str(other), "80.0", "25.0 to 60.0", "40.0", "90.0", "20.0"],
+    ]
     words = re.findall(r"[^.<>]{30,}\.", html)
     assert len(words) == len(set(words)), "no sentence twice"
     both = [(run, pooling, content) for run, _, content in adaptive for pooling in ("flatten", "mean")]
-    assert "madry-s0, mean features" in written_by.answer(cases(both))
+    assert "madry-s0, mean features" in answer(both)
 
 
 def test_vanished_gradients_without_controls_are_untrusted():

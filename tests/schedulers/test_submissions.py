@@ -18,7 +18,7 @@ import yaml
 
 from tests.checkpoint_kinds import update
 from tests.experiments import ROOT, RULES_WITH_GPU, TINY
-from tests.processes import Workflow
+from tests.processes import Checkout, Workflow, finish
 
 pytest.importorskip("snakemake_executor_plugin_htcondor", reason="the plugins are not installed: make test-schedulers")
 
@@ -126,6 +126,38 @@ def test_job_that_no_scheduler_knows_has_failed_in_the_end(profile, tmp_path):
         for _ in range(31)
     ]
     assert answers == ["running"] * 30 + ["failed"]
+
+
+@pytest.mark.parametrize(
+    ("profile", "tool", "answer"),
+    [("pbs", "qstat", "job_state = F\n Exit_status = 0"), ("sge", "qacct", "failed 0\nexit_status 0")],
+)
+def test_job_of_a_checkout_whose_path_contains_a_space_is_submitted_and_ends(profile, tool, answer, tmp_path):
+    """The scheduler runs a job at once, and knows that it has ended."""
+    checkout, tools = Checkout(tmp_path / "my checkout", TINY), tmp_path / "tools"
+    tools.mkdir()
+    scripts = {"qstat": "exit 1", "qsub": 'for script; do :; done; sh "$script" > job.txt 2>&1; echo 7'}
+    for name, script in (scripts | {tool: f"echo '{answer}'"}).items():
+        (tools / name).write_text(f"#!/bin/sh\n{script}\n")
+        (tools / name).chmod(0o755)
+    environment = checkout.environment | {"PATH": f"{tools}{os.pathsep}{checkout.environment['PATH']}"}
+    command = [sys.executable, "-m", "snakemake", "--profile", checkout.folder / "profiles" / profile, "data"]
+    done = finish(list(map(str, command)), cwd=checkout.folder, env=environment)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (checkout.results / "data.h5").exists()
+
+
+@pytest.mark.parametrize("profile", ["pbs", "sge"])
+def test_python_whose_path_contains_a_space_is_refused_before_anything_is_submitted(profile, tmp_path):
+    """Snakemake does not quote it. If this changes, rules/resources.smk and docs/cluster.md have to."""
+    (tmp_path / "my environment").symlink_to(sys.prefix)
+    command = [tmp_path / "my environment/bin/python", "-m", "snakemake", "--snakefile", ROOT / "Snakefile"]
+    command += ["--profile", ROOT / "profiles" / profile, "data"]
+    done = finish(list(map(str, command)), cwd=tmp_path)
+    assert done.returncode == 1
+    assert "my environment/bin/python" in done.stderr
+    assert "contains a space" in done.stderr
+    assert not (tmp_path / ".snakemake" / profile).exists()
 
 
 def test_four_gpu_jobs_run_at_once_on_a_cluster(tmp_path):

@@ -373,12 +373,31 @@ def test_what_is_missing_is_made_beside_what_is_damaged(complete, tmp_path):
 
 def test_no_clock_matters(complete, tmp_path):
     workflow = copied(complete, tmp_path)
-    assert "Nothing to be done" in workflow("--dry-run")
+    assert "Nothing to be done" in workflow()
     for mark in (tmp_path / ".snakemake/featurepaths").iterdir():
         os.utime(mark, (4e9, 4e9))
     assert "Nothing to be done" in workflow("--dry-run")
     Workflow(tmp_path, learning_rate_changed())
     assert jobs(workflow("--dry-run")) == RUN | ENDS | both(controls=1)
+
+
+@pytest.mark.parametrize("known", [False, True], ids=["copied", "run before"])
+def test_call_that_only_reads_writes_nothing(complete, tmp_path, known):
+    workflow = copied(complete, tmp_path)
+    if known:
+        assert "Nothing to be done" in workflow()
+    (workflow.results / "data.h5").write_bytes(b"")
+
+    def files():
+        paths = [*workflow.results.rglob("*"), *(tmp_path / ".snakemake/featurepaths").rglob("*")]
+        return {path: path.stat().st_mtime_ns for path in paths}
+
+    before = files()
+    assert jobs(workflow("--dry-run")) == {"data": 1}
+    assert re.search(r"data\.h5\t.*\tupdate pending", workflow("--summary"))
+    workflow("--dag")
+    workflow("--list-rules")
+    assert files() == before
 
 
 def test_temporary_dumps_are_not_missed(complete, tmp_path):

@@ -14,13 +14,13 @@ import torch
 from torch import Tensor
 
 from featurepaths.adaptive.corruptions import corruptions
-from featurepaths.adaptive.objectives import OBJECTIVES
-from featurepaths.adaptive.worst_case import PerImageWorstCase, Target, searches
+from featurepaths.adaptive.worst_case import PerImageWorstCase, Target
 from featurepaths.attacks.apgd import Budget
 from featurepaths.attacks.runner import Block, Records
 from featurepaths.attacks.torchattacks.library import fit_windows, library, seeded_generators
 from featurepaths.defense.frozen import FrozenDefense
 from featurepaths.experiment.config.evaluation import AdaptiveSearch, Controls
+from featurepaths.experiment.searches import budgets_of, searches_of_balls, searches_of_budgets
 from featurepaths.runtime.blocks import padded_tensor
 from featurepaths.statistics.worst_case import check_vanished, count_vanished
 
@@ -28,8 +28,6 @@ LEVELLED_OFF = 0.02
 """Share of the images that only the greatest budget may defeat."""
 BUDGET = ("iterations", "restarts", "n_targets")
 """What grows in the control of the search budget."""
-ALL = {"objectives": list(OBJECTIVES), "losses": ["ce", "dlr"]}
-"""What the greatest budget searches with, whichever of it the adaptive attacks left out."""
 SIDES = ("undefended", "defended")
 """The network alone, and the whole defence."""
 
@@ -73,18 +71,13 @@ def control_records(
     def resisting(name: str, worst_case: PerImageWorstCase) -> Records:
         return {f"{name}/undefended": worst_case.network, f"{name}/defended": worst_case.defended}
 
-    search = search.model_copy(update={"skip_defeated": False})  # no searches for evasion alone
-    growing, done = fresh(), set()
-    for number, (iterations, restarts, n_targets) in enumerate(budgets_of(controls)):
+    growing = fresh()
+    for number, (iterations, kinds) in enumerate(searches_of_budgets(search, controls, target.classes)):
         if iterations >= budget.iterations:  # what the adaptive attacks have searched already
             growing.resist(*in_suite)
-            done |= {(budget.iterations, kind) for kind in searches(search, target.classes)}
-        grown = search.model_copy(update={"restarts": restarts, "n_targets": n_targets, **(ALL if n_targets else {})})
-        kinds = [kind for kind in searches(grown, target.classes) if (iterations, kind) not in done]
         growing.cascade(kinds, replace(budget, iterations=iterations))
-        done |= {(iterations, kind) for kind in kinds}
         records |= resisting(f"budget/{number}", growing)
-    in_ball, kinds = fresh(), list(searches(search.model_copy(update={"restarts": 1, "n_targets": 0}), target.classes))
+    in_ball, kinds = fresh(), searches_of_balls(search, target.classes)
     for number, multiple in enumerate(map(float, controls.eps_multiples)):
         if multiple >= 1:
             in_ball.resist(*in_suite)
@@ -117,14 +110,6 @@ def control_records(
         for key, values in zip(("flagged", *SIDES), (decision.flagged, *correct), strict=True):
             records[f"false_positives/{name}/{level}/{key}"] = (finite & values)[: block.count]
     return records
-
-
-def budgets_of(controls: Controls) -> list[tuple[int, int, int]]:
-    """Return growing budgets, each the numbers of iterations, restarts and target classes of its searches."""
-    greatest = controls.iterations[-1]
-    budgets = [(iterations, 1, 0) for iterations in controls.iterations]
-    budgets += [(greatest, restarts, 0) for restarts in range(2, controls.restarts + 2)]
-    return budgets + [(greatest, controls.restarts + 1, controls.n_targets)] * (controls.n_targets > 0)
 
 
 def summarise(

@@ -19,6 +19,7 @@ from featurepaths.attacks.objective import Objective, defined_only, misclassifie
 from featurepaths.defense.frozen import FrozenDefense
 from featurepaths.defense.recognition import Calibration, decide
 from featurepaths.defense.soft_decision import soft_logits, soft_margin, soft_vote
+from featurepaths.experiment.searches import NETWORK_OBJECTIVE
 from featurepaths.paths.outputs import ModelOutputs
 
 MARGIN = 0.1
@@ -162,10 +163,6 @@ OBJECTIVES = {
     "orthogonal": ObjectiveSpec(evade, direction=orthogonal),
 }
 """The objectives against the defence, by their name in the configuration."""
-TARGETED = ("evade", "misvote")
-"""The objectives that are also searched towards target classes: each reaches images that untargeted searches miss."""
-NETWORK_OBJECTIVE = "misclassify"
-"""The objective against the network alone."""
 ALL_OBJECTIVES = {NETWORK_OBJECTIVE: ObjectiveSpec(misclassify, network_is_wrong)} | OBJECTIVES
 
 

@@ -8,11 +8,12 @@ import torch
 from torch import Tensor
 
 from featurepaths.adaptive.objectives import detector_objective
-from featurepaths.adaptive.worst_case import PerImageWorstCase, Target, searches
+from featurepaths.adaptive.worst_case import PerImageWorstCase, Target
 from featurepaths.attacks.apgd import Budget, Search
 from featurepaths.attacks.runner import Block, Records
 from featurepaths.defense.recognition import Decision
 from featurepaths.experiment.config.evaluation import AdaptiveSearch
+from featurepaths.experiment.searches import searches
 from featurepaths.runtime.blocks import padded_tensor
 
 BLANK = {

@@ -1,25 +1,22 @@
 """Searches for adversarial examples against a frozen defence and its detectors, and the worst case of each image."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import product
-from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from featurepaths.adaptive.objectives import NETWORK_OBJECTIVE, TARGETED, adaptive_objective, likely_classes
+from featurepaths.adaptive.objectives import adaptive_objective, likely_classes
 from featurepaths.attacks.apgd import Budget, Points, Search, apgd
-from featurepaths.attacks.class_limits import possible_losses
 from featurepaths.attacks.norms import random_start
 from featurepaths.attacks.objective import Objective
 from featurepaths.attacks.runner import Block
 from featurepaths.defense.frozen import FrozenDefense
 from featurepaths.defense.recognition import Decision
 from featurepaths.errors import FeaturePathsError, counted
-from featurepaths.experiment.config.evaluation import AdaptiveSearch
+from featurepaths.experiment.searches import NETWORK_OBJECTIVE, SearchKind
 from featurepaths.paths.outputs import ModelOutputs
 from featurepaths.runtime.blocks import INDEPENDENT, pad_block, positions_of_passes
 
@@ -127,7 +124,7 @@ class PerImageWorstCase:
         self.clean = self.update(block.clean, np.arange(count))
         self.evading = np.full(count, -np.inf)  # clean images are no examples
 
-    def standing(self, kind: "SearchKind") -> np.ndarray:
+    def standing(self, kind: SearchKind) -> np.ndarray:
         """Return the rows of the images that a search can still win.
 
         They are those that the network resists for `misclassify`, and those that the defence resists for the others;
@@ -187,7 +184,7 @@ class PerImageWorstCase:
         self.network, self.defended = self.network & network, self.defended & defended
 
     def attack(
-        self, kind: "SearchKind", budget: Budget, rows: np.ndarray, *, stop_at_success: bool = True
+        self, kind: SearchKind, budget: Budget, rows: np.ndarray, *, stop_at_success: bool = True
     ) -> tuple[Search, Decision]:
         """Attack the images `rows`, and take the examples into account; return the search and the decision on them."""
         part, targets = self.block.take(rows), None
@@ -204,7 +201,7 @@ class PerImageWorstCase:
         model, passes = self.target.reference_model, self.block.passes()
         return torch.cat([likely_classes(model, part.clean, part.labels, objective)[: part.count] for part in passes])
 
-    def cascade(self, kinds: Iterable["SearchKind"], budget: Budget) -> None:
+    def cascade(self, kinds: Iterable[SearchKind], budget: Budget) -> None:
         """Make one search after the other, each of what still resists."""
         for kind in kinds:
             if len(rows := self.standing(kind)):
@@ -221,39 +218,3 @@ def _joined(searches: Sequence[Search], counts: Sequence[int]) -> Search:
     of_points = (joined(getattr(each.points[rule], name) for each in searches) for name in Points._fields[:3])
     names = ("first_fooled_step", "vanished_steps", "undefined", "queries")
     return Search({rule: Points(*of_points)}, *(joined(getattr(each, name) for each in searches) for name in names))
-
-
-class SearchKind(NamedTuple):
-    """One search: its objective and loss, the rank of the target class (0: none), and the number of the restart.
-
-    A search for `evasion` is for images that fell while they were flagged, because detection is judged alone as well.
-    """
-
-    objective: str
-    loss: str
-    rank: int = 0
-    restart: int = 0
-    evasion: bool = False
-
-    def __str__(self) -> str:
-        suffixes = {f".target{self.rank}": self.rank, f".restart{self.restart}": self.restart, ".evasion": self.evasion}
-        return f"{self.objective}.{self.loss}" + "".join(suffix for suffix, wanted in suffixes.items() if wanted)
-
-
-def searches(search: AdaptiveSearch, classes: int) -> Iterator[SearchKind]:
-    """Yield every search of an adaptive attack that the number of classes allows.
-
-    See `featurepaths.attacks.class_limits` for those that are left out.
-    """
-    untargeted = product((NETWORK_OBJECTIVE, *search.objectives), possible_losses(search.losses, classes))
-    for restart, (objective, loss) in product(range(search.restarts), list(untargeted)):
-        yield SearchKind(objective, loss, restart=restart)
-    targeted = NETWORK_OBJECTIVE, *filter(search.objectives.count, TARGETED)
-    first_loss = possible_losses(search.losses, classes, targeted=True)[:1]
-    ranks = range(1, min(search.n_targets, classes - 1) + 1)
-    for rank, objective, loss in product(ranks, targeted, first_loss):
-        yield SearchKind(objective, loss, rank=rank)
-    if search.skip_defeated:  # otherwise the searches above have run to their end on every image
-        unflagged = [objective for objective in search.objectives if objective != "misvote"]
-        for objective, loss in product(unflagged, possible_losses(search.losses, classes)[:1]):
-            yield SearchKind(objective, loss, evasion=True)

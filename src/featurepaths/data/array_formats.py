@@ -1,7 +1,6 @@
 """Formats of arrays in files: npy, npz, HDF5, MATLAB 7.3, torch.save; guarded against damaged and hostile files."""
 
 import errno
-import re
 import tomllib
 import zipfile
 import zlib
@@ -19,6 +18,7 @@ import numpy as np
 
 from featurepaths.data.images import by
 from featurepaths.errors import FeaturePathsError, reported
+from featurepaths.store.file_kinds import kind_of
 from featurepaths.store.hdf5 import as_slice
 
 GREATEST_COMPRESSION = 1100
@@ -71,7 +71,8 @@ def open_arrays(path: Path | str) -> Iterator[ArrayFile]:
         with reported(f"{path} cannot be read", *UNREADABLE):
             opened = None if path.is_dir() else _opened(path, stack)
         if opened is None:
-            raise FeaturePathsError(f"{path} is {_other_kind(path)}")
+            kinds = tomllib.loads(files(__package__).joinpath("kinds/files.toml").read_text(encoding="utf-8"))["kinds"]
+            raise FeaturePathsError(f"{path} is {kind_of(path, kinds)}")
         yield opened
 
 
@@ -119,25 +120,6 @@ def _opened(path: Path, stack: ExitStack) -> ArrayFile | None:
         return None
     length = path.stat().st_size
     return ArrayFile(str(path), [""], lambda _, label: _open_npy(stream, length, length, label))
-
-
-def _other_kind(path: Path) -> str:
-    """Return what a file or folder that cannot be read is, and what to do."""
-    start, members = b"", []
-    if path.is_file():
-        with path.open("rb") as file:
-            start = file.read(512)
-        members = zipfile.ZipFile(path).namelist() if zipfile.is_zipfile(path) else []
-    for kind in tomllib.loads(files(__package__).joinpath("kinds/files.toml").read_text(encoding="utf-8"))["kinds"]:
-        if (
-            ("start" in kind and start.startswith(kind["start"].encode("latin-1")))
-            or ("name" in kind and re.search(kind["name"], path.name.lower()))
-            or ("member" in kind and any(re.search(kind["member"], name.lower()) for name in members))
-            or kind.get("folder") == path.is_dir()
-        ):
-            code = kind.get("code") and f"In Python:\n{kind['code'].replace('PATH', repr(str(path)))}"
-            return " ".join(filter(None, (f"{kind['is']}.", kind.get("do"), code)))
-    raise AssertionError("the last kind is any file")
 
 
 def _open_hdf5(path: Path) -> h5py.File:

@@ -4,15 +4,18 @@ These are limits and no forecasts: about three times what the paper's networks t
 it is a careful guess. A job that needs more is ended by its cluster, and a retry asks for more.
 """
 
-from collections.abc import Callable, Mapping
-from fractions import Fraction
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from featurepaths.attacks.torchattacks.methods import METHODS
 from featurepaths.data.size import DataSize
-from featurepaths.experiment.config.attacks import AnyAttack
 from featurepaths.experiment.config.experiment import Experiment
-from featurepaths.experiment.config.networks import AnyModel, PretrainedNetwork, Training
+from featurepaths.experiment.config.networks import AnyModel, PretrainedNetwork
+from featurepaths.experiment.passes import (
+    passes_of_adaptive,
+    passes_of_attack,
+    passes_of_controls,
+    passes_of_training,
+)
 from featurepaths.experiment.run import Run
 from featurepaths.networks.architectures import BLOCKS
 
@@ -82,7 +85,7 @@ class Estimator:
         model, options = self._model(run), self.experiment.attacks[attack]
         images = min(options.max_images or self.data.images, self.data.images) / self.experiment.shards.attacks
         mb = self._running(model, 64, gpu)
-        passes = passes_of(options, self.data.classes)
+        passes = passes_of_attack(options, self.data.classes)
         if options.method in METHODS and METHODS[options.method].alone:
             passes *= SLOWER_ALONE[gpu]
         return self._needs(mb, self._seconds(model, images * passes, gpu))
@@ -90,21 +93,16 @@ class Estimator:
     def adaptive(self, run: str, gpu: bool) -> Needs:
         """A shard of all attacks on a frozen defence."""
         adaptive = self.experiment.adaptive
-        objectives = (
-            (len(adaptive.objectives) + 1) * len(adaptive.losses) * (1 + adaptive.n_targets + adaptive.restarts - 1)
-        )
-        searches = objectives + len(self.experiment.detectors) + 1
+        passes = passes_of_adaptive(adaptive, len(self.experiment.detectors), self.data.classes)
         images = self._attacked(adaptive.max_images) / self.experiment.shards.attacks
-        return self._searching(run, images * searches * (adaptive.iterations + 2), gpu)
+        return self._searching(run, images * passes, gpu)
 
     def controls(self, run: str, gpu: bool) -> Needs:
         """The controls of the attacks on a frozen defence."""
         adaptive, controls = self.experiment.adaptive, self.experiment.adaptive.controls
-        objectives = (len(adaptive.objectives) + 1) * len(adaptive.losses)
-        steps = len(controls.eps_multiples) * adaptive.iterations + sum(controls.iterations)
-        steps += (controls.restarts + controls.n_targets) * controls.iterations[-1]
+        passes = passes_of_controls(adaptive, controls, self.data.classes)
         images = min(self._attacked(adaptive.max_images), controls.max_images)
-        return self._searching(run, images * (objectives * steps + controls.n_queries / 2), gpu)
+        return self._searching(run, images * passes, gpu)
 
     def detectors(self, run: str, gpu: bool) -> Needs:
         """Calibrating and testing rival detectors, on feature dumps or, on a GPU perhaps, by running the network."""
@@ -158,10 +156,10 @@ class Estimator:
         of_the_attack = self.experiment.attacks[self.experiment.adaptive.attack].max_images
         return min(images or self.data.images, of_the_attack or self.data.images, self.data.images)
 
-    def _searching(self, run: str, steps: float, gpu: bool) -> Needs:
-        """So many steps of searches, each of one image."""
+    def _searching(self, run: str, passes: float, gpu: bool) -> Needs:
+        """Searches that pass images through the network so many times, all images together."""
         model = self._model(run)
-        return self._needs(self._running(model, 64, gpu), self._seconds(model, steps, gpu))
+        return self._needs(self._running(model, 64, gpu), self._seconds(model, passes, gpu))
 
     def _model(self, run: str) -> AnyModel:
         return self.experiment.models[Run.parse(run).model]
@@ -211,66 +209,3 @@ class Estimator:
     @staticmethod
     def _needs(mb: float, seconds: float) -> Needs:
         return Needs(round(mb), 10 + round(MARGIN * seconds / 60))
-
-
-AUTOATTACK = {
-    "standard": lambda classes: 2500 + 50 * classes,
-    "plus": lambda classes: 3000 + 150 * classes,
-    "rand": lambda classes: 500,
-}
-"""Passes in each version of AutoAttack by the number of classes: 5,000 queries of Square, a few dozen steps against
-every class, or 20 gradients per step."""
-PASSES: Mapping[str, Callable[[Mapping[str, Any], int], float]] = {
-    "fgsm": lambda options, classes: 1,
-    "ffgsm": lambda options, classes: 1,
-    "eotpgd": lambda options, classes: options["steps"] * options["eot_iter"],
-    "upgd": lambda options, classes: options["steps"] * options["eot_iter"],
-    "pgdrs": lambda options, classes: options["steps"] * options["noise_batch_size"],
-    "sinifgsm": lambda options, classes: options["steps"] * options["m"],
-    "vmifgsm": lambda options, classes: options["steps"] * (options["N"] + 1),
-    "vnifgsm": lambda options, classes: options["steps"] * (options["N"] + 1),
-    "pifgsm": lambda options, classes: options["num_iter_set"],
-    "pifgsmpp": lambda options, classes: options["num_iter_set"],
-    "apgd-ce": lambda options, classes: (options["steps"] + 1) * options["eot_iter"] * options["n_restarts"],
-    "apgd-dlr": lambda options, classes: (options["steps"] + 1) * options["eot_iter"] * options["n_restarts"],
-    "apgd-t": lambda options, classes: (
-        (options["steps"] + 1) * options["eot_iter"] * options["n_restarts"] * (classes - 1)
-    ),
-    # a gradient of every class, or towards every class a gradient of two
-    "fab": lambda options, classes: options["steps"] * options["n_restarts"] * classes,
-    "fab-t": lambda options, classes: 2 * options["steps"] * options["n_restarts"] * (classes - 1),
-    # a gradient of every class; it seldom takes more than a few steps
-    "deepfool": lambda options, classes: min(options["steps"], 5) * classes,
-    # a DeepFool per step, and many small steps on the CPU
-    "sparsefool": lambda options, classes: 10 * options["steps"] * classes,
-    "ead": lambda options, classes: 1.5 * options["binary_search_steps"] * options["max_iterations"],
-    "eaden": lambda options, classes: 1.5 * options["binary_search_steps"] * options["max_iterations"],
-    # five coordinates per pixel, at least one candidate each
-    "onepixel": lambda options, classes: max(options["popsize"], 5 * options["pixels"]) * (options["steps"] + 2) / 2,
-    # each candidate twice
-    "pixle": lambda options, classes: (
-        options["max_iterations"] * (1 if options["update_each_iteration"] else options["restarts"])
-    ),
-    # a gradient of every class, and a table of all pairs of values, some 100 times a gradient
-    "jsma": lambda options, classes: 2500 * float(Fraction(options["gamma"])) * (classes + 100),
-    "spsa": lambda options, classes: options["nb_iter"] * options["nb_sample"],
-    "square": lambda options, classes: options["n_queries"] * options["n_restarts"] / 2,
-    "autoattack": lambda options, classes: AUTOATTACK[options["version"]](classes),
-}
-"""Passes of an image through the network by method of torchattacks; all others take one per step."""
-
-
-def passes_of_training(options: Training) -> int:
-    """Return how often an image passes through the network, forward and backward, in a training."""
-    adversary = options.adversary
-    return options.epochs * (1 if adversary is None else 1 + (adversary.iterations or 1))
-
-
-def passes_of(attack: AnyAttack, classes: int) -> float:
-    """Return how often an image passes through the network, forward and backward, in an attack; forward is half."""
-    if attack.method == "apgd":
-        return attack.iterations + 2
-    if attack.method == "precomputed":  # the clean image and the adversarial one, forward
-        return 1
-    options = {**attack.parameters, "pixels": int(attack.eps or 0)}
-    return PASSES.get(attack.method, lambda options, classes: options["steps"])(options, classes) + 2

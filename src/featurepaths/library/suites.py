@@ -12,7 +12,7 @@ import torch
 from tqdm import tqdm
 
 from featurepaths.adaptive.run import adaptive_records, blocks_together
-from featurepaths.adaptive.worst_case import Target, searches
+from featurepaths.adaptive.worst_case import Target
 from featurepaths.attacks.apgd import Budget
 from featurepaths.attacks.class_limits import check_losses
 from featurepaths.attacks.objective import misclassification
@@ -23,6 +23,7 @@ from featurepaths.detectors.base import Detector
 from featurepaths.experiment.config.attacks import Attack, Ball
 from featurepaths.experiment.config.evaluation import AdaptiveSearch
 from featurepaths.experiment.config.settings import WorstCase
+from featurepaths.experiment.searches import searches
 from featurepaths.library.evaluation import Evaluation
 from featurepaths.library.images import LoadedImages
 from featurepaths.networks.warnings import are_probabilities

@@ -11,12 +11,14 @@ from rich.table import Table
 from rich.text import Text
 
 from featurepaths.errors import FeaturePathsError
-from featurepaths.experiment.run import Run
+from featurepaths.report.tables.main import main_table
 from featurepaths.report.tables.table import OPTIONAL_COUNTS, TABLES, varying_text
 from featurepaths.store.jsonfile import read_json
 
 MAIN_TABLES = ("verdict", "comparison", "accuracy", "checks")
 """Tables that are shown by default, if the experiment makes them."""
+MAIN_COLUMN = "adaptive attacks"
+"""The column of the main table whose intervals are printed."""
 GAP = 2
 """Spaces between columns."""
 CONCLUSION = re.compile(r"^## (?P<network>.+?)\n(?:(?!^## ).*\n)*?\*\*(?P<sentence>.+)\*\*$", re.MULTILINE)
@@ -29,8 +31,12 @@ def print_result(results: Path, console: Console) -> None:
     if "verdict" in made:
         for network, sentence in conclusions((tables / "verdict.md").read_text(encoding="utf-8")):
             console.print(Text.assemble((f"{network}: ", "bold"), sentence))
-    table = main_table(tables, compared="comparison" in made)
-    console.print(_as_rich(table, console.width, "Accuracy in per cent"))
+    table = main_table(read_table(tables / ("comparison.csv" if "comparison" in made else "accuracy.csv")))
+    others = table.columns.drop(MAIN_COLUMN, errors="ignore")
+    table[others] = table[others].replace(r" \[.*\]", "", regex=True)  # there is no room for all intervals
+    console.print(Text("Accuracy in per cent", style="italic"))
+    for part in _in_parts(table, console.width):
+        console.print(part, "")
 
 
 def print_places(results: Path, report: Path, console: Console) -> None:
@@ -65,36 +71,6 @@ def tables_of(results: Path) -> list[str]:
 def conclusions(verdict: str) -> list[tuple[str, str]]:
     """Return the networks of a verdict in Markdown, and the sentence that concludes on each."""
     return [(each["network"], each["sentence"]) for each in CONCLUSION.finditer(verdict)]
-
-
-def main_table(folder: Path, *, compared: bool) -> pd.DataFrame:
-    """Return the main table from the CSV files in a folder: texts, with a row for each network and pooling.
-
-    A single pooling is not named. With an adaptive evaluation, `compared`, the table is made from `comparison.csv`,
-    otherwise from `accuracy.csv`, which has oblivious attacks alone. A range is over attacks and stopping rules.
-    """
-    table = read_table(folder / ("comparison.csv" if compared else "accuracy.csv"))
-    network, defended = (table[table["method"] == method] for method in ("undefended", "feature paths"))
-    if (held_out := defended["protocol"] == "held-out").any():
-        defended = defended[held_out]
-    rows = []
-    for (model, training, seed, pooling), group in defended.groupby(
-        ["model", "training", "seed", "pooling"], sort=False
-    ):
-        alone = network[(network[["model", "training", "seed"]] == [model, training, seed]).all(axis=1)]
-        alone = alone[alone["pooling"] == pooling] if compared else alone
-        oblivious = group[group["threat"] == "oblivious"]["adversarial_accuracy"]
-        row = {"network": str(Run(model, training, seed)), "pooling": pooling, "clean": _span(group["clean_accuracy"])}
-        row |= {"under oblivious attacks": _span(oblivious)}
-        if compared:
-            (worst,) = group[group["threat"] == "adaptive"].to_dict("records")
-            ends = (100 * worst[f"adversarial_accuracy_{end}"] for end in ("low", "high"))
-            interval = " [{:.1f}, {:.1f}]".format(*ends)
-            row |= {"under adaptive attacks": f"{100 * worst['adversarial_accuracy']:.1f}{interval}"}
-        name = "network alone, adaptive" if compared else "network alone, oblivious"
-        rows.append(row | {name: _span(alone["adversarial_accuracy"])})
-    main = pd.DataFrame(rows)
-    return main if main["pooling"].nunique() > 1 else main.drop(columns="pooling")
 
 
 def read_table(path: Path) -> pd.DataFrame:
@@ -145,10 +121,15 @@ def _at_width(name: str, table: pd.DataFrame, width: int) -> Iterator[Renderable
     varying, notes = varying_text(table, TABLES[name]["note"])
     yield Text(TABLES[name]["title"], style="bold")
     yield from (Text(note.replace("`", "")) for note in notes)
-    numbers = pd.Series(range(1, len(varying) + 1), index=varying.index).map(str)
-    parts = _parts(varying, width)
+    yield from _in_parts(varying, width)
+
+
+def _in_parts(texts: pd.DataFrame, width: int) -> Iterator[Table]:
+    """Yield a table's columns, in several parts with numbered rows where they do not fit a width."""
+    numbers = pd.Series(range(1, len(texts) + 1), index=texts.index).map(str)
+    parts = _parts(texts, width)
     for columns in parts:
-        part = varying[columns]
+        part = texts[columns]
         yield _as_rich(part if len(parts) == 1 else pd.concat([numbers.rename("row"), part], axis=1), width)
 
 
@@ -175,7 +156,7 @@ def _least_width(texts: pd.Series) -> int:
     return max(map(len, [*whole, *words]), default=0)
 
 
-def _as_rich(texts: pd.DataFrame, width: int, title: str | None = None) -> Table:
+def _as_rich(texts: pd.DataFrame, width: int) -> Table:
     """Return a table of a width, in which the columns that lack least for their longest cell get that first."""
     widths = {column: _least_width(texts[column]) for column in texts}
     longest = {column: max(map(len, [str(column), *texts[column]])) for column in texts}
@@ -184,15 +165,9 @@ def _as_rich(texts: pd.DataFrame, width: int, title: str | None = None) -> Table
         more = max(0, min(room, longest[column] - widths[column]))
         widths[column] += more
         room -= more
-    table = Table(title=title, title_justify="left", box=None, pad_edge=False, padding=(0, GAP, 0, 0))
+    table = Table(box=None, pad_edge=False, padding=(0, GAP, 0, 0))
     for column in texts:
         table.add_column(str(column), overflow="fold", header_style="bold", width=widths[column])
     for row in texts.itertuples(index=False):
         table.add_row(*map(Text, row))
     return table
-
-
-def _span(shares: pd.Series) -> str:
-    """Return the lowest and the highest share in per cent, or the only one."""
-    ends = dict.fromkeys(f"{100 * share:.1f}" for share in (shares.min(), shares.max()))
-    return " to ".join(ends)

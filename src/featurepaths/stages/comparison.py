@@ -3,6 +3,7 @@
 from featurepaths.report.results import read_checkpoints, read_results
 from featurepaths.report.tables import adaptive as adaptive_tables
 from featurepaths.report.tables.detection import calibration_matrix_table, detector_table
+from featurepaths.report.tables.main import main_table
 from featurepaths.report.tables.summary import summary_table
 from featurepaths.report.tables.table import write_tables, write_texts
 from featurepaths.report.verdict.rules import cases_of
@@ -21,7 +22,8 @@ def main(arguments):
         tables["adaptive_summary"] = summary_table("adaptive_summary", tables, arguments.settings.groups)
         tables["adaptive"] = adaptive_tables.adaptive_table(adaptive)
         cases = cases_of(adaptive, controls, read_checkpoints(arguments.checkpoints))
-        texts = {"verdict.md": verdict(cases), "verdict.html": verdict_page(cases), "answer.html": answer(cases)}
+        first_page = answer(cases, main_table(tables["comparison"]))
+        texts = {"verdict.md": verdict(cases), "verdict.html": verdict_page(cases), "answer.html": first_page}
     if controls:
         tables["controls"] = adaptive_tables.controls_table(controls)
         tables["checks"] = adaptive_tables.checks_table(controls)

@@ -25,15 +25,15 @@ from featurepaths.experiment.artefact import Artefact
 from featurepaths.experiment.config.experiment import Experiment
 from featurepaths.experiment.external import ExternalInputs
 from featurepaths.experiment.limits import machine_memory_mb
-from featurepaths.experiment.plan import Plan
-from featurepaths.experiment.preview import Layer
-from featurepaths.experiment.resources import (
-    BYTES_PER_SECOND,
-    PRODUCTS_PER_SECOND,
-    Estimator,
-    passes_of,
+from featurepaths.experiment.passes import (
+    passes_of_adaptive,
+    passes_of_attack,
+    passes_of_controls,
     passes_of_training,
 )
+from featurepaths.experiment.plan import Plan
+from featurepaths.experiment.preview import Layer
+from featurepaths.experiment.resources import BYTES_PER_SECOND, PRODUCTS_PER_SECOND, Estimator
 from featurepaths.experiment.run import Run
 from featurepaths.experiment.stages import STAGES
 from featurepaths.runtime.blocks import BLOCK, to_tensor
@@ -42,8 +42,6 @@ STEPS, SECONDS = 5, 8
 """Steps of the attack that measures the speed, and about how long it may take."""
 WITHOUT_TORCH = 0.5
 """Time of a job that runs no network, in starts of one that does."""
-TARGETED = 3
-"""Objectives of searches towards a class: `misclassify`, `misvote` and `evade`."""
 CHAIN = 10
 """Jobs of a run that wait for one another."""
 RESISTING = {True: 0.5, False: 0.0}
@@ -167,7 +165,7 @@ class _Work(NamedTuple):
 
     def attacks(self) -> float:
         passes = sum(
-            passes_of(attack, self.classes) * sum(self._attacked(attack.max_images))
+            passes_of_attack(attack, self.classes) * sum(self._attacked(attack.max_images))
             for attack in self.experiment.attacks.values()
         )
         return passes * self.speed.both
@@ -179,35 +177,23 @@ class _Work(NamedTuple):
         return (clean + attacked) * (self.speed.forward + 4 * self.values / BYTES_PER_SECOND)
 
     def adaptive(self) -> float:
-        """Searches on every detector attack all images; searches on the network and the defence, those that resist."""
-        adaptive, poolings = self.experiment.adaptive, len(self.experiment.adaptive_poolings)
+        adaptive, detectors = self.experiment.adaptive, len(self.experiment.detectors)
         if adaptive is None:
             return 0
-        untargeted = (len(adaptive.objectives) + 1) * len(adaptive.losses) * adaptive.restarts
-        targeted = TARGETED * min(adaptive.n_targets, self.classes - 1)
-        evasion = len(adaptive.objectives) - 1
-        searches = len(self.experiment.detectors) + (untargeted + targeted + evasion) * self.speed.resisting
-        return poolings * searches * (adaptive.iterations + 1) * self._tested(adaptive.max_images) * self._pass
+        passes = passes_of_adaptive(adaptive, detectors, self.classes, self.speed.resisting)
+        return self._searching(passes, self._tested(adaptive.max_images))
 
     def controls(self) -> float:
-        """Larger budgets attack what resists; smaller balls, what is right; larger balls are over after a few steps."""
         adaptive = self.experiment.adaptive
         if adaptive is None or adaptive.controls is None:
             return 0
-        controls, untargeted = adaptive.controls, (len(adaptive.objectives) + 1) * len(adaptive.losses)
-        longest = controls.iterations[-1] + 1
-        passes = untargeted * sum(each + 1 for each in controls.iterations if each > adaptive.iterations)
-        passes += untargeted * sum(each < 1 for each in controls.eps_multiples) * (adaptive.iterations + 1)
-        passes += longest * (untargeted * controls.restarts + 2 * TARGETED * min(controls.n_targets, self.classes - 1))
-        passes = passes * self.speed.resisting + len(controls.eps_multiples) * adaptive.iterations
-        passes += controls.n_queries / 3  # forward only
-        images = min(controls.max_images, self._tested(adaptive.max_images))
-        return len(self.experiment.adaptive_poolings) * passes * images * self._pass
+        passes = passes_of_controls(adaptive, adaptive.controls, self.classes, self.speed.resisting)
+        return self._searching(passes, min(adaptive.controls.max_images, self._tested(adaptive.max_images)))
 
-    @property
-    def _pass(self) -> float:
-        """Seconds of an image forward and backward through the network and the defence."""
-        return self.speed.both + self.values * self.classes / PRODUCTS_PER_SECOND
+    def _searching(self, passes: float, images: int) -> float:
+        """Seconds of passes of images forward and backward through the network and the defences of all poolings."""
+        seconds = self.speed.both + self.values * self.classes / PRODUCTS_PER_SECOND
+        return len(self.experiment.adaptive_poolings) * passes * images * seconds
 
     def _attacked(self, most: int | None) -> list[int]:
         splits = [self.counts[split] for split in ("calibration", "test")]

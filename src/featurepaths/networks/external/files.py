@@ -1,20 +1,20 @@
 """Reading the weights in files of other projects, safetensors or PyTorch's; nothing in them is executed."""
 
 import re
-import tarfile
 import tomllib
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
-from zipfile import ZipFile, is_zipfile
+from zipfile import is_zipfile
 
 import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
 from featurepaths.errors import FeaturePathsError, reported
+from featurepaths.store.file_kinds import kind_of
 from featurepaths.store.seal import check_zip
 
 NESTED = ("state_dict", "model_state_dict", "model", "net", "network")
@@ -27,7 +27,6 @@ BESIDE = re.compile(
 )
 """Keys of what checkpoints hold beside state dicts."""
 NAMED = 8  # number of names of each kind in a message
-HEAD = 2**20  # bytes from which the kind of a file is determined
 DEPTH = 4  # number of nested dicts that are looked into
 TABLES = tomllib.loads(files(__package__).joinpath("kinds/files.toml").read_text(encoding="utf-8"))
 
@@ -79,7 +78,7 @@ def read_weights(path: Path, key: str | None = None) -> tuple[dict[str, Tensor],
     if not path.is_file():
         raise FeaturePathsError(f"There is no checkpoint {path}. Correct the path of the weights.")
     with reported(f"{path} cannot be read", OSError), path.open("rb") as file:
-        start = file.read(HEAD)
+        start = file.read(9)
     return _chosen(_read(path, start), path, key)
 
 
@@ -87,7 +86,7 @@ def _read(path: Path, start: bytes) -> Any:
     """Return what a file with the first bytes `start` holds."""
     is_safetensors = start[6:9] == b"\0\0{"  # the end of the length of its header, and the header
     try:
-        if not is_safetensors and (kind := _kind_of(path, start)):
+        if not is_safetensors and (kind := kind_of(path, TABLES["kinds"])):
             raise FeaturePathsError(f"{path} is {kind}")
         if is_safetensors or path.suffix == ".safetensors":
             return load_file(path)
@@ -109,29 +108,6 @@ def _read(path: Path, start: bytes) -> Any:
             f"{path} is damaged or not complete, or no file of weights ({type(error).__name__}). Copy it again, or "
             "save network.state_dict() again, by torch.save, or by safetensors.torch.save_file if it is safetensors."
         ) from error
-
-
-def _kind_of(path: Path, start: bytes) -> str | None:
-    """Return what a file without a state dict is, and what to do."""
-    members: list[str] = []
-    pickled = start
-    if is_zipfile(path):
-        with ZipFile(path) as archive:
-            members = archive.namelist()
-            for name in members:
-                if name.endswith("/data.pkl"):
-                    with archive.open(name) as file:
-                        pickled = file.read(HEAD)
-    elif tarfile.is_tarfile(path):
-        return "a tar archive. Unpack it."
-    for kind in TABLES["kinds"]:
-        if (
-            ("start" in kind and start.startswith(kind["start"].encode("latin-1")))
-            or ("member" in kind and any(re.search(kind["member"], name) for name in members))
-            or ("pickled" in kind and kind["pickled"].encode() in pickled)
-        ):
-            return f"{kind['is']}. {kind['do']}"
-    return None
 
 
 def _state_dicts(content: Any, name: str = "") -> Iterator[tuple[str, Mapping | Tensor]]:

@@ -11,14 +11,6 @@ from featurepaths.report.page import page
 from featurepaths.report.results import counted_noun
 from featurepaths.report.verdict.rules import NOTHING, Case, Rate, Robustness, by_network, percent
 
-COLUMNS = {
-    "network alone, no attack": lambda case: case.rate("undefended", "clean"),
-    "feature paths, no attack": lambda case: case.rate("defended", "clean"),
-    "feature paths, oblivious attack": lambda case: case.seeming,
-    "feature paths, adaptive attacks": lambda case: case.defended,
-    "network alone, attacks aimed at it": lambda case: case.alone,
-}
-"""The columns of the table on the report's first page, and the accuracy in each."""
 FIGURE_BELONGS_HERE = "<!-- figure -->"
 
 
@@ -33,8 +25,8 @@ def verdict_page(cases: Sequence[Case]) -> str:
     return page(title.removeprefix("# "), "\n".join(map(_to_html, paragraphs)))
 
 
-def answer(cases: Sequence[Case]) -> str:
-    """Return HTML for the report's first page: `summary_paragraph`, and of each case a sentence and a row of a table.
+def answer(cases: Sequence[Case], table: pd.DataFrame) -> str:
+    """Return HTML for the report's first page: `summary_paragraph`, a sentence on each case, and the main table.
 
     The comment `FIGURE_BELONGS_HERE` stands between sentences and table.
     """
@@ -42,16 +34,16 @@ def answer(cases: Sequence[Case]) -> str:
     names = [f"{case.run}, {case.pooling} features" if several else str(case.run) for case in cases]
     sentences = zip(names, _paragraphs("conclusions.jinja", cases), strict=True)
     items = "\n".join(f"<li><strong>{escape(name)}:</strong> {escape(text)}</li>" for name, text in sentences)
-    cells = {"network": names} | {column: [str(rate(case)) for case in cases] for column, rate in COLUMNS.items()}
+    images = counted_noun(cases[0].content["n"], "test image")
     note = (
-        f"Accuracy with 95 % intervals, on {counted_noun(cases[0].content['n'], 'test image')}. Under the oblivious "
-        "attack, it is that of the stopping rule that leaves most images correct."
+        f"Accuracy on {images} with feature paths and of the network alone, in per cent, with its 95 % interval or "
+        "from the least to the greatest over the oblivious attack's stopping rules."
     )
     parts = (
         f"<p>{escape(summary_paragraph(cases))}</p>",
         f"<ul>\n{items}\n</ul>",
         FIGURE_BELONGS_HERE,
-        pd.DataFrame(cells).to_html(index=False, border=0, justify="left"),
+        table.to_html(index=False, border=0, justify="left"),
         f"<p>{note}</p>",
     )
     return "\n".join(parts) + "\n"
