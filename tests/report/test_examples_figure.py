@@ -4,7 +4,10 @@ from matplotlib.collections import PolyCollection
 
 from featurepaths.report.figures import confusion, examples, style
 from featurepaths.report.figures.run import Similarities
+from featurepaths.stages import attacked_images
 from featurepaths.statistics.attacked_images import OUTCOMES, AttackedImages
+from featurepaths.store.hdf5 import create_hdf5
+from featurepaths.store.origin import Origin
 
 LAYERS, N = 5, 40
 
@@ -182,6 +185,25 @@ def test_examples_figure_no_texts_overlap():
         assert figure.bbox.contains(box.x0, box.y0)
         assert figure.bbox.contains(box.x1, box.y1)
         assert not box.count_overlaps(boxes[number + 1 :]), parts[number]
+
+
+@pytest.mark.parametrize(
+    ("oblivious", "title"), [(2, "Adaptive worst case ("), (5, "worst case, on 2 of these images (")]
+)
+def test_adaptive_title_states_fewer_images_than_those_of_the_oblivious_attack(tmp_path, oblivious, title):
+    with create_hdf5(tmp_path / "data.h5", Origin("data", "0" * 20)) as file:
+        file["images"] = np.zeros((9, 2, 2, 1), np.uint8)
+    worst = {"network_prediction": [0, 1], "vote": [1, 1], "score": [0.1, 0.9], "adversarial": np.zeros((2, 1, 2, 2)),
+             "similarity": np.ones((2, LAYERS, 2))}  # fmt: skip
+    with create_hdf5(tmp_path / "flatten.h5", Origin("adaptive", "0" * 20)) as file:
+        for name, values in {"index": [3, 8], "labels": [0, 1], "undefended/clean": [True, False]}.items():
+            file[name] = np.array(values)
+        for name, values in worst.items():
+            file[f"worst/{name}"] = np.array(values)
+    images, found = attacked_images.adaptive(0.5, "vote", tmp_path / "data.h5", tmp_path / "flatten.h5", oblivious)
+    assert title in images.title
+    assert images.clean_correct.tolist() == [True, False]
+    assert sorted(found) == [0, 1]
 
 
 def matrix_by_hand(labels, predictions, classes):
