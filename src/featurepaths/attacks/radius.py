@@ -1,4 +1,4 @@
-"""Radius of attacks: how it is written, and its bounds: no two images are farther apart.
+"""Bounds on the radius and the step of attacks: no two images are farther apart.
 
 The configuration checks them, so nothing here needs torch.
 """
@@ -14,21 +14,6 @@ LARGE = (3, 512, 512)
 NORMALIZED = 5
 """The greatest radius in normalized units while the data's standard deviation is not known. It is about 0.25 for most
 images and rarely below 0.1, and no attack uses half of the range."""
-
-
-def budget(norm: str, eps: Fraction | float | None, eps_space: str = "pixel") -> str:
-    """Return an attack's norm and radius as figures and sentences state them, such as "L∞, eps 8/255".
-
-    A radius is a multiple of 1/255 where it is one and has more than two decimals, otherwise a decimal number.
-    """
-    name = "L∞" if norm == "linf" else norm.upper()
-    if eps is None:
-        return f"{name}, unbounded"
-    value, levels = float(eps), 255 * float(eps)
-    in_levels = norm == "linf" and round(levels) > 0 and abs(levels - round(levels)) < 1e-6
-    text = f"{round(levels)}/255" if in_levels and abs(value - round(value, 2)) > 1e-9 else f"{value:.4g}"
-    unit = " pixels" if norm == "l0" else " in normalised units" if eps_space == "normalized" else ""
-    return f"{name}, eps {text}{unit}"
 
 
 def too_far(value: Fraction | float, norm: str, shape: Sequence[int] | None = None) -> str | None:

@@ -4,7 +4,7 @@ from fractions import Fraction
 from itertools import product
 from typing import Any
 
-from featurepaths.attacks.radius import budget
+from featurepaths.attacks.budget import budget
 from featurepaths.experiment.artefact import Artefact, once
 from featurepaths.experiment.config.attacks import Ball
 from featurepaths.experiment.config.evaluation import AdaptiveSearch

@@ -1,6 +1,6 @@
 """Figures of the adaptive evaluation: the verdict, accuracy by eps and search budget, ROC curves."""
 
-from featurepaths.attacks.radius import budget
+from featurepaths.attacks.budget import budget
 from featurepaths.report.figures import adaptive as plots
 from featurepaths.report.figures.style import save
 from featurepaths.report.results import read_results

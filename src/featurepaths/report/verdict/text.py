@@ -6,7 +6,7 @@ from html import escape
 import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from featurepaths.attacks.radius import budget
+from featurepaths.attacks.budget import budget
 from featurepaths.networks.warnings import DOUBTS
 from featurepaths.report.page import page
 from featurepaths.report.results import counted_noun

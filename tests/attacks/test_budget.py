@@ -2,7 +2,7 @@ from fractions import Fraction
 
 import pytest
 
-from featurepaths.attacks.radius import budget
+from featurepaths.attacks.budget import budget
 
 
 @pytest.mark.parametrize(
