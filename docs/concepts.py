@@ -66,7 +66,7 @@ def main(run: Path) -> None:
     axes[3].set(title="collapse of the layers", xlabel="layer", xticks=layers)
     axes[3].set_ylabel("training images nearest to\ntheir class mean (PFC3, %)")
     axes[3].legend(loc="upper left", fontsize=8)
-    figure.savefig(Path(__file__).with_name("images") / "concepts.png", metadata=style.KINDS["png"])
+    figure.savefig(Path(__file__).with_name("images") / "concepts.png", metadata=style.KINDS["png"][1])
 
 
 if __name__ == "__main__":
