@@ -41,16 +41,17 @@ def main(run: Path) -> None:
     axes = panels.ravel()
     for axis, kind, similarity, color in zip(axes, scores, (clean, attacked), (style.CLEAN, ADVERSARIAL), strict=False):
         truth, answer = labels[image], (predictions if kind == "clean" else targets)[image]
-        axis.plot(layers, np.delete(similarity[image], [truth, answer], axis=1), color="0.8", linewidth=0.8)
+        others = axis.plot(layers, np.delete(similarity[image], [truth, answer], axis=1), color="0.8", linewidth=0.8)
         axis.plot(layers, similarity[image, :, truth], color="black", marker="o", label=f"true class: {truth}")
         if answer != truth:
             axis.plot(layers, similarity[image, :, answer], color=color, marker="s", label=f"prediction: {answer}")
         score = scores[kind][image]
         axis.hlines(score, scored[0], scored[-1], color=color, linewidth=3, label=f"$S_{{max}}$ = {score:.2f}")
-        axis.axvspan(scored[-1] + 0.5, layers[-1] + 0.3, color="0.93")
+        others[0].set_label("other classes")
+        axis.axvspan(scored[-1] + 0.5, layers[-1] + 0.3, color="0.93", label="not in $S_{max}$")
         axis.set(title=f"feature path of one {kind} image", xlabel="layer", xticks=layers, ylim=(0.3, 1.02))
         axis.legend(loc="lower left", fontsize=8)
-    axes[0].set_ylabel("cosine similarity to each class")
+    axes[0].set_ylabel(style.SIMILARITY)
     bins = np.histogram_bin_edges(np.concatenate(list(scores.values())), bins=36)
     for kind, color in (("clean", style.CLEAN), ("adversarial", ADVERSARIAL)):
         axes[2].hist(scores[kind], bins, color=color, alpha=0.55, label=f"{kind} images")
@@ -65,7 +66,7 @@ def main(run: Path) -> None:
     axes[3].set(title="collapse of the layers", xlabel="layer", xticks=layers)
     axes[3].set_ylabel("training images nearest to\ntheir class mean (PFC3, %)")
     axes[3].legend(loc="upper left", fontsize=8)
-    figure.savefig(Path(__file__).with_name("images") / "concepts.png", metadata=style.KINDS["png"])
+    figure.savefig(Path(__file__).with_name("images") / "concepts.png", metadata=style.KINDS["png"][1])
 
 
 if __name__ == "__main__":

@@ -190,3 +190,19 @@ def test_run_figures_read_images_and_paths_but_no_features(storage):
     sources = plan.run_figures("small-standard-s0", "flatten", "apgd").sources
     kinds = {source.name.partition("/")[0] for source in sources}
     assert kinds == {"data", "attacks", "paths", "detection", "recognition", "adaptive"}
+
+
+@pytest.mark.parametrize(
+    ("attack", "budget"),
+    [
+        ({"eps": "8/255"}, "L∞, eps 8/255"),
+        ({"eps": "8/255", "eps_space": "normalized"}, "L∞, eps 8/255 in normalised units"),
+        ({"method": "pgd", "norm": "l2", "eps": 0.5}, "L2, eps 0.5"),
+        ({"method": "deepfool"}, "L2, unbounded"),
+        ({"method": "precomputed", "test": "images.npz"}, "precomputed, eps unknown"),
+        ({"method": "precomputed", "test": "images.npz", "norm": "l2", "eps": 1}, "L2, eps 1"),
+    ],
+)
+def test_run_figures_title_states_the_attacks_budget(attack, budget):
+    figures = plan_of({"other": attack}).run_figures("small-standard-s0", "flatten", "other")
+    assert figures.settings.title.endswith(f"\nflatten features, attack other ({budget})")

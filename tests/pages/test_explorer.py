@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from featurepaths.report.explorer.contents import Evaluation, Sources, contents
+from featurepaths.report.figures.style import SIMILARITY
 from featurepaths.store.jsonfile import sealed
 
 RUN, ATTACKED = "small-standard-s0", "apgd.max-loss"
@@ -140,10 +141,15 @@ def test_paths_score_threshold_and_votes_are_those_of_the_records(page, stored):
     np.testing.assert_allclose(heights(page, "line.score"), stored["score"][at], **exact)
     np.testing.assert_allclose(heights(page, "line.threshold"), stored["threshold"]["thresholds"]["otsu"], **exact)
     classes = page.value("JSON.parse(document.getElementById('content').textContent).classes")
+    legend = " ".join(page.texts("#legend li"))
+    assert all(part in legend for part in ("5 to 95 %", "layers of the score S_max", "layers that vote"))
+    labels = page.run("return [...document.querySelectorAll('#chart > svg text')].map((each) => each.textContent)")
+    assert {SIMILARITY, "layer"} <= set(labels)
     nearest = page.run("return [...document.querySelectorAll('text.nearest')].map((each) => each.firstChild.data)")
     assert nearest == [classes[number] for number in similarity.argmax(axis=1)]
-    assert page.value("document.querySelectorAll('rect.vote').length") == len(stored["voting"])
-    assert page.value("document.querySelectorAll('rect.scoring').length") == len(stored["threshold"]["layers"])
+    boxes = {"vote": len(stored["voting"]), "scoring": len(stored["threshold"]["layers"])}
+    for kind, count in boxes.items():
+        assert page.value(f"document.querySelectorAll('#chart > svg rect.{kind}').length") == count
 
 
 @pytest.mark.parametrize("outcome", OUTCOMES)

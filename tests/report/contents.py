@@ -38,7 +38,7 @@ def adaptive(defended=0, undefended=2, n=200, oblivious=(120, 50), clean=(180, 1
     content = {
         "n": n, "n_most_frequent": n // 10,
         "threshold_method": "otsu", "threshold": 0.7, "attack": "apgd", "norm": "linf", "eps": 8 / 255,
-        "iterations": 20, "restarts": 1, "n_targets": 3,
+        "eps_space": "pixel", "iterations": 20, "restarts": 1, "n_targets": 3,
         "undefended": {"clean_correct": clean[0], "oblivious_correct": dict.fromkeys(STOPPING_RULES, 3),
                        "adaptive_correct": undefended},
         "defended": {"clean_correct": clean[1], "oblivious_correct": dict(zip(STOPPING_RULES, oblivious, strict=True)),

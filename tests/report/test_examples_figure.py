@@ -4,7 +4,10 @@ from matplotlib.collections import PolyCollection
 
 from featurepaths.report.figures import confusion, examples, style
 from featurepaths.report.figures.run import Similarities
+from featurepaths.stages import attacked_images
 from featurepaths.statistics.attacked_images import OUTCOMES, AttackedImages
+from featurepaths.store.hdf5 import create_hdf5
+from featurepaths.store.origin import Origin
 
 LAYERS, N = 5, 40
 
@@ -21,7 +24,8 @@ def attacked(classes=4, count=N, seed=0, title="Oblivious attack"):
     predictions = np.where(generator.random(count) < 0.4, labels, predictions)
     scores = generator.random(count)
     index = np.sort(generator.choice(1000, count, replace=False))
-    return AttackedImages(title, "vote of layers 1, 2", 0.5, index, labels, predictions, votes, scores)
+    clean_correct = generator.random(count) < 0.8
+    return AttackedImages(title, "vote of layers 1, 2", 0.5, index, labels, predictions, votes, scores, clean_correct)
 
 
 def clean_paths(classes=4, count=60, seed=1):
@@ -76,10 +80,32 @@ def test_examples_figure_states_class_vote_score_and_counts_of_outcomes():
         assert place >= 0
         compared = "<" if images.scores[row] < 0.5 else "≥"
         decision = "flagged" if images.scores[row] < 0.5 else "not flagged"
-        assert f"image {images.index[row]}, score {images.scores[row]:.4f} {compared} 0.5000: {decision}" in texts
+        without = "" if images.clean_correct[row] else ", misclassified without an attack"
+        assert (
+            f"image {images.index[row]}{without}, score {images.scores[row]:.4f} {compared} 0.5000: {decision}" in texts
+        )
     for outcome in OUTCOMES:
-        count = sum(outcome_by_hand(images, row) == outcome for row in range(N))
-        assert f"{examples.MEANINGS[outcome]}: {count} of {N} images" in texts
+        rows = [row for row in range(N) if outcome_by_hand(images, row) == outcome]
+        wrong = sum(not images.clean_correct[row] for row in rows)
+        split = f" ({wrong} of them misclassified by the network without an attack)" if wrong else ""
+        assert f"{examples.MEANINGS[outcome]}: {len(rows)} of {N} images{split}" in texts
+
+
+def test_examples_figure_explains_decisions_axes_bands_and_counts():
+    attacks = [attacked(), attacked(seed=5, count=30)]
+    one, both = (
+        examples.examples_figure([(each, shown(each)) for each in attacks[:number]], clean_paths(), list("abcd"))
+        for number in (1, 2)
+    )
+    notes = " ".join(texts_of(one))
+    assert all(part in notes for part in ("Score: ", "Vote of layers 1, 2: ", "is not rejected", "Counts are of all"))
+    assert "max_images" not in notes
+    assert "adaptive.max_images" in " ".join(texts_of(both))
+    panels = len(examples.chosen_rows(attacks[0]))
+    assert texts_of(one).count("layer") == panels
+    assert texts_of(one).count(style.SIMILARITY.replace(" to ", "\nto ")) == panels
+    assert texts_of(one).count(str(LAYERS)) == panels
+    assert one.legends[0].get_texts()[-1].get_text().startswith("bands: 5 to 95 %")
 
 
 def test_examples_figure_outcome_without_images_is_said_and_has_no_panel():
@@ -159,6 +185,25 @@ def test_examples_figure_no_texts_overlap():
         assert figure.bbox.contains(box.x0, box.y0)
         assert figure.bbox.contains(box.x1, box.y1)
         assert not box.count_overlaps(boxes[number + 1 :]), parts[number]
+
+
+@pytest.mark.parametrize(
+    ("oblivious", "title"), [(2, "Adaptive worst case ("), (5, "worst case, on 2 of these images (")]
+)
+def test_adaptive_title_states_fewer_images_than_those_of_the_oblivious_attack(tmp_path, oblivious, title):
+    with create_hdf5(tmp_path / "data.h5", Origin("data", "0" * 20)) as file:
+        file["images"] = np.zeros((9, 2, 2, 1), np.uint8)
+    worst = {"network_prediction": [0, 1], "vote": [1, 1], "score": [0.1, 0.9], "adversarial": np.zeros((2, 1, 2, 2)),
+             "similarity": np.ones((2, LAYERS, 2))}  # fmt: skip
+    with create_hdf5(tmp_path / "flatten.h5", Origin("adaptive", "0" * 20)) as file:
+        for name, values in {"index": [3, 8], "labels": [0, 1], "undefended/clean": [True, False]}.items():
+            file[name] = np.array(values)
+        for name, values in worst.items():
+            file[f"worst/{name}"] = np.array(values)
+    images, found = attacked_images.adaptive(0.5, "vote", tmp_path / "data.h5", tmp_path / "flatten.h5", oblivious)
+    assert title in images.title
+    assert images.clean_correct.tolist() == [True, False]
+    assert sorted(found) == [0, 1]
 
 
 def matrix_by_hand(labels, predictions, classes):

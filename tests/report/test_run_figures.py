@@ -35,6 +35,8 @@ def test_mean_paths_lines_are_means_and_band_is_percentiles(classes):
         ends = np.percentile(clean[shown], percentile, axis=0)
         assert {(layer, round(end, 9)) for layer, end in enumerate(ends, start=1)} <= corners
     assert axis.get_title() == ("all classes" if every else "class 0")
+    assert figure._supylabel.get_text().replace("\n", " ") == style.SIMILARITY
+    assert figure.axes[-1].get_xlabel() == ("layer" if classes != 7 else "")  # the last three of ten panels are empty
 
 
 def test_mean_paths_class_without_images_has_no_line():
@@ -149,3 +151,10 @@ def test_training_curves_without_calibration_images_do_not_name_them():
     table = {"epoch": [1, 2], "loss": [2.0, 1.0], "accuracy": [0.25, 0.5], "learning_rate": [0.1, 0.0]}
     figure = networks.training_curves({"one": pd.DataFrame(table).to_records()})
     assert not any("calibration" in text.get_text() for text in figure.legends[0].get_texts())
+
+
+@pytest.mark.parametrize(
+    ("count", "ticks"), [(1, [1]), (9, [*range(1, 10)]), (16, [*range(1, 17, 2)]), (50, [*range(1, 51, 5)])]
+)
+def test_layer_ticks_are_all_layers_or_evenly_spaced_ones(count, ticks):
+    assert list(style.layer_ticks(count)) == ticks

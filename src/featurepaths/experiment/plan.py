@@ -4,6 +4,7 @@ from fractions import Fraction
 from itertools import product
 from typing import Any
 
+from featurepaths.attacks.budget import budget
 from featurepaths.experiment.artefact import Artefact, once
 from featurepaths.experiment.config.attacks import Ball
 from featurepaths.experiment.config.evaluation import AdaptiveSearch
@@ -63,7 +64,7 @@ class Plan(RunArtefacts):
             "adaptive": [self.adaptive(run, pooling)] if attacked_adaptively else [],
         }
         names = {"run": run, "pooling": pooling, "attack": attack}
-        title = f"{model}, {how}\n{pooling} features, attack {attack}"
+        title = f"{model}, {how}\n{pooling} features, attack {attack} ({self._budget(attack)})"
         return self._artefact("run_figures", "", names, {"title": title}, **inputs)
 
     @once
@@ -111,7 +112,10 @@ class Plan(RunArtefacts):
             "records": [source for worst_case in attacked for source in worst_case.inputs["adaptive"]],
             "controls": controls,
         }
-        values = {"calibrated_on": f"{attack.attack}.{attack.stopping_rule}"}
+        values = {
+            "calibrated_on": f"{attack.attack}.{attack.stopping_rule}",
+            "budget": self._budget(attack.attack),
+        }
         return self._artefact("comparison_figures", "", settings=values, **inputs)
 
     @once
@@ -250,6 +254,13 @@ class Plan(RunArtefacts):
             "adaptive": [self.worst_case(*names) for names in attacked],
             "controls": [self.controls(*names) for names in with_controls],
         }
+
+    def _budget(self, attack: str) -> str:
+        """Return the norm and the radius of an attack in words, as far as they are known."""
+        section = self.experiment.attacks[attack]
+        if section.method == "precomputed" and section.eps is None:
+            return "precomputed, eps unknown"
+        return budget(section.norm, section.eps, getattr(section, "eps_space", "pixel"))
 
     def _attack_groups(self) -> dict[str, str]:
         """Return, by attack, the first one that differs from it in nothing but the seed: they are repetitions."""

@@ -36,6 +36,7 @@ def oblivious(title, protocol, threshold, votes_of, scores, answers):
             recognition["network_adversarial"][:],
             recognition[protocol]["adversarial_vote"][:],
             detection[protocol]["adversarial_score"][:],
+            recognition["network_clean"][:] == recognition["labels"][:],
         )
 
 
@@ -48,18 +49,23 @@ def oblivious_examples(images, data, attack, stopping_rule, paths):
     return _examples(data, images, rows, adversarial, paths.similarity[as_slice(paths.rows[rows])])
 
 
-def adaptive(threshold, votes_of, data, records):
-    """Return the decisions on the worst examples against a defence, and those that are shown."""
+def adaptive(threshold, votes_of, data, records, count):
+    """Return the decisions on the worst examples against a defence, and those that are shown.
+
+    The title states the number of images if it is not `count`, that of the oblivious attack.
+    """
     with open_hdf5(records) as file:
         worst = file["worst"]
         names = ("network_prediction", "vote", "score")
+        fewer = f", on {len(file['index']):,} of these images" if len(file["index"]) < count else ""
         images = AttackedImages(
-            "Worst case of all adaptive attacks (the attacker knows the defence)",
+            f"Adaptive worst case{fewer} (the attacker knows the defence)",
             votes_of,
             threshold,
             file["index"][:],
             file["labels"][:],
             *(worst[name][:] for name in names),
+            file["undefended/clean"][:],
         )
         rows = chosen_rows(images)
         adversarial, similarity = (worst[name][as_slice(rows)] for name in ("adversarial", "similarity"))

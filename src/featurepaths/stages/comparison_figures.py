@@ -1,5 +1,6 @@
 """Figures of the adaptive evaluation: the verdict, accuracy by eps and search budget, ROC curves."""
 
+from featurepaths.attacks.budget import budget
 from featurepaths.report.figures import adaptive as plots
 from featurepaths.report.figures.style import save
 from featurepaths.report.results import read_results
@@ -15,8 +16,10 @@ def main(arguments):
 
 def figures(arguments):
     """Yield the name, the title and the figure of each figure."""
-    attack = arguments.settings.calibrated_on
+    attack, calibrated = arguments.settings.calibrated_on, arguments.settings.budget
     adaptive, controls = read_results(arguments.adaptive), read_results(arguments.controls)
+    # all adaptive attacks search in one ball
+    (ball,) = {tuple(result.content[key] for key in ("norm", "eps", "eps_space")) for result in adaptive} or {None}
     on_itself = {}
     for result, records in zip(adaptive, arguments.records, strict=True):
         with open_hdf5(records) as file:
@@ -28,7 +31,8 @@ def figures(arguments):
         matrices = {each["detector"]: each["matrix"] for each in result.content["detectors"]}
         yield f"matrix.{name}", f"Calibrated on one attack, tested on another: {of}", plots.matrix_figure(matrices)
         itself = on_itself.get((result.run, result.pooling), {})
-        under = f"{attack} and under attacks on themselves" if itself else attack
+        under = f"{attack} ({calibrated})"
+        under += f" and under attacks on themselves ({budget(*ball)})" if itself else ""
         yield f"detectors.{name}", f"Detectors under {under}: {of}", plots.detector_rocs(oblivious, itself)
     for kind, title, results, draw in (
         ("verdict", "Accuracy without an attack and under attack", adaptive, plots.verdict_figure),
@@ -36,7 +40,7 @@ def figures(arguments):
     ):
         for pooling in sorted({result.pooling for result in results}):
             runs = {str(result.run): result.content for result in results if result.pooling == pooling}
-            yield f"{kind}.{pooling}", f"{title} ({pooling} features)", draw(runs)
+            yield f"{kind}.{pooling}", f"{title}: {pooling} features, {budget(*ball)}", draw(runs)
 
 
 def curves(detectors, adversarial):

@@ -43,7 +43,9 @@ def figures_of(arguments):
                 )
                 shown.append((images, examples))
     if arguments.adaptive:
-        shown.append(attacked_images.adaptive(*defense[1:], arguments.data, arguments.adaptive))
+        shown.append(
+            attacked_images.adaptive(*defense[1:], arguments.data, arguments.adaptive, len(similarity["clean"].labels))
+        )
     yield "examples", "Attacked test images", examples_figure(shown, similarity["clean"], class_names)
     yield "confusion", "Confusion under attack", confusion_figure([images for images, _ in shown], class_names)
     yield "paths", "Mean feature paths", plots.mean_paths(similarity, class_names)

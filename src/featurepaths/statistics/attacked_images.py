@@ -20,8 +20,9 @@ class AttackedImages:
     """A defence's decisions on N adversarial examples, one per image.
 
     `title` names the attack, `votes_of` what votes; `index` are the images' rows in the data set, `labels` their true
-    classes, `predictions` the undefended network's, `votes` those of the voting layers, `scores` S_max: all [N]. An
-    example is flagged if its score is below the threshold.
+    classes, `predictions` the undefended network's, `votes` those of the voting layers, `scores` S_max, and
+    `clean_correct` whether the undefended network is right on the image without an attack: all [N]. An example is
+    flagged if its score is below the threshold.
     """
 
     title: str
@@ -32,6 +33,7 @@ class AttackedImages:
     predictions: np.ndarray
     votes: np.ndarray
     scores: np.ndarray
+    clean_correct: np.ndarray
 
     @property
     def flagged(self) -> np.ndarray:

@@ -168,9 +168,10 @@ class Comparison(Section):
 
 
 class ComparisonFigures(Section):
-    """The attack on which detectors are calibrated."""
+    """The attack on which detectors are calibrated, and its norm and radius in words."""
 
     calibrated_on: str
+    budget: str
 
 
 class Configuration(Section):

@@ -146,9 +146,10 @@ def verdict_figure(runs: Mapping[str, Mapping[str, Any]]) -> Figure:
 
 
 def _of_images(runs: Mapping[str, Mapping[str, Any]]) -> str:
-    """Return of how many test images the rates of all runs are."""
+    """Return of which test images the rates of all runs are: adaptive attacks may run on some of them only."""
     counts = sorted({content["n"] for content in runs.values()})
-    return f"of {counts[0]:,} test images" if len(counts) == 1 else f"of {counts[0]:,} to {counts[-1]:,} test images"
+    number = f"{counts[0]:,}" if len(counts) == 1 else f"{counts[0]:,} to {counts[-1]:,}"
+    return f"of the {number} adaptively attacked test images"
 
 
 def _verdict_series(runs: Sequence[Mapping[str, Any]]) -> list[tuple[str, str, str, str, list[int | None]]]:

@@ -7,7 +7,9 @@ from typing import NamedTuple
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
+from matplotlib.legend_handler import HandlerTuple
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
@@ -29,12 +31,14 @@ WRONG, CORRECT = style.ATTACKED[0], style.ATTACKED[2]
 COLOURS = {MISSED: WRONG, LOST: WRONG, RECOGNISED: CORRECT, HARMLESS: CORRECT}
 OWN, PREDICTED = {"color": style.CLEAN, "marker": "o"}, {"color": style.ATTACKED[0], "marker": "s"}
 """How paths to the true class and to the one that the network predicts are drawn."""
+OPACITY = 0.2
+"""Of the bands."""
 LONGEST_NAME = 16
 # in inches
 SIDE, GAP, PATH, TEXT, HEADING, MARGIN, BELOW = 0.95, 0.07, 1.75, 0.36, 0.34, 0.15, 0.22
-PICTURES = 3 * (SIDE + GAP)
-EXAMPLE, ROW = PICTURES + 0.38 + PATH, TEXT + SIDE + BELOW
-TITLE, SPACE, LEGEND = 0.6, 0.42, 1.2
+PICTURES, AXIS = 3 * (SIDE + GAP), 0.58
+EXAMPLE, ROW = PICTURES + AXIS + PATH + 0.08, TEXT + SIDE + BELOW
+TITLE, SPACE, LEGEND, LINE = 0.6, 0.42, 0.6, 0.2
 
 
 class Example(NamedTuple):
@@ -84,7 +88,8 @@ def examples_figure(shown: Sequence[Shown], clean: Similarities, class_names: Se
     """
     examples = [example for _, of_attack in shown for example in of_attack.values()]
     heights = [_height(images) for images, _ in shown]
-    width, height = PER_OUTCOME * EXAMPLE + 2 * MARGIN, TITLE + sum(heights) + LEGEND
+    notes = _notes(magnification(examples), [images for images, _ in shown])
+    width, height = PER_OUTCOME * EXAMPLE + 2 * MARGIN, TITLE + sum(heights) + LEGEND + LINE * len(notes)
     figure, canvas = plt.subplots(figsize=(width, height), layout="none")
     canvas.set_position((0, 0, 1, 1))
     canvas.set(xlim=(0, width), ylim=(height, 0), autoscale_on=False)
@@ -95,8 +100,26 @@ def examples_figure(shown: Sequence[Shown], clean: Similarities, class_names: Se
     for (images, of_attack), block in zip(shown, heights, strict=True):
         sheet.draw_attack(top, images, of_attack)
         top += block
-    sheet.draw_legend(height, shown[0][0].votes_of)
+    sheet.draw_legend(height, notes)
     return figure
+
+
+def _notes(factor: float, attacks: Sequence[AttackedImages]) -> list[str]:
+    """Return the lines that explain pictures and decisions."""
+    half, voters = 0.5 / factor, attacks[0].votes_of
+    notes = [
+        f"The first {PER_OUTCOME} test images of each outcome, in test order. Counts are of all attacked test images, "
+        "with those that the network misclassifies without an attack.",
+        "Score: the cosine similarity to the centroid of a class, averaged over the layers before collapse, of the "
+        "class where it is greatest. An image is flagged as adversarial if its score is below the threshold.",
+        "A flagged image is not rejected: the vote answers in place of the network. "
+        f"{voters[0].upper()}{voters[1:]}: each votes for the class of its nearest centroid.",
+        f"Difference in each colour channel: grey is none, black −{half:.2g}, white +{half:.2g} (pixels are in "
+        "[0, 1]).",
+    ]
+    if len({len(images.labels) for images in attacks}) > 1:
+        notes.append("Adaptive attacks take longer, so they run on fewer images, evenly spaced: adaptive.max_images.")
+    return notes
 
 
 def _height(images: AttackedImages) -> float:
@@ -146,6 +169,8 @@ class _Sheet:
         for outcome in OUTCOMES:
             rows = images.rows(outcome)
             text = f"{MEANINGS[outcome]}: {f'{len(rows):,}' if len(rows) else 'none'} of {len(images.labels):,} images"
+            if wrong := np.count_nonzero(~images.clean_correct[rows]):
+                text += f" ({wrong:,} of them misclassified by the network without an attack)"
             self.canvas.axhspan(top + 0.05, top + HEADING - 0.03, color=COLOURS[outcome], alpha=0.15, linewidth=0)
             self.canvas.text(MARGIN, top + 0.22, text, fontsize=9.5)
             top += HEADING
@@ -153,7 +178,7 @@ class _Sheet:
                 left = MARGIN + place * EXAMPLE
                 self.draw_decision(left, top, images, row)
                 self.draw_pictures(left, top + TEXT, examples[row])
-                self.draw_paths(left + PICTURES + 0.3, top + TEXT, _lines(images, row, examples[row], self.clean))
+                self.draw_paths(left + PICTURES + AXIS, top + TEXT, _lines(images, row, examples[row], self.clean))
             top += ROW * (len(rows) > 0)
 
     def draw_decision(self, left: float, top: float, images: AttackedImages, row: int) -> None:
@@ -164,7 +189,8 @@ class _Sheet:
         compared = f"{score:.4f} < {threshold:.4f}: flagged" if images.flagged[row] else (
             f"{score:.4f} ≥ {threshold:.4f}: not flagged")  # fmt: skip
         self.canvas.text(left, top + 0.13, f"true: {true}, network: {predicted}, vote: {voted}", fontsize=8)
-        self.canvas.text(left, top + 0.28, f"image {images.index[row]}, score {compared}", fontsize=8)
+        without = "" if images.clean_correct[row] else ", misclassified without an attack"
+        self.canvas.text(left, top + 0.28, f"image {images.index[row]}{without}, score {compared}", fontsize=8)
 
     def draw_pictures(self, left: float, top: float, example: Example) -> None:
         """Draw an example: clean, adversarial, and the difference."""
@@ -198,33 +224,31 @@ class _Sheet:
         self.canvas.add_collection(LineCollection([*grid, *frame], colors=colours, linewidths=0.6, zorder=1))
         for path, band, looks in lines:
             if band is not None:
-                self.canvas.fill_between(x, *y(band), color=looks["color"], alpha=0.2, linewidth=0)
+                self.canvas.fill_between(x, *y(band), color=looks["color"], alpha=OPACITY, linewidth=0)
             self.canvas.plot(x, y(path), **looks, markersize=3, linewidth=1.2)
         small = {"fontsize": 7, "color": "#444444"}
         for tick in ticks:
             self.canvas.text(left - 0.05, y(tick), f"{tick:g}", ha="right", va="center", **small)
-        for layer in dict.fromkeys((1, (layers + 1) // 2, layers)):
+        for layer in style.layer_ticks(layers):
             self.canvas.text(x[layer - 1], top + SIDE + 0.13, f"{layer}", ha="center", **small)
+        self.canvas.text(left - 0.05, top + SIDE + 0.13, "layer", ha="right", **small)
+        label = style.SIMILARITY.replace(" to ", "\nto ")
+        at = {"rotation": 90, "ha": "center", "va": "center", "linespacing": 1}
+        self.canvas.text(left - 0.41, top + SIDE / 2, label, **small | {"fontsize": 6.5}, **at)
 
-    def draw_legend(self, height: float, votes_of: str) -> None:
+    def draw_legend(self, height: float, notes: Sequence[str]) -> None:
         """Draw what explains pictures and paths, at the bottom."""
-        half = 0.5 / self.factor
-        lines = (
-            f"The first {PER_OUTCOME} test images of each outcome, in test order. Difference in each colour channel: "
-            f"grey is none, black −{half:.2g}, white +{half:.2g} (pixels are in [0, 1]).",
-            "Score: the similarity to a class, averaged over the layers before collapse, of the class where it is "
-            "greatest. An image is flagged if its score is below the threshold.",
-            f"{votes_of[0].upper()}{votes_of[1:]}: each votes for the class to which the image is most similar. It "
-            "does not decide what is flagged.",
-        )
-        for place, line in enumerate(lines):
-            self.canvas.text(MARGIN, height - 0.88 + 0.2 * place, line, fontsize=7.8)
-        kinds = {"its true class": OWN, "the class that the network predicts": PREDICTED}
-        names = [f"similarity by layer to {name}" for name in kinds]
-        handles = [
-            Line2D([], [], **looks, markersize=4, label=name) for name, looks in zip(names, kinds.values(), strict=True)
-        ]
-        band = f"bands: clean images of the line's class, {BAND[0]} to {BAND[1]} %"
-        handles.append(Patch(color=OWN["color"], alpha=0.2, linewidth=0, label=band))
-        place = {"loc": "lower left", "bbox_to_anchor": (0, 0.05 / height), "borderaxespad": 0.4}
-        self.canvas.figure.legend(handles=handles, ncols=3, fontsize=8.5, handlelength=1.8, **place)
+        for place, line in enumerate(reversed(notes)):
+            self.canvas.text(MARGIN, height - LEGEND + 0.12 - LINE * place, line, fontsize=7.8)
+        kinds = {"path to its true class": OWN, "path to the class that the network predicts": PREDICTED}
+        handles = [Line2D([], [], **looks, markersize=4) for looks in kinds.values()]
+        blue, orange = (np.array(to_rgb(looks["color"])) for looks in kinds.values())
+        light = [OPACITY * color + 1 - OPACITY for color in (blue, orange)]
+        colours = [*light, OPACITY * orange + (1 - OPACITY) * light[0]]
+        patches = tuple(Patch(color=color, linewidth=0) for color in colours)
+        band = f"bands: {BAND[0]} to {BAND[1]} % of the clean images of each of these classes; grey: both bands"
+        self.canvas.figure.legend(
+            [*handles, patches], [*kinds, band], ncols=3, fontsize=8.5, handlelength=2.4, borderaxespad=0.4,
+            handler_map={tuple: HandlerTuple(ndivide=None, pad=0)}, loc="lower left",
+            bbox_to_anchor=(0, 0.05 / height),
+        )  # fmt: skip

@@ -28,7 +28,7 @@ def collapse_by_layer(runs: Mapping[str, np.ndarray], threshold: float) -> Figur
     for axis, (metric, title) in zip(axes, titles.items(), strict=True):
         for layers, line in style.series(runs):
             axis.plot(layers["layer"], layers[metric], **line, markersize=4)
-        axis.set(title=title, xlabel="layer", xticks=range(1, max(map(len, runs.values())) + 1))
+        axis.set(title=title, xlabel="layer", xticks=style.layer_ticks(max(map(len, runs.values()))))
     style.label_log_axis(axes[0])
     axes[2].axhline(threshold, **style.CHANCE, label=f"collapsed from {threshold:g}")
     style.legend_below(figure, axes[2], columns=5)

@@ -70,13 +70,12 @@ def mean_paths(images: Mapping[str, Similarities], class_names: Sequence[str]) -
             if name != "clean":
                 dashed = {"linestyle": "--", "markerfacecolor": "white", "label": f"{name}, {kinds[1]}"}
                 axis.plot(layers, _mean(predicted), **line | dashed)
-        axis.set(title=title, xticks=layers)
+        axis.set(title=title, xticks=style.layer_ticks(len(layers)))
         if number + columns >= len(panels):  # no panel below
             axis.set_xlabel("layer")
             axis.tick_params(labelbottom=True)
-    label = "similarity to the class" if None in panels else "similarity to the panel's class"
     # one row of panels is not high enough for the label in one line
-    figure.supylabel(label.replace(" to ", "\nto ") if rows == 1 else label, fontsize=10)
+    figure.supylabel(style.SIMILARITY.replace(" to ", "\nto ") if rows == 1 else style.SIMILARITY, fontsize=10)
     legend_columns = max(1, int(figure.get_figwidth() / LEGEND_ENTRY))
     figure.set_figheight(figure.get_figheight() + 0.2 * -(-2 * len(images) // legend_columns))
     style.legend_below(figure, axes[0, 0], legend_columns)
@@ -118,7 +117,7 @@ def score_histograms(
         for (method, threshold), dashes in zip(thresholds[name].items(), cycle(style.DASHES), strict=False):
             label = f"{method}: τ = {threshold:.4f}"
             axis.axvline(threshold, color="black", linewidth=1.2, linestyle=dashes, label=label)
-        axis.set(xlabel=r"detection score $S_{\max}$", title=name)
+        axis.set(xlabel=r"detection score $S_{\max}$ (flagged if below τ)", title=name)
         axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2, fontsize=8)
         axis.grid(axis="x", visible=False)
     axes[0, 0].set_ylabel("images")
@@ -148,7 +147,8 @@ def layer_accuracies(
         label = "network alone, " + " and ".join(line["label"] for line in lines)  # equal ones would hide each other
         color = lines[0]["color"] if len(lines) == 1 else "black"
         axis.axhline(100 * network, color=color, linestyle=dashes, linewidth=1.2, label=label)
-    axis.set(xlabel="layer", ylabel="accuracy of the nearest centroid (%)", ylim=(-3, 103), xticks=layers)
+    axis.set(xlabel="layer", ylabel="accuracy of the nearest centroid (%)", ylim=(-3, 103))
+    axis.set_xticks(style.layer_ticks(len(layers)))
     selections = [f"  {name}: {', '.join(map(str, layers))}" for name, layers in voting.items()]
     text = "\n".join(["voting layers, by protocol", *selections])
     outside = {"loc": "upper left", "bbox_to_anchor": (1.01, 1)}

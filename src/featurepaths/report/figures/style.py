@@ -25,6 +25,10 @@ MARKERS = "osD^vP"
 DASHES = ["-", "--", ":", "-."]
 CHANCE = {"color": "grey", "linestyle": ":", "linewidth": 1}
 """The line of a detector or classifier that guesses."""
+MOST_LAYERS = 12
+"""Numbers of layers for which the axis of a panel has room."""
+SIMILARITY = "cosine similarity to the centroid"
+"""The label of the y-axis of every feature path."""
 KINDS = {"png": (FigureCanvasAgg, {"Software": None}), "svg": (FigureCanvasSVG, {"Date": None})}
 """The files of every figure: what draws them, and the metadata to omit because they vary."""
 
@@ -76,6 +80,11 @@ def panels(
     for axis in axes.flat[count:]:
         axis.set_axis_off()
     return figure, axes
+
+
+def layer_ticks(count: int) -> range:
+    """Return the layers whose numbers an axis shows: all, or evenly spaced ones where they have no room."""
+    return range(1, count + 1, -(-count // MOST_LAYERS))
 
 
 def label_log_axis(axis: Axes) -> None:

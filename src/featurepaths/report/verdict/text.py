@@ -6,6 +6,7 @@ from html import escape
 import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from featurepaths.attacks.budget import budget
 from featurepaths.networks.warnings import DOUBTS
 from featurepaths.report.page import page
 from featurepaths.report.results import counted_noun
@@ -58,7 +59,13 @@ def _paragraphs(template: str, cases: Sequence[Case]) -> list[str]:
     """Return the paragraphs of a template, each in one line: templates may wrap lines anywhere."""
     environment = Environment(loader=PackageLoader(__package__, ""), undefined=StrictUndefined, autoescape=False)
     environment.filters |= {"percent": percent, "count": counted_noun}
-    environment.globals |= {"Rate": Rate, "Robustness": Robustness, "NOTHING": NOTHING, "DOUBTS": DOUBTS}
+    environment.globals |= {
+        "Rate": Rate,
+        "Robustness": Robustness,
+        "budget": budget,
+        "NOTHING": NOTHING,
+        "DOUBTS": DOUBTS,
+    }
     text = environment.get_template(template).render(cases=cases, networks=by_network(cases))
     return [line for paragraph in text.split("\n\n") if (line := " ".join(paragraph.split()))]
 
