@@ -201,7 +201,7 @@ def _checks(content: Mapping[str, Any]) -> Iterator[tuple[str, bool, str]]:
     """Yield the name of each check, whether it passed, and the counts in words."""
     count, last, search = content["n"], content["eps"][-1], content["greatest_budget"]
     black_box, transfer = content["black_box"], content["transfer"]
-    clean = next(each["defended_correct"] for each in content["false_positives"] if each["corruption"] == "clean")
+    clean = next(level["defended_correct"] for level in content["false_positives"] if level["corruption"] == "clean")
     for ball in content["eps"]:
         if ball["eps"] == 0:
             right = ball["defended_correct"]

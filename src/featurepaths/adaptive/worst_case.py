@@ -155,10 +155,10 @@ class PerImageWorstCase:
                 examples = torch.where(finite.view(-1, *[1] * (clean.dim() - 1)), examples, clean)
                 outputs, finite = defense.outputs_and_finite(examples)
                 if not finite.all():
-                    lost = self.block.indices[rows][~finite[: len(rows)].cpu().numpy()]
+                    images = self.block.indices[rows][~finite[: len(rows)].cpu().numpy()]
                     raise FeaturePathsError(
-                        f"The network's logits or features are not finite for {counted(lost)} of the data set, without "
-                        "an attack. Remove these images from the data, or correct the network."
+                        f"The network's logits or features are not finite for {counted(images)} of the data set "
+                        "without an attack. Remove these images from the data, or correct the network."
                     )
             decision = Decision(*(values[: len(rows)] for values in defense.decide(outputs)))
         labels, standing = self.labels[rows], self.defended[rows]
@@ -166,8 +166,8 @@ class PerImageWorstCase:
         for name, tensor in (("adversarial", examples), ("similarity", outputs.similarity)):
             worst[name] = tensor[: len(rows)].cpu().numpy()
         for name, values in worst.items():
-            kept = self.worst.setdefault(name, np.empty((self.block.count, *values.shape[1:]), values.dtype))
-            kept[rows[standing]] = values[standing]
+            stored = self.worst.setdefault(name, np.empty((self.block.count, *values.shape[1:]), values.dtype))
+            stored[rows[standing]] = values[standing]
         network, defended = self.network.copy(), self.defended.copy()
         network[rows] &= decision.network_prediction == labels
         defended[rows] &= decision.prediction == labels
@@ -218,9 +218,9 @@ def _joined(searches: Sequence[Search], counts: Sequence[int]) -> Search:
         return torch.cat([tensor[:count] for tensor, count in zip(tensors, counts, strict=True)])
 
     (rule,) = searches[0].points
-    of_points = (joined(getattr(each.points[rule], name) for each in searches) for name in Points._fields[:3])
+    of_points = (joined(getattr(search.points[rule], name) for search in searches) for name in Points._fields[:3])
     names = ("first_fooled_step", "vanished_steps", "undefined", "queries")
-    return Search({rule: Points(*of_points)}, *(joined(getattr(each, name) for each in searches) for name in names))
+    return Search({rule: Points(*of_points)}, *(joined(getattr(search, name) for search in searches) for name in names))
 
 
 class SearchKind(NamedTuple):
@@ -237,7 +237,7 @@ class SearchKind(NamedTuple):
 
     def __str__(self) -> str:
         suffixes = {f".target{self.rank}": self.rank, f".restart{self.restart}": self.restart, ".evasion": self.evasion}
-        return f"{self.objective}.{self.loss}" + "".join(suffix for suffix, wanted in suffixes.items() if wanted)
+        return f"{self.objective}.{self.loss}" + "".join(suffix for suffix, applies in suffixes.items() if applies)
 
 
 def searches(search: AdaptiveSearch, classes: int) -> Iterator[SearchKind]:

@@ -96,8 +96,8 @@ def run_blocks(
         all_rows = span(group)
         records = attack(Block.of(images, all_rows, device))
         for rows in group:
-            own = slice(rows.start - all_rows.start, rows.stop - all_rows.start)
-            yield rows, {name: values[own] for name, values in records.items()}
+            local = slice(rows.start - all_rows.start, rows.stop - all_rows.start)
+            yield rows, {name: values[local] for name, values in records.items()}
 
 
 def autopgd_records(

@@ -40,8 +40,8 @@ class Artefact:
         The value of each name in the path that the stage declares.
     run
         The run that it belongs to, empty if it belongs to the whole experiment.
-    whole
-        What it is a shard of, if it is one.
+    gathered
+        The artefact that it is a shard of, if it is one.
     """
 
     stage: str
@@ -53,13 +53,13 @@ class Artefact:
     folder: Path
     names: Mapping[str, str]
     run: str = ""
-    whole: "Artefact | None" = None
+    gathered: "Artefact | None" = None
 
     @cached_property
     def job_digest(self) -> str:
         """The cumulative digest of the call, the same for everything that it makes, shards included."""
-        if self.whole is not None:
-            return self.whole.job_digest
+        if self.gathered is not None:
+            return self.gathered.job_digest
         return digest_of(self.stage, self.settings.recipe(), [source.digest for source in self.sources])
 
     @cached_property
@@ -74,7 +74,7 @@ class Artefact:
         A missing file is made if something needs it. Files that it vouches for, such as tables, have to be whole as
         well.
         """
-        if self.whole is not None and self.whole.is_there and self.whole.up_to_date:
+        if self.gathered is not None and self.gathered.is_there and self.gathered.up_to_date:
             return True  # a shard that is left over
         if not self.is_there:
             return True
@@ -129,7 +129,7 @@ class Artefact:
     def shard(self, item: str) -> "Artefact":
         """Return a shard of it, such as ``2-of-4``: a file with a part of its rows, made by the same call."""
         path = self.path.with_suffix("") / f"{item}{self.path.suffix}"
-        return replace(self, path=path, name=f"{self.name}/{item}", whole=self)
+        return replace(self, path=path, name=f"{self.name}/{item}", gathered=self)
 
     @property
     def params(self) -> dict[str, str]:
@@ -157,4 +157,4 @@ def steps_of(artefacts: Sequence[Artefact]) -> list[str]:
     calls: dict[tuple[str, str], list[Artefact]] = {}
     for artefact in artefacts:
         calls.setdefault((artefact.stage, artefact.job_digest), []).append(artefact)
-    return [json.dumps([stage, arguments_of(made)]) for (stage, _), made in calls.items()]
+    return [json.dumps([stage, arguments_of(outputs)]) for (stage, _), outputs in calls.items()]

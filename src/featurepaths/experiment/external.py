@@ -64,8 +64,8 @@ def _data(experiment: Experiment, again: bool) -> tuple[DataSize, str | None]:
 
 
 def _images(data: Any, memory: Path, again: bool) -> Contents:
-    if not again and (found := last_look(memory)):
-        return Contents(**found)
+    if not again and (contents := last_look(memory)):
+        return Contents(**contents)
     from featurepaths.data.sources import contents_of_source
 
     return contents_of_source(data, memory)
@@ -83,8 +83,8 @@ def _attacks(experiment: Experiment, again: bool) -> Mapping[str, Mapping[str, s
 
 def _networks(experiment: Experiment, again: bool) -> Mapping[str, Mapping[str, str | None]]:
     memory = FOLDER / f"weights.{experiment.name}.json"
-    given = {name: model for name in experiment.models if (model := experiment.pretrained(name))}
-    of_models = {name: of_model for name, model in given.items() if (of_model := model.external_files())}
+    pretrained = {name: model for name in experiment.models if (model := experiment.pretrained(name))}
+    of_models = {name: of_model for name, model in pretrained.items() if (of_model := model.external_files())}
     files = {str(file): file for of_model in of_models.values() for file in of_model.values()}
 
     def by_model(digests: Mapping[str, str]) -> dict[str, str]:
@@ -95,5 +95,6 @@ def _networks(experiment: Experiment, again: bool) -> Mapping[str, Mapping[str, 
 
     digests = (not again and last_look(memory)) or look_at_files(files, by_model, "weights", memory) if files else {}
     return {
-        name: {"code": factory_digest(model.factory), "weights": digests.get(name)} for name, model in given.items()
+        name: {"code": factory_digest(model.factory), "weights": digests.get(name)}
+        for name, model in pretrained.items()
     }

@@ -35,9 +35,9 @@ def largest_partition(partitions: Iterable[PartitionLimits], gpus: int, mb: floa
     Without such a partition there is no limit: the first request fits none, and the cluster says so.
     """
     fit = [
-        Limits(each.max_mem_mb, each.max_runtime)
-        for each in partitions
-        if each.max_gpu >= gpus and each.max_mem_mb >= mb
+        Limits(partition.max_mem_mb, partition.max_runtime)
+        for partition in partitions
+        if partition.max_gpu >= gpus and partition.max_mem_mb >= mb
     ]
     return max(fit, key=lambda limits: (limits.minutes, limits.mb), default=Limits(float("inf"), float("inf")))
 

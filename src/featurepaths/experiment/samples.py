@@ -78,12 +78,12 @@ def _draw(images: Rows, labels: np.ndarray) -> Sample:
     """Return `GREATEST` images at random, or what was read of them after `SECONDS`."""
     drawn = np.random.default_rng(0).permutation(len(labels))[:GREATEST]
     pieces = [np.sort(drawn[start : start + PIECE]) for start in range(0, len(drawn), PIECE)]
-    read, end = [], time.monotonic() + SECONDS
+    batches, end = [], time.monotonic() + SECONDS
     for rows in pieces:
-        read.append(images[rows])
+        batches.append(images[rows])
         if time.monotonic() > end:
             break
-    return Sample(np.concatenate(read), labels[np.concatenate(pieces[: len(read)])])
+    return Sample(np.concatenate(batches), labels[np.concatenate(pieces[: len(batches)])])
 
 
 def correct_in(network: nn.Module, sample: Sample) -> np.ndarray | None:

@@ -35,5 +35,5 @@ def write_behind(depth: int = 2) -> Iterator[Callable[..., None]]:
             waiting.append(pool.submit(function, *arguments))
 
         yield call
-        for one in waiting:
-            one.result()
+        for future in waiting:
+            future.result()

@@ -193,15 +193,15 @@ def write_record(record: Path, origin: Origin, files: Iterable[str]) -> None:
 @contextmanager
 def stop_requests() -> Iterator[Callable[[], int]]:
     """Give a function that returns the signal that asked to stop, 0 if none did; in the block they do nothing else."""
-    asked = 0
+    requested = 0
 
     def note(number: int, _: Any) -> None:
-        nonlocal asked
-        asked = number
+        nonlocal requested
+        requested = number
 
     before = {number: signal.signal(number, note) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
-        yield lambda: asked
+        yield lambda: requested
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
@@ -242,5 +242,7 @@ def _settings(kind: "type[Section]", text: str) -> "Section":
     try:
         return kind.model_validate_json(text)
     except ValidationError as error:
-        problems = (f"{'.'.join(map(str, each['loc']))}: {each['msg']}".removeprefix(": ") for each in error.errors())
+        problems = (
+            f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}".removeprefix(": ") for problem in error.errors()
+        )
         raise argparse.ArgumentTypeError("; ".join(problems)) from None

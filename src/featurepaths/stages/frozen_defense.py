@@ -58,8 +58,8 @@ def load_target(arguments: Namespace, device: torch.device) -> tuple[Target, Map
     calibration = read_calibration(arguments.threshold, arguments.selection, settings.tie_break)
 
     def defense(network: torch.nn.Module, precision: str) -> FrozenDefense:
-        made = FrozenDefense(network, layers, pooling, precision=precision)
-        return made.freeze(centroids, calibration)
+        frozen = FrozenDefense(network, layers, pooling, precision=precision)
+        return frozen.freeze(centroids, calibration)
 
     search_model, reference_model = search_and_reference(defense, network, precision)
     detectors = read_detectors(arguments.detectors, device)

@@ -28,7 +28,7 @@ def main(arguments):
     poolings = sorted(outputs["centroids"])
     if sorted(outputs["collapse"]) != poolings:
         raise FeaturePathsError("--centroids and --collapse need files of the same poolings.")
-    named = {(kind, pooling): output for kind, by in outputs.items() for pooling, output in by.items()}
+    named = {(kind, pooling): output for kind, by_pooling in outputs.items() for pooling, output in by_pooling.items()}
     origins = dict(zip(named, cli.origins_of(arguments, named.values()), strict=True))
     network, layers, device = load_network(arguments)
     first = poolings[0]

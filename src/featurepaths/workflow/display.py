@@ -147,7 +147,7 @@ class Display(logging.Handler):
             self._work.end(job["jobid"], time.monotonic(), failed=True)
         self._failed += 1
         end = next((end for end in self._ends if job["log"] and str(job["log"][0]) in end), "")
-        status = f" ({found[0]})" if (found := re.search(r"exit status \d+|died with \S+", end[-80:])) else ""
+        status = f" ({match[0]})" if (match := re.search(r"exit status \d+|died with \S+", end[-80:])) else ""
         self._print(f"FAILED  {job['rule_name']}{status}: {', '.join(map(str, job['output'][:1]))}", "bold red")
         for path in [*job["log"], *others]:
             self._print(f"        log: {path}", "red")
@@ -162,8 +162,8 @@ class Display(logging.Handler):
         if not self._work:
             return ""
         now = time.monotonic()
-        left = self._work.seconds_left(now)
-        estimate = f", about {clock(left)} left" if left is not None and self._work.share < 1 else ""
+        remaining = self._work.seconds_left(now)
+        estimate = f", about {clock(remaining)} left" if remaining is not None and self._work.share < 1 else ""
         return f"{clock(now - self._work.began)}{estimate}"
 
     def _update(self) -> None:

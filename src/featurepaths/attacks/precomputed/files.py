@@ -51,7 +51,7 @@ class AdversarialImages:
         empty = np.broadcast_to(np.uint8(0), (1, *self.array.shape[1:]))
         image_shape = channels_last(empty, self.layout).shape[1:]
         if image_shape != shape[1:]:
-            stored, expected = ("x".join(map(str, each)) for each in (image_shape, shape[1:]))
+            stored, expected = ("x".join(map(str, sizes)) for sizes in (image_shape, shape[1:]))
             raise FeaturePathsError(
                 f"{self.array.name} holds images of {stored}; those of the data are {expected}. Attack the same data."
             )
@@ -134,6 +134,6 @@ def digests_of_attacks(files: Mapping[str, Mapping[str, str]], memory: Path | No
             pass
 
     def summary(digests: Mapping[str, str]) -> dict[str, Any]:
-        return {attack: {split: digests[path] for split, path in of.items()} for attack, of in files.items()}
+        return {attack: {split: digests[path] for split, path in paths.items()} for attack, paths in files.items()}
 
     return look_at_files(by_path, summary, "adversarial images", memory)

@@ -192,8 +192,10 @@ def complete(method: str, parameters: Mapping[str, Any], eps: Fraction | float |
 def least_classes(method: str, parameters: Mapping[str, Any]) -> int:
     """Return the number of classes that a method needs with these parameters."""
     entry = METHODS[method]
-    needed = [each.words.get(parameters.get(name, each.default), 2) for name, each in entry.parameters.items()]
-    return max([entry.least_classes, *needed])
+    counts = [
+        parameter.words.get(parameters.get(name, parameter.default), 2) for name, parameter in entry.parameters.items()
+    ]
+    return max([entry.least_classes, *counts])
 
 
 def misfit(

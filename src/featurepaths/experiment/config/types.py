@@ -26,9 +26,9 @@ from featurepaths.attacks.radius import too_far
 from featurepaths.runtime.entry_points import FACTORY
 
 
-def meant(given: Any, known: Iterable[str]) -> str:
+def meant(name: Any, names: Iterable[str]) -> str:
     """Return the end of a message that suggests the closest known name; empty if none is close."""
-    close = difflib.get_close_matches(str(given), list(known), n=1)
+    close = difflib.get_close_matches(str(name), list(names), n=1)
     return f"; did you mean '{close[0]}'?" if close else ""
 
 

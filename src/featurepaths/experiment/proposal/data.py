@@ -95,7 +95,9 @@ def _typed(section: Mapping[str, Any]) -> AnyData:
     try:
         return TypeAdapter(AnyData).validate_python(section)
     except ValidationError as error:
-        problems = "; ".join(f"{'.'.join(map(str, each['loc'][1:]))}: {each['msg']}" for each in error.errors())
+        problems = "; ".join(
+            f"{'.'.join(map(str, problem['loc'][1:]))}: {problem['msg']}" for problem in error.errors()
+        )
         raise FeaturePathsError(f"--data: the section is not valid: {problems}.") from None
 
 

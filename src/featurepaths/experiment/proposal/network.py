@@ -159,7 +159,7 @@ def input_size(network: nn.Module, stated: Stated, data: DataSize) -> tuple[int 
         return size, f"{refused}; this size is from {stated.source}"
     if size := accepted_size(network, data.channels):
         return size, f"{refused}; it accepts this size, and perhaps others"
-    if channels := next((each for each in (1, 3) if accepted_size(network, each)), None):
+    if channels := next((count for count in (1, 3) if accepted_size(network, count)), None):
         raise FeaturePathsError(
             f"The images have {data.channels} channels, and the network takes {channels}. Store the images with "
             f"{channels} channels, or name a function whose network takes {data.channels}."

@@ -60,8 +60,8 @@ def data_section(words: Sequence[str]) -> dict[str, Any]:
         return {"source": "torchvision", "dataset": word} | ({} if word == "FakeData" else {"root": DOWNLOADS})
     if re.fullmatch(FACTORY, word):
         return {"source": "factory", "factory": word}
-    near = meant(word, [*CIFAR, *TORCHVISION])
-    raise FeaturePathsError(f"--data: there is no file or folder '{word}'{near}; name {KINDS}.")
+    suggestion = meant(word, [*CIFAR, *TORCHVISION])
+    raise FeaturePathsError(f"--data: there is no file or folder '{word}'{suggestion}; name {KINDS}.")
 
 
 def network_section(word: str, checkpoint: str | None) -> dict[str, Any]:

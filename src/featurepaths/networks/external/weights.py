@@ -42,8 +42,8 @@ def fit_weights(network: nn.Module, weights: Mapping[str, Any], path: Path) -> l
     modules = {_top_module(name.removeprefix(added)) for name in expected if name.startswith(added)}
     unknown = [name for name in renamed if renamed[name] not in expected]
     inside = [renamed[name] for name in unknown if _top_module(name.removeprefix(removed)) in modules]
-    kept = {*fitted, *inside}
-    left_out = sorted((name for name in weights if renamed.get(name) not in kept), key=lambda name: name.count("."))
+    loaded = {*fitted, *inside}
+    left_out = sorted((name for name in weights if renamed.get(name) not in loaded), key=lambda name: name.count("."))
     missing, built = _absent(network, expected, fitted)
     wrong_shape = [
         f"{name} {_shape(value)} in the file, {_shape(expected[name])} in the network"
@@ -108,8 +108,8 @@ def _absent(network: nn.Module, expected: Mapping[str, Any], fitted: Mapping[str
     present = {_memory(expected[name]) for name in fitted} - {None}
     parameters = dict(network.named_parameters(remove_duplicate=False))
     absent = [name for name in expected if name not in fitted and _memory(expected[name]) not in present]
-    needed = [name for name in absent if name in parameters or name.endswith(STATISTICS)]
-    return needed, [name for name in absent if name not in needed and not name.endswith(COUNTERS)]
+    missing = [name for name in absent if name in parameters or name.endswith(STATISTICS)]
+    return missing, [name for name in absent if name not in missing and not name.endswith(COUNTERS)]
 
 
 def _memory(value: Any) -> tuple | None:
@@ -126,15 +126,15 @@ def _shape(value: Any) -> list[int] | str:
     return list(value.shape) if isinstance(value, Tensor) else type(value).__name__
 
 
-def _alike(one: Any, other: Any) -> bool:
+def _alike(value: Any, other: Any) -> bool:
     """Return whether two entries of a state are tensors of one shape, or both none."""
-    if isinstance(one, Tensor) and isinstance(other, Tensor):
-        return one.shape == other.shape
-    return not isinstance(one, Tensor) and not isinstance(other, Tensor)
+    if isinstance(value, Tensor) and isinstance(other, Tensor):
+        return value.shape == other.shape
+    return not isinstance(value, Tensor) and not isinstance(other, Tensor)
 
 
-def _equal(one: Any, other: Any) -> bool:
-    return one is other or (isinstance(one, Tensor) and torch.equal(one, other))
+def _equal(value: Any, other: Any) -> bool:
+    return value is other or (isinstance(value, Tensor) and torch.equal(value, other))
 
 
 def _listed(names: list[str]) -> str:
