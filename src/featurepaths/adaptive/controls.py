@@ -27,9 +27,9 @@ from featurepaths.statistics.worst_case import check_vanished, count_vanished
 LEVELLED_OFF = 0.02
 """Share of the images that only the greatest budget may defeat."""
 BUDGET = ("iterations", "restarts", "n_targets")
-"""What grows in the control of the search budget."""
+"""Keys of the budget that the control of the search increases."""
 ALL = {"objectives": list(OBJECTIVES), "losses": ["ce", "dlr"]}
-"""What the greatest budget searches with, whichever of it the adaptive attacks left out."""
+"""Objectives and losses of the greatest budget, including those that the adaptive attacks left out."""
 SIDES = ("undefended", "defended")
 """The network alone, and the whole defence."""
 
@@ -49,7 +49,7 @@ def control_records(
     ----------
     suite
         Whether each image of the split resists the adaptive attacks, bool [N], by `SIDES`: larger balls and budgets
-        attack only what these left standing.
+        attack only the images that these left standing.
     transferred
         Examples [N, C, H, W] of a split's images against another network's defence, if there are any.
     controls
@@ -76,7 +76,7 @@ def control_records(
     search = search.model_copy(update={"skip_defeated": False})  # no searches for evasion alone
     growing, done = fresh(), set()
     for number, (iterations, restarts, n_targets) in enumerate(budgets_of(controls)):
-        if iterations >= budget.iterations:  # what the adaptive attacks have searched already
+        if iterations >= budget.iterations:  # already searched by the adaptive attacks
             growing.resist(*in_suite)
             done |= {(budget.iterations, kind) for kind in searches(search, target.classes)}
         grown = search.model_copy(update={"restarts": restarts, "n_targets": n_targets, **(ALL if n_targets else {})})
@@ -206,7 +206,7 @@ def _checks(content: Mapping[str, Any]) -> Iterator[tuple[str, bool, str]]:
         if ball["eps"] == 0:
             right = ball["defended_correct"]
             yield (
-                "eps 0 gives the clean accuracy",
+                "accuracy at eps 0 equals the clean accuracy",
                 right == clean,
                 f"{right} of {count} right at eps 0, {clean} when clean",
             )

@@ -230,7 +230,7 @@ def detector_objective(defense: FrozenDefense, score: Callable[[ModelOutputs], T
 
 
 class _WithGradient(torch.autograd.Function):
-    """Values [N] whose gradient with respect to images [N, ...] is the given one [N, d]."""
+    """Values [N] with the gradient [N, d] with respect to images [N, ...]."""
 
     @staticmethod
     def forward(ctx, values: Tensor, images: Tensor, gradient: Tensor) -> Tensor:

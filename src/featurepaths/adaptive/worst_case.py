@@ -105,7 +105,7 @@ class Target:
 
 
 class PerImageWorstCase:
-    """Which images of a block are still predicted correctly, and the worst example of each.
+    """The worst case of a block: whether each image is still predicted correctly, and its worst example.
 
     `network` and `defended` [n] are true while the network alone, and the whole defence, resist every example.
     `evading` [n] is the best score of a misclassified example, or minus infinity. `worst` has the first example that
@@ -205,7 +205,7 @@ class PerImageWorstCase:
         return torch.cat([likely_classes(model, part.clean, part.labels, objective)[: part.count] for part in passes])
 
     def cascade(self, kinds: Iterable["SearchKind"], budget: Budget) -> None:
-        """Make one search after the other, each of what still resists."""
+        """Run one search after the other, each on the images that still resist."""
         for kind in kinds:
             if len(rows := self.standing(kind)):
                 self.attack(kind, budget, rows)

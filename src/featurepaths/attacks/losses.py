@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from featurepaths.errors import FeaturePathsError
 
 SMALLEST = 1.0
-"""The smallest logit of each image that attack libraries are given: see `above_zero`."""
+"""The smallest logit of each image that attack libraries receive: see `above_zero`."""
 
 
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:

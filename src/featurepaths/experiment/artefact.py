@@ -25,7 +25,7 @@ class Artefact:
     stage
         Name of a module of `featurepaths.stages`.
     path
-        Where the file lies.
+        The path of the file.
     name
         What its origin calls it: the path below the run, without suffix.
     settings
@@ -69,7 +69,7 @@ class Artefact:
 
     @cached_property
     def up_to_date(self) -> bool:
-        """Whether the file has this digest and was made from what its inputs contain now, or is not there.
+        """Whether the file has this digest and was made from the current contents of its inputs, or is missing.
 
         A missing file is made if something needs it. Files that it vouches for, such as tables, have to be whole as
         well.
@@ -101,10 +101,10 @@ class Artefact:
 
     @cached_property
     def from_other_contents(self) -> bool:
-        """Whether the file was made from inputs that contained something else than they do now, or soon will.
+        """Whether the contents of the inputs have changed since the file was made, or will soon.
 
-        An equal recipe gives other bytes on another processor. Nothing is known of inputs that have no version: if they
-        turn out different when they are made again, the next run of the workflow makes this file again.
+        The same recipe produces other bytes on another processor. Inputs without a version are unknown: if they differ
+        when they are made again, the next run of the workflow makes this file again.
         """
         if any(source.from_other_contents for source in self.sources):
             return True
@@ -118,7 +118,7 @@ class Artefact:
         )
 
     def differs_from(self, origin: Origin) -> bool:
-        """Whether what this missing artefact is made from is not what `origin`, that of one made from it, names."""
+        """Whether the inputs of this missing artefact differ from those in `origin`, of an artefact made from it."""
         return any(
             origin.ancestors.get(f"{source.name}{source.path.suffix}", str(source.version)) != str(source.version)
             if source.version
@@ -146,7 +146,7 @@ def arguments_of(artefacts: Sequence[Artefact]) -> list[str]:
     stage = STAGES[first.stage]
     for option, file in stage.outputs.items():
         paths = [artefact.path for artefact in artefacts if artefact.output == option]
-        if not paths and not stage.several:  # beside the artefact, and has no origin of its own
+        if not paths and not stage.several:  # an additional file without an origin
             paths = [first.folder / file.format_map(first.names)]
         words += [f"--{option}", *map(str, paths)]
     return words

@@ -1,6 +1,6 @@
-"""What an experiment takes from outside of its configuration: data, adversarial images, and networks of the user's.
+"""External inputs of an experiment: data, adversarial images, and the user's networks.
 
-What reads files of a kind is imported where there are such files: every run of the workflow starts with this module.
+Every run of the workflow imports this module, so the readers of files are imported only where there are such files.
 """
 
 from collections.abc import Mapping
@@ -14,18 +14,18 @@ from featurepaths.runtime.entry_points import factory_digest
 from featurepaths.store.fingerprints import digest_of_names, last_look, look_at_files
 
 FOLDER = Path(".snakemake")
-"""Where what was read is remembered, so that it is not read again each time."""
+"""Cache of the fingerprints of external inputs, so that files are not read again each time."""
 READ_TO_KNOW = ("torchvision", "factory")
 """Sources whose size is known once they are read."""
 
 
 @dataclass(frozen=True)
 class ExternalInputs:
-    """Digests of all of it, and how large the data are.
+    """Digests of all external inputs, and the size of the data.
 
     `data` is that of a data set whose images, or the code that makes them, are the user's; `attacks` those of
-    adversarial images that were made elsewhere, by attack and split; `networks` those of the ``code`` and ``weights``,
-    that is all files, of networks that are given, by model.
+    precomputed adversarial images, by attack and split; `networks` those of the ``code`` and ``weights``,
+    that is all files, of pretrained networks, by model.
     """
 
     size: DataSize = field(default_factory=DataSize)
@@ -35,7 +35,7 @@ class ExternalInputs:
 
 
 def fingerprint_inputs(experiment: Experiment, *, again: bool = True) -> ExternalInputs:
-    """Return what an experiment takes from outside; without `again` as it was the last time, where that is known.
+    """Return the external inputs of an experiment; without `again` those of the last call, where these are known.
 
     Raises
     ------

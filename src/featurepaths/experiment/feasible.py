@@ -1,4 +1,4 @@
-"""Whether an experiment fits its data and networks: what classes, the size of images and the number of layers decide.
+"""Checks of an experiment against its data and networks: number of classes, size of images, number of layers.
 
 Read while jobs are planned, so nothing here needs torch.
 """
@@ -67,7 +67,7 @@ def attack_library() -> str:
 
 
 def check_layers(plan: Plan) -> None:
-    """Check that given networks have the layers that the configuration names, as far as their checkpoints are there.
+    """Check that pretrained networks have the layers that the configuration names, as far as their checkpoints exist.
 
     Raises
     ------
@@ -98,7 +98,7 @@ def _attack(name: str, attack: AnyAttack, size: DataSize) -> Iterator[str]:
 
 
 def _adaptive(adaptive: Adaptive, classes: int) -> Iterator[str]:
-    """Yield what was asked for and cannot be; the defaults are reduced to what can."""
+    """Yield the settings that are impossible; defaults are reduced instead."""
     keys = adaptive.model_fields_set
     targeted = {"losses", "n_targets"} <= keys and adaptive.n_targets > 0
     if "losses" in keys and possible_losses(adaptive.losses, classes) != adaptive.losses:

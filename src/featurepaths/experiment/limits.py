@@ -1,4 +1,4 @@
-"""What a machine, or the greatest partition of a cluster, can give one job; and what a profile requests a GPU by."""
+"""Limits of one job on a machine or a cluster's greatest partition; the resource by which a profile requests a GPU."""
 
 import os
 import subprocess
@@ -23,7 +23,7 @@ class PartitionLimits(Protocol):
 
 
 class Limits(NamedTuple):
-    """What one job can get: MB of memory, and minutes."""
+    """Greatest memory in MB and time in minutes of one job."""
 
     mb: float
     minutes: float
@@ -54,7 +54,7 @@ def machine_gpus() -> int:
 
 
 def machine_memory_mb() -> int:
-    """Return the memory of this machine in MB, or what the control groups (version 2) of this process leave of it."""
+    """Return the memory of this machine in MB, or the smaller limit of this process's control groups (version 2)."""
     amount = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     for limit in _cgroup_limits():
         with suppress(OSError, ValueError):  # no such file, or "max"

@@ -222,7 +222,7 @@ class Plan(RunArtefacts):
         }
 
     def _others(self, run: str) -> list[str]:
-        """Return the other runs of a run's seed: those of another model, trained alike, first."""
+        """Return the other runs of a run's seed: those of another model with the same training first."""
         itself = Run.parse(run)
         others = [other for other in map(Run.parse, self.runs) if other != itself and other.seed == itself.seed]
         others.sort(key=lambda other: other.training != itself.training or other.model == itself.model)
@@ -258,7 +258,7 @@ class Plan(RunArtefacts):
         return {name: firsts.setdefault(section, name) for name, section in sections.items()}
 
     def _attacks_like_the_papers(self) -> list[str]:
-        """Return the attacks that the paper's numbers may stand beside: AutoPGD on CIFAR-10, L-infinity, 8/255."""
+        """Return the attacks that are comparable with the paper's numbers: AutoPGD on CIFAR-10, L-infinity, 8/255."""
         data = self.experiment.data
         if "cifar10" not in (data.source, getattr(data, "reference_dataset", None)):
             return []

@@ -1,4 +1,4 @@
-"""What an experiment will be, before it runs: its networks' layers, the disk space it needs, and what is wrong."""
+"""Preview of an experiment before it runs: its networks' layers, the disk space that it needs, and its problems."""
 
 import re
 import shutil
@@ -34,7 +34,7 @@ from featurepaths.store.hdf5 import open_hdf5
 
 
 class Layer(NamedTuple):
-    """A layer's module, and the shape of what it gives for an image, features first."""
+    """A layer's module, and the shape of its output for one image, features first."""
 
     name: str
     shape: tuple[int, ...]
@@ -45,12 +45,12 @@ class Layer(NamedTuple):
 
 
 def read(config: Path) -> tuple[Experiment, ExternalInputs]:
-    """Return an experiment and what it takes from outside.
+    """Return an experiment and its external inputs.
 
     Raises
     ------
     FeaturePathsError
-        If the file is missing or no YAML, the configuration is not valid, or what it names outside is missing.
+        If the file is missing or no YAML, the configuration is not valid, or an external input is missing.
     """
     try:
         content = yaml.safe_load(config.read_text(encoding="utf-8"))
@@ -63,12 +63,12 @@ def read(config: Path) -> tuple[Experiment, ExternalInputs]:
 
 
 def data_size(experiment: Experiment, external: ExternalInputs) -> DataSize:
-    """Return how large the data are: as they were read, or as what lies outside says.
+    """Return the size of the data, as they were read, or of the external inputs.
 
     Raises
     ------
     FeaturePathsError
-        If only reading them would tell, and that was not done.
+        If the size is known only once they are read, and they were not.
     """
     data = Plan(experiment, external).data()
     if data.is_there and data.up_to_date:
@@ -77,7 +77,7 @@ def data_size(experiment: Experiment, external: ExternalInputs) -> DataSize:
             return DataSize(images, len(file["class_names"]), height, width, channels)
     if experiment.data.source in READ_TO_KNOW:
         raise FeaturePathsError(
-            f"How many images and classes {experiment.data.source} gives is known once they are read: "
+            f"The numbers of images and classes of {experiment.data.source} are known once it is read: "
             "snakemake --cores all --until data --configfile <your configuration>."
         )
     return external.size
@@ -109,7 +109,7 @@ class Network(NamedTuple):
 
 
 def network_of(experiment: Experiment, size: DataSize, model: str, sample: Sample | None = None) -> Network:
-    """Return what is known of a network on data of some size; an external one is built and tried out on a sample.
+    """Return the description of a network on data of one size; an external one is built and tried out on a sample.
 
     Raises
     ------
@@ -164,7 +164,7 @@ def dump_bytes(experiment: Experiment, size: DataSize, model: str, layers: Seque
 
 
 def disk_space(experiment: Experiment, size: DataSize, layers: Mapping[str, Sequence[Layer]]) -> str:
-    """Return in words what feature dumps need on the disk, by the layers of each network, and what is free.
+    """Return in words the disk space that feature dumps need, by the layers of each network, and the free space.
 
     Raises
     ------
@@ -182,7 +182,7 @@ def disk_space(experiment: Experiment, size: DataSize, layers: Mapping[str, Sequ
 
 
 def checks(experiment: Experiment, external: ExternalInputs) -> Iterator[tuple[str, Callable[[], str]]]:
-    """Yield what can be checked before anything runs: a name, and a function that says what is right.
+    """Yield the checks before anything runs: a name, and a function that describes the valid result.
 
     The functions raise FeaturePathsError if something is wrong.
     """

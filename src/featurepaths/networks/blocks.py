@@ -79,8 +79,8 @@ def layer_notes(network: nn.Module, layers: Sequence[str], image_shape: Sequence
 
 
 def _without_series(branching: set[str], flow: DataFlow, network: nn.Module) -> set[str]:
-    """Return the outermost of branching modules, and in place of those that hold a list of others, such as an encoder
-    with a part of its own beside its blocks, these others.
+    """Return the outermost branching modules. Those that hold a list of others, such as an encoder with another part
+    next to its blocks, are replaced by these others.
     """
     kinds = Counter((_pattern(name), type(network.get_submodule(name))) for name in flow.connected)
 
@@ -95,7 +95,7 @@ def _whole_blocks(blocks: set[str], flow: DataFlow) -> set[str]:
     """Replace parts of a block by the block: the module of a list that they are in, if no list lies between.
 
     Parts are, for example, the attention and the perceptron of a transformer block. Where every block is followed by
-    weights in a list's module of its own that keeps the resolution, as in ConvMixer, it is a part too.
+    weights in a separate module of the list that keeps the resolution, as in ConvMixer, it is a part too.
     """
     order = {name: position for position, name in enumerate(flow.calls)}
 
@@ -121,7 +121,7 @@ def _whole_blocks(blocks: set[str], flow: DataFlow) -> set[str]:
 
 
 def _with_alike(blocks: set[str], flow: DataFlow, network: nn.Module) -> set[str]:
-    """Return blocks, and modules of the same class or numbered like them; single layers only as a stage of their own.
+    """Return blocks, and modules of the same class or numbered like them; single layers only as a separate stage.
 
     A module that is both alike in class and number may also lie off the trunk, as where exits along it are averaged.
     """
@@ -155,7 +155,7 @@ def _first_repeated(flow: DataFlow) -> set[str]:
 
 
 def _without_transitions(blocks: set[str], flow: DataFlow, network: nn.Module) -> set[str]:
-    """Leave out blocks of stems, heads, and of what changes the resolution between stages.
+    """Leave out blocks of stems, of heads, and of changes of resolution between stages.
 
     They are numbered differently from the blocks that hold most of the weights. Half of them change the resolution, or
     few of them lie in a module in which something else changes it, or each is a single layer, as a positional encoding

@@ -1,4 +1,4 @@
-"""Running any network once as it stands: device, type, mode and Python code, and the logits in what it returns."""
+"""One pass of any network, unchanged: device, type, mode and Python code, and the logits in its output."""
 
 import sys
 from collections.abc import Iterator, Mapping, Sequence

@@ -157,7 +157,7 @@ class FeatureStream:
         labels
             Labels of all images of the stream [N].
         label
-            Is shown beside the progress.
+            Shown next to the progress.
         saved, name
             Holds the file of this pass: read at the start if it exists, written every 45 seconds, when stopped, and at
             the end.

@@ -1,4 +1,4 @@
-"""Prefetching and asynchronous writing: input and output in a thread beside the computation."""
+"""Prefetching and asynchronous writing: input and output in a thread during the computation."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator

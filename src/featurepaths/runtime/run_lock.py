@@ -1,4 +1,4 @@
-"""The lock of an experiment, so that no run starts beside a stage that outlived its Snakemake.
+"""The lock of an experiment, so that no run starts while a stage that outlived its Snakemake still runs.
 
 Snakemake and every stage share the lock while they run, and a Snakemake that starts waits until nobody holds it. The
 kernel releases a lock when its process ends, however it ends.

@@ -70,7 +70,7 @@ def in_order(paths, artefact, digest):
 
 
 def origin_in_common(paths):
-    """Return the origin of some shards but for what distinguishes them; FeaturePathsError if their inputs differ."""
+    """Return the origin that shards have in common; FeaturePathsError if their inputs differ."""
     first, *others = map(read_origin, paths)
     for path, origin in zip(paths[1:], others, strict=True):
         if (origin.inputs, origin.ancestors) != (first.inputs, first.ancestors):

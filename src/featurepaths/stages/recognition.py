@@ -84,7 +84,7 @@ def evaluate(settings, detector, voters, clean, adversarial, group):
 
 
 def votes(pair, layers, weights, tie_break):
-    """Return the class that the vote gives each clean and each adversarial image."""
+    """Return the vote on each clean and each adversarial image."""
     return tuple(paths.map_rows(lambda similarity: vote(similarity, layers, weights, tie_break)) for paths in pair)
 
 

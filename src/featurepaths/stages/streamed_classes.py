@@ -1,7 +1,7 @@
 """Streamed classes: a network and the training images -> centroids (eq. 1) and collapse metrics, without feature dumps.
 
-The network runs over the images twice: for the class means, then for what is measured against them. Killed and started
-again, it goes on from what it saves every 45 seconds beside the centroids.
+The network runs over the images twice: for the class means, then for the measurements against them. A killed stage
+resumes from the sums that it saves every 45 seconds next to the centroids.
 """
 
 from contextlib import ExitStack

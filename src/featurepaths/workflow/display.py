@@ -23,7 +23,7 @@ from featurepaths.workflow.work import KINDS, Work, clock
 LINES_OF_LOG = 12
 """Lines of a failed job's log that are shown."""
 ECHOES = ("At least one job did not complete", "Exiting because a job execution failed")
-"""How Snakemake's messages begin that repeat that a job has failed."""
+"""Beginnings of Snakemake's messages that repeat that a job has failed."""
 
 
 class Display(logging.Handler):
@@ -177,7 +177,7 @@ class Display(logging.Handler):
 
 
 class _Now(ProgressColumn):
-    """What a kind of work is at now: the text that the field `now` of its bar returns, in one line."""
+    """Current activity of a kind of work: the text that the field `now` of its bar returns, in one line."""
 
     def render(self, task: Task) -> Text:
         return Text(task.fields["now"](), no_wrap=True, overflow="ellipsis", style="dim")

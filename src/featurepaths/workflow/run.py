@@ -102,7 +102,7 @@ def _report(parsed: Any, results: Path, console: Console) -> Path:
     Raises
     ------
     FeaturePathsError
-        If Snakemake cannot make it: with the last lines of what it says.
+        If Snakemake cannot make it: with the last lines of its output.
     """
     page, new = results / "report.html", results / ".report.html"
     if page.exists() and not any(path.stat().st_mtime > page.stat().st_mtime for path in _shown(parsed, results)):
@@ -122,7 +122,7 @@ def _report(parsed: Any, results: Path, console: Console) -> Path:
 
 
 def _shown(parsed: Any, results: Path) -> Iterator[Path]:
-    """Yield the files that decide what the report shows."""
+    """Yield the files that determine the report."""
     folder = Path(parsed.snakefile).parent
     yield from (Path(parsed.snakefile), *map(Path, parsed.configfile))
     for part in (results, folder / "rules", folder / "captions"):

@@ -1,4 +1,4 @@
-"""The start of a Snakemake: it waits for stages of an earlier run, and removes what a killed Snakemake left behind."""
+"""Starting Snakemake: waiting for stages of an earlier run, and removing the leftovers of a killed Snakemake."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import suppress

@@ -1,4 +1,4 @@
-"""The work of a run as far as it is done: jobs by kind, those that run, and an estimate of the time that is left."""
+"""Progress of a run: finished and running jobs by kind, and an estimate of the remaining time."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -27,7 +27,7 @@ NO_WORK = ("all", "check", "total")
 
 
 class Job(NamedTuple):
-    """A running job: its kind, the network and whatever else its wildcards name, and when it started in seconds."""
+    """A running job: its kind, the network and other values of its wildcards, and its start in seconds."""
 
     kind: str
     network: str

@@ -181,7 +181,7 @@ METHODS = {
 
 
 def complete(method: str, parameters: Mapping[str, Any], eps: Fraction | float | None) -> dict[str, Any]:
-    """Return all parameters of a method: the given ones, and the defaults of the others."""
+    """Return all parameters of a method: those set, and the defaults of the others."""
     parameters = {name: parameter.default for name, parameter in METHODS[method].parameters.items()} | parameters
     if parameters.get("alpha", 0) is None:
         share = Fraction(5, 2) / parameters["steps"] if "steps" in parameters else Fraction(5, 4)

@@ -72,7 +72,7 @@ class Attack(Ball):
         return self
 
     def too_far(self, value: Fraction | None) -> str | None:
-        """Return what is wrong with a radius or a step in `eps_space`; None if images can be that far apart."""
+        """Return the problem with a radius or a step in `eps_space`; None if images can be that far apart."""
         if value is None:
             return None
         if self.eps_space == "pixel":
@@ -205,7 +205,7 @@ class PrecomputedAttack(Section):
 
     @property
     def files(self) -> dict[str, str]:
-        """The given files, by split."""
+        """The configured files, by split."""
         named = {"test": self.test, "calibration": self.calibration}
         return {split: file for split, file in named.items() if file is not None}
 

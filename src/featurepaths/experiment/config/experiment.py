@@ -53,7 +53,7 @@ class Experiment(Section):
     detection: Detection = Detection()
     recognition: Recognition = Recognition()
     detectors: Annotated[list[Detector], AfterValidator(distinct)] = []
-    """Rival detectors, evaluated beside the paper's on the same features. With `adaptive`, each is attacked itself.
+    """Rival detectors, compared with the paper's on the same features. With `adaptive`, each is attacked itself.
     They need calibration images."""
     adaptive: Adaptive | None = None
     """null runs no adaptive attacks; only the networks are attacked."""

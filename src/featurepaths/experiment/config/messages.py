@@ -1,4 +1,4 @@
-"""Reading a configuration: messages about what is invalid, and the new names of renamed keys."""
+"""Reading a configuration: messages about invalid keys, and the new names of renamed keys."""
 
 import difflib
 import re
@@ -27,7 +27,7 @@ def read_section(section: type[S], config: Mapping[str, Any], source: str) -> S:
     Raises
     ------
     FeaturePathsError
-        With one line for each problem: the key, what is wrong with it, and what would be right.
+        With one line for each problem: the key, the problem, and the permitted values.
     """
     try:
         return section.model_validate(config)
@@ -63,7 +63,7 @@ RENAMED_VALUES = {
 
 
 def _describe(problem: Mapping[str, Any], config: Mapping[str, Any]) -> str:
-    # a union's alternatives stand in the location too: keep what is a key or an index of the configuration
+    # the location also contains a union's alternatives: keep only keys and indices of the configuration
     location, section = [], config
     # loc[1] of `data` names the union's alternative, which may equal a key: drop it
     parts = problem["loc"][:1] + problem["loc"][2:] if problem["loc"][:1] == ("data",) else problem["loc"]

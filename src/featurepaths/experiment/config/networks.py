@@ -76,11 +76,11 @@ class PretrainedNetwork(Section):
     @model_validator(mode="after")
     def _normalisation_is_whole(self):
         if (self.mean is None) != (self.std is None) or len(self.mean or []) != len(self.std or []):
-            raise ValueError("mean and std: give both, for the same channels, or neither")
+            raise ValueError("mean and std: set both, for the same channels, or neither")
         return self
 
     def external_files(self) -> dict[str, Path]:
-        """Return the files that the network comes from, by names that do not depend on where they lie.
+        """Return the files that the network comes from, by names that do not depend on their location.
 
         They are `checkpoint`, `reads`, and strings in `arguments` that name a file or a folder, which stands for all
         its files; not one with the working directory, which such a string hardly means.

@@ -151,7 +151,7 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, defer_build=True)
 
     not_in_digest: ClassVar[tuple[str, ...]] = ()
-    """Keys that change no result, such as where files lie."""
+    """Keys that change no result, such as the location of files."""
 
     @classmethod
     def __get_pydantic_json_schema__(cls, core: Any, handler: GetJsonSchemaHandler) -> dict[str, Any]:

@@ -22,7 +22,7 @@ STORAGE = {"store": 0.1, "temporary": 0.5}
 
 @dataclass
 class Proposal:
-    """What the template `config.yaml.jinja` is filled with.
+    """Values for the template `config.yaml.jinja`.
 
     `model` is the name of the network, `name` that of the experiment, and `file` is quoted for a shell.
     """

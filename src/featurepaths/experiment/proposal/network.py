@@ -22,9 +22,9 @@ EPOCHS, SMALL = 10, 10_000
 
 
 class Stated(NamedTuple):
-    """What a network's library states: `source` in words, `values` of mean, std and size as far as they are known.
+    """Statement of a network's library: `source` in words, `values` of mean, std and size as far as they are known.
 
-    `own` says whether they describe the very weights that are used, not those that the library publishes.
+    `own` is whether they describe the weights that are used, not those that the library publishes.
     """
 
     source: str
@@ -53,7 +53,7 @@ def own_network(images: int, eps: str, gpu: bool) -> ProposedNetwork:
 
 
 def external_network(section: Mapping[str, Any], data: DataSize) -> ProposedNetwork:
-    """Return the section of an external network, completed by what its library states, and by what its data require.
+    """Return the section of an external network, completed by its library's statements and its data's requirements.
 
     Keys that are set stay as they are. Where nothing is stated, nothing is set, and a comment says so.
 
@@ -96,9 +96,9 @@ def external_network(section: Mapping[str, Any], data: DataSize) -> ProposedNetw
 
 
 def with_classes(section: Mapping[str, Any], classes: int) -> dict[str, Any]:
-    """Return the section of a network whose function is told the number of classes of the data, if it takes it.
+    """Return the section of a network with the data's number of classes as an argument, if its function takes it.
 
-    A number that is given stays, and published weights keep their own.
+    A number that is set stays, and published weights keep theirs.
     """
     arguments = section.get("arguments", {})
     factory = load_factory(section["factory"])

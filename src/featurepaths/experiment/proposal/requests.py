@@ -1,4 +1,4 @@
-"""What a user names on the command line as network and data, and the sections of a configuration that it stands for."""
+"""Network and data as named on the command line, and the sections of a configuration that they stand for."""
 
 import re
 from collections.abc import Sequence

@@ -113,7 +113,7 @@ def _absent(network: nn.Module, expected: Mapping[str, Any], fitted: Mapping[str
 
 
 def _memory(value: Any) -> tuple | None:
-    """Return where a tensor lies in memory, and its shape; None for what has no place there."""
+    """Return the address of a tensor's memory, and its shape; None for anything without memory."""
     return (value.data_ptr(), value.shape) if isinstance(value, Tensor) and value.numel() > 0 else None
 
 
