@@ -146,6 +146,6 @@ def test_disk_without_file_locks_same_bytes(tiny, tmp_path, number, faults):
     for each in words:
         done = finish(each, env=os.environ | {"LD_PRELOAD": str(tmp_path / "shim.so")})
         assert done.returncode == 0, done.stderr
-    made = (tmp_path / "out/data.h5").read_bytes()
-    assert made == (tiny.results / "data.h5").read_bytes()
+    content = (tmp_path / "out/data.h5").read_bytes()
+    assert content == (tiny.results / "data.h5").read_bytes()
     faults("disk without file locks (`flock` fails)", len(words), "nothing needs them: same bytes")
