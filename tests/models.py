@@ -12,7 +12,7 @@ LAYERS = ["blurred", "pixels", "sharpened"]
 
 
 class Layered(nn.Module):
-    """Three classes of images of three pixels in two rows; layers tell them apart better and better."""
+    """Three classes of images of three pixels in two rows; later layers separate them better."""
 
     def __init__(self):
         super().__init__()

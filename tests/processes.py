@@ -21,7 +21,7 @@ KEPT_BOOKS = re.compile(r"(^|/)(logs|benchmarks)/|(report|configuration)\.html$|
 
 
 class Workflow:
-    """An experiment in a folder of its own, run by this checkout's Snakefile, with a configuration or its text."""
+    """An experiment in a separate folder, run by this checkout's Snakefile, with a configuration or its text."""
 
     def __init__(self, folder, config):
         text = config if isinstance(config, str) else yaml.safe_dump(config)
@@ -122,7 +122,7 @@ class Checkout:
         self.environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
 
     def start(self, log):
-        """Start `make run`, in a session of its own."""
+        """Start `make run`, in a separate session."""
         words = ["make", "run", f"ENV={sys.prefix}", "-o", f"{sys.prefix}/ready"]
         return subprocess.Popen(
             words, cwd=self.folder, stdout=log, stderr=subprocess.STDOUT, env=self.environment, start_new_session=True

@@ -88,7 +88,7 @@ defense.predict(loader[0][0])
 
 
 def docstring_lines(tree):
-    """The lines of strings that are statements of their own."""
+    """The lines of strings that are separate statements."""
     strings = (
         statement
         for node in ast.walk(tree)

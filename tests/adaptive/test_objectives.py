@@ -63,7 +63,7 @@ def test_misclassify_finds_the_networks_boundary():
 
 @pytest.mark.parametrize("eps", [0.4, 0.5])
 def test_detector_objective_finds_greatest_score_of_misclassified_image(eps):
-    """The farthest angle within the ball gives the greatest cosine to the other axis."""
+    """The farthest angle within the ball has the greatest cosine to the other axis."""
     planted = defense(Plane(), [2])
     points = attack(detector_objective(planted, planted.detector.score, 0.05), eps, iterations=200)
     best = math.sin(ANGLE + math.asin(eps / LENGTH))

@@ -244,7 +244,7 @@ def test_searches_with_few_classes_leave_out_impossible_ones(losses, classes, un
 
 
 class Few(nn.Module):
-    """Two or three classes, each with a direction of its own in the plane of two pixels."""
+    """Two or three classes, each with a separate direction in the plane of two pixels."""
 
     def __init__(self, classes):
         super().__init__()

@@ -347,7 +347,7 @@ def test_reference_equal_to_objective_changes_nothing():
 
 
 def test_example_not_confirmed_by_reference_is_no_success():
-    """A judge with a bound of its own: only images of a loss above it count."""
+    """A reference with a separate bound: only images of a loss above it count."""
     network, images, labels = small_problem()
     objective, start = misclassification(network, "ce"), start_of(images, 0.03)
     asked = []

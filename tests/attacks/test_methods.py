@@ -58,7 +58,7 @@ def network_of(classes=5, channels=3):
 
 
 def problem(network, count=6, shape=(8, 8, 3), seed=0):
-    """Images, and the labels that the network gives them."""
+    """Images, and the network's predictions as their labels."""
     images = np.random.default_rng(seed).integers(0, 256, (count, *shape), np.uint8)
     with torch.no_grad():
         logits = network(torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255)

@@ -53,7 +53,7 @@ def network_of(seed=0, classes=5):
 
 
 def problem(count, network, wrong=()):
-    """Images and the labels that the network gives them, but for some."""
+    """Images, and the network's predictions as their labels, but for some."""
     images = np.random.default_rng(0).integers(0, 256, (count, 32, 32, 3), np.uint8)
     with torch.no_grad():
         labels = network(torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255).argmax(dim=1).numpy()

@@ -127,7 +127,7 @@ def test_iterates_without_finite_logits_are_never_kept(norm, bias):
     assert search.undefined.all()
     assert (search.vanished_steps > 0).all()
     best = search.points["max-loss"].adversarial[:, 0, 0, 0]
-    assert (best > 0.59).all(), "the search goes on beside the brink"
+    assert (best > 0.59).all(), "the search continues next to the brink"
 
 
 def test_clean_image_without_finite_logits_is_not_correct():

@@ -196,7 +196,7 @@ def test_detector_logit_follows_score():
 
 @pytest.mark.parametrize("tie_break", TIE_BREAKS)
 def test_soft_vote_mostly_agrees_with_hard_vote(tie_break):
-    """Three layers that share a signal and have noise of their own, as layers of a network do."""
+    """Three layers that share a signal and have separate noise, as layers of a network do."""
     generator = np.random.default_rng(0)
     signal = 0.15 * generator.normal(size=(2000, 1, 10))
     similarity = np.clip(0.6 + signal + 0.07 * generator.normal(size=(2000, 3, 10)), -1, 1).astype(np.float32)

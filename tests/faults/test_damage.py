@@ -71,7 +71,7 @@ def test_artefact_bit_flipped_refused_or_unchanged(artefact, faults):
 
 
 def training_state():
-    """The state of a training that has not begun, of a network of its own."""
+    """The state of a training that has not begun, of a new network."""
     network = torch.nn.Linear(40, 40)
     optimizer = torch.optim.SGD(network.parameters(), 0.1)
     scheduler = torch.optim.lr_scheduler.MultiStepLR(optimizer, [])

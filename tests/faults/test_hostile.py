@@ -154,7 +154,7 @@ def test_names_leaving_results_or_reaching_shell_refused(faults):
         for section in ("name", "models", "training", "attacks"):
             config = copy.deepcopy(TINY)
             if section == "name" and name == "a-b":
-                continue  # the experiment's name is a folder of its own
+                continue  # the experiment's name is a separate folder
             if section == "name":
                 config["name"] = name
             else:

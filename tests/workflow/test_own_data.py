@@ -89,7 +89,7 @@ def test_their_images_stand_beside_our_attack(own):
     attacks = pd.read_csv(own.results / "tables/attacks.csv").set_index("attack")
     assert attacks.loc["theirs", ["stopping_rule", "n"]].tolist() == ["returned", 100]
     assert attacks.loc["theirs", "success_rate"] == pytest.approx(success)
-    assert np.isnan(attacks.loc["theirs", "n_queries"]), "nobody told"
+    assert np.isnan(attacks.loc["theirs", "n_queries"]), "unknown"
     assert attacks.loc["apgd", "n_queries"] > 0
     recognition = pd.read_csv(own.results / "tables/recognition.csv")
     assert set(recognition.query("attack == 'theirs'")["protocol"].dropna()) == {"paper", "held-out"}

@@ -29,7 +29,7 @@ def installed(tmp_path_factory):
 
 
 def begin(folder, *words, environment=BARE):
-    """Start a program in a folder, in a session of its own, with its output in `log`."""
+    """Start a program in a folder and a separate session, with its output in `log`."""
     with (folder / "log").open("w") as log:
         return subprocess.Popen(
             words, cwd=folder, env=environment, stdout=log, stderr=subprocess.STDOUT, start_new_session=True,

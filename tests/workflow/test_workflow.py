@@ -271,7 +271,7 @@ def test_no_test_image_influences_the_held_out_defence(tiny, tmp_path):
         images = file["images"][:]
         images[rows] = 255 - np.roll(images[rows], 3, axis=1)
         file["images"][...] = images
-    for path in changed.results.rglob("*"):  # made anew, because the digests say that nothing changed
+    for path in changed.results.rglob("*"):  # made again, because the digests say that nothing changed
         if path.is_file() and path.name not in ("data.h5", "checkpoint.safetensors", "training.csv"):
             path.unlink()
     paths = [path for kind in ("thresholds", "selection", "detectors") for path in tiny.results.glob(f"*/{kind}/*/*")]
