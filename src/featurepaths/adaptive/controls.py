@@ -74,15 +74,15 @@ def control_records(
         return {f"{name}/undefended": worst_case.network, f"{name}/defended": worst_case.defended}
 
     search = search.model_copy(update={"skip_defeated": False})  # no searches for evasion alone
-    growing, done = fresh(), set()
+    growing, searched = fresh(), set()
     for number, (iterations, restarts, n_targets) in enumerate(budgets_of(controls)):
         if iterations >= budget.iterations:  # already searched by the adaptive attacks
             growing.resist(*in_suite)
-            done |= {(budget.iterations, kind) for kind in searches(search, target.classes)}
+            searched |= {(budget.iterations, kind) for kind in searches(search, target.classes)}
         grown = search.model_copy(update={"restarts": restarts, "n_targets": n_targets, **(ALL if n_targets else {})})
-        kinds = [kind for kind in searches(grown, target.classes) if (iterations, kind) not in done]
+        kinds = [kind for kind in searches(grown, target.classes) if (iterations, kind) not in searched]
         growing.cascade(kinds, replace(budget, iterations=iterations))
-        done |= {(iterations, kind) for kind in kinds}
+        searched |= {(iterations, kind) for kind in kinds}
         records |= resisting(f"budget/{number}", growing)
     in_ball, kinds = fresh(), list(searches(search.model_copy(update={"restarts": 1, "n_targets": 0}), target.classes))
     for number, multiple in enumerate(map(float, controls.eps_multiples)):

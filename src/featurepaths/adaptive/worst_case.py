@@ -196,8 +196,8 @@ class PerImageWorstCase:
                 self.likely[kind.objective] = self._likely_classes(kind.objective)
             targets = self.likely[kind.objective][rows, kind.rank - 1]
         against = partial(adaptive_objective, name=kind.objective, loss=kind.loss, evasion=kind.evasion)
-        how = {"targets": targets, "restart": kind.restart, "stop_at_success": stop_at_success}
-        result = self.target.search(part, budget, against, **how)
+        options = {"targets": targets, "restart": kind.restart, "stop_at_success": stop_at_success}
+        result = self.target.search(part, budget, against, **options)
         return result, self.update_with_search(result, rows)
 
     def _likely_classes(self, objective: str) -> Tensor:

@@ -45,7 +45,7 @@ class Plan(RunArtefacts):
     def run_figures(self, run: str, pooling: str, attack: str) -> Artefact:
         """The record of the figures of a run, pooling and attack."""
         model, training, seed = Run.parse(run)
-        how = "pretrained" if self.experiment.pretrained(model) else f"{training} training, seed {seed}"
+        trained = "pretrained" if self.experiment.pretrained(model) else f"{training} training, seed {seed}"
         examples = self.examples(attack)
         detection, records = zip(*(self.detection(run, pooling, attacked) for attacked in examples), strict=True)
         recognition, answers = zip(*(self.recognition(run, pooling, attacked) for attacked in examples), strict=True)
@@ -63,7 +63,7 @@ class Plan(RunArtefacts):
             "adaptive": [self.adaptive(run, pooling)] if attacked_adaptively else [],
         }
         names = {"run": run, "pooling": pooling, "attack": attack}
-        title = f"{model}, {how}\n{pooling} features, attack {attack}"
+        title = f"{model}, {trained}\n{pooling} features, attack {attack}"
         return self._artefact("run_figures", "", names, {"title": title}, **inputs)
 
     @once

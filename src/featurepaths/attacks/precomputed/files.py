@@ -71,11 +71,11 @@ class AdversarialImages:
         if values.dtype == np.uint8:
             images /= 255
         # NaN is in no interval
-        within = ((images >= -ROUNDING) & (images <= 1 + ROUNDING)).reshape(len(images), -1).all(axis=1)
-        if not within.all():
+        valid = ((images >= -ROUNDING) & (images <= 1 + ROUNDING)).reshape(len(images), -1).all(axis=1)
+        if not valid.all():
             raise FeaturePathsError(
                 f"{self.array.name} holds values outside of [0, 1], or NaN, for "
-                f"{counted(self.positions[rows][~within])}. Store adversarial images as uint8, or as floats in [0, 1]."
+                f"{counted(self.positions[rows][~valid])}. Store adversarial images as uint8, or as floats in [0, 1]."
             )
         return np.ascontiguousarray(images.clip(0, 1))
 

@@ -130,8 +130,8 @@ def stated_by_library(section: Mapping[str, Any], bare: nn.Module) -> Stated:
     """
     name, arguments = section["factory"], section.get("arguments", {})
     if published := _weights_of(name, load_factory(name)):
-        wanted = str(arguments.get("weights") or "DEFAULT").rpartition(".")[2]
-        weights = published[wanted] if wanted in published.__members__ else published.DEFAULT
+        member = str(arguments.get("weights") or "DEFAULT").rpartition(".")[2]
+        weights = published[member] if member in published.__members__ else published.DEFAULT
         transforms = weights.transforms()
         values = {"mean": list(transforms.mean), "std": list(transforms.std), "size": transforms.crop_size[0]}
         own = bool(arguments.get("weights")) and "checkpoint" not in section

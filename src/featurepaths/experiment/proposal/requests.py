@@ -118,8 +118,8 @@ def _section(text: str, option: str, key: str) -> dict[str, Any]:
 
 def _cifar(source: str, root: Path) -> dict[str, Any]:
     """Return the section of a CIFAR data set, downloaded if its folder is not in `root`."""
-    there = (root / CIFAR[source]).is_dir()
-    return {"source": source, "root": str(root)} | ({} if there else {"download": True})
+    exists = (root / CIFAR[source]).is_dir()
+    return {"source": source, "root": str(root)} | ({} if exists else {"download": True})
 
 
 def _of_folder(path: Path) -> dict[str, Any]:

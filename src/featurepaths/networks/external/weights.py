@@ -41,8 +41,8 @@ def fit_weights(network: nn.Module, weights: Mapping[str, Any], path: Path) -> l
     fitted = {renamed[name]: weights[name] for name in renamed if renamed[name] in expected}
     modules = {_top_module(name.removeprefix(added)) for name in expected if name.startswith(added)}
     unknown = [name for name in renamed if renamed[name] not in expected]
-    inside = [renamed[name] for name in unknown if _top_module(name.removeprefix(removed)) in modules]
-    loaded = {*fitted, *inside}
+    in_modules = [renamed[name] for name in unknown if _top_module(name.removeprefix(removed)) in modules]
+    loaded = {*fitted, *in_modules}
     left_out = sorted((name for name in weights if renamed.get(name) not in loaded), key=lambda name: name.count("."))
     missing, built = _absent(network, expected, fitted)
     wrong_shape = [
@@ -50,8 +50,8 @@ def fit_weights(network: nn.Module, weights: Mapping[str, Any], path: Path) -> l
         for name, value in fitted.items()
         if not _alike(value, expected[name])
     ]
-    if missing or wrong_shape or inside:
-        unknown = [*inside, *(renamed.get(name, name) for name in left_out)]
+    if missing or wrong_shape or in_modules:
+        unknown = [*in_modules, *(renamed.get(name, name) for name in left_out)]
         problems = {"missing in the file": missing, "unknown to the network": unknown, "of another shape": wrong_shape}
         lines = [f"  {len(names)} {problem}: {_listed(names)}" for problem, names in problems.items() if names]
         raise FeaturePathsError("\n".join([f"{path} does not fit the network:", *lines, *_other_loader(network)]))

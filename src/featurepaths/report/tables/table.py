@@ -115,8 +115,8 @@ def note_of(name: str, table: pd.DataFrame) -> str:
 
 def as_text(table: pd.DataFrame) -> pd.DataFrame:
     """Return a table as people read it: rates in per cent with their intervals, missing values empty."""
-    shown = {_label(column): _formatted(table, column) for column in table if not column.endswith(BOUNDS)}
-    return pd.DataFrame(shown, index=table.index)
+    columns = {_label(column): _formatted(table, column) for column in table if not column.endswith(BOUNDS)}
+    return pd.DataFrame(columns, index=table.index)
 
 
 def varying_text(table: pd.DataFrame, note: str) -> tuple[pd.DataFrame, list[str]]:
