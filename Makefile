@@ -36,7 +36,7 @@ test-faults: export CASES := $(CASES)
 test-faults: $(ENV)/ready
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile tests/faults
 
-# A SLURM of its own on this machine: needs root, and Debian's slurm-wlm, munge, slurmdbd and mariadb-server.
+# A separate SLURM on this machine: needs root, and Debian's slurm-wlm, munge, slurmdbd and mariadb-server.
 slurm-demo: $(ENV)/ready
 	$(BIN)/python -m tests.slurm.cluster sh -c "$(BIN)/snakemake --profile profiles/slurm \
 		--configfile '$(CONFIG)' --slurm-init-seconds-before-status-checks 2 --seconds-between-status-checks 2 && \
@@ -55,7 +55,7 @@ test-schedulers: $(SCHEDULERS)/ready
 	$(SCHEDULERS)/bin/python -m tests.schedulers.test_submissions docs/cluster.md
 	$(SCHEDULERS)/bin/python -m pytest -q tests/schedulers
 
-# A Grid Engine of its own on this machine: needs root, and Debian's gridengine-master, -exec and -client.
+# A separate Grid Engine on this machine: needs root, and Debian's gridengine-master, -exec and -client.
 test-sge: $(SCHEDULERS)/ready
 	$(SCHEDULERS)/bin/python -m pytest -q tests/sge
 
@@ -63,12 +63,12 @@ test-sge: $(SCHEDULERS)/ready
 test-gpu: $(ENV)/ready
 	$(BIN)/python -m pytest tests/gpu
 
-# Every attack of five libraries on both views of a small defence, in an environment of its own above .venv; it writes the
+# Every attack of five libraries on both views of a small defence, in a separate environment above .venv; it writes the
 # table of docs/attack-libraries.md, and fails where a view stands that should not.
 test-attack-libraries: $(LIBRARIES)/ready
 	$(LIBRARIES)/bin/python -m tests.attack_libraries --page docs/attack-libraries.md
 
-# Small networks of torchvision, timm, transformers, RobustBench and pytorchcv, in an environment of its own above .venv:
+# Small networks of torchvision, timm, transformers, RobustBench and pytorchcv, in a separate environment above .venv:
 # the layers that `auto` finds, whose number has to be that of the networks' blocks, and the logits, which have to be the
 # library's. It writes both tables. test-all-networks prints the layers of the smallest network of every family of timm.
 test-networks: $(NETWORKS)/ready
@@ -139,7 +139,7 @@ $(LIBRARIES)/ready $(NETWORKS)/ready $(SCHEDULERS)/ready: $(ENV)/ready
 	touch $@
 
 # uv writes one lock for every platform; make lock UPGRADE=--upgrade takes newer versions. The override lets torchattacks
-# live beside Snakemake: see pyproject.toml.
+# be installed with Snakemake: see pyproject.toml.
 lock:
 	echo 'requests>=2.32' | uv pip compile pyproject.toml --all-extras --group lock --override /dev/stdin \
 		--universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --quiet $(UPGRADE) \

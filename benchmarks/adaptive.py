@@ -124,8 +124,8 @@ def targeted_search(attacked: Attacked, iterations: int, restarts: int) -> Tenso
             for rank in range(wrong.shape[1] - 1):
                 rows = (~won).nonzero().squeeze(1)
                 if len(rows):
-                    some = attacked._replace(images=attacked.images[rows], labels=labels[rows])
-                    won[rows] = sign_steps(some, loss, likeliest[rows, rank], iterations, generator)
+                    remaining = attacked._replace(images=attacked.images[rows], labels=labels[rows])
+                    won[rows] = sign_steps(remaining, loss, likeliest[rows, rank], iterations, generator)
     return won
 
 

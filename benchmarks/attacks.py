@@ -27,7 +27,7 @@ def measure(device: torch.device) -> list[Result]:
     """Return the ratios of image-iterations a second, all images attacked."""
     precision = resolve_precision("auto", device)
     network = ResNet("resnet18", 10).to(device).eval().requires_grad_(False)
-    # a library's user gives a GPU as many images as it takes; ours works in blocks of 64 whatever they are
+    # a library's user passes as many images as a GPU holds; ours always works in blocks of 64
     count = 64 if device.type == "cpu" else 1024
     pixels = np.random.default_rng(0).integers(0, 256, (count, 32, 32, 3), np.uint8)
     images = torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous().to(device).float() / 255

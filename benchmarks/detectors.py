@@ -1,4 +1,4 @@
-"""What each detector adds to the time of a prediction: network, feature paths and score, against the network alone."""
+"""Time that each detector adds to a prediction: network, feature paths and score, against the network alone."""
 
 import torch
 from torch import Tensor
@@ -26,21 +26,21 @@ def measure(device: torch.device) -> list[Result]:
     images = torch.rand(FITTED, 3, 32, 32, generator=generator).to(device)
     labels = (torch.arange(FITTED) % CLASSES).to(device)
 
-    def tapped(some: Tensor) -> tuple[Tensor, list[Tensor]]:
-        logits, outputs = forward_intermediates(network, some, network.layer_names)
+    def tapped(batch: Tensor) -> tuple[Tensor, list[Tensor]]:
+        logits, outputs = forward_intermediates(network, batch, network.layer_names)
         return logits, [POOLINGS["flatten"](output) for output in outputs]
 
     with torch.inference_mode():
         logits, features = tapped(images)
         centroids = [unit(torch.stack([f[labels == c].mean(dim=0) for c in range(CLASSES)])) for f in features]
-        seen = model_outputs(logits, features, centroids)
+        outputs = model_outputs(logits, features, centroids)
     channels = [network.get_submodule(name).conv2.out_channels for name in network.layer_names]
-    train = [(seen, labels)] * (REFERENCES // FITTED)
+    train = [(outputs, labels)] * (REFERENCES // FITTED)
     scores = {"feature-paths": lambda observed: observed.similarity.mean(dim=1).amax(dim=1)}
     for name, make in DETECTORS.items():
-        rival = make()
-        rival.fit(train, seen, channels)
-        scores[name] = rival.score
+        detector = make()
+        detector.fit(train, outputs, channels)
+        scores[name] = detector.score
 
     results = []
     for name, score in scores.items():

@@ -43,8 +43,8 @@ def _extraction(device: torch.device, folder: Path) -> list[Result]:
 
         def ours(pooling=pooling, path=path) -> None:
             with h5py.File(path, "w") as file:
-                found = extract_blocks(network, network.layer_names, pixels, [pooling], device, blocks(count))
-                write({pooling: RowWriter(file, slice(0, count), {})}, found)
+                extracted = extract_blocks(network, network.layer_names, pixels, [pooling], device, blocks(count))
+                write({pooling: RowWriter(file, slice(0, count), {})}, extracted)
 
         if device.type == "cpu":
             results.append(speed_ratio(f"extraction to disk, {pooling} / bare forward pass", ours, bare, target))

@@ -52,10 +52,10 @@ def measure(folder: Path) -> list[Result]:
     """
     with tempfile.TemporaryDirectory(dir=folder) as temporary:
         folders = {count: Path(temporary) / str(count) for count in (*COUNTS, THIRD * COUNTS[1])}
-        *made, third = folders
-        measured = {count: _stages(folders[count], count) for count in made}
-        _repeat_rows(folders[made[-1]] / MEAN_FEATURES, folders[third] / MEAN_FEATURES, THIRD)
-        measured[third] = _readers(folders[third], "mean", measured[made[-1]]["centroids, mean"].size)
+        *counts, third = folders
+        measured = {count: _stages(folders[count], count) for count in counts}
+        _repeat_rows(folders[counts[-1]] / MEAN_FEATURES, folders[third] / MEAN_FEATURES, THIRD)
+        measured[third] = _readers(folders[third], "mean", measured[counts[-1]]["centroids, mean"].size)
     return slopes(measured)
 
 

@@ -97,10 +97,10 @@ def wide(sides: Sides, rounds: int, images: Path) -> Iterator[Row]:
     config["data"]["root"] = str(sides[0].folder.parent / "images")
     for part, count in CLASS_IMAGES.items():
         for folder in (images / part).iterdir():
-            chosen = Path(config["data"]["root"], part, folder.name)
-            chosen.mkdir(parents=True, exist_ok=True)
+            target = Path(config["data"]["root"], part, folder.name)
+            target.mkdir(parents=True, exist_ok=True)
             for file in sorted(folder.iterdir())[:count]:
-                shutil.copy(file, chosen)
+                shutil.copy(file, target)
     yield from compared(sides, rounds, lambda side: config, "resnet18-adversarial-s0", 0.40)
 
 

@@ -1,4 +1,4 @@
-"""What streaming the flattened features of a ResNet-50 at 224x224 pixels takes: memory, time and disk.
+"""Memory, time and disk space of streaming the flattened features of a ResNet-50 at 224x224 pixels.
 
 python -m benchmarks.stream [images]    random weights and random images, 10 classes; prints a table
 """
@@ -60,35 +60,35 @@ def measure(count: int, folder: Path) -> list[dict[str, object]]:
         del rows
         stream = FeatureStream(network, layers, pixels, ["flatten"])
         values = sum(stream.widths.values())
-        found = [_measured("bare passes", count, lambda: _bare(network, pixels))]
+        table = [_measured("bare passes", count, lambda: _bare(network, pixels))]
         centroids = h5py.File(folder / "centroids.h5", "w")
         for keys in stream.passes():
             sums = {key: ClassSums(CLASSES, stream.widths[key]) for key in keys}
-            found.append(_measured("class sums", count, lambda: _read(stream, sums, labels)))  # noqa: B023
+            table.append(_measured("class sums", count, lambda: _read(stream, sums, labels)))  # noqa: B023
             means = {key: sums.pop(key).means() for key in keys}
             for key in keys:
                 centroids[key.name] = centroids_of(means[key])
             counts = np.bincount(labels)
             meters: dict = {}
-            found.append(
+            table.append(
                 _measured("", 0, lambda: meters.update({key: CollapseMeter(means.pop(key), counts) for key in keys}))  # noqa: B023
             )
-            found[-1]["what"] = "directions of the class means"
-            found.append(_measured("collapse metrics", count, lambda: _read(stream, meters, labels)))  # noqa: B023
+            table[-1]["what"] = "directions of the class means"
+            table.append(_measured("collapse metrics", count, lambda: _read(stream, meters, labels)))  # noqa: B023
             meters.clear()
             compared = {key: _Similarity(centroids[key.name][:]) for key in keys}
-            found.append(_measured("similarities", count, lambda: _read(stream, compared, labels)))  # noqa: B023
+            table.append(_measured("similarities", count, lambda: _read(stream, compared, labels)))  # noqa: B023
         images = Images(pixels, labels, np.arange(count))
         of_layers = [torch.from_numpy(centroids[f"layer{number}"][:]) for number in range(1, len(layers) + 1)]
         running = Network(module=network, layers=layers, device="cpu", pooling="flatten")
         source = FeatureSource(labels, images.indices, partial(streamed, running, images, of_layers))
-        found.append(_measured("detectors fitted to training images", count, lambda: _fit_detectors(source)))
+        table.append(_measured("detectors fitted to training images", count, lambda: _fit_detectors(source)))
         centroids.close()
     sizes = {path.name: path.stat().st_size for path in folder.iterdir()}
     print(f"{len(layers)} layers, {values} values an image: {2 * values / 1e6:.1f} MB in float16; {count} images")
     print(f"one pass for all layers: {len(stream.passes()) == 1}; centroids {4 * CLASSES * values / 1e6:.0f} MB")
     print("on the disk: " + ", ".join(f"{name} {size / 1e6:.0f} MB" for name, size in sizes.items()))
-    return found
+    return table
 
 
 class _Similarity:

@@ -48,10 +48,10 @@ def main() -> None:
     reference = stands["float32"]
     print("| search | robust accuracy (%) | less float32 (points) | stands only here | stands only in float32 |")
     print("|:--|--:|--:|--:|--:|")
-    for name, found in stands.items():
-        difference = 100 * (found.mean() - reference.mean())
-        here, there = (found & ~reference).sum(), (reference & ~found).sum()
-        print(f"| {name} | {100 * found.mean():.2f} | {difference:+.2f} | {here} | {there} |")
+    for name, resists in stands.items():
+        difference = 100 * (resists.mean() - reference.mean())
+        only_here, only_reference = (resists & ~reference).sum(), (reference & ~resists).sum()
+        print(f"| {name} | {100 * resists.mean():.2f} | {difference:+.2f} | {only_here} | {only_reference} |")
 
 
 def _stands(searched, data: Split, arguments, stopping_rules, reference, device) -> np.ndarray:

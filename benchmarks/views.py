@@ -1,4 +1,4 @@
-"""What attack libraries reach through the defence's two views, beside the workflow's own attack, on the same images.
+"""Strength of attack libraries on the defence's two views, and of the workflow's own attack, on the same images.
 
 python -m benchmarks.views results/<name>/<run> [--pooling flatten] [--images 64]
 """
@@ -37,11 +37,11 @@ def main() -> None:
     defense = FeaturePathDefense.from_run(arguments.run, arguments.pooling, device=device)
     records = arguments.run / "adaptive" / arguments.pooling
     eps = read_json(records.with_suffix(".json"))["eps"]
-    chosen = slice(0, arguments.images)
+    first = slice(0, arguments.images)
     with open_hdf5(records.with_suffix(".h5")) as file, open_hdf5(arguments.run.parent / "data.h5") as data:
-        labels = torch.from_numpy(file["labels"][chosen]).to(device)
-        images = to_tensor(data["images"][file["index"][chosen]], device)
-        own = ~file["defended/adaptive"][chosen], file["evading_score"][chosen] >= defense.calibration.threshold
+        labels = torch.from_numpy(file["labels"][first]).to(device)
+        images = to_tensor(data["images"][file["index"][first]], device)
+        own = ~file["defended/adaptive"][first], file["evading_score"][first] >= defense.calibration.threshold
     rows = {"clean images": counted(defense, images, labels)}
     rows["the workflow's attacks, together"] = own
     views = {"recogniser": recogniser_attacks, "detector": detector_attacks}
@@ -49,12 +49,14 @@ def main() -> None:
         for name, attack in attacks(defense, eps).items():
             torch.manual_seed(0)
             start = time.perf_counter()
-            found = attack(images, labels)
-            assert (found - images).abs().max() <= eps + 1e-6
-            rows[f"{name}, `as_{view}()`"] = counted(defense, found, labels)
+            examples = attack(images, labels)
+            assert (examples - images).abs().max() <= eps + 1e-6
+            rows[f"{name}, `as_{view}()`"] = counted(defense, examples, labels)
             print(f"{name}, {view}: {time.perf_counter() - start:.0f} s", flush=True)
-    libraries = [found for name, found in rows.items() if "`" in name]
-    rows["the libraries' attacks, together"] = tuple(np.any(found, axis=0) for found in zip(*libraries, strict=True))
+    libraries = [counts for name, counts in rows.items() if "`" in name]
+    rows["the libraries' attacks, together"] = tuple(
+        np.any(answers, axis=0) for answers in zip(*libraries, strict=True)
+    )
     print(json.dumps({"run": arguments.run.name, "images": len(labels), "eps": eps}))
     print("| attack | method right | network wrong and not flagged |\n|:--|--:|--:|")
     for name, (wrong, evades) in rows.items():
@@ -99,8 +101,10 @@ def detector_attacks(defense: FeaturePathDefense, eps: float) -> dict[str, Calla
     targeted.set_mode_targeted_by_function(likeliest_wrong, quiet=True)
 
     def by_art(images: Tensor, labels: Tensor) -> Tensor:
-        made = estimator(view, unnoticed, images, classes + 1)
-        attack = ProjectedGradientDescent(made, eps=eps, eps_step=eps / 4, max_iter=STEPS, batch_size=64, verbose=False)
+        classifier = estimator(view, unnoticed, images, classes + 1)
+        attack = ProjectedGradientDescent(
+            classifier, eps=eps, eps_step=eps / 4, max_iter=STEPS, batch_size=64, verbose=False
+        )
         return generated(attack, images, labels, classes + 1)
 
     return {

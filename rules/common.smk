@@ -1,4 +1,4 @@
-"""What the rules share: the experiment, its plan, and how a rule calls its stage. No rule."""
+"""Shared parts of the rules: the experiment, its plan, and how a rule calls its stage. No rule."""
 
 import gc
 import os

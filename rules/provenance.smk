@@ -1,4 +1,4 @@
-"""What is out of date: the mark that starts every job whose artefacts are not the expected ones. No rule.
+"""Detection of outdated artefacts: the mark that starts every job whose artefacts are not the expected ones. No rule.
 
 The digests in the artefacts decide what runs again. So all inputs are `ancient`: their time stamps do not count. But where
 an artefact on the disk has another digest, the mark CHECKED is not ancient, and rule `check`, which makes it, is forced.

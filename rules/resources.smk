@@ -1,4 +1,4 @@
-"""What jobs ask for: memory, time, GPUs, and where files are read from. None of it makes anything out of date. No rule."""
+"""Resources of jobs: memory, time, GPUs, and places of input files. Their changes make nothing out of date. No rule."""
 
 from functools import cache
 

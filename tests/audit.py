@@ -29,7 +29,7 @@ def main():
         print(f"Skipped: the database of known vulnerabilities, {DATABASE}, cannot be reached ({error}).")
         return
     with tempfile.TemporaryDirectory() as folder:
-        # the environment may have no pip of its own: see the Makefile
+        # the environment may have no pip: see the Makefile
         pip = [sys.executable, "-m", "pip"] if find_spec("pip") else ["pip3"]
         subprocess.run([*pip, "install", "--quiet", "--no-warn-conflicts", "--target", folder, AUDITOR], check=True)
         report = Path(folder, "report.json")

@@ -1,4 +1,4 @@
-"""Build the wheel, and install it in an environment of its own that sees the packages of this one."""
+"""Build the wheel, and install it in a separate environment that sees the packages of this one."""
 
 import shutil
 import subprocess

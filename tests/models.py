@@ -12,7 +12,7 @@ LAYERS = ["blurred", "pixels", "sharpened"]
 
 
 class Layered(nn.Module):
-    """Three classes of images of three pixels in two rows; layers tell them apart better and better."""
+    """Three classes of images of three pixels in two rows; later layers separate them better."""
 
     def __init__(self):
         super().__init__()
@@ -45,8 +45,8 @@ def images(seed, count=90, spread=0.3):
 
 
 def loader(seed, size=20, **options):
-    some, labels = images(seed, **options)
-    return list(zip(some.split(size), labels.split(size), strict=True))
+    batch, labels = images(seed, **options)
+    return list(zip(batch.split(size), labels.split(size), strict=True))
 
 
 def fitted(pooling="flatten", **options):
@@ -66,11 +66,11 @@ def layer_features(some, pooling):
 def plain_similarity(some, pooling):
     """Eq. (2) with centroids of the training images, written out: [N, L, C]."""
     train, labels = images(0)
-    found = []
+    similarities = []
     for of_train, features in zip(layer_features(train, pooling), layer_features(some, pooling), strict=True):
         means = np.stack([of_train[labels.numpy() == c].mean(axis=0) for c in range(CLASSES)])
-        found.append(unit(features) @ unit(means).T)
-    return np.stack(found, axis=1)
+        similarities.append(unit(features) @ unit(means).T)
+    return np.stack(similarities, axis=1)
 
 
 def unit(vectors):

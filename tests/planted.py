@@ -74,8 +74,8 @@ class Halves(nn.Module):
 def halves_defense(levels=None):
     """The defence of `defense`, for images of two halves."""
     calibration = Calibration([1], np.ones(1), math.cos(FLAGGED_FROM), [2], np.ones(1))
-    made = FeaturePathDefense(Halves(levels), ["plane.pixels", "plane.constant"])
-    return made.freeze([CENTROIDS, CENTROIDS], calibration)
+    module = FeaturePathDefense(Halves(levels), ["plane.pixels", "plane.constant"])
+    return module.freeze([CENTROIDS, CENTROIDS], calibration)
 
 
 def halves(count):

@@ -21,7 +21,7 @@ KEPT_BOOKS = re.compile(r"(^|/)(logs|benchmarks)/|(report|configuration)\.html$|
 
 
 class Workflow:
-    """An experiment in a folder of its own, run by this checkout's Snakefile, with a configuration or its text."""
+    """An experiment in a separate folder, run by this checkout's Snakefile, with a configuration or its text."""
 
     def __init__(self, folder, config):
         text = config if isinstance(config, str) else yaml.safe_dump(config)
@@ -48,8 +48,8 @@ def jobs(text):
         return {}
     lines = text.partition("Job stats:")[2].splitlines()
     counted = [line.split() for line in lines[3:]]
-    found = {words[0]: int(words[1]) for words in counted[: counted.index([])]}
-    return {rule: count for rule, count in found.items() if rule not in ("all", "check", "total")}
+    counts = {words[0]: int(words[1]) for words in counted[: counted.index([])]}
+    return {rule: count for rule, count in counts.items() if rule not in ("all", "check", "total")}
 
 
 @contextmanager
@@ -122,7 +122,7 @@ class Checkout:
         self.environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
 
     def start(self, log):
-        """Start `make run`, in a session of its own."""
+        """Start `make run`, in a separate session."""
         words = ["make", "run", f"ENV={sys.prefix}", "-o", f"{sys.prefix}/ready"]
         return subprocess.Popen(
             words, cwd=self.folder, stdout=log, stderr=subprocess.STDOUT, env=self.environment, start_new_session=True
@@ -130,22 +130,24 @@ class Checkout:
 
     def processes(self, what):
         """The numbers of processes here whose commands hold a text."""
-        found = []
+        numbers = []
         for entry in Path("/proc").iterdir():
             with suppress(OSError):
                 if not entry.name.isdecimal() or Path(entry, "cwd").resolve() != self.folder.resolve():
                     continue
                 words = Path(entry, "cmdline").read_bytes().split(b"\0")
                 if what in b" ".join(words).decode() and words[0].rpartition(b"/")[2].startswith(b"python"):
-                    found.append(int(entry.name))
-        return found
+                    numbers.append(int(entry.name))
+        return numbers
 
     def outputs_of_jobs(self):
         """The outputs of every job, as a dry run in an empty folder names them."""
         words = [sys.executable, "-m", "snakemake", "--cores", "1", "--dry-run", "--forceall"]
         text = subprocess.run(words, cwd=self.folder, capture_output=True, text=True, check=True).stdout
-        found = [line.split(": ", 1)[1].split(", ") for line in text.splitlines() if line.startswith("    output: ")]
-        return [outputs for outputs in found if outputs[0].startswith("results/")]
+        files_of_jobs = [
+            line.split(": ", 1)[1].split(", ") for line in text.splitlines() if line.startswith("    output: ")
+        ]
+        return [outputs for outputs in files_of_jobs if outputs[0].startswith("results/")]
 
     def there(self):
         """When each file that is in its place was made."""
@@ -157,7 +159,7 @@ class Checkout:
 
 
 def contents(results):
-    """What is in every file but those that say when something was made."""
+    """Contents of every file but those that record times."""
     return {
         str(path.relative_to(results)): path.read_bytes()
         for path in sorted(results.rglob("*"))

@@ -88,7 +88,7 @@ defense.predict(loader[0][0])
 
 
 def docstring_lines(tree):
-    """The lines of strings that are statements of their own."""
+    """The lines of strings that are separate statements."""
     strings = (
         statement
         for node in ast.walk(tree)
@@ -135,7 +135,7 @@ def long_files(limit=300):
 
 def files_with_key(key):
     """The files of src and rules that spell a configuration key."""
-    found = []
+    results = []
     for path in [*sorted(PACKAGE.rglob("*.py")), *RULES]:
         text = path.read_text()
         if path.suffix == ".py":
@@ -148,8 +148,8 @@ def files_with_key(key):
         else:
             words = set(re.findall(r"\w+", re.sub(r"#.*", "", text)))
         if key in words:
-            found.append(str(path.relative_to(ROOT)))
-    return found
+            results.append(str(path.relative_to(ROOT)))
+    return results
 
 
 def files_of_routes(folder):

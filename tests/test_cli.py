@@ -188,5 +188,5 @@ def test_command_is_installed_as_featurepaths():
 def test_check_unread_data_passes_with_notice(folder, capsys):
     write(folder, data={"source": "torchvision", "dataset": "FakeData", "test": {"size": 4}})
     lines = printed(capsys, "check", "mine.yaml")
-    assert "ok       data: How many images and classes torchvision gives is known once they are read" in lines
+    assert "ok       data: The numbers of images and classes of torchvision are known once it is read" in lines
     assert "--until data" in refused("layers", "mine.yaml")

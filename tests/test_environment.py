@@ -153,7 +153,7 @@ def test_audit_separates_fixable_vulnerabilities():
 
 
 def test_test_modules_import_no_other():
-    """What tests share is in modules that hold no tests, such as tests/oracles.py."""
+    """Shared parts of tests are in modules that hold no tests, such as tests/oracles.py."""
     imports = re.compile(
         r"^\s*from (?:tests\.[\w.]*)?\.?(?:test_\w+|conftest) import|^\s*import tests\.[\w.]*test_", re.M
     )

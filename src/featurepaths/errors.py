@@ -8,7 +8,7 @@ NAMED = 10  # images that a message names
 
 
 class FeaturePathsError(Exception):
-    """An error that the user can correct; its message says what is wrong, where, and what to do."""
+    """An error that the user can correct; its message states what is wrong, where, and what to do."""
 
 
 def _reason(error: Exception) -> object:

@@ -80,18 +80,18 @@ def test_worst_case_at_known_radii_defeats_network_then_defence(eps, network, de
 
 def test_restarts_and_targets_attack_only_images_that_resist():
     file = attack(halves_defense(), 0.98 * TO_EVADE, skip_defeated=False)
-    found = {attack["name"]: attack for attack in summarise_attacks(file["attacks"], file["labels"][:], "apgd")}
-    assert found["evade.ce"]["attacked"] == found["evade.ce.restart1"]["attacked"] == COUNT
-    assert found["evade.ce.targeted"]["attacked"] == COUNT
-    assert found["misclassify.ce"] == {
+    summaries = {attack["name"]: attack for attack in summarise_attacks(file["attacks"], file["labels"][:], "apgd")}
+    assert summaries["evade.ce"]["attacked"] == summaries["evade.ce.restart1"]["attacked"] == COUNT
+    assert summaries["evade.ce.targeted"]["attacked"] == COUNT
+    assert summaries["misclassify.ce"] == {
         "name": "misclassify.ce", "objective": "misclassify", "loss": "ce", "targeted": False, "threat": "oblivious",
         "attacked": COUNT, "defended_correct": COUNT, "network_correct": 0, "vanished": 0, "n_queries": 21,
     }  # fmt: skip
-    assert found["misclassify.ce.restart1"]["attacked"] == 0
-    assert found["misclassify.ce.restart1"]["n_queries"] == 0
+    assert summaries["misclassify.ce.restart1"]["attacked"] == 0
+    assert summaries["misclassify.ce.restart1"]["n_queries"] == 0
     fallen = attack(halves_defense(), 1.02 * TO_EVADE)
-    found = {attack["name"]: attack for attack in summarise_attacks(fallen["attacks"], fallen["labels"][:], "apgd")}
-    assert found["evade.ce.targeted"]["attacked"] == 0
+    summaries = {attack["name"]: attack for attack in summarise_attacks(fallen["attacks"], fallen["labels"][:], "apgd")}
+    assert summaries["evade.ce.targeted"]["attacked"] == 0
 
 
 @pytest.mark.parametrize("eps", [0.98 * TO_EVADE, 1.02 * TO_EVADE])
@@ -181,10 +181,10 @@ def controls_of(defense, eps, objectives, transferred=None, suite=None, n_querie
     suite = suite or {side: file[f"{side}/adaptive"][:] for side in ("undefended", "defended")}
     options = {"budget": Budget(eps), "search": search, "controls": controls}
     attempt = partial(control_records, target=target, suite=suite, transferred=transferred, **options)
-    found = joined(run_blocks(attempt, IMAGES))
+    records = joined(run_blocks(attempt, IMAGES))
     summaries = summarise_attacks(file["attacks"], file["labels"][:], "apgd")
     source = None if transferred is None else "other-standard-s0"
-    return summarise(found, suite["defended"], summaries, controls, eps, source)
+    return summarise(records, suite["defended"], summaries, controls, eps, source)
 
 
 def test_controls_of_honest_defence_pass():
@@ -192,7 +192,7 @@ def test_controls_of_honest_defence_pass():
         halves_defense(), 0.3, GOALS_WITH_GRADIENT, transferred=np.zeros((COUNT, 1, 8, 8), np.float32)
     )
     assert {check["check"]: check["passed"] for check in content["checks"]} == {
-        "eps 0 gives the clean accuracy": True,
+        "accuracy at eps 0 equals the clean accuracy": True,
         "accuracy falls to 0 as eps grows": True,
         "more iterations, restarts and targets find no more": True,
         "the black-box attack finds nothing that gradients missed": True,
@@ -245,7 +245,7 @@ def test_searches_with_few_classes_leave_out_impossible_ones(losses, classes, un
 
 
 class Few(nn.Module):
-    """Two or three classes, each with a direction of its own in the plane of two pixels."""
+    """Two or three classes, each with a separate direction in the plane of two pixels."""
 
     def __init__(self, classes):
         super().__init__()
@@ -278,10 +278,10 @@ def test_targets_with_few_classes_are_all_wrong_classes(classes, monkeypatch):
         )  # fmt: skip
         ((_, records),) = run_blocks(search, Images(images[[label]], np.array([label]), np.arange(1)))
         assert ("attacks/evade.dlr/attacked" in records) == (classes > 2)
-        targets = [(loss, found.tolist()) for loss, found in aimed if found is not None]
+        targets = [(loss, classes_aimed.tolist()) for loss, classes_aimed in aimed if classes_aimed is not None]
         assert targets, "the test needs images that stand"
         assert {loss for loss, _ in targets} == {"ce"}
-        assert {each for _, found in targets for each in found} == set(range(classes)) - {label}
+        assert {each for _, classes_aimed in targets for each in classes_aimed} == set(range(classes)) - {label}
 
 
 @pytest.mark.parametrize("objective", ["evade", "match-features"])

@@ -46,8 +46,8 @@ class Brink(nn.Module):
 def defense(*arguments, **options):
     calibration = Calibration([1], np.ones(1), np.cos(FLAGGED_FROM), [2], np.ones(1))
     network = Brink(*arguments, **options)
-    made = FeaturePathDefense(network, ["halves.plane.pixels", "halves.plane.constant"])
-    return made.freeze([CENTROIDS, CENTROIDS], calibration)
+    module = FeaturePathDefense(network, ["halves.plane.pixels", "halves.plane.constant"])
+    return module.freeze([CENTROIDS, CENTROIDS], calibration)
 
 
 def attack(planted, eps, oblivious=None):
@@ -56,40 +56,40 @@ def attack(planted, eps, oblivious=None):
         adaptive_records, target=target, oblivious=oblivious or {}, budget=Budget(eps),
         search=AdaptiveSearch(n_targets=1, restarts=2, skip_defeated=False),
     )  # fmt: skip
-    ((_, found),) = run_blocks(search, IMAGES)
-    return found
+    ((_, records),) = run_blocks(search, IMAGES)
+    return records
 
 
 def test_examples_without_finite_logits_are_no_success():
     """All that fool the network, or evade, have no logits: unlike in the same ball without the brink, all resists."""
-    found = attack(defense(), 1.05 * TO_EVADE)
-    assert not found["defended/adaptive"].any()
-    assert not found["undefined"].any()
-    found = attack(defense(low=X - 0.02), 1.05 * TO_EVADE)
-    assert found["defended/adaptive"].all()
-    assert found["undefined"].all()
-    assert np.isneginf(found["evading_score"]).all()
-    for name, values in found.items():
+    records = attack(defense(), 1.05 * TO_EVADE)
+    assert not records["defended/adaptive"].any()
+    assert not records["undefined"].any()
+    records = attack(defense(low=X - 0.02), 1.05 * TO_EVADE)
+    assert records["defended/adaptive"].all()
+    assert records["undefined"].all()
+    assert np.isneginf(records["evading_score"]).all()
+    for name, values in records.items():
         if name.rpartition("/")[2] in ("label", "network_prediction"):
-            attacked = found.get(f"{name.rpartition('/')[0]}/attacked", np.ones(COUNT, bool))
+            attacked = records.get(f"{name.rpartition('/')[0]}/attacked", np.ones(COUNT, bool))
             assert (values[attacked] == 0).all(), name
-    assert np.isfinite(found["worst/adversarial"]).all()
+    assert np.isfinite(records["worst/adversarial"]).all()
 
 
 def test_oblivious_example_without_finite_logits_does_not_count():
     bright = np.full((COUNT, 1, 8, 8), 0.9, np.float32)
-    found = attack(defense(high=0.7), 0.01, {"apgd.max-loss": bright})
-    assert (found["attacks/apgd.max-loss/network_prediction"] == 0).all()
-    assert found["undefined"].all()
-    assert found["undefended/adaptive"].all()
+    records = attack(defense(high=0.7), 0.01, {"apgd.max-loss": bright})
+    assert (records["attacks/apgd.max-loss/network_prediction"] == 0).all()
+    assert records["undefined"].all()
+    assert records["undefended/adaptive"].all()
 
 
 def test_defence_with_partial_gradient_falls_to_remaining_pixels():
     """Seven of eight rows can be moved, so that the radius is 8/7 as great; `orthogonal` projects them alone."""
-    found = attack(defense(nan_gradient=True), 1.05 * 8 / 7 * TO_EVADE)
-    assert not found["defended/adaptive"].any()
-    assert found["undefined"].all()
-    assert (found["attacks/evade.ce/vanished_steps"] == 20).all()
+    records = attack(defense(nan_gradient=True), 1.05 * 8 / 7 * TO_EVADE)
+    assert not records["defended/adaptive"].any()
+    assert records["undefined"].all()
+    assert (records["attacks/evade.ce/vanished_steps"] == 20).all()
 
 
 @pytest.mark.parametrize("objective", ["selective", "orthogonal"])
@@ -135,17 +135,17 @@ def test_corruption_without_finite_logits_is_wrong_and_not_flagged():
         search=AdaptiveSearch(objectives=["evade"], losses=["ce"]),
         controls=Controls(eps_multiples=[0, 1], iterations=[3], restarts=0, n_targets=0, n_queries=10),
     )  # fmt: skip
-    ((_, found),) = run_blocks(attempt, IMAGES)
+    ((_, records),) = run_blocks(attempt, IMAGES)
     for key in ("flagged", "undefended", "defended"):
-        assert not found[f"false_positives/brightness/x 1.3/{key}"].any()
-    assert found["false_positives/clean/-/defended"].all()
-    assert found["undefined"].all()
+        assert not records[f"false_positives/brightness/x 1.3/{key}"].any()
+    assert records["false_positives/clean/-/defended"].all()
+    assert records["undefined"].all()
 
 
 def test_undefined_steps_count_as_vanished_gradients():
-    found = attack(defense(nan_gradient=True), 0.01)
+    records = attack(defense(nan_gradient=True), 0.01)
     attacks: dict[str, dict] = {}
-    for name, values in found.items():
+    for name, values in records.items():
         if name.startswith("attacks/"):
             _, one, key = name.split("/")
             attacks.setdefault(one, {})[key] = values

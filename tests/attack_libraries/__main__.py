@@ -104,13 +104,15 @@ def measure(task):
     signal.alarm(SECONDS)
     try:
         with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-            found = ATTACKS[library][name](network, images, labels)
+            adversarial = ATTACKS[library][name](network, images, labels)
         signal.alarm(0)
         with torch.no_grad():
-            found = found.detach().float().view_as(images)
-            broken = ~found.flatten(1).isfinite().all(dim=1)
-            answers = NETWORKS[column](torch.where(broken.view(-1, 1, 1, 1), IMAGES, found.clamp(0, 1))).argmax(dim=1)
-        unchanged = bool((found == IMAGES).all())
+            adversarial = adversarial.detach().float().view_as(images)
+            broken = ~adversarial.flatten(1).isfinite().all(dim=1)
+            answers = NETWORKS[column](torch.where(broken.view(-1, 1, 1, 1), IMAGES, adversarial.clamp(0, 1))).argmax(
+                dim=1
+            )
+        unchanged = bool((adversarial == IMAGES).all())
         result = int((answers == LABELS).sum()), unchanged
     except OverTimeError:
         result = OVER_TIME, False

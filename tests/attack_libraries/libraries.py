@@ -21,7 +21,7 @@ NOT_HERE = {
     "torchattacks": "VANILA, which does nothing; MultiAttack, which combines others; and LGV, which trains a network",
     "foolbox": "DatasetAttack, which hands out other images, and BinarizationRefinementAttack, which refines others'",
 }
-"""What is left out of a library, and why."""
+"""Attacks left out of each library, with reasons."""
 
 
 def torchattacks_attacks():
@@ -52,14 +52,14 @@ def torchattacks_attacks():
     left_out = {"VANILA", "MultiAttack", "LGV", "Attack"}
 
     def attack_of(kind, options):
-        known = inspect.signature(kind.__init__).parameters
+        parameters = inspect.signature(kind.__init__).parameters
         usual = {"eps": EPS, "alpha": EPS / 4, "norm": "Linf"}
 
         def attack(network, images, labels):
-            chosen = {name: value for name, value in usual.items() if name in known} | options
-            if "n_classes" in known:
-                chosen["n_classes"] = network(images[:1]).shape[1]
-            return kind(network, **chosen)(images, labels)
+            settings = {name: value for name, value in usual.items() if name in parameters} | options
+            if "n_classes" in parameters:
+                settings["n_classes"] = network(images[:1]).shape[1]
+            return kind(network, **settings)(images, labels)
 
         return attack
 
@@ -128,15 +128,15 @@ def art_attacks():
                 network, torch.nn.CrossEntropyLoss(), images.shape[1:], classes, clip_values=(0, 1), device_type="cpu"
             )
             pixels, one_hot = images.numpy(), np.eye(classes, dtype=np.float32)
-            made = kind(estimator, **options)
+            search = kind(estimator, **options)
             if name == "AdversarialPatchPyTorch":
-                made.generate(pixels, one_hot[labels])
-                return torch.from_numpy(made.apply_patch(pixels, scale=1.0))
+                search.generate(pixels, one_hot[labels])
+                return torch.from_numpy(search.apply_patch(pixels, scale=1.0))
             if name == "ShadowAttack":  # which takes one image at a time
-                parts = [made.generate(pixels[i : i + 1], one_hot[labels[i : i + 1]]) for i in range(len(pixels))]
+                parts = [search.generate(pixels[i : i + 1], one_hot[labels[i : i + 1]]) for i in range(len(pixels))]
                 return torch.from_numpy(np.concatenate(parts))
             aim = (labels + 1) % 10 if name.startswith("TargetedUniversal") else labels
-            return torch.from_numpy(np.asarray(made.generate(pixels, one_hot[aim]), dtype=np.float32))
+            return torch.from_numpy(np.asarray(search.generate(pixels, one_hot[aim]), dtype=np.float32))
 
         return attack
 
@@ -173,17 +173,17 @@ def foolbox_attacks():
                 start = library.LinearSearchBlendedUniformNoiseAttack(
                     distance=foolbox.distances.l2, directions=20, steps=50
                 )
-                made = kind(init_attack=start, steps=30, binary_search_steps=5)
+                search = kind(init_attack=start, steps=30, binary_search_steps=5)
             else:
-                made = kind(**options)
+                search = kind(**options)
             eps = None
-            if isinstance(made, library.base.FixedEpsilonAttack):
-                eps = {1: EPS_L1, 2: EPS_L2, float("inf"): EPS}[made.distance.p]
+            if isinstance(search, library.base.FixedEpsilonAttack):
+                eps = {1: EPS_L1, 2: EPS_L2, float("inf"): EPS}[search.distance.p]
             criterion = foolbox.criteria.Misclassification(labels)
-            if isinstance(made, library.GenAttack):  # which has to aim
+            if isinstance(search, library.GenAttack):  # which has to aim
                 criterion = foolbox.criteria.TargetedMisclassification((labels + 1) % 10)
             model = foolbox.PyTorchModel(network, bounds=(0, 1), device="cpu")
-            _, clipped, _ = made(model, images, criterion, epsilons=eps)
+            _, clipped, _ = search(model, images, criterion, epsilons=eps)
             return clipped
 
         return attack
@@ -202,10 +202,10 @@ def adv_lib_attacks():
 
     def by(function, **options):
         def attack(network, images, labels):
-            chosen = dict(options)
+            settings = dict(options)
             if function is library.perc_al:
-                chosen["num_classes"] = network(images[:1]).shape[1]
-            return function(network, images, labels, **chosen)
+                settings["num_classes"] = network(images[:1]).shape[1]
+            return function(network, images, labels, **settings)
 
         return attack
 
@@ -277,8 +277,8 @@ def secml_torch_attacks():
     def by(kind, options):
         def attack(network, images, labels):
             loader = DataLoader(TensorDataset(images, labels), batch_size=len(images))
-            found = kind(**options)(BasePyTorchClassifier(network), loader)
-            return torch.cat([pixels for pixels, _ in found])
+            batches = kind(**options)(BasePyTorchClassifier(network), loader)
+            return torch.cat([pixels for pixels, _ in batches])
 
         return attack
 

@@ -86,21 +86,21 @@ def test_apgd_in_corner_of_box_reaches_corner():
 
 def test_stopping_rules_select_among_evaluated_iterates():
     network, images, labels = small_problem()
-    seen = []
+    iterates = []
     inner = misclassification(network, "ce")
 
     def objective(points, targets):
         loss, fooled = inner(points, targets)
-        seen.append((points.detach().clone(), loss.detach().clone(), fooled.clone()))
+        iterates.append((points.detach().clone(), loss.detach().clone(), fooled.clone()))
         return loss, fooled
 
     search = apgd(objective, images, labels, start_of(images, 0.03), Budget(0.03))
-    assert len(seen) == 21
+    assert len(iterates) == 21
     assert (search.queries == 21).all()
     never = 0
     for image in range(len(images)):
-        losses = [float(loss[image]) for _, loss, _ in seen]
-        wins = [step for step, (_, _, fooled) in enumerate(seen) if fooled[image]]
+        losses = [float(loss[image]) for _, loss, _ in iterates]
+        wins = [step for step, (_, _, fooled) in enumerate(iterates) if fooled[image]]
         greatest = int(np.argmax(losses))
         if wins:
             expected = {
@@ -113,7 +113,7 @@ def test_stopping_rules_select_among_evaluated_iterates():
             expected = dict.fromkeys(STOPPING_RULES, greatest)
         assert int(search.first_fooled_step[image]) == (wins[0] if wins else -1)
         for stopping_rule, step in expected.items():
-            assert torch.equal(search.points[stopping_rule].adversarial[image], seen[step][0][image]), (
+            assert torch.equal(search.points[stopping_rule].adversarial[image], iterates[step][0][image]), (
                 image,
                 stopping_rule,
             )
@@ -171,7 +171,7 @@ def test_apgd_equals_published_algorithm(norm, share):
     objective = misclassification(network, "ce")
     start = start_of(images, eps, norm)
     search = apgd(objective, images, labels, start, Budget(eps, norm, step, iterations=40))
-    seen = search.points["max-loss"]
+    points = search.points["max-loss"]
     halvings = 0
     for row in range(len(images)):
         one = slice(row, row + 1)
@@ -180,8 +180,8 @@ def test_apgd_equals_published_algorithm(norm, share):
         )
         halvings += halved
         counted = [loss for loss, won in zip(losses, wins, strict=True) if won] if any(wins) else losses
-        assert bool(seen.fooled[row]) == any(wins)
-        assert float(seen.loss[row]) == pytest.approx(max(counted), rel=1e-6)
+        assert bool(points.fooled[row]) == any(wins)
+        assert float(points.loss[row]) == pytest.approx(max(counted), rel=1e-6)
     assert halvings > 0, "the test needs a search whose step was halved"
 
 
@@ -347,7 +347,7 @@ def test_reference_equal_to_objective_changes_nothing():
 
 
 def test_example_not_confirmed_by_reference_is_no_success():
-    """A judge with a bound of its own: only images of a loss above it count."""
+    """A reference with a separate bound: only images of a loss above it count."""
     network, images, labels = small_problem()
     objective, start = misclassification(network, "ce"), start_of(images, 0.03)
     asked = []
@@ -398,9 +398,11 @@ def test_radius_per_channel_equals_attack_in_normalized_units():
     weight = torch.randn(12, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     middle = torch.full((2, 3, 2, 2), 0.5, dtype=torch.float64)
     target = torch.zeros(2, dtype=torch.long)
-    found = apgd(misclassification(Linear(weight, 1.0), "ce"), middle, target, middle, Budget(eps * std, iterations=50))
+    linear_search = apgd(
+        misclassification(Linear(weight, 1.0), "ce"), middle, target, middle, Budget(eps * std, iterations=50)
+    )
     expected = middle - eps * std * weight.view(3, 2, 2).sign()
-    torch.testing.assert_close(found.points["max-loss"].adversarial, expected, rtol=0, atol=1e-3)
+    torch.testing.assert_close(linear_search.points["max-loss"].adversarial, expected, rtol=0, atol=1e-3)
 
 
 def test_random_start_fills_radius_of_each_channel():

@@ -38,7 +38,7 @@ FEW = {
     "pixle": {"restarts": 3, "max_iterations": 5},
 }
 """Parameters that make the slow ones fast."""
-ALL = [(method, norm) for method, known in METHODS.items() for norm in known.norms]
+ALL = [(method, norm) for method, spec in METHODS.items() for norm in spec.norms]
 
 
 def network_of(classes=5, channels=3):
@@ -58,7 +58,7 @@ def network_of(classes=5, channels=3):
 
 
 def problem(network, count=6, shape=(8, 8, 3), seed=0):
-    """Images, and the labels that the network gives them."""
+    """Images, and the network's predictions as their labels."""
     images = np.random.default_rng(seed).integers(0, 256, (count, *shape), np.uint8)
     with torch.no_grad():
         logits = network(torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255)
@@ -99,7 +99,7 @@ def test_methods_randomness_and_independence_equal_measured_ones(method, norm):
 
 def test_methods_contain_every_attack_of_the_library():
     """But for the identity, random noise, and wrappers of other attacks or models."""
-    offered = {name for known in METHODS.values() for name in known.classes.values()}
+    offered = {name for spec in METHODS.values() for name in spec.classes.values()}
     assert set(torchattacks.__all__) - offered == {"VANILA", "GN", "MultiAttack", "LGV"}
 
 
@@ -130,8 +130,8 @@ def test_few_classes_are_attacked_or_refused_by_method(method, norm, classes):
         with pytest.raises(FeaturePathsError, match=rf"{method} .* {classes}\b"):
             attacked(network, images, labels, method, norm)
     else:
-        found = attacked(network, images, labels, method, norm)
-        assert np.isfinite(found[f"{STOPPING_RULE}/adversarial"]).all()
+        records = attacked(network, images, labels, method, norm)
+        assert np.isfinite(records[f"{STOPPING_RULE}/adversarial"]).all()
 
 
 @pytest.mark.parametrize(("method", "norm"), ALL)
@@ -145,9 +145,9 @@ def test_misclassified_and_black_and_white_images_have_finite_results(method, no
     flat = np.zeros_like(images)
     flat[::2] = 255
     for pixels, given in ((images, wrong), (images, one_right), (flat, one_right)):
-        found = attacked(network, pixels, given, method, norm)
-        assert np.isfinite(found[f"{STOPPING_RULE}/adversarial"]).all()
-        assert found["n_queries"].min() >= 1
+        records = attacked(network, pixels, given, method, norm)
+        assert np.isfinite(records[f"{STOPPING_RULE}/adversarial"]).all()
+        assert records["n_queries"].min() >= 1
 
 
 def test_jsma_aims_at_an_existing_class():
@@ -155,10 +155,10 @@ def test_jsma_aims_at_an_existing_class():
     network = network_of()
     images, labels = problem(network, 30)
     row = int(np.flatnonzero(labels == 4)[0])
-    found = attacked(network, images, labels, "jsma", "l0", rows=slice(row, row + 1), parameters={"gamma": "1"})
+    records = attacked(network, images, labels, "jsma", "l0", rows=slice(row, row + 1), parameters={"gamma": "1"})
     with torch.no_grad():
-        logits = network(torch.from_numpy(found[f"{STOPPING_RULE}/adversarial"]))
-    assert found["success"].all()
+        logits = network(torch.from_numpy(records[f"{STOPPING_RULE}/adversarial"]))
+    assert records["success"].all()
     assert logits.argmax(dim=1).item() == 0
 
 
@@ -205,27 +205,27 @@ def docs_table():
         "`parameters` |",
         "|:--|:--|:--|:--|:--|:--|:--|:--|",
     ]
-    for method, known in METHODS.items():
-        bounded = "no" if known.radius is None else "yes, a number of pixels" if known.norms == ["l0"] else "yes"
-        independent = "yes, one at a time" if known.alone else "yes" if is_independent(known) else "no"
-        only = [f"{known.least_classes} classes or more"] * (known.least_classes > 2)
+    for method, spec in METHODS.items():
+        bounded = "no" if spec.radius is None else "yes, a number of pixels" if spec.norms == ["l0"] else "yes"
+        independent = "yes, one at a time" if spec.alone else "yes" if is_independent(spec) else "no"
+        only = [f"{spec.least_classes} classes or more"] * (spec.least_classes > 2)
         only += [
             f"{least} classes or more with `{name}: {word}`"
-            for name, parameter in known.parameters.items()
+            for name, parameter in spec.parameters.items()
             for word, least in parameter.words.items()
             if least > 2
         ]
-        only += ["square images"] * known.square + ["three channels"] * known.colour
-        only += [] if known.most_values is None else [f"up to {known.most_values:,} values"]
+        only += ["square images"] * spec.square + ["three channels"] * spec.colour
+        only += [] if spec.most_values is None else [f"up to {spec.most_values:,} values"]
         cells = [
             f"`{method}`",
-            ", ".join(f"`{norm}`" for norm in known.norms),
-            ", ".join(dict.fromkeys(known.classes.values())),
+            ", ".join(f"`{norm}`" for norm in spec.norms),
+            ", ".join(dict.fromkeys(spec.classes.values())),
             bounded,
-            "yes" if known.random else "no",
+            "yes" if spec.random else "no",
             independent,
             ", ".join(only) or "all",
-            ", ".join(f"`{name}`" for name in known.parameters),
+            ", ".join(f"`{name}`" for name in spec.parameters),
         ]
         lines.append("| " + " | ".join(cells).rstrip() + " |")
     return "\n".join(lines) + "\n"

@@ -67,7 +67,7 @@ def evaluated(path, norm="linf", eps=8 / 255, rows_of_blocks=None):
 @pytest.mark.parametrize("suffix", ["npz", "h5"])
 def test_precomputed_images_are_evaluated_by_the_network(tmp_path, suffix):
     adversarial = attacked(0.3).clip(0, 1)
-    found = evaluated(write(tmp_path / f"made.{suffix}", adversarial), eps=0.3)
+    records = evaluated(write(tmp_path / f"made.{suffix}", adversarial), eps=0.3)
     images, labels = split()
     with torch.no_grad():
         clean, wrong = (
@@ -75,28 +75,28 @@ def test_precomputed_images_are_evaluated_by_the_network(tmp_path, suffix):
             for each in (images.transpose(0, 3, 1, 2) / 255, adversarial)
         )
         loss = nn.CrossEntropyLoss(reduction="none")(Linear()(torch.from_numpy(adversarial)), torch.from_numpy(labels))
-    assert (found["clean_correct"] == ~clean).all()
-    assert (found["success"] == (~clean & wrong)).all()
-    assert found["success"].any()
-    np.testing.assert_array_equal(found["returned/adversarial"], adversarial)
-    np.testing.assert_allclose(found["returned/loss"], loss, rtol=1e-4)
+    assert (records["clean_correct"] == ~clean).all()
+    assert (records["success"] == (~clean & wrong)).all()
+    assert records["success"].any()
+    np.testing.assert_array_equal(records["returned/adversarial"], adversarial)
+    np.testing.assert_allclose(records["returned/loss"], loss, rtol=1e-4)
     for unknown in ("first_fooled_step", "n_queries"):
-        assert (found[unknown] == -1).all()
+        assert (records[unknown] == -1).all()
 
 
 @pytest.mark.parametrize("norm", ["linf", "l2", "l1"])
 def test_precomputed_images_norm_equals_numpys(tmp_path, norm):
     adversarial = attacked()
-    found = evaluated(write(tmp_path / "made.npz", adversarial), norm, eps=None)
+    records = evaluated(write(tmp_path / "made.npz", adversarial), norm, eps=None)
     delta = adversarial.reshape(COUNT, -1) - (split()[0].transpose(0, 3, 1, 2) / 255).reshape(COUNT, -1)
-    np.testing.assert_allclose(found["returned/norm"], np.linalg.norm(delta, ORDERS[norm], axis=1), rtol=1e-4)
+    np.testing.assert_allclose(records["returned/norm"], np.linalg.norm(delta, ORDERS[norm], axis=1), rtol=1e-4)
 
 
 def test_precomputed_images_l0_counts_pixels_without_rounding(tmp_path):
     adversarial = split()[0].transpose(0, 3, 1, 2) / 255 + 1e-9
     adversarial[:, 1, 2, 3] = adversarial[:, 2, 2, 3] = 1
-    found = evaluated(write(tmp_path / "made.npz", adversarial), "l0", eps=1)
-    assert (found["returned/norm"] == 1).all()
+    records = evaluated(write(tmp_path / "made.npz", adversarial), "l0", eps=1)
+    assert (records["returned/norm"] == 1).all()
 
 
 @pytest.mark.parametrize("suffix", ["npz", "h5"])
@@ -107,16 +107,16 @@ def test_precomputed_images_of_every_type_and_layout_are_read(tmp_path, kind, la
     stored = levels.astype(np.uint8) if kind == "uint8" else (levels / 255).astype(kind)
     if layout == "NCHW":
         stored = stored.transpose(0, 3, 1, 2)
-    found = evaluated(write(tmp_path / f"made.{suffix}", stored))
-    assert found["returned/adversarial"].dtype == np.float32
-    np.testing.assert_allclose(found["returned/adversarial"], levels.transpose(0, 3, 1, 2) / 255, atol=3e-4)
+    records = evaluated(write(tmp_path / f"made.{suffix}", stored))
+    assert records["returned/adversarial"].dtype == np.float32
+    np.testing.assert_allclose(records["returned/adversarial"], levels.transpose(0, 3, 1, 2) / 255, atol=3e-4)
 
 
 def test_precomputed_images_in_any_order_are_sorted(tmp_path):
     index = np.random.default_rng(2).permutation(COUNT)[:66]
     path = write(tmp_path / "made.h5", attacked()[index], index)
-    found = evaluated(path)
-    np.testing.assert_array_equal(found["returned/adversarial"], attacked()[np.sort(index)])
+    records = evaluated(path)
+    np.testing.assert_array_equal(records["returned/adversarial"], attacked()[np.sort(index)])
     second = evaluated(path, rows_of_blocks=[slice(64, 66)])
     np.testing.assert_array_equal(second["returned/adversarial"], attacked()[np.sort(index)[64:]])
 
@@ -213,11 +213,11 @@ def test_digests_of_attacks_follow_file_contents(tmp_path):
     first = write(tmp_path / "first.npz", IMAGES)
     files = {"a": {"test": str(first), "calibration": str(write(tmp_path / "second.npz", IMAGES + 0.5))}}
     files["b"] = {"test": str(first)}
-    found = digests_of_attacks(files, tmp_path / "memory.json")
-    assert found["a"]["test"] == found["b"]["test"] != found["a"]["calibration"]
-    assert last_look(tmp_path / "memory.json") == found
+    digests = digests_of_attacks(files, tmp_path / "memory.json")
+    assert digests["a"]["test"] == digests["b"]["test"] != digests["a"]["calibration"]
+    assert last_look(tmp_path / "memory.json") == digests
     write(first, IMAGES + 0.25)
-    assert digests_of_attacks(files)["a"]["test"] != found["a"]["test"]
+    assert digests_of_attacks(files)["a"]["test"] != digests["a"]["test"]
     write(first, IMAGES, np.zeros(4, int))
     with pytest.raises(FeaturePathsError, match=r"first\.npz.*1 image \(0\)"):
         digests_of_attacks(files)

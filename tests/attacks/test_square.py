@@ -49,8 +49,8 @@ def test_square_windows_fit_images_of_all_sizes(norm, p_init):
         images = random_images(height, width)
         attack = fit_windows(square(network, norm=norm, n_queries=2, p_init=p_init))
         with torch.random.fork_rng():
-            found = attack(images, torch.zeros(2, dtype=torch.long))
-        assert found.shape == images.shape
+            adversarial = attack(images, torch.zeros(2, dtype=torch.long))
+        assert adversarial.shape == images.shape
 
 
 def test_square_uses_whole_radius_inside_of_image():
@@ -58,12 +58,14 @@ def test_square_uses_whole_radius_inside_of_image():
     for height, width in ((12, 12), (14, 14), (19, 19), (24, 24), (16, 24), (40, 8)):
         images = torch.full((1, 1, height, width), 0.5)
         attack = fit_windows(square(Mean(stubborn=True), norm="L2", n_queries=5))
-        seen = []
-        attack.model.register_forward_hook(lambda module, given, output, seen=seen: seen.append(given[0]))
+        evaluated = []
+        attack.model.register_forward_hook(
+            lambda module, given, output, evaluated=evaluated: evaluated.append(given[0])
+        )
         with torch.random.fork_rng():
             attack(images, torch.zeros(1, dtype=torch.long))
-        lengths = torch.stack([(each - images).norm() for each in seen[1:-1]])
-        assert all(each.shape == images.shape for each in seen)
+        lengths = torch.stack([(each - images).norm() for each in evaluated[1:-1]])
+        assert all(each.shape == images.shape for each in evaluated)
         assert torch.allclose(lengths, torch.tensor(0.5), atol=1e-4), (height, width)
 
 
@@ -82,11 +84,11 @@ def test_square_where_library_runs_is_bit_identical(norm):
         images, labels = random_images(height, width), torch.zeros(2, dtype=torch.long)
         if not runs_in_the_library(height, width):
             continue
-        found = []
+        results = []
         for change in (fit_windows, lambda attack: attack):
             with torch.random.fork_rng():
-                found.append(change(square(network, norm=norm, n_queries=20))(images, labels))
-        assert torch.equal(*found), (height, width)
+                results.append(change(square(network, norm=norm, n_queries=20))(images, labels))
+        assert torch.equal(*results), (height, width)
         same += 1
     assert same > 20
 

@@ -32,7 +32,7 @@ FEW = {
     "pixle": {"restarts": 3, "max_iterations": 5},
 }
 """Parameters that make the slow ones fast."""
-ALL = [(method, norm) for method, known in METHODS.items() for norm in known.norms]
+ALL = [(method, norm) for method, spec in METHODS.items() for norm in spec.norms]
 
 
 @pytest.fixture
@@ -53,7 +53,7 @@ def network_of(seed=0, classes=5):
 
 
 def problem(count, network, wrong=()):
-    """Images and the labels that the network gives them, but for some."""
+    """Images, and the network's predictions as their labels, but for some."""
     images = np.random.default_rng(0).integers(0, 256, (count, 32, 32, 3), np.uint8)
     with torch.no_grad():
         labels = network(torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255).argmax(dim=1).numpy()
@@ -76,11 +76,11 @@ def as_tensor(images):
 
 @pytest.mark.parametrize(("method", "norm"), ALL)
 def test_methods_parameters_equal_the_librarys(method, norm):
-    known = METHODS[method]
-    signature = inspect.signature(getattr(torchattacks, known.classes[norm])).parameters
-    named = {*known.parameters, *known.context, *known.fixed, *([known.radius] if known.radius else [])}
+    spec = METHODS[method]
+    signature = inspect.signature(getattr(torchattacks, spec.classes[norm])).parameters
+    named = {*spec.parameters, *spec.context, *spec.fixed, *([spec.radius] if spec.radius else [])}
     assert named <= signature.keys()
-    for name, parameter in known.parameters.items():
+    for name, parameter in spec.parameters.items():
         theirs = signature[name].default
         if parameter.kind == "number" and parameter.default is not None:
             assert float(Fraction(parameter.default)) == theirs, name
@@ -111,13 +111,13 @@ def plain_norm(delta, norm):
 def test_torchattacks_result_keeps_norm_and_range_and_networks_verdict(method, norm, quick_autoattack):
     network = network_of()
     images, labels = problem(12, network, wrong=[3, 7])
-    found = attacked(network, images, labels, method, norm)
-    clean, adversarial = as_tensor(images).numpy(), found[f"{STOPPING_RULE}/adversarial"]
+    records = attacked(network, images, labels, method, norm)
+    clean, adversarial = as_tensor(images).numpy(), records[f"{STOPPING_RULE}/adversarial"]
     assert adversarial.dtype == np.float32
     assert adversarial.min() >= 0
     assert adversarial.max() <= 1
     norms = [plain_norm(one, norm) for one in adversarial - clean]
-    np.testing.assert_allclose(found[f"{STOPPING_RULE}/norm"], norms, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(records[f"{STOPPING_RULE}/norm"], norms, rtol=1e-5, atol=1e-6)
     if METHODS[method].radius:
         assert max(norms) <= EPS[norm] * 1.0001 + 1e-6
     with torch.no_grad():
@@ -125,14 +125,14 @@ def test_torchattacks_result_keeps_norm_and_range_and_networks_verdict(method, n
     right = np.ones(12, bool)
     right[[3, 7]] = False
     wrong_now = logits.argmax(dim=1).numpy() != labels
-    assert (found["clean_correct"] == right).all()
-    assert (found["success"] == (right & wrong_now)).all()
+    assert (records["clean_correct"] == right).all()
+    assert (records["success"] == (right & wrong_now)).all()
     loss = nn.functional.cross_entropy(logits, torch.from_numpy(labels), reduction="none")
-    np.testing.assert_allclose(found[f"{STOPPING_RULE}/loss"], loss, rtol=1e-4, atol=1e-5)
-    assert (found["first_fooled_step"] == -1).all()
-    assert (found["vanished_steps"] == 0).all()
-    assert found["success"].any() or norm == "l0", "the test needs an attack that succeeds"
-    assert found["n_queries"].min() >= 1
+    np.testing.assert_allclose(records[f"{STOPPING_RULE}/loss"], loss, rtol=1e-4, atol=1e-5)
+    assert (records["first_fooled_step"] == -1).all()
+    assert (records["vanished_steps"] == 0).all()
+    assert records["success"].any() or norm == "l0", "the test needs an attack that succeeds"
+    assert records["n_queries"].min() >= 1
 
 
 @pytest.mark.parametrize(("method", "queries"), [("fgsm", 1), ("pgd", 10), ("mifgsm", 10), ("eotpgd", 20)])
@@ -249,16 +249,16 @@ def distance_to_the_boundary(network, images, labels):
     weight = network.weight.detach().double().numpy()
     with torch.no_grad():
         logits = network(as_tensor(images)).double().numpy()
-    found = []
+    distances = []
     for row, label in enumerate(labels):
         others = [other for other in range(len(weight)) if other != label]
-        found.append(
+        distances.append(
             min(
                 (logits[row, label] - logits[row, other]) / np.linalg.norm(weight[label] - weight[other])
                 for other in others
             )
         )
-    return np.array(found)
+    return np.array(distances)
 
 
 def linear_problem(count, shift=0.0):
@@ -273,19 +273,19 @@ def test_fgsm_perturbation_is_sign_of_gradient():
     network, images = Linear(classes=2), gray(5)
     with torch.no_grad():
         labels = network(as_tensor(images)).argmax(dim=1).numpy()
-    found = attacked(network, images, labels, "fgsm", "linf")[f"{STOPPING_RULE}/adversarial"]
+    adversarial = attacked(network, images, labels, "fgsm", "linf")[f"{STOPPING_RULE}/adversarial"]
     weight = network.weight.detach()
     for row, label in enumerate(labels):
         expected = as_tensor(images)[row] + 0.05 * (weight[1 - label] - weight[label]).sign().view(3, 32, 32)
-        np.testing.assert_allclose(found[row], expected, atol=1e-6)
+        np.testing.assert_allclose(adversarial[row], expected, atol=1e-6)
 
 
 def test_deepfool_finds_nearest_hyperplane():
     network, images, labels = linear_problem(10)
-    found = attacked(network, images, labels, "deepfool", "l2", parameters={"overshoot": "1/50"})
+    records = attacked(network, images, labels, "deepfool", "l2", parameters={"overshoot": "1/50"})
     nearest = distance_to_the_boundary(network, images, labels)
-    assert found["success"].all()
-    np.testing.assert_allclose(found[f"{STOPPING_RULE}/norm"], 1.02**2 * nearest, rtol=1e-3)
+    assert records["success"].all()
+    np.testing.assert_allclose(records[f"{STOPPING_RULE}/norm"], 1.02**2 * nearest, rtol=1e-3)
 
 
 def test_deepfool_ends_beyond_boundary():
@@ -293,10 +293,10 @@ def test_deepfool_ends_beyond_boundary():
     network = network_of()
     network[0].weight.data *= 10  # far from linear, so that it takes several steps
     images, labels = problem(20, network)
-    found = attacked(network, images, labels, "deepfool", "l2", parameters={})
+    records = attacked(network, images, labels, "deepfool", "l2", parameters={})
     with torch.no_grad():
-        logits = network(torch.from_numpy(found[f"{STOPPING_RULE}/adversarial"])).numpy()
-    assert found["success"].all()
+        logits = network(torch.from_numpy(records[f"{STOPPING_RULE}/adversarial"])).numpy()
+    assert records["success"].all()
     assert (logits.max(axis=1) - logits[np.arange(20), labels]).min() > 1e-4
 
 
@@ -305,19 +305,19 @@ def test_carlini_wagner_with_any_logit_sign_comes_near_hyperplane(shift):
     """The library alone finds nothing where all logits are negative."""
     network, images, labels = linear_problem(6, shift)
     parameters = {"steps": 300, "lr": "0.0003", "c": "1"}
-    found = attacked(network, images, labels, "cw", "l2", parameters=parameters)
+    records = attacked(network, images, labels, "cw", "l2", parameters=parameters)
     nearest = distance_to_the_boundary(network, images, labels)
-    assert found["success"].all()
-    assert (found[f"{STOPPING_RULE}/norm"] >= nearest * 0.999).all()
+    assert records["success"].all()
+    assert (records[f"{STOPPING_RULE}/norm"] >= nearest * 0.999).all()
     step = 0.0003 / 2 * math.sqrt(3072)  # Adam moves every pixel by about lr, in the space of tanh
     assert (nearest > 2 * step).sum() >= 4, "the test needs hyperplanes that are several steps away"
-    assert (found[f"{STOPPING_RULE}/norm"] <= nearest * 1.05 + step).all()
+    assert (records[f"{STOPPING_RULE}/norm"] <= nearest * 1.05 + step).all()
 
 
 def test_elastic_net_comes_near_least_l1_norm():
     """Along one pixel the margin falls fastest by its weight difference: |margin| / ||w_i - w_j||_inf, if that fits."""
     network, images, labels = linear_problem(6)
-    found = attacked(
+    records = attacked(
         network, images, labels, "ead", "l1", parameters={"max_iterations": 200, "lr": "0.05", "beta": "0.05"}
     )
     weight = network.weight.detach().double().numpy()
@@ -331,8 +331,8 @@ def test_elastic_net_comes_near_least_l1_norm():
         )
         for row, label in enumerate(labels)
     ]
-    norms = found[f"{STOPPING_RULE}/norm"]
-    assert found["success"].all()
+    norms = records[f"{STOPPING_RULE}/norm"]
+    assert records["success"].all()
     assert (norms >= np.array(bounds) * 0.999).all()
     euclidean = attacked(network, images, labels, "deepfool", "l2")[f"{STOPPING_RULE}/adversarial"]
     l1_of_euclidean = np.abs(euclidean - as_tensor(images).numpy()).sum(axis=(1, 2, 3))
@@ -375,17 +375,17 @@ def test_size_in_l0_counts_pixels_not_channels():
 )
 def test_invalid_result_is_refused_with_method_and_image(value, problem):
     clean = torch.full((3, 3, 4, 4), 0.5)
-    found = clean.clone()
-    found[1, 2, 0, 0] = value
+    adversarial = clean.clone()
+    adversarial[1, 2, 0, 0] = value
     with pytest.raises(FeaturePathsError, match=rf"pgd \(torchattacks.PGD\) .*{problem}.* image 17\b"):
-        LibraryAttack(network_of(), "pgd", "linf", 0.1, {}, 0).check(found, clean, np.array([16, 17, 18]))
+        LibraryAttack(network_of(), "pgd", "linf", 0.1, {}, 0).check(adversarial, clean, np.array([16, 17, 18]))
 
 
 def test_result_within_rounding_is_clipped():
     clean = torch.tensor([0.0, 1.0]).view(2, 1, 1, 1)
-    found = clean + torch.tensor([-5e-7, 5e-7]).view(2, 1, 1, 1)
+    adversarial = clean + torch.tensor([-5e-7, 5e-7]).view(2, 1, 1, 1)
     attack = LibraryAttack(network_of(), "pgd", "linf", 0.1, {}, 0)
-    assert torch.equal(attack.check(found, clean, np.arange(2)), clean)
+    assert torch.equal(attack.check(adversarial, clean, np.arange(2)), clean)
 
 
 @pytest.mark.parametrize(

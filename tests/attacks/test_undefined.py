@@ -49,8 +49,8 @@ class Half(nn.Module):
 def attacked(network, images, labels, indices, budget):
     """The rows and records of the only block."""
     objective = misclassification(network, "ce")
-    (found,) = run_blocks(lambda block: autopgd_records(block, objective, budget), Images(images, labels, indices))
-    return found
+    (records,) = run_blocks(lambda block: autopgd_records(block, objective, budget), Images(images, labels, indices))
+    return records
 
 
 def black_patches():
@@ -69,15 +69,15 @@ def test_image_with_undefined_gradient_is_no_success(norm, eps):
     network, images, labels = black_patches()
     # turned so that the network says 2: NaN has the label 0, and every class but 0 would count as fooled
     turned = nn.Sequential(network, Turned(labels))
-    _, found = attacked(turned, images, np.full(64, 2), np.arange(64), Budget(eps, norm, iterations=4))
-    assert found["clean_correct"].all()
-    assert not found["success"].any()
-    assert (found["vanished_steps"] >= 3).all()  # of 4; a random start may have no black patch
-    assert found["undefined"].all()
+    _, records = attacked(turned, images, np.full(64, 2), np.arange(64), Budget(eps, norm, iterations=4))
+    assert records["clean_correct"].all()
+    assert not records["success"].any()
+    assert (records["vanished_steps"] >= 3).all()  # of 4; a random start may have no black patch
+    assert records["undefined"].all()
     for stopping_rule in STOPPING_RULES:
-        assert np.isfinite(found[f"{stopping_rule}/adversarial"]).all()
-        assert np.isfinite(found[f"{stopping_rule}/loss"]).all()
-        assert found[f"{stopping_rule}/norm"].max() <= eps * 1.02  # rounding near 0.5
+        assert np.isfinite(records[f"{stopping_rule}/adversarial"]).all()
+        assert np.isfinite(records[f"{stopping_rule}/loss"]).all()
+        assert records[f"{stopping_rule}/norm"].max() <= eps * 1.02  # rounding near 0.5
 
 
 class Turned(nn.Module):
@@ -127,18 +127,18 @@ def test_iterates_without_finite_logits_are_never_kept(norm, bias):
     assert search.undefined.all()
     assert (search.vanished_steps > 0).all()
     best = search.points["max-loss"].adversarial[:, 0, 0, 0]
-    assert (best > 0.59).all(), "the search goes on beside the brink"
+    assert (best > 0.59).all(), "the search continues next to the brink"
 
 
 def test_clean_image_without_finite_logits_is_not_correct():
     images = np.full((3, 2, 2, 3), 128, np.uint8)
     images[1, 0, 0, 0] = 255
     network = Half(torch.zeros(12), 1.0, limit=0.9, nan_gradient=False)
-    _, found = attacked(network, images, np.zeros(3, int), np.arange(3), Budget(0.01, iterations=2))
-    assert found["clean_correct"].tolist() == [True, False, True]
-    assert found["undefined"].tolist() == [False, True, False]
-    assert not found["success"].any()
-    assert np.isfinite(found["max-loss/adversarial"]).all()
+    _, records = attacked(network, images, np.zeros(3, int), np.arange(3), Budget(0.01, iterations=2))
+    assert records["clean_correct"].tolist() == [True, False, True]
+    assert records["undefined"].tolist() == [False, True, False]
+    assert not records["success"].any()
+    assert np.isfinite(records["max-loss/adversarial"]).all()
 
 
 def test_point_where_reference_is_undefined_is_not_kept():
@@ -170,14 +170,14 @@ def test_library_example_without_finite_logits_does_not_count(label):
     network = Half(torch.zeros(12), 1.0 - 2 * label, limit=0.9, nan_gradient=False)
     labels = torch.full((2,), label)
     block = Block(clean, labels, np.arange(2), 2, slice(0, 2))
-    found = records_of_examples(block, adversarial, misclassification(network, "ce"), "linf", queries=1)
-    assert found["clean_correct"].all()
-    assert not found["success"].any()
-    assert found["undefined"].tolist() == [False, True]
-    assert (found["returned/adversarial"][1] == clean[1].numpy()).all()
-    assert (found["returned/adversarial"][0] == adversarial[0].numpy()).all()
-    assert float(found["returned/norm"][1]) == 0
-    assert np.isfinite(found["returned/loss"]).all()
+    records = records_of_examples(block, adversarial, misclassification(network, "ce"), "linf", queries=1)
+    assert records["clean_correct"].all()
+    assert not records["success"].any()
+    assert records["undefined"].tolist() == [False, True]
+    assert (records["returned/adversarial"][1] == clean[1].numpy()).all()
+    assert (records["returned/adversarial"][0] == adversarial[0].numpy()).all()
+    assert float(records["returned/norm"][1]) == 0
+    assert np.isfinite(records["returned/loss"]).all()
 
 
 @pytest.mark.parametrize("norm", NORMS)
@@ -201,16 +201,16 @@ def test_training_attack_with_partial_gradient_moves_the_other_pixels():
     images = torch.full((2, 3, 2, 2), 0.5)
     adversary = {"method": "pgd", "eps": 0.1, "step": 0.1, "iterations": 4}
     labels = torch.zeros(2, dtype=torch.long)
-    found = attack_batch(network, images, labels, adversary, torch.Generator().manual_seed(0))
-    assert found.isfinite().all()
-    torch.testing.assert_close(found.flatten(1)[:, ::2], torch.full((2, 6), 0.4))
+    adversarial = attack_batch(network, images, labels, adversary, torch.Generator().manual_seed(0))
+    assert adversarial.isfinite().all()
+    torch.testing.assert_close(adversarial.flatten(1)[:, ::2], torch.full((2, 6), 0.4))
 
 
 def test_attack_log_names_undefined_images(capsys):
     network, images, labels = black_patches()
-    rows, found = attacked(network, images, labels, np.arange(100, 164), Budget(1e-4, "l2", iterations=2))
+    rows, records = attacked(network, images, labels, np.arange(100, 164), Budget(1e-4, "l2", iterations=2))
     with h5py.File("log", "w", driver="core", backing_store=False) as file:
-        RowWriter(file, slice(0, 64), {"labels": labels, "index": np.arange(100, 164)})(rows, found)
+        RowWriter(file, slice(0, 64), {"labels": labels, "index": np.arange(100, 164)})(rows, records)
         report(file)
         report_undefined(file["index"][:], file["undefined"][:])
     printed = capsys.readouterr().out

@@ -1,4 +1,4 @@
-"""What tests of several sources of images share: reading whole parts, and the splits written from them."""
+"""Shared parts of the tests of image sources: reading whole parts, and the splits written from them."""
 
 import numpy as np
 

@@ -29,9 +29,9 @@ def kind(request, tmp_path, monkeypatch):
         pytest.importorskip("pyarrow", reason="pyarrow is not installed: pip install pyarrow")
     monkeypatch.chdir(tmp_path)
     monkeypatch.delitem(sys.modules, "own_items", raising=False)
-    chosen = kinds.KINDS[request.param]
-    chosen.write(tmp_path)
-    return chosen
+    selected = kinds.KINDS[request.param]
+    selected.write(tmp_path)
+    return selected
 
 
 def read(data, folder):

@@ -29,29 +29,29 @@ def test_fit_under_a_mode_without_gradients_is_the_same(mode):
     expected, model = fitted().calibrate(loader(1), fpr=0.1), Layered()
     with mode():
         defense = FeaturePathDefense(model, LAYERS).fit(loader(0)).calibrate(loader(1), fpr=0.1)
-    some, _ = images(5)
-    for one, other in zip(defense.predict(some), expected.predict(some), strict=True):
+    batch, _ = images(5)
+    for one, other in zip(defense.predict(batch), expected.predict(batch), strict=True):
         assert torch.equal(one, other)
-    some.requires_grad_()
-    defense.score(some).sum().backward()
-    assert some.grad.abs().sum() > 0
+    batch.requires_grad_()
+    defense.score(batch).sum().backward()
+    assert batch.grad.abs().sum() > 0
 
 
 @pytest.mark.parametrize("view", [lambda defense: defense.score, lambda defense: defense.as_recogniser()])
 def test_compiled_view_of_a_defense_is_the_same(view):
-    defense, (some, _) = fitted().calibrate(loader(1), fpr=0.1), images(5)
-    expected = view(defense)(some)
-    torch.testing.assert_close(torch.compile(view(defense), backend="eager")(some), expected)
+    defense, (batch, _) = fitted().calibrate(loader(1), fpr=0.1), images(5)
+    expected = view(defense)(batch)
+    torch.testing.assert_close(torch.compile(view(defense), backend="eager")(batch), expected)
 
 
 @pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
 def test_layer_that_the_next_module_changes_in_place_is_refused(mode):
     torch.manual_seed(0)
     model = nn.Sequential(nn.Conv2d(1, 4, 1), nn.ReLU(inplace=True), nn.Flatten(), nn.Linear(24, CLASSES))
-    some, _ = images(5)
+    batch, _ = images(5)
     with mode(), pytest.raises(FeaturePathsError, match="'0' is changed in place"):
         FeaturePathDefense(model, ["0"]).fit(loader(0))
-    assert FeaturePathDefense(model, ["1"]).fit(loader(0)).paths(some).shape == (len(some), 1, CLASSES)
+    assert FeaturePathDefense(model, ["1"]).fit(loader(0)).paths(batch).shape == (len(batch), 1, CLASSES)
 
 
 @pytest.mark.parametrize("of_images", [torch.float16, torch.float32, torch.float64])
@@ -63,11 +63,11 @@ def test_images_and_models_of_any_floating_type_are_taken(of_images, of_model):
     model = Layered().to(of_model).train()
     defense = FeaturePathDefense(model, LAYERS).fit(typed(0)).calibrate(typed(1), fpr=0.1)
     expected = FeaturePathDefense(Layered(), LAYERS).fit(loader(0)).calibrate(loader(1), fpr=0.1)
-    some, _ = images(20)
+    batch, _ = images(20)
     tolerance = 1e-5 if {of_images, of_model} <= {torch.float32, torch.float64} else 0.05
-    answers, exact = defense.predict(some.to(of_images)), expected.predict(some)
+    answers, exact = defense.predict(batch.to(of_images)), expected.predict(batch)
     assert torch.allclose(answers.score, exact.score, atol=tolerance)
-    pixels = some.to(of_images).requires_grad_()
+    pixels = batch.to(of_images).requires_grad_()
     for view in (defense.as_recogniser(), defense.as_detector()):
         (gradient,) = torch.autograd.grad(view(pixels).sum(), pixels)
         assert gradient.dtype == of_images
@@ -76,11 +76,11 @@ def test_images_and_models_of_any_floating_type_are_taken(of_images, of_model):
 
 @pytest.mark.parametrize("pooling", ["flatten", "mean"])
 def test_paths_equal_equations_written_out(pooling):
-    some, _ = images(5)
+    batch, _ = images(5)
     if pooling == "mean":  # one channel: all its averages point in the same direction
-        assert fitted(pooling, detection_layers=[1]).paths(some).numpy() == pytest.approx(1)
+        assert fitted(pooling, detection_layers=[1]).paths(batch).numpy() == pytest.approx(1)
     else:
-        np.testing.assert_allclose(fitted(pooling).paths(some), plain_similarity(some, pooling), atol=1e-6)
+        np.testing.assert_allclose(fitted(pooling).paths(batch), plain_similarity(batch, pooling), atol=1e-6)
 
 
 @settings(deadline=None, max_examples=15)
@@ -89,16 +89,16 @@ def test_fit_with_any_batch_size_is_the_same(size):
     split_rows = FeaturePathDefense(Layered(), LAYERS).fit(loader(0, size))
     whole = FeaturePathDefense(Layered(), LAYERS).fit(loader(0, 90))
     assert split_rows.detector.layers == whole.detector.layers
-    for found, expected in zip(split_rows.centroids, whole.centroids, strict=True):
-        torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
+    for actual, expected in zip(split_rows.centroids, whole.centroids, strict=True):
+        torch.testing.assert_close(actual, expected, rtol=1e-5, atol=1e-6)
 
 
 def test_fit_centroids_and_layers_equal_the_workflows():
     train, labels = images(0)
     features = [values.astype(np.float32) for values in layer_features(train, "flatten")]
     defense = fitted()
-    for found, values in zip(defense.centroids, features, strict=True):
-        np.testing.assert_allclose(found, centroids(values, labels.numpy(), CLASSES), atol=1e-6)
+    for actual, values in zip(defense.centroids, features, strict=True):
+        np.testing.assert_allclose(actual, centroids(values, labels.numpy(), CLASSES), atol=1e-6)
     pfc3 = [measure_collapse(values, labels.numpy(), CLASSES).pfc3 for values in features]
     assert defense.detector.layers == layers_before_collapse(pfc3, 0.99)
 
@@ -112,38 +112,39 @@ def test_auto_detection_layers_end_before_collapse():
 
 def test_fit_with_named_layers_reads_loader_once():
     defense = FeaturePathDefense(Layered(), LAYERS).fit(iter(loader(0)), detection_layers=[1, 3], weights=[0.25, 0.75])
-    some, _ = images(5)
-    similarity = plain_similarity(some, "flatten")
+    batch, _ = images(5)
+    similarity = plain_similarity(batch, "flatten")
     expected = (0.25 * similarity[:, 0] + 0.75 * similarity[:, 2]).max(axis=1)
-    np.testing.assert_allclose(defense.score(some), expected, atol=1e-6)
+    np.testing.assert_allclose(defense.score(batch), expected, atol=1e-6)
 
 
 def test_fit_leaves_out_negative_labels():
     extra = (torch.rand(5, 1, 2, 3), torch.full((5,), -1))
-    some, _ = images(5)
+    batch, _ = images(5)
     with_them = FeaturePathDefense(Layered(), LAYERS).fit([extra, *loader(0), extra])
-    torch.testing.assert_close(with_them.paths(some), fitted().paths(some))
+    torch.testing.assert_close(with_them.paths(batch), fitted().paths(batch))
 
 
 @pytest.mark.parametrize("together", [True, False], ids=["one tensor", "a list"])
 def test_fit_features_equals_fit(together):
     train, labels = images(0)
-    some, _ = images(5)
+    batch, _ = images(5)
     reference = fitted()
     with torch.no_grad():
         of_train, of_some = (
-            reference.encoder(values) if together else reference.encoder.features(values)[1] for values in (train, some)
+            reference.encoder(values) if together else reference.encoder.features(values)[1]
+            for values in (train, batch)
         )
     defense = FeaturePathDefense(Layered(), LAYERS)
     if together:
         with pytest.raises(FeaturePathsError, match="list"):
             defense.fit_features(of_train, labels)
-        defense.encoder(some)  # after which the layers' widths are known
+        defense.encoder(batch)  # after which the layers' widths are known
     assert defense.fit_features(of_train, labels) is defense
     assert defense.detector.layers == reference.detector.layers
-    torch.testing.assert_close(defense.paths(some), reference.paths(some))
-    torch.testing.assert_close(defense.predict_features(of_some), -reference.score(some))
-    torch.testing.assert_close(defense(some), -reference.score(some))
+    torch.testing.assert_close(defense.paths(batch), reference.paths(batch))
+    torch.testing.assert_close(defense.predict_features(of_some), -reference.score(batch))
+    torch.testing.assert_close(defense(batch), -reference.score(batch))
 
 
 # Calibration
@@ -177,16 +178,16 @@ def test_calibrate_with_adversarial_sets_otsu_threshold_and_best_layers():
 @pytest.mark.parametrize("tie_break", ["last-layer", "summed-similarity"])
 def test_predict_equals_paper_written_out(tie_break):
     defense = calibrated(voting_layers=[1, 3], voting_weights=[0.5, 0.5], tie_break=tie_break)
-    some, _ = images(6, count=300, spread=0.6)
-    label, flagged, score, votes = defense.predict(some)
-    similarity = plain_similarity(some, "flatten")
+    batch, _ = images(6, count=300, spread=0.6)
+    label, flagged, score, votes = defense.predict(batch)
+    similarity = plain_similarity(batch, "flatten")
     layers = np.array(defense.detector.layers) - 1
     np.testing.assert_allclose(score, similarity[:, layers].mean(axis=1).max(axis=1), atol=1e-6)
     assert (flagged == (score < defense.calibration.threshold)).all()
     assert 0.1 < flagged.float().mean() < 0.9, "neither all nor none"
     assert (votes.numpy() == similarity[:, [0, 2]].argmax(axis=2)).all()
     voted = [plain_vote(one, [1, 3], [0.5, 0.5], tie_break) for one in similarity]
-    assert label.tolist() == np.where(flagged, voted, defense.logits(some).argmax(dim=1)).tolist()
+    assert label.tolist() == np.where(flagged, voted, defense.logits(batch).argmax(dim=1)).tolist()
 
 
 def test_defence_stays_in_evaluation_mode():
@@ -204,9 +205,9 @@ def test_loaded_defence_predicts_the_same(pooling, tmp_path):
     defense.calibrate(loader(1), tie_break="summed-similarity")
     defense.save(tmp_path / "defense.safetensors")
     read = FeaturePathDefense.load(tmp_path / "defense.safetensors", Layered())
-    some, _ = images(5)
-    for found, expected in zip(read.predict(some), defense.predict(some), strict=True):
-        assert torch.equal(found, expected)
+    batch, _ = images(5)
+    for actual, expected in zip(read.predict(batch), defense.predict(batch), strict=True):
+        assert torch.equal(actual, expected)
     assert read.calibration.tie_break == "summed-similarity"
     with safe_open(tmp_path / "defense.safetensors", "numpy") as file:
         assert sorted(file.keys()) == ["layer1", "layer2", "layer3"]
@@ -239,32 +240,32 @@ def test_load_of_invalid_file_is_refused(tmp_path):
 
 def broken(name):
     """A loader of images with something wrong."""
-    some, labels = images(0)
+    batch, labels = images(0)
     match name:
         case "a class without images":
             stopping_rule = labels != 1
-            return [(some[stopping_rule], labels[stopping_rule])]
+            return [(batch[stopping_rule], labels[stopping_rule])]
         case "images that are not finite":
             return [
-                (some, labels),
-                (some + torch.where(labels == 2, torch.nan, 0).view(-1, 1, 1, 1), labels),
+                (batch, labels),
+                (batch + torch.where(labels == 2, torch.nan, 0).view(-1, 1, 1, 1), labels),
             ]
         case "no images":
             return []
         case "only other images":
-            return [(some, torch.full_like(labels, -1))]
+            return [(batch, torch.full_like(labels, -1))]
         case "normalised images":
-            return [((some - 0.5) / 0.25, labels)]
+            return [((batch - 0.5) / 0.25, labels)]
         case "bytes":
-            return [((some * 255).byte(), labels)]
+            return [((batch * 255).byte(), labels)]
         case "images alone":
-            return [some]
+            return [batch]
         case "too few labels":
-            return [(some, labels[:-1])]
+            return [(batch, labels[:-1])]
         case "one-hot labels":
-            return [(some, nn.functional.one_hot(labels))]
+            return [(batch, nn.functional.one_hot(labels))]
         case "too many classes":
-            return [(some, labels + 1)]
+            return [(batch, labels + 1)]
 
 
 @pytest.mark.parametrize(
@@ -317,25 +318,25 @@ def test_layers_without_tensor_output_are_refused(layer, pooling, message):
 
 @pytest.mark.parametrize("bad", [torch.nan, torch.inf])
 def test_features_that_are_not_finite_are_refused_by_layer_and_image(bad):
-    defense, (some, labels) = calibrated(), images(5)
-    some[7] = 1.0
+    defense, (batch, labels) = calibrated(), images(5)
+    batch[7] = 1.0
     defense.encoder.network.network.pixels.register_forward_hook(
         lambda module, inputs, out: torch.where(inputs[0].amin(dim=(1, 2, 3), keepdim=True) >= 10, bad, out)
     )
     for use in (defense.predict, defense.score, defense.paths, defense):
         with pytest.raises(FeaturePathsError, match=r"layer pixels .*1 image \(7\)"):
-            use(some)
+            use(batch)
     for view in (defense.as_recogniser(), defense.as_detector()):
-        assert view(some).isnan().all(dim=1).nonzero().flatten().tolist() == [7]
+        assert view(batch).isnan().all(dim=1).nonzero().flatten().tolist() == [7]
     for learn in (defense.fit, defense.calibrate):
         with pytest.raises(FeaturePathsError, match=r"layer pixels .*1 image \(7\)"):
-            learn([(some, labels)])
+            learn([(batch, labels)])
 
 
 def test_features_too_large_for_float32_are_refused_with_and_without_gradient():
-    defense, (some, _) = calibrated(), images(5)
+    defense, (batch, _) = calibrated(), images(5)
     defense.encoder.network.network.pixels.register_forward_hook(lambda module, inputs, out: 1e30 * out)
-    for pixels in (some, some.clone().requires_grad_()):
+    for pixels in (batch, batch.clone().requires_grad_()):
         with pytest.raises(FeaturePathsError, match=r"90 images \(0, .*too large for float32"):
             defense.score(pixels)
 
@@ -343,29 +344,29 @@ def test_features_too_large_for_float32_are_refused_with_and_without_gradient():
 def test_fit_to_features_with_gradient_equals_fit_without():
     train, labels = images(0)
     features = [torch.from_numpy(values).float().requires_grad_() for values in layer_features(train, "flatten")]
-    some, _ = images(5)
+    batch, _ = images(5)
     defense = FeaturePathDefense(Layered(), LAYERS).fit_features(features, labels)
-    torch.testing.assert_close(defense.paths(some), fitted().paths(some))
+    torch.testing.assert_close(defense.paths(batch), fitted().paths(batch))
 
 
 def test_use_before_fit_or_calibrate_is_refused():
-    some, _ = images(5)
+    batch, _ = images(5)
     defense = FeaturePathDefense(Layered(), LAYERS)
     for use in (defense.predict, defense.score, defense.paths, defense.as_recogniser(), defense.as_detector()):
         with pytest.raises(FeaturePathsError, match="fit"):
-            use(some)
+            use(batch)
     with pytest.raises(FeaturePathsError, match="fit"):
         defense.calibrate(loader(1))
     defense.fit(loader(0))
-    defense.score(some)
+    defense.score(batch)
     for use in (defense.predict, defense.as_recogniser(), defense.as_detector()):
         with pytest.raises(FeaturePathsError, match="calibrate"):
-            use(some)
+            use(batch)
     with pytest.raises(FeaturePathsError, match="calibrate"):
         defense.save("nowhere.safetensors")
-    defense.calibrate(loader(1)).predict(some)
+    defense.calibrate(loader(1)).predict(batch)
     with pytest.raises(FeaturePathsError, match="calibrate"):
-        defense.fit(loader(0)).predict(some)
+        defense.fit(loader(0)).predict(batch)
 
 
 @pytest.mark.parametrize(

@@ -34,8 +34,8 @@ def test_vote_of_every_pattern_equals_plain_loops(layers, weights, tie_break):
 
 def test_vote_of_two_layers_is_the_last_layers():
     similarity = np.random.default_rng(0).uniform(size=(50, 3, 4))
-    found = vote(similarity, [1, 3], np.array([0.5, 0.5]), "last-layer")
-    assert (found == similarity[:, 2].argmax(axis=1)).all()
+    prediction = vote(similarity, [1, 3], np.array([0.5, 0.5]), "last-layer")
+    assert (prediction == similarity[:, 2].argmax(axis=1)).all()
 
 
 def test_tie_break_rules_differ():
@@ -83,8 +83,8 @@ def test_outcome_counts_by_hand():
     voted = tuple(
         paths.map_rows(lambda s: vote(s, [1], np.array([1.0]), "last-layer")) for paths in (clean, adversarial)
     )
-    found, attacked, outcome = recognise_pair(clean, adversarial, (clean_flagged, adversarial_flagged), voted)
-    assert found.tolist() == [0, 0, 2, 0]
+    clean_labels, attacked, outcome = recognise_pair(clean, adversarial, (clean_flagged, adversarial_flagged), voted)
+    assert clean_labels.tolist() == [0, 0, 2, 0]
     assert attacked.tolist() == [0, 1, 1, 0]
     assert outcome["clean_correct"] == 3
     assert outcome["adversarial_correct"] == 3
@@ -134,17 +134,17 @@ def answers_that_differ(first_only, second_only, both=4, neither=3):
     ],
 )
 def test_mcnemar_by_hand(first_only, second_only, p_value):
-    found = mcnemar(*answers_that_differ(first_only, second_only))
-    assert found == {"first_only": first_only, "second_only": second_only, "p_value": pytest.approx(p_value)}
+    result = mcnemar(*answers_that_differ(first_only, second_only))
+    assert result == {"first_only": first_only, "second_only": second_only, "p_value": pytest.approx(p_value)}
 
 
 @given(st.integers(0, 60), st.integers(0, 60), st.integers(0, 9), st.integers(0, 9))
 def test_mcnemar_is_twice_the_smaller_tail_and_minds_no_order_nor_agreement(first_only, second_only, both, neither):
     first, second = answers_that_differ(first_only, second_only, both, neither)
-    found = mcnemar(first, second)
+    result = mcnemar(first, second)
     tail = binom.cdf(min(first_only, second_only), first_only + second_only, 0.5)
-    assert found["p_value"] == pytest.approx(min(1, 2 * tail))
-    assert mcnemar(second, first)["p_value"] == pytest.approx(found["p_value"])
+    assert result["p_value"] == pytest.approx(min(1, 2 * tail))
+    assert mcnemar(second, first)["p_value"] == pytest.approx(result["p_value"])
 
 
 def test_mcnemar_needs_the_same_images():

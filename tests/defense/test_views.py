@@ -23,11 +23,11 @@ def network_defense():
     """A small network's defence, with a threshold in the middle of the scores of random images."""
     torch.manual_seed(0)
     network = ResNet("resnet18", 10, width=4).requires_grad_(False)
-    made = FeaturePathDefense(network, network.layer_names)
-    some, labels = torch.rand(200, 3, 32, 32), torch.arange(200) % 10
+    module = FeaturePathDefense(network, network.layer_names)
+    batch, labels = torch.rand(200, 3, 32, 32), torch.arange(200) % 10
     with torch.no_grad():
         network.classifier.weight *= 20
-    return made.fit([(some, labels)], detection_layers=[1, 2, 3]).calibrate([(some, labels)], fpr=0.5), some
+    return module.fit([(batch, labels)], detection_layers=[1, 2, 3]).calibrate([(batch, labels)], fpr=0.5), batch
 
 
 def planted_images():
@@ -39,24 +39,24 @@ def planted_images():
 @pytest.mark.parametrize("voting_layers", [[1], [2], [1, 2]])
 @pytest.mark.parametrize("always_right", [True, False])
 def test_view_answers_equal_defences(voting_layers, always_right):
-    planted, some = defense(Plane(always_right), voting_layers), planted_images()
-    predicted = planted.predict(some)
-    assert 0 < predicted.flagged.sum() < len(some)
-    recognised, detected = planted.as_recogniser()(some), planted.as_detector()(some)
-    assert recognised.shape == (len(some), CLASSES)
-    assert detected.shape == (len(some), CLASSES + 1)
+    planted, batch = defense(Plane(always_right), voting_layers), planted_images()
+    predicted = planted.predict(batch)
+    assert 0 < predicted.flagged.sum() < len(batch)
+    recognised, detected = planted.as_recogniser()(batch), planted.as_detector()(batch)
+    assert recognised.shape == (len(batch), CLASSES)
+    assert detected.shape == (len(batch), CLASSES + 1)
     assert torch.equal(recognised.argmax(dim=1), predicted.label)
-    expected = torch.where(predicted.flagged, CLASSES, planted.logits(some).argmax(dim=1))
+    expected = torch.where(predicted.flagged, CLASSES, planted.logits(batch).argmax(dim=1))
     assert torch.equal(detected.argmax(dim=1), expected)
 
 
 def test_view_answers_of_a_network_equal_defences(network_defense):
-    made, some = network_defense
-    predicted = made.predict(some)
-    assert torch.equal(made.as_recogniser()(some).argmax(dim=1), predicted.label)
-    detected = made.as_detector()(some)
+    planted, batch = network_defense
+    predicted = planted.predict(batch)
+    assert torch.equal(planted.as_recogniser()(batch).argmax(dim=1), predicted.label)
+    detected = planted.as_detector()(batch)
     assert torch.equal(detected.argmax(dim=1) == 10, predicted.flagged)
-    of_network = made.logits(some)
+    of_network = planted.logits(batch)
     unlifted = ~predicted.flagged
     torch.testing.assert_close(differences(detected[unlifted, :10]), differences(of_network[unlifted]))
 
@@ -67,29 +67,31 @@ def differences(logits):
 
 
 def unit(similarity):
-    """What margins of scores and of votes are measured in, by similarities [..., C]."""
+    """Unit of the margins of scores and of votes, from similarities [..., C]."""
     return 0.35 * similarity.detach().double().std(dim=-1, keepdim=True)
 
 
 def test_recogniser_is_mixture_of_network_and_soft_vote():
-    planted, some = defense(Plane(), [1]), planted_images()
-    seen = planted.model_outputs(some)
-    similarity = seen.similarity[:, 0].double()
+    planted, batch = defense(Plane(), [1]), planted_images()
+    outputs = planted.model_outputs(batch)
+    similarity = outputs.similarity[:, 0].double()
     kept = torch.sigmoid((similarity.amax(dim=1, keepdim=True) - np.cos(FLAGGED_FROM)) / unit(similarity))
-    expected = kept * seen.logits.double().softmax(dim=1) + (1 - kept) * (similarity / unit(similarity)).softmax(dim=1)
-    torch.testing.assert_close(planted.as_recogniser().soft(seen).exp().double(), expected, rtol=1e-3, atol=1e-5)
+    expected = kept * outputs.logits.double().softmax(dim=1) + (1 - kept) * (similarity / unit(similarity)).softmax(
+        dim=1
+    )
+    torch.testing.assert_close(planted.as_recogniser().soft(outputs).exp().double(), expected, rtol=1e-3, atol=1e-5)
 
 
 def test_force_argmax_leaves_gradients_unchanged():
     planted = defense(Plane(always_right=True), [1])
-    some = planted_images().requires_grad_()
+    batch = planted_images().requires_grad_()
     view = planted.as_recogniser()
-    logits, soft = view(some), view.soft(planted.model_outputs(some))
+    logits, soft = view(batch), view.soft(planted.model_outputs(batch))
     assert (logits.argmax(dim=1) != soft.argmax(dim=1)).any(), "some answers have to be lifted"
     moved = (differences(logits) - differences(soft)).abs() > 1e-4
     assert moved.any()
     assert (moved.sum(dim=1) <= 1).all()
-    lifted, plain = (torch.autograd.grad(each.sum(), some)[0] for each in (logits, soft))
+    lifted, plain = (torch.autograd.grad(each.sum(), batch)[0] for each in (logits, soft))
     assert torch.equal(lifted, plain)
 
 
@@ -100,27 +102,27 @@ VIEWS = ["as_recogniser", "as_detector"]
 @pytest.mark.parametrize("scale", [1, 1e3, 1e6, 1e12])
 def test_view_logits_have_smallest_one_and_greatest_answer(network_defense, view, scale):
     """However far apart the network's logits lie, and so however great the constant is that is added."""
-    made, some = network_defense
-    scaled = copy.deepcopy(made)
+    planted, batch = network_defense
+    scaled = copy.deepcopy(planted)
     with torch.no_grad():
         scaled.encoder.network.network.classifier.weight *= scale
-    scaled.freeze(made.centroids, made.calibration)
-    logits, predicted = getattr(scaled, view)()(some), scaled.predict(some)
+    scaled.freeze(planted.centroids, planted.calibration)
+    logits, predicted = getattr(scaled, view)()(batch), scaled.predict(batch)
     assert (logits.amin(dim=1) >= 1).all()
-    flagged = torch.where(predicted.flagged, 10, scaled.logits(some).argmax(dim=1))
+    flagged = torch.where(predicted.flagged, 10, scaled.logits(batch).argmax(dim=1))
     assert torch.equal(logits.argmax(dim=1), predicted.label if view == "as_recogniser" else flagged)
 
 
 @pytest.mark.parametrize("view", VIEWS)
 def test_view_constant_leaves_probability_and_gradient_unchanged(network_defense, view):
-    made, some = network_defense
-    part = some[:50].clone().requires_grad_()
-    viewed = getattr(made, view)()
-    logits, formula = viewed(part), viewed.soft(made.model_outputs(part))
+    planted, batch = network_defense
+    part = batch[:50].clone().requires_grad_()
+    viewed = getattr(planted, view)()
+    logits, formula = viewed(part), viewed.soft(planted.model_outputs(part))
     unlifted = (differences(logits) - differences(formula)).abs().amax(dim=1) < 1e-4
     assert unlifted.sum() > 10
     for of in (F.cross_entropy, F.multi_margin_loss):
-        losses = [of(each[unlifted], made.predict(part).label[unlifted]) for each in (logits, formula)]
+        losses = [of(each[unlifted], planted.predict(part).label[unlifted]) for each in (logits, formula)]
         torch.testing.assert_close(*losses, rtol=1e-4, atol=1e-4)
         torch.testing.assert_close(*(torch.autograd.grad(each, part, retain_graph=True)[0] for each in losses))
 
@@ -129,21 +131,21 @@ def test_view_constant_leaves_probability_and_gradient_unchanged(network_defense
 @pytest.mark.parametrize("bad", [torch.nan, torch.inf])
 def test_image_that_is_not_finite_has_nan_logits_and_others_theirs(network_defense, view, bad):
     """As libraries make such candidates themselves: ART's SquareAttack in L2, foolbox's NewtonFool."""
-    made, some = network_defense
-    broken = some[:8].clone()
+    planted, batch = network_defense
+    broken = batch[:8].clone()
     broken[3, 0, 5, 5] = bad
     others = torch.arange(8) != 3
-    clean = some[:8].clone().requires_grad_()
+    clean = batch[:8].clone().requires_grad_()
     broken.requires_grad_()
-    viewed = getattr(made, view)()
-    found, expected = viewed(broken), viewed(clean)
-    assert found[3].isnan().all()
-    assert torch.equal(found[others], expected[others])
+    viewed = getattr(planted, view)()
+    actual, expected = viewed(broken), viewed(clean)
+    assert actual[3].isnan().all()
+    assert torch.equal(actual[others], expected[others])
     gradients = [
-        torch.autograd.grad(out[others].amax(dim=1).sum(), at)[0] for out, at in ((found, broken), (expected, clean))
+        torch.autograd.grad(out[others].amax(dim=1).sum(), at)[0] for out, at in ((actual, broken), (expected, clean))
     ]
     assert torch.equal(gradients[0][others], gradients[1][others])
-    for refuses in (made.predict, made.score, made.paths, made):
+    for refuses in (planted.predict, planted.score, planted.paths, planted):
         with pytest.raises(FeaturePathsError, match=r"pixels .*1 image \(3\)"):
             refuses(broken)
 
@@ -158,10 +160,10 @@ def test_view_logits_where_networks_are_not_finite_are_nan(view):
             return logits + torch.where(images.flatten(1)[:, :1] > 0.9, torch.tensor([0, torch.inf, 0, 0]), 0.0)
 
     planted = defense(Overflows(), [1])
-    some = torch.tensor([[0.5, 0.2], [0.95, 0.2], [0.2, 0.5]]).view(-1, 1, 1, 2)
-    assert getattr(planted, view)()(some).isnan().any(dim=1).tolist() == [False, True, False]
+    batch = torch.tensor([[0.5, 0.2], [0.95, 0.2], [0.2, 0.5]]).view(-1, 1, 1, 2)
+    assert getattr(planted, view)()(batch).isnan().any(dim=1).tolist() == [False, True, False]
     with pytest.raises(FeaturePathsError, match=r"logits .*1 image \(1\)"):
-        planted.predict(some)
+        planted.predict(batch)
 
 
 @pytest.mark.parametrize("view", VIEWS)
@@ -173,28 +175,28 @@ def test_view_is_in_evaluation_mode(view):
 
 @pytest.mark.parametrize("view", VIEWS)
 def test_view_gradient_of_every_image_is_not_zero(network_defense, view):
-    made, some = network_defense
+    planted, batch = network_defense
     for flagged in (True, False):
-        part = some[made.predict(some).flagged == flagged][:20].clone().requires_grad_()
-        logits = getattr(made, view)()(part)
+        part = batch[planted.predict(batch).flagged == flagged][:20].clone().requires_grad_()
+        logits = getattr(planted, view)()(part)
         loss = F.cross_entropy(logits, logits.argmax(dim=1))
-        (found,) = torch.autograd.grad(loss, part)
-        assert torch.isfinite(found).all()
-        assert (found.flatten(1).abs().amax(dim=1) > 0).all()
+        (gradient,) = torch.autograd.grad(loss, part)
+        assert torch.isfinite(gradient).all()
+        assert (gradient.flatten(1).abs().amax(dim=1) > 0).all()
 
 
 def test_detector_logit_follows_score():
-    planted, some = defense(Plane(), [1]), planted_images().requires_grad_()
-    towards = torch.autograd.grad(planted.score(some).sum(), some)[0]
-    logits = planted.as_detector()(some)
-    (found,) = torch.autograd.grad((logits[:, :CLASSES].amax(dim=1) - logits[:, CLASSES]).sum(), some)
-    of_score = unit(planted.paths(some)[:, 0])
-    torch.testing.assert_close(found.double() * of_score.view(-1, 1, 1, 1), towards.double(), rtol=1e-3, atol=1e-4)
+    planted, batch = defense(Plane(), [1]), planted_images().requires_grad_()
+    towards = torch.autograd.grad(planted.score(batch).sum(), batch)[0]
+    logits = planted.as_detector()(batch)
+    (gradient,) = torch.autograd.grad((logits[:, :CLASSES].amax(dim=1) - logits[:, CLASSES]).sum(), batch)
+    of_score = unit(planted.paths(batch)[:, 0])
+    torch.testing.assert_close(gradient.double() * of_score.view(-1, 1, 1, 1), towards.double(), rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.parametrize("tie_break", TIE_BREAKS)
 def test_soft_vote_mostly_agrees_with_hard_vote(tie_break):
-    """Three layers that share a signal and have noise of their own, as layers of a network do."""
+    """Three layers that share a signal and have separate noise, as layers of a network do."""
     generator = np.random.default_rng(0)
     signal = 0.15 * generator.normal(size=(2000, 1, 10))
     similarity = np.clip(0.6 + signal + 0.07 * generator.normal(size=(2000, 3, 10)), -1, 1).astype(np.float32)
@@ -213,7 +215,7 @@ def test_soft_vote_mostly_agrees_with_hard_vote(tie_break):
 
 
 def attacked(name, view, eps):
-    """What an attack of a library makes of images of class 0, aiming at class 1 where that is possible."""
+    """A library's adversarial examples of images of class 0, aimed at class 1 where that is possible."""
     clean = torch.from_numpy(halves(COUNT)).permute(0, 3, 1, 2).float() / 255
     labels = torch.zeros(COUNT, dtype=torch.long)
     if name.startswith("art"):
@@ -260,13 +262,13 @@ class Plus(torch.nn.Module):
 def test_carlini_wagner_on_view_succeeds_with_and_without_constant(network_defense, view):
     """torchattacks' CW: on negative logits its loss is zero everywhere, and the clean images come back."""
     library = pytest.importorskip("torchattacks")
-    made, some = network_defense
-    part = some[~made.predict(some).flagged][:10]
-    viewed = getattr(made, view)()
+    planted, batch = network_defense
+    part = batch[~planted.predict(batch).flagged][:10]
+    viewed = getattr(planted, view)()
     labels = viewed(part).argmax(dim=1)
     for network in (viewed, Plus(viewed, 40)):
-        found = library.CW(network, c=5, steps=40, lr=0.05)(part, labels)
-        assert (viewed(found).argmax(dim=1) != labels).all()
+        examples = library.CW(network, c=5, steps=40, lr=0.05)(part, labels)
+        assert (viewed(examples).argmax(dim=1) != labels).all()
 
 
 @pytest.mark.parametrize("name", ["pgd", "targeted pgd", "autoattack", "art", "art, targeted"])
@@ -282,8 +284,8 @@ def test_libraries_on_recogniser_succeed_at_known_radius_only(name):
 def test_targeted_attacks_on_detector_succeed_at_known_radius_only(name):
     planted = halves_defense()
     for eps, evades in ((1.03 * TO_EVADE, True), (0.97 * TO_EVADE, False)):
-        found = attacked(name, planted.as_detector(), eps)
-        predicted, label = planted.predict(found), planted.logits(found).argmax(dim=1)
+        examples = attacked(name, planted.as_detector(), eps)
+        predicted, label = planted.predict(examples), planted.logits(examples).argmax(dim=1)
         assert ((label == 1) & ~predicted.flagged).all() == evades
         assert (predicted.flagged == (not evades)).all()
 
@@ -291,5 +293,5 @@ def test_targeted_attacks_on_detector_succeed_at_known_radius_only(name):
 @pytest.mark.parametrize("name", ["pgd", "autoattack", "art"])
 def test_untargeted_attacks_on_detector_end_flagged(name):
     planted = halves_defense()
-    found = attacked(name, planted.as_detector(), 0.9 * TO_FOOL)
-    assert planted.predict(found).flagged.all()
+    examples = attacked(name, planted.as_detector(), 0.9 * TO_FOOL)
+    assert planted.predict(examples).flagged.all()

@@ -28,7 +28,7 @@ LAYERED = ["mahalanobis", "nearest-neighbours", "transport", "path-density"]
 
 
 def images(seed, count, positions=2, spread=1.0, dtype=torch.float32):
-    """What a network might show: features about their class's mean, logits that mostly name the class."""
+    """Plausible outputs of a network: features about their class's mean, logits that mostly name the class."""
     generator = torch.Generator().manual_seed(seed)
 
     def normal(*shape):
@@ -213,8 +213,8 @@ def test_confidence_and_energy_equal_pytorch_ood():
 def test_confidence_and_energy_equal_scipy():
     outputs, _ = images(3, 50)
     logits = outputs.logits.numpy().astype(np.float64)
-    found = DETECTORS["confidence"]().score(outputs)
-    np.testing.assert_allclose(found, np.exp(log_softmax(logits, axis=1)).max(axis=1), rtol=1e-12)
+    scores = DETECTORS["confidence"]().score(outputs)
+    np.testing.assert_allclose(scores, np.exp(log_softmax(logits, axis=1)).max(axis=1), rtol=1e-12)
     np.testing.assert_allclose(DETECTORS["energy"]().score(outputs), logsumexp(logits, axis=1), rtol=1e-12)
 
 
@@ -242,8 +242,8 @@ def test_two_sided_confidence_equals_hand_computed_values():
     detector = two_sided([2.0, 3.0, 5.0])  # F is 1/4, 1/2 and 3/4 there; the standard deviation is sqrt(7/3)
     deviation = (7 / 3) ** 0.5
     asked = [2.0, 2.5, 3.0, 4.0, 5.0, 2 - deviation, 5 + deviation, 5 + 2 * deviation]
-    found = detector.score(of_log_odds(torch.tensor(asked, dtype=torch.float64)))
-    np.testing.assert_allclose(found, [1 / 4, 3 / 8, 1 / 2, 3 / 8, 1 / 4, 0, 0, -1 / 4], atol=1e-12)
+    scores = detector.score(of_log_odds(torch.tensor(asked, dtype=torch.float64)))
+    np.testing.assert_allclose(scores, [1 / 4, 3 / 8, 1 / 2, 3 / 8, 1 / 4, 0, 0, -1 / 4], atol=1e-12)
 
 
 def test_log_odds_equal_those_of_the_softmax():
@@ -345,8 +345,8 @@ def test_mahalanobis_of_hard_covariances_equals_scikit_learn(situation, dtype):
     detector = one_layer_detector(train, labels, clean)
     suspicion = [-detector.layer_score(one_layer(part), 1) for part in (clean, shifted)]
     expected = [distances(train.numpy(), labels.numpy(), part.numpy()) for part in (clean, shifted)]
-    for found, wanted in zip(suspicion, expected, strict=True):
-        np.testing.assert_allclose(found, wanted, rtol=1e-6)
+    for actual, wanted in zip(suspicion, expected, strict=True):
+        np.testing.assert_allclose(actual, wanted, rtol=1e-6)
     truth = [0] * 500 + [1] * 500
     auroc = roc_auc_score(truth, torch.cat(suspicion))
     assert auroc == pytest.approx(roc_auc_score(truth, np.concatenate(expected)), abs=1e-6)
@@ -457,8 +457,8 @@ def test_mahalanobis_ranks_as_pytorch_oods():
     (train, labels), (outputs, _) = images(1, 300), images(3, 40)
     theirs = ood.Mahalanobis(None).fit_features(torch.from_numpy(channel_means(train.features[2], 5)).float(), labels)
     expected = theirs.predict_features(torch.from_numpy(channel_means(outputs.features[2], 5)).float())
-    found = fitted("mahalanobis").layer_score(outputs, 3)
-    assert spearmanr(found, -expected).statistic > 0.99  # theirs is not shrunk
+    scores = fitted("mahalanobis").layer_score(outputs, 3)
+    assert spearmanr(scores, -expected).statistic > 0.99  # theirs is not shrunk
 
 
 def test_mahalanobis_with_zero_channels_is_finite():
@@ -511,8 +511,8 @@ def test_nearest_neighbours_equal_pytorch_ood():
     (train, labels), (outputs, _) = images(1, 300), images(3, 40)
     theirs = ood.KNN(None, k=10).fit_features(torch.from_numpy(channel_means(train.features[2], 5)), labels)
     distance = theirs.predict_features(torch.from_numpy(channel_means(outputs.features[2], 5)))
-    found = fitted("nearest-neighbours").layer_score(outputs, 3)
-    torch.testing.assert_close(found.double(), 1 - distance**2 / 2, rtol=1e-4, atol=1e-5)
+    scores = fitted("nearest-neighbours").layer_score(outputs, 3)
+    torch.testing.assert_close(scores.double(), 1 - distance**2 / 2, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("size", [300, 50, 7])
@@ -538,10 +538,10 @@ def test_density_of_class_with_enough_images_has_own_gaussian():
     generator = np.random.default_rng(0)
     labels = np.repeat([0, 1], [60, 70])
     values = generator.normal(size=(130, 3)) @ generator.normal(size=(3, 3)) * (1 + labels[:, None]) + labels[:, None]
-    found = Density()
-    found.fit(torch.from_numpy(values), torch.from_numpy(labels), 2)
+    gaussians = Density()
+    gaussians.fit(torch.from_numpy(values), torch.from_numpy(labels), 2)
     asked = generator.normal(size=(20, 3))
-    scores = found(torch.from_numpy(asked), torch.from_numpy(np.arange(20) % 2))
+    scores = gaussians(torch.from_numpy(asked), torch.from_numpy(np.arange(20) % 2))
     scaled, asked = (values - values.mean(0)) / values.std(0), (asked - values.mean(0)) / values.std(0)
     for c in (0, 1):
         own = LedoitWolf().fit(scaled[labels == c])
@@ -553,10 +553,10 @@ def test_density_of_classes_with_few_images_shares_covariance():
     generator = np.random.default_rng(0)
     labels = np.repeat([0, 1, 2], [14, 10, density.MEAN_IMAGES - 1])  # none is enough for 4 statistics; 3 is not there
     values = generator.normal(size=(len(labels), 4)) + 2 * labels[:, None]
-    found = Density()
-    found.fit(torch.from_numpy(values), torch.from_numpy(labels), 4)
+    gaussians = Density()
+    gaussians.fit(torch.from_numpy(values), torch.from_numpy(labels), 4)
     asked = generator.normal(size=(8, 4))
-    scores = found(torch.from_numpy(asked), torch.arange(8) % 4)
+    scores = gaussians(torch.from_numpy(asked), torch.arange(8) % 4)
     scaled, asked = (values - values.mean(0)) / values.std(0), (asked - values.mean(0)) / values.std(0)
     means = {c: scaled[labels == c].mean(axis=0) for c in (0, 1)}
     within = np.concatenate([scaled[labels == c] - means[c] for c in (0, 1)])
@@ -570,9 +570,9 @@ def test_density_of_classes_with_few_images_shares_covariance():
 def test_density_of_constant_statistic_is_finite():
     values = torch.randn(50, 3, generator=torch.Generator().manual_seed(0))
     values[:, 1] = 0.1
-    found = Density()
-    found.fit(values, torch.zeros(50, dtype=torch.int64), 1)
-    assert torch.isfinite(found(values, torch.zeros(50, dtype=torch.int64))).all()
+    gaussians = Density()
+    gaussians.fit(values, torch.zeros(50, dtype=torch.int64), 1)
+    assert torch.isfinite(gaussians(values, torch.zeros(50, dtype=torch.int64))).all()
 
 
 @settings(deadline=None, max_examples=20)
@@ -589,9 +589,12 @@ def test_density_is_invariant_to_units(scale, shift):
 def test_density_of_many_classes_and_few_images_separates():
     generator = torch.Generator().manual_seed(0)
     values, labels = torch.randn(144, 27, generator=generator), torch.arange(144) % 10
-    found = Density()
-    found.fit(values, labels, 10)
-    usual, odd = found(torch.randn(100, 27, generator=generator), torch.arange(100) % 10), found(values + 3, labels)
+    gaussians = Density()
+    gaussians.fit(values, labels, 10)
+    usual, odd = (
+        gaussians(torch.randn(100, 27, generator=generator), torch.arange(100) % 10),
+        gaussians(values + 3, labels),
+    )
     assert odd.max() < usual.min()
 
 
@@ -604,19 +607,21 @@ def test_calibrate_with_one_image_raises():
 def test_path_density_statistics_equal_plain_loop():
     detector = fitted("path-density", layers=[1, 3])
     outputs, _ = images(3, 12)
-    found = detector.statistics(outputs)
+    statistics = detector.statistics(outputs)
     for n in range(12):
         own = int(np.argmax(outputs.logits[n].numpy()))
         similarity = [outputs.similarity[n, layer].tolist() for layer in (0, 2)]
         margins = [of[own] - max(value for c, value in enumerate(of) if c != own) for of in similarity]
         lengths = [np.log(np.linalg.norm(outputs.features[layer][n].numpy())) for layer in (0, 2)]
-        np.testing.assert_allclose(found[n], [of[own] for of in similarity] + margins + lengths, rtol=1e-4, atol=1e-6)
+        np.testing.assert_allclose(
+            statistics[n], [of[own] for of in similarity] + margins + lengths, rtol=1e-4, atol=1e-6
+        )
 
 
 def test_transport_statistics_equal_plain_loop():
     detector = fitted("transport")
     outputs, _ = images(3, 12)
-    found = detector.statistics(outputs)
+    statistics = detector.statistics(outputs)
     for n in range(12):
         lengths, cosines = [], []
         for layer in (0, 2):  # from the second to the third the size changes
@@ -624,7 +629,7 @@ def test_transport_statistics_equal_plain_loop():
             step = after - before
             lengths.append(np.log(np.linalg.norm(step)))
             cosines.append(step @ before / np.linalg.norm(step) / np.linalg.norm(before))
-        np.testing.assert_allclose(found[n], lengths + cosines, rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(statistics[n], lengths + cosines, rtol=1e-4, atol=1e-5)
 
 
 def test_transport_without_equal_layers_raises():
@@ -678,14 +683,14 @@ def cross_fitted(name, train, calibration, labels, **options):
 @pytest.mark.parametrize("name", DETECTORS)
 def test_cross_fitted_scores_equal_fits_to_the_other_folds(name):
     train, (calibration, labels) = chunked(*images(1, 300)), images(2, 31)
-    found = cross_fitted(name, train, calibration, labels, folds=4)
+    scores = cross_fitted(name, train, calibration, labels, folds=4)
     order = sorted(range(31), key=lambda row: (int(labels[row]), row))
     for number in range(4):
         mine = torch.tensor(order[number::4])
         others = torch.tensor([row for row in range(31) if row not in set(mine.tolist())])
         detector = DETECTORS[name]()
         detector.fit(train, calibration.take(others), CHANNELS)
-        torch.testing.assert_close(found[mine], detector.score(calibration.take(mine)), rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(scores[mine], detector.score(calibration.take(mine)), rtol=1e-5, atol=1e-5)
 
 
 @settings(deadline=None, max_examples=15)

@@ -45,9 +45,9 @@ def test_a_benchmark_runs_it_beside_its_own_detectors():
         detector.fit(train)
     rows = benchmark.evaluate([defense, *theirs], loader_kwargs={"batch_size": 32})
     assert [row["Detector"] for row in rows] == ["FeaturePathDefense", "KNN", "EnergyBased"] * 2
-    found = {row["Dataset"]: row["AUROC"] for row in rows if row["Detector"] == "FeaturePathDefense"}
-    assert found["noise"] == pytest.approx(auroc(fitted(), 0.8), abs=1e-4)
-    assert found["more noise"] == pytest.approx(auroc(fitted(), 2.0), abs=1e-4)
+    aurocs = {row["Dataset"]: row["AUROC"] for row in rows if row["Detector"] == "FeaturePathDefense"}
+    assert aurocs["noise"] == pytest.approx(auroc(fitted(), 0.8), abs=1e-4)
+    assert aurocs["more noise"] == pytest.approx(auroc(fitted(), 2.0), abs=1e-4)
     assert all(0.5 < row["AUROC"] < 1 for row in rows if row["Detector"] != "EnergyBased")
 
 
@@ -63,14 +63,14 @@ def test_defences_of_one_benchmark_keep_their_own_features():
 
 def test_cached_features_are_fitted_and_scored_as_theirs_are():
     train = DataLoader(TensorDataset(*images(0)), batch_size=32)
-    some, labels = images(3)
+    inputs, labels = images(3)
     defense = FeaturePathDefense(Layered(), ["blurred", "pixels", "sharpened"])
     z, y = extract_features(train, defense.encoder, "cpu")
     metrics = {}
     for detector in (defense, ood.KNN(None, k=5), ood.Mahalanobis(None)):
         assert detector.fit_features(z, y) is detector
         measured = OODMetrics()
-        for batch, their in ((some, labels), (images(4, spread=0.8)[0], torch.full((90,), -1))):
+        for batch, their in ((inputs, labels), (images(4, spread=0.8)[0], torch.full((90,), -1))):
             with torch.no_grad():
                 measured.update(detector.predict_features(defense.encoder(batch)), their)
         metrics[type(detector).__name__] = measured.compute()["AUROC"]
@@ -80,8 +80,8 @@ def test_cached_features_are_fitted_and_scored_as_theirs_are():
 
 def test_called_as_a_function_it_gives_outlier_scores():
     defense, measured = calibrated(), OODMetrics()
-    for some, labels in (images(3), (images(4, spread=0.8)[0], torch.full((90,), -1))):
-        scores = defense(some)
+    for batch, labels in (images(3), (images(4, spread=0.8)[0], torch.full((90,), -1))):
+        scores = defense(batch)
         assert not scores.requires_grad
         measured.update(scores, labels)
     assert measured.compute()["AUROC"] == pytest.approx(auroc(defense, 0.8), abs=1e-4)

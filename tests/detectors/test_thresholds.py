@@ -23,9 +23,9 @@ def test_otsu_maximises_variance_over_all_cuts(scores):
     distinct = np.unique(scores)
     cuts = (distinct[:-1] + distinct[1:]) / 2
     best = max(between_class_variance(scores, split_rows) for split_rows in cuts)
-    found = otsu(scores)
-    assert between_class_variance(scores, found) == pytest.approx(best, rel=1e-9, abs=1e-15)
-    assert np.abs(cuts - found).min() < 1e-12, "in the middle of a gap"
+    threshold = otsu(scores)
+    assert between_class_variance(scores, threshold) == pytest.approx(best, rel=1e-9, abs=1e-15)
+    assert np.abs(cuts - threshold).min() < 1e-12, "in the middle of a gap"
 
 
 def test_otsu_of_five_scores_equals_hand_computed_value():

@@ -61,18 +61,18 @@ def names_in_json(content, left_out=()):
 
 def names_in_hdf5(path):
     """The names of data sets, without the groups they are in, and of attributes."""
-    found = set()
+    names = set()
     with h5py.File(path) as file:
-        found |= set(file.attrs)
+        names |= set(file.attrs)
 
         def note(name, item):
-            found.update(item.attrs)
+            names.update(item.attrs)
             inside = "learned" if "/learned/" in name else name.rpartition("/")[2]
             if isinstance(item, h5py.Dataset):
-                found.add("layer1" if re.fullmatch(r"layer\d+", inside) else inside)
+                names.add("layer1" if re.fullmatch(r"layer\d+", inside) else inside)
 
         file.visititems(note)
-    return found
+    return names
 
 
 def names_in(name, path):
@@ -98,7 +98,7 @@ def test_everything_in_a_file_is_named_and_nothing_else(tiny, heading):
         if any(re.fullmatch(pattern(each), name) for each in patterns)
     }
     assert matching
-    found = set().union(*(names_in(name, path) for name, path in matching.items()))
-    found = {name for name in found if not CHOSEN.fullmatch(name)}
-    assert found - named - SHARED == set(), "not on the page"
-    assert set(first_column) - found - {"layer2"} == set(), "not in the files"
+    stored = set().union(*(names_in(name, path) for name, path in matching.items()))
+    stored = {name for name in stored if not CHOSEN.fullmatch(name)}
+    assert stored - named - SHARED == set(), "not on the page"
+    assert set(first_column) - stored - {"layer2"} == set(), "not in the files"

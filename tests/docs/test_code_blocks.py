@@ -1,4 +1,4 @@
-"""What the pages show: Python runs, configurations are valid, commands name what is there.
+"""Code blocks of the pages: Python runs, configurations are valid, commands name existing rules and options.
 
 A page that says ``<!-- needs: results/digits -->`` finds a finished experiment there: the tiny one, under the names of
 the default one. ``<!-- skip: next -->`` leaves the next block out, ``<!-- skip: next if(..., reason="...") -->`` where

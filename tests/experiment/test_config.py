@@ -185,9 +185,9 @@ def test_what_is_wrong_is_named(path, value, expected):
     ],
 )
 def test_what_is_wrong_with_an_attack_of_the_zoo_is_named(attack, expected):
-    told = message(changed("attacks", {**DEFAULT["attacks"], "x": attack}))
-    assert expected in told
-    assert len(told.splitlines()) == 2, "nothing else is wrong"
+    output = message(changed("attacks", {**DEFAULT["attacks"], "x": attack}))
+    assert expected in output
+    assert len(output.splitlines()) == 2, "nothing else is wrong"
 
 
 TOO_FAR = [
@@ -212,10 +212,10 @@ TOO_FAR = [
 
 @pytest.mark.parametrize(("path", "value", "meant"), TOO_FAR)
 def test_a_radius_or_a_step_beyond_all_images_is_refused_with_what_was_meant(path, value, meant):
-    told = message(changed(path, value))
+    output = message(changed(path, value))
     key, _, last = path.rpartition(".")
-    assert f"  {path}" in told or f"  {key}: {last}" in told
-    assert meant in told
+    assert f"  {path}" in output or f"  {key}: {last}" in output
+    assert meant in output
 
 
 @pytest.mark.parametrize(
@@ -239,13 +239,13 @@ def test_attacks_of_the_zoo_have_the_librarys_defaults_and_exact_numbers():
         "b": {"method": "cw", "parameters": {"lr": 0.1, "steps": 7}},
     }
     experiment = read_experiment(changed("attacks", attacks))
-    found = experiment.model_dump(mode="json")["attacks"]
-    assert found["a"] == {
+    attacks = experiment.model_dump(mode="json")["attacks"]
+    assert attacks["a"] == {
         "method": "pgd", "norm": "linf", "eps": "8/255", "max_images": None, "stopping_rule": ["returned"], "seed": 0,
         "parameters": {"steps": 10, "alpha": "2/255", "random_start": True},
     }  # fmt: skip
-    assert (found["b"]["norm"], found["b"]["eps"]) == ("l2", None)
-    assert found["b"]["parameters"] == {"steps": 7, "c": "1", "kappa": "0", "lr": "1/10"}
+    assert (attacks["b"]["norm"], attacks["b"]["eps"]) == ("l2", None)
+    assert attacks["b"]["parameters"] == {"steps": 7, "c": "1", "kappa": "0", "lr": "1/10"}
     again = read_experiment(experiment.model_dump(mode="json"))
     assert again == experiment
 
@@ -270,7 +270,7 @@ PRETRAINED = {
     [
         ({"factry": "a:b"}, "models.mine.factry: unknown key; did you mean 'factory'?"),
         ({"factory": "timm"}, "models.mine.factory: should be package.module:function, not 'timm'"),
-        ({"mean": [0, 0, 0]}, "models.mine: mean and std: give both, for the same channels, or neither"),
+        ({"mean": [0, 0, 0]}, "models.mine: mean and std: set both, for the same channels, or neither"),
         ({"mean": [0.5], "std": [0]}, "models.mine.std.0: should be greater than 0"),
         ({"layers": []}, "models.mine.layers: list should have at least 1 item"),
         ({"layers": ["a", "a"]}, "models.mine.layers: contains a value twice"),
@@ -281,8 +281,8 @@ PRETRAINED = {
 def test_what_is_wrong_with_a_network_that_is_given_is_named(changes, expected):
     config = copy.deepcopy(DEFAULT)
     config["models"]["mine"] = PRETRAINED | changes
-    found = message(config)
-    assert found.splitlines()[1:] == [f"  {expected}"] or expected in found
+    text = message(config)
+    assert text.splitlines()[1:] == [f"  {expected}"] or expected in text
 
 
 def test_networks_that_are_given_need_no_training_and_others_do():
@@ -373,17 +373,17 @@ def test_adversarial_images_made_elsewhere():
     config["adaptive"]["attack"] = "x"
     assert "adaptive.attack: 'x' is not an AutoPGD attack" in message(config)
     config["attacks"]["x"] = {"method": "precomputed", "zzz": 3}
-    told = message(config)
-    assert "attacks.x.test: missing" in told
-    assert "attacks.x.zzz: unknown key; known keys are calibration, eps, method, norm, stopping_rule, test" in told
+    output = message(config)
+    assert "attacks.x.test: missing" in output
+    assert "attacks.x.zzz: unknown key; known keys are calibration, eps, method, norm, stopping_rule, test" in output
 
 
 def test_all_problems_are_told_at_once():
     config = changed("attacks.apgd.eps", "x")
     config["seeds"] = 3
-    told = message(config).splitlines()
-    assert len(told) == 3
-    assert told[0] == "config.yaml is not valid:"
+    output = message(config).splitlines()
+    assert len(output) == 3
+    assert output[0] == "config.yaml is not valid:"
 
 
 def test_weights_sum_to_one_exactly():

@@ -1,4 +1,4 @@
-"""What the number of classes and the size of the images allow attacks to do."""
+"""Limits on attacks by the number of classes and the size of the images."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""What the plan tells the jobs of attacks and data."""
+"""Settings that the plan passes to the jobs of attacks and data."""
 
 import copy
 
@@ -135,18 +135,18 @@ def test_of_torchvisions_data_the_parts_count_and_not_their_place():
 
 
 def test_of_a_factory_the_code_counts():
-    made = {"source": "factory", "factory": "mine:make", "arguments": {"n": 3}}
-    assert data_settings(**made)["contents"] == "abc"
-    assert data_settings(**made)["data"]["arguments"] == {"n": 3}
+    data = {"source": "factory", "factory": "mine:make", "arguments": {"n": 3}}
+    assert data_settings(**data)["contents"] == "abc"
+    assert data_settings(**data)["data"]["arguments"] == {"n": 3}
 
 
 def artefacts_of(artefact):
     """All that an artefact is made from, itself included."""
-    found = {artefact.name: artefact}
+    artefacts = {artefact.name: artefact}
     for inputs in artefact.inputs.values():
         for one in inputs:
-            found |= artefacts_of(one)
-    return found
+            artefacts |= artefacts_of(one)
+    return artefacts
 
 
 def storing(storage, poolings=("flatten", "mean")):

@@ -58,8 +58,8 @@ def test_a_shard_needs_its_share_of_the_time():
 
 
 def minutes_of(attack, gpu=False, data=CIFAR):
-    made = estimator(data, attacks={**TINY["attacks"], "x": {"max_images": 10000, **attack}})
-    return made.attack("resnet18-standard-s0", "x", gpu).minutes - 10
+    resources = estimator(data, attacks={**TINY["attacks"], "x": {"max_images": 10000, **attack}})
+    return resources.attack("resnet18-standard-s0", "x", gpu).minutes - 10
 
 
 def test_torchattacks_time_follows_parameters():
@@ -77,8 +77,8 @@ def test_torchattacks_time_follows_parameters():
 
 
 def precomputed_minutes(images=60000):
-    made = estimator(DataSize(images, 10, 32), attacks={**TINY["attacks"], "x": PRECOMPUTED})
-    return made.attack("resnet18-standard-s0", "x", gpu=False).minutes - 10
+    resources = estimator(DataSize(images, 10, 32), attacks={**TINY["attacks"], "x": PRECOMPUTED})
+    return resources.attack("resnet18-standard-s0", "x", gpu=False).minutes - 10
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -111,11 +111,11 @@ def test_memory_grows_with_classes_and_pixels():
 
 
 def test_everything_is_whole_numbers():
-    made = estimator()
+    jobs = estimator()
     run = "resnet20-standard-s0"
-    needs = [made.reading(), made.training(run, True), made.attack(run, "apgd", False), made.features(run, True),
-             made.over_features(run), made.over_paths(), made.detectors(run, False),
-             made.streamed_classes(run, True), made.streamed_paths(run, False)]  # fmt: skip
+    needs = [jobs.reading(), jobs.training(run, True), jobs.attack(run, "apgd", False), jobs.features(run, True),
+             jobs.over_features(run), jobs.over_paths(), jobs.detectors(run, False),
+             jobs.streamed_classes(run, True), jobs.streamed_paths(run, False)]  # fmt: skip
     for one in needs:
         assert isinstance(one, Needs)
         assert all(isinstance(value, int) and value > 0 for value in one)

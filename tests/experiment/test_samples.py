@@ -1,4 +1,4 @@
-"""What `featurepaths check` finds by reading a sample of the images."""
+"""Findings of `featurepaths check` on a sample of the images."""
 
 import numpy as np
 import pytest
@@ -58,8 +58,8 @@ def test_check_reports_what_reading_a_source_reports(name, folder, capsys):
     text = "\n".join(lines)
     assert passed == (kind.outcome == "read")
     assert kind.outcome == "read" or kind.outcome in text
-    told = [line for line in lines if line.startswith(("NOTE     data: ", "WARNING  data: "))]
-    assert [kind.said in line for line in told] == [True] * bool(kind.said)
+    output = [line for line in lines if line.startswith(("NOTE     data: ", "WARNING  data: "))]
+    assert [kind.said in line for line in output] == [True] * bool(kind.said)
 
 
 def arrays(folder, **changed):

@@ -37,9 +37,9 @@ def read(path):
             return {name: tensor.numpy().tobytes() for name, tensor in network.state_dict().items()} | {
                 "description": repr(description)
             }
-    found = {"origin": repr(read_origin(path))}
+    content = {"origin": repr(read_origin(path))}
     with open_hdf5(path) as file:
         file.visititems(
-            lambda name, item: found.update({name: item[()].tobytes()}) if isinstance(item, h5py.Dataset) else None
+            lambda name, item: content.update({name: item[()].tobytes()}) if isinstance(item, h5py.Dataset) else None
         )
-    return found
+    return content

@@ -71,7 +71,7 @@ def test_artefact_bit_flipped_refused_or_unchanged(artefact, faults):
 
 
 def training_state():
-    """The state of a training that has not begun, of a network of its own."""
+    """The state of a training that has not begun, of a new network."""
     network = torch.nn.Linear(40, 40)
     optimizer = torch.optim.SGD(network.parameters(), 0.1)
     scheduler = torch.optim.lr_scheduler.MultiStepLR(optimizer, [])
@@ -88,10 +88,10 @@ def test_saved_state_bit_flipped_passed_over_or_unchanged(tmp_path, faults):
     places, passed_over = random.integers(0, len(whole), 200), 0
     for place in places:
         path.write_bytes(whole[:place] + bytes([whole[place] ^ (1 << random.integers(8))]) + whole[place + 1 :])
-        taken = training_state()
-        if taken.load(progress):
-            assert taken.network.weight.detach().numpy().tobytes() == weights
-            assert torch.equal(taken.generator.get_state(), saved.generator.get_state())
+        state = training_state()
+        if state.load(progress):
+            assert state.network.weight.detach().numpy().tobytes() == weights
+            assert torch.equal(state.generator.get_state(), saved.generator.get_state())
         else:
             passed_over += 1
     assert passed_over > len(places) / 2
@@ -126,11 +126,11 @@ def test_artefacts_of_another_run_refused_by_stages(tiny, tmp_path, faults):
     for ours, theirs in ((run, other), (other, run)):
         for pooling in ("mean", "flatten"):
             features, centroids = ours / f"features/{pooling}/test.h5", theirs / f"centroids/{pooling}.h5"
-            made = tmp_path / pooling
-            arguments = ["--features", features, "--centroids", centroids, "--paths", made / "test.h5"]
+            folder = tmp_path / pooling
+            arguments = ["--features", features, "--centroids", centroids, "--paths", folder / "test.h5"]
             refused(stage("paths", *arguments), str(features), str(centroids))
             clean = ours / f"paths/{pooling}/test.h5"
-            outputs = ["--metrics", made / "feature-paths.apgd.max-loss.json", "--records", made / "out.h5"]
+            outputs = ["--metrics", folder / "feature-paths.apgd.max-loss.json", "--records", folder / "out.h5"]
             for thresholds, attacked in ((ours, theirs), (theirs, ours)):
                 threshold = thresholds / f"thresholds/{pooling}/feature-paths.held-out.json"
                 adversarial = attacked / f"paths/{pooling}/test.apgd.max-loss.h5"

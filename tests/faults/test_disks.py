@@ -1,4 +1,4 @@
-"""Disks that are full, read-only or gone: one clear message, nothing half-written, and a rerun goes on."""
+"""Disks that are full, read-only or gone: one clear message, nothing half-written, and a rerun resumes."""
 
 import os
 import re
@@ -89,7 +89,7 @@ def test_disk_full_refused_and_rerun_completes(tiny, small_disk, kind, faults):
     subprocess.run(["mount", "-o", "remount,size=64m", small_disk], check=True)
     done = finish(words)
     assert done.returncode == 0, done.stderr
-    faults("full disk", 1, "one message that names the file; a rerun goes on when there is room")
+    faults("full disk", 1, "one message that names the file; a rerun resumes once there is space")
 
 
 def test_disk_read_only_refused(tiny, small_disk, faults):
@@ -129,7 +129,7 @@ def test_workflow_disk_full_refused_and_rerun_makes_the_same_file(tiny, tmp_path
     subprocess.run(["mount", "-o", "remount,size=64m", small_disk], check=True)
     workflow("--until", "data")
     assert (small_disk / "data.h5").read_bytes() == (tiny.results / "data.h5").read_bytes()
-    faults("full disk below the workflow", 1, "the message in Snakemake's output; a rerun goes on when there is room")
+    faults("full disk below the workflow", 1, "the message in Snakemake's output; a rerun resumes once there is space")
 
 
 @pytest.mark.parametrize("number", ["ENOLCK", "ENOTSUP"])
@@ -146,6 +146,6 @@ def test_disk_without_file_locks_same_bytes(tiny, tmp_path, number, faults):
     for each in words:
         done = finish(each, env=os.environ | {"LD_PRELOAD": str(tmp_path / "shim.so")})
         assert done.returncode == 0, done.stderr
-    made = (tmp_path / "out/data.h5").read_bytes()
-    assert made == (tiny.results / "data.h5").read_bytes()
+    content = (tmp_path / "out/data.h5").read_bytes()
+    assert content == (tiny.results / "data.h5").read_bytes()
     faults("disk without file locks (`flock` fails)", len(words), "nothing needs them: same bytes")

@@ -89,17 +89,17 @@ def refused(config):
 
 
 def test_configuration_random_planned_or_refused(faults):
-    found = []
+    outcomes = []
 
     @FUZZ
     @given(configurations() | VALUES)
     def fuzz(config):
-        found.append(refused(config))
+        outcomes.append(refused(config))
 
     fuzz()
-    assert len(found) >= CASES
-    assert CASES // 50 < sum(found) < len(found) - CASES // 50, "some are refused, and some are not"
-    faults("configuration changed at random", len(found), "planned, or refused with the declared error")
+    assert len(outcomes) >= CASES
+    assert CASES // 50 < sum(outcomes) < len(outcomes) - CASES // 50, "some are refused, and some are not"
+    faults("configuration changed at random", len(outcomes), "planned, or refused with the declared error")
 
 
 @st.composite
@@ -146,7 +146,7 @@ def originals(tiny):
 
 
 def test_artefact_bytes_random_refused_or_unchanged(originals, tmp_path, faults):
-    found = []
+    outcomes = []
 
     @FUZZ
     @given(st.sampled_from(range(len(originals))), damages())
@@ -157,13 +157,13 @@ def test_artefact_bytes_random_refused_or_unchanged(originals, tmp_path, faults)
         try:
             says = read(path)
         except FeaturePathsError:
-            found.append(True)
+            outcomes.append(True)
         else:
-            found.append(False)
+            outcomes.append(False)
             assert says == expected
 
     fuzz()
-    assert len(found) >= CASES
-    assert sum(found) > CASES // 2
+    assert len(outcomes) >= CASES
+    assert sum(outcomes) > CASES // 2
     outcome = "refused with the declared error, or nothing changed that is read"
-    faults("bytes of an artefact changed at random", len(found), outcome)
+    faults("bytes of an artefact changed at random", len(outcomes), outcome)

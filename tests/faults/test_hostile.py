@@ -65,8 +65,8 @@ def test_pickle_with_command_not_run(tmp_path, protocol, faults):
     attack = resume.ResumeFiles(tmp_path / "attack", "key")
     attack.path.mkdir()
     np.savez(attack.path / "0.npz", **{"0/success": np.array([harm], dtype=object)})
-    found = list(resume.resuming(lambda rows: iter([(rows[0], {"row": np.zeros(1)})]), [slice(0, 1)], attack))
-    assert [records.keys() for _, records in found] == [{"row"}], "attacked, and not resumed"
+    blocks = list(resume.resuming(lambda rows: iter([(rows[0], {"row": np.zeros(1)})]), [slice(0, 1)], attack))
+    assert [records.keys() for _, records in blocks] == [{"row"}], "attacked, and not resumed"
     assert not mark.exists()
     pickle.loads((tmp_path / "b.pth").read_bytes())
     assert mark.exists(), "the pickles do harm where they are loaded"
@@ -80,14 +80,16 @@ def test_pickle_with_command_not_run(tmp_path, protocol, faults):
 def test_hdf5_unpacking_to_gigabytes_refused_unread(tmp_path, faults):
     zeros = zlib.compress(zlib.compress(bytes(2**26), 9), 9)
     with h5py.File(tmp_path / "twice.h5", "w") as file:
-        made = file.create_dataset("images", (2**20, 8, 8, 1), np.uint8, chunks=(2**20, 8, 8, 1), compression="gzip")
-        made.id.write_direct_chunk((0, 0, 0, 0), zeros)
-        made = file.create_dataset("chunk", (2**21, 32, 32, 1), np.uint8, chunks=(2**21, 32, 32, 1), compression="gzip")
-        made.id.write_direct_chunk((0, 0, 0, 0), bytes(2**21))
-        made = file.create_dataset("image", (1, 2**16, 2**15, 1), np.uint8, chunks=(1, 2**12, 2**12, 1))
+        dataset = file.create_dataset("images", (2**20, 8, 8, 1), np.uint8, chunks=(2**20, 8, 8, 1), compression="gzip")
+        dataset.id.write_direct_chunk((0, 0, 0, 0), zeros)
+        dataset = file.create_dataset(
+            "chunk", (2**21, 32, 32, 1), np.uint8, chunks=(2**21, 32, 32, 1), compression="gzip"
+        )
+        dataset.id.write_direct_chunk((0, 0, 0, 0), bytes(2**21))
+        dataset = file.create_dataset("image", (1, 2**16, 2**15, 1), np.uint8, chunks=(1, 2**12, 2**12, 1))
         for row in range(0, 2**16, 2**12):
             for column in range(0, 2**15, 2**12):
-                made.id.write_direct_chunk((0, row, column, 0), bytes(2**21))
+                dataset.id.write_direct_chunk((0, row, column, 0), bytes(2**21))
     with open_arrays(tmp_path / "twice.h5") as opened:
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         for name in opened.names:
@@ -152,7 +154,7 @@ def test_names_leaving_results_or_reaching_shell_refused(faults):
         for section in ("name", "models", "training", "attacks"):
             config = copy.deepcopy(TINY)
             if section == "name" and name == "a-b":
-                continue  # the experiment's name is a folder of its own
+                continue  # the experiment's name is a separate folder
             if section == "name":
                 config["name"] = name
             else:
@@ -167,7 +169,7 @@ PLACES = ["a 'b' \"c\" $(touch harmed) `touch harmed` {a} {{b; touch harmed", "-
 
 
 def test_data_paths_with_shell_characters_read_without_shell(tmp_path, faults):
-    """What the user names outside of the results is quoted, through Snakemake and the shell, to the stage."""
+    """Names of the user's outside of the results reach the stage quoted, through Snakemake and the shell."""
     generator = np.random.default_rng(0)
     config = copy.deepcopy(TINY)
     for number, place in enumerate(PLACES):
@@ -180,8 +182,8 @@ def test_data_paths_with_shell_characters_read_without_shell(tmp_path, faults):
         config["data"] = {"source": "arrays", "train": relative, "test": relative, "title": place, "calibration": 0.5}
         workflow = Workflow(folder, config)
         workflow("--until", "data", cores=1)
-        with h5py.File(workflow.results / "data.h5") as made:
-            assert len(made["images"]) == 80
-            assert made.attrs["provenance"] == place
+        with h5py.File(workflow.results / "data.h5") as data:
+            assert len(data["images"]) == 80
+            assert data.attrs["provenance"] == place
         assert not list(tmp_path.rglob("harmed"))
     faults("place of data with blanks, quotes, `$()`, braces, leading dashes, ...", len(PLACES), "read as it is called")

@@ -31,20 +31,20 @@ class Crowded(nn.Module):
         self.network, self.most, self.refused = network, most, 0
 
     def forward(self, images):
-        found = self.network(images)  # its layers are seen before memory runs out
+        logits = self.network(images)  # its layers are seen before memory runs out
         if len(images) > self.most:
             self.refused += 1
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
-        return found
+        return logits
 
 
 @pytest.fixture(scope="module")
 def network():
     torch.manual_seed(0)
-    made = ResNet("resnet18", 10, width=4).eval().requires_grad_(False)
+    module = ResNet("resnet18", 10, width=4).eval().requires_grad_(False)
     with torch.no_grad():
-        made.classifier.weight *= 20
-    return made
+        module.classifier.weight *= 20
+    return module
 
 
 @pytest.fixture(scope="module")
@@ -60,9 +60,9 @@ def test_attacks_and_features_block_too_large_continue_with_parts(network, image
     def attacked(module, folder):
         attack_block = partial(autopgd_records, objective=misclassification(module, "ce"), **options)
         attack = partial(run_blocks, attack_block, split)
-        found = list(resuming(attack, blocks(COUNT), ResumeFiles(folder, "key")))
-        assert [rows for rows, _ in found] == blocks(COUNT)
-        return {name: np.concatenate([records[name] for _, records in found]) for name in found[0][1]}
+        results = list(resuming(attack, blocks(COUNT), ResumeFiles(folder, "key")))
+        assert [rows for rows, _ in results] == blocks(COUNT)
+        return {name: np.concatenate([records[name] for _, records in results]) for name in results[0][1]}
 
     crowded = Crowded(network, most)
     whole, parts = attacked(network, tmp_path / "whole"), attacked(crowded, tmp_path / "parts")
@@ -79,12 +79,12 @@ def test_attacks_and_features_block_too_large_continue_with_parts(network, image
     crowded = Crowded(network, most)
     of_parts = list(extract_blocks(crowded, layers, images, list(POOLINGS)))
     assert 1 <= crowded.refused <= 6
-    logits = [np.concatenate([each[1] for each in found]) for found in (of_whole, of_parts)]
+    logits = [np.concatenate([each[1] for each in results]) for results in (of_whole, of_parts)]
     assert (logits[0].argmax(axis=1) == logits[1].argmax(axis=1)).mean() >= 0.999
     for pooling in POOLINGS:
         for layer in range(len(layers)):
             first, second = (
-                np.concatenate([each[2][pooling][layer] for each in found]) for found in (of_whole, of_parts)
+                np.concatenate([each[2][pooling][layer] for each in results]) for results in (of_whole, of_parts)
             )
             np.testing.assert_allclose(second, first, rtol=2e-3, atol=2e-3)
 
@@ -95,11 +95,11 @@ def test_attacks_and_features_block_too_large_continue_with_parts(network, image
         ("parts", crowded, layers),
     ):
         stream = FeatureStream(module, its_layers, images, ["mean"])
-        seen = sums.setdefault(name, dict.fromkeys(stream.widths, 0.0))
+        sums_of_layers = sums.setdefault(name, dict.fromkeys(stream.widths, 0.0))
         rows_seen = np.zeros(COUNT, int)
 
-        def see(key, rows, feature, seen=seen):
-            seen[key] = seen[key] + feature.sum(axis=0)
+        def see(key, rows, feature, sums_of_layers=sums_of_layers):
+            sums_of_layers[key] = sums_of_layers[key] + feature.sum(axis=0)
 
         for rows, _ in stream.read(stream.widths, see):
             rows_seen[rows] += 1

@@ -114,8 +114,8 @@ def test_training_diverging_refused_with_learning_rate(tiny, tmp_path, faults):
     config = copy.deepcopy(TINY)
     config["training"]["standard"]["learning_rate"] = 1e6
     params = Plan(read_experiment(config)).checkpoint(RUN).params
-    made = {"checkpoint": tmp_path / "checkpoint.safetensors", "training": tmp_path / "training.csv"}
-    done = finish(command("train", params, device="cpu", data=tiny.results / "data.h5", **made))
+    paths = {"checkpoint": tmp_path / "checkpoint.safetensors", "training": tmp_path / "training.csv"}
+    done = finish(command("train", params, device="cpu", data=tiny.results / "data.h5", **paths))
     refused(done, "learning_rate")
     assert not [path for path in tmp_path.iterdir() if not path.name.startswith(".")]
     faults("training that diverges", 1, "stops with its reason; no checkpoint")
@@ -142,12 +142,12 @@ def test_scores_all_equal_measured_or_refused(faults):
 
 def test_defence_class_without_images_refused_with_class():
     network = ResNet("resnet18", 3, width=4).eval()
-    made = FeaturePathDefense(network, network.layer_names, "mean")
+    module = FeaturePathDefense(network, network.layer_names, "mean")
     with pytest.raises(FeaturePathsError, match=r"(?i)class 1\b"):
-        made.fit([(torch.rand(2, 3, 32, 32), torch.tensor([0, 2]))], detection_layers=[1])
-    made.fit([(torch.rand(3, 3, 32, 32), torch.arange(3))], detection_layers=[1])
-    made.calibrate([(torch.rand(1, 3, 32, 32), torch.tensor([0]))])
-    assert len(made.predict(torch.rand(1, 3, 32, 32)).label) == 1
+        module.fit([(torch.rand(2, 3, 32, 32), torch.tensor([0, 2]))], detection_layers=[1])
+    module.fit([(torch.rand(3, 3, 32, 32), torch.arange(3))], detection_layers=[1])
+    module.calibrate([(torch.rand(1, 3, 32, 32), torch.tensor([0]))])
+    assert len(module.predict(torch.rand(1, 3, 32, 32)).label) == 1
 
 
 @pytest.mark.parametrize(

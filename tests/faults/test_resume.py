@@ -123,12 +123,14 @@ def test_attack_stopped_resumes_same_bytes(tiny, tmp_path, end):
 @pytest.mark.parametrize("saves", [3, 23, 25])
 @pytest.mark.parametrize("end", ["SIGKILL", "SIGTERM"])
 def test_streamed_classes_stopped_resume_same_bytes(tiny, tmp_path, end, saves, faults):
-    made = {"centroids": ["flatten.h5", "mean.h5"], "collapse": ["flatten.json", "mean.json"]}
+    outputs = {"centroids": ["flatten.h5", "mean.h5"], "collapse": ["flatten.json", "mean.json"]}
 
     def words(folder):
-        found = ["--checkpoint", tiny.results / "small-standard-s0/checkpoint.safetensors"]
-        found += ["--data", tiny.results / "data.h5", "--settings", '{"torch_threads": 1}', "--device", "cpu"]
-        return found + [word for kind, names in made.items() for word in (f"--{kind}", *(folder / n for n in names))]
+        arguments = ["--checkpoint", tiny.results / "small-standard-s0/checkpoint.safetensors"]
+        arguments += ["--data", tiny.results / "data.h5", "--settings", '{"torch_threads": 1}', "--device", "cpu"]
+        return arguments + [
+            word for kind, names in outputs.items() for word in (f"--{kind}", *(folder / n for n in names))
+        ]
 
     whole = stage("streamed_classes", *words(tmp_path / "undisturbed"))
     assert whole.returncode == 0, whole.stderr

@@ -36,7 +36,7 @@ def run_whole(words):
 
 
 def made(folder):
-    """What lies under final names."""
+    """Contents of the files with final names."""
     files = {str(path.relative_to(folder)): path for path in folder.rglob("*") if path.is_file()}
     return {name: path.read_bytes() for name, path in files.items() if "/." not in f"/{name}"}
 

@@ -70,15 +70,15 @@ def test_two_experiments_sharing_data_both_whole(tmp_path, faults):
     for run in both:
         text, _ = run.communicate()
         assert run.returncode == 0, text
-    made = [contents(checkout.folder / "results" / name) for name in ("one", "two")]
-    differing = {name for name in made[0] if made[0][name] != made[1].get(name)}
+    results = [contents(checkout.folder / "results" / name) for name in ("one", "two")]
+    differing = {name for name in results[0] if results[0][name] != results[1].get(name)}
     # the configuration and the explorer's headings hold the experiment's name
     assert {name.partition(".")[0] for name in differing} <= {"config", "tables/configuration", "explore"}, differing
-    pages = [of["explore.html"] for of in made]
+    pages = [of["explore.html"] for of in results]
     for of_two in (b"<title>two:", b"<h1>two ", b'"experiment":"two"'):
         pages[1] = pages[1].replace(of_two, of_two.replace(b"two", b"one"))
     assert pages[0] == pages[1]
-    assert made[0].keys() == made[1].keys()
+    assert results[0].keys() == results[1].keys()
     faults("two experiments that share data, at once", 1, "both whole, with the same numbers")
 
 

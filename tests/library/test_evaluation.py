@@ -93,12 +93,12 @@ def test_evaluate_defaults_are_those_of_the_configuration(defense):
 
 
 def test_evaluate_loaders_of_other_batch_sizes_and_types_same(defense, result):
-    some, labels = images(5, count=24)
+    batch, labels = images(5, count=24)
     for batches in (
         loader(5, size=7, count=24),
-        DataLoader(TensorDataset(some, labels), batch_size=24),
-        iter([(some, labels.int())]),
-        [(torch.cat([some[:3], some]), torch.cat([torch.full((3,), -1), labels]))],  # three of other data
+        DataLoader(TensorDataset(batch, labels), batch_size=24),
+        iter([(batch, labels.int())]),
+        [(torch.cat([batch[:3], batch]), torch.cat([torch.full((3,), -1), labels]))],  # three of other data
     ):
         assert same(defense.evaluate(batches, **FAST), result)
 
@@ -106,8 +106,8 @@ def test_evaluate_loaders_of_other_batch_sizes_and_types_same(defense, result):
 def test_evaluate_model_in_training_mode_and_without_gradients_same(defense, result):
     defense.encoder.network.network.train()
     with torch.inference_mode():
-        some, labels = images(5, count=24)
-        assert same(defense.evaluate([(some.clone(), labels)], **FAST, device="cpu"), result)
+        batch, labels = images(5, count=24)
+        assert same(defense.evaluate([(batch.clone(), labels)], **FAST, device="cpu"), result)
     assert not any(module.training for module in defense.encoder.modules())
 
 
@@ -123,11 +123,11 @@ def test_evaluate_max_images_attacks_evenly_spaced_ones_alike(defense, result):
     part = defense.evaluate(loader(5, count=24), **FAST, max_images=6)
     assert list(part.records["index"]) == [0, 4, 8, 12, 16, 20]
     detectors = {"feature-paths": (defense.detector, 1.0)}
-    some, whole = (
+    batch, whole = (
         defense.evaluate(loader(5, count=24), **FAST, max_images=limit, detectors=detectors) for limit in (6, None)
     )
-    for name in some.adversarial:
-        assert torch.equal(some.adversarial[name], whole.adversarial[name][::4]), name
+    for name in batch.adversarial:
+        assert torch.equal(batch.adversarial[name], whole.adversarial[name][::4]), name
 
 
 def test_evaluate_other_seed_or_indices_other_random_starts(defense, result):
@@ -154,8 +154,8 @@ def test_evaluation_as_text_and_html_has_verdict_and_every_row(result):
 
 
 def test_evaluation_of_a_network_no_better_than_chance_says_so(defense):
-    some, labels = images(5, count=60)
-    result = defense.evaluate([(some, (labels + 1) % CLASSES)], **FAST)
+    batch, labels = images(5, count=60)
+    result = defense.evaluate([(batch, (labels + 1) % CLASSES)], **FAST)
     assert "chance" in result.verdict
 
 

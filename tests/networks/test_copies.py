@@ -48,8 +48,8 @@ def network(request):
         torch.random.fork_rng(),
     ):
         torch.manual_seed(0)
-        made = nn.Sequential(FIRST[request.param](), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 36, 3))
-    return made.eval().requires_grad_(False)
+        module = nn.Sequential(FIRST[request.param](), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 36, 3))
+    return module.eval().requires_grad_(False)
 
 
 def test_a_copy_gives_the_same_and_shares_nothing(network):
@@ -66,5 +66,5 @@ def test_a_copy_gives_the_same_and_shares_nothing(network):
 def test_networks_that_keep_a_computed_weight_are_attacked(network):
     images = np.random.default_rng(0).integers(0, 256, (4, 8, 8, 3), np.uint8)
     attack = LibraryAttack(network, "bim", "linf", 0.03, {}, 0)
-    ((_, found),) = run_blocks(attack, Images(images, np.arange(4) % 3, np.arange(4)))
-    assert np.isfinite(found["returned/adversarial"]).all()
+    ((_, records),) = run_blocks(attack, Images(images, np.arange(4) % 3, np.arange(4)))
+    assert np.isfinite(records["returned/adversarial"]).all()

@@ -25,8 +25,8 @@ def network():
 
 @pytest.fixture
 def defense():
-    made = FeaturePathDefense(network(), LAYERS, "mean").fit(LOADER, detection_layers=[1, 2])
-    return made.calibrate(LOADER)
+    module = FeaturePathDefense(network(), LAYERS, "mean").fit(LOADER, detection_layers=[1, 2])
+    return module.calibrate(LOADER)
 
 
 def passes(defense):
@@ -233,19 +233,19 @@ def test_every_pass_is_in_evaluation_mode_whatever_was_left_behind(defense, way,
     use = passes(defense)[way]
     expected, mean = use(IMAGES[:8]), model[0][1].running_mean.clone()
     (model if part == "all" else model[0][1]).train()
-    found = use(IMAGES[:8])
+    actual = use(IMAGES[:8])
     one_by_one = [use(image.unsqueeze(0)) for image in IMAGES[:8]]
     if way == "predict":
-        expected, found = expected.score, found.score
+        expected, actual = expected.score, actual.score
         one_by_one = [each.score for each in one_by_one]
-    assert torch.equal(found, expected)
+    assert torch.equal(actual, expected)
     torch.testing.assert_close(torch.cat(one_by_one), expected, rtol=1e-2, atol=1e-2)
     assert torch.equal(model[0][1].running_mean, mean)
     assert not any(module.training for module in model.modules())
 
 
 def test_learning_is_in_evaluation_mode_whatever_a_loader_does_to_the_network():
-    made, model = [], network()
+    results, model = [], network()
 
     def loader():
         for images, labels in LOADER:
@@ -254,9 +254,9 @@ def test_learning_is_in_evaluation_mode_whatever_a_loader_does_to_the_network():
 
     for batches in (LOADER, loader()):
         defense = FeaturePathDefense(model, LAYERS, "mean").fit(batches, detection_layers=[1])
-        made.append(defense.centroids)
-    for found, expected in zip(*made, strict=True):
-        assert torch.equal(found, expected)
+        results.append(defense.centroids)
+    for actual, expected in zip(*results, strict=True):
+        assert torch.equal(actual, expected)
 
 
 def test_an_attack_that_leaves_the_network_in_training_mode_changes_nothing(defense):

@@ -258,10 +258,10 @@ def test_features_come_first_whatever_the_shape(shape, channels_last, only_this_
 
 def test_stages_that_hold_blocks_are_gone_into():
     def stage():
-        made = nn.Module()
-        made.blocks = nn.Sequential(*(torchvision.ops.Conv2dNormActivation(3, 3) for _ in range(2)))
-        made.forward = made.blocks.forward
-        return made
+        module = nn.Module()
+        module.blocks = nn.Sequential(*(torchvision.ops.Conv2dNormActivation(3, 3) for _ in range(2)))
+        module.forward = module.blocks.forward
+        return module
 
     network = nn.Sequential(nn.Sequential(stage(), stage()), nn.Flatten(), nn.Linear(3 * 32 * 32, 10)).eval()
     expected = ["0.0.blocks.0", "0.0.blocks.1", "0.1.blocks.0", "0.1.blocks.1"]
@@ -320,7 +320,7 @@ def test_features_come_first_in_maps_and_tokens():
     layers = find_layers(swin, "auto", SHAPE)
     assert layer_shapes(swin, layers, SHAPE) == [(8, 8, 8), (16, 4, 4)]
     images = torch.rand(2, *SHAPE)
-    seen = {}
-    swin.get_submodule(layers[1]).register_forward_hook(lambda module, inputs, output: seen.update(output=output))
+    features = {}
+    swin.get_submodule(layers[1]).register_forward_hook(lambda module, inputs, output: features.update(output=output))
     _, (_, second) = forward_intermediates(swin, images, layers)
-    assert torch.equal(second, seen["output"].permute(0, 3, 1, 2))
+    assert torch.equal(second, features["output"].permute(0, 3, 1, 2))

@@ -28,10 +28,10 @@ def test_float32_changes_nothing():
 
 def test_bfloat16_computes_convolutions_in_it_and_keeps_the_rest():
     network, images = ResNet("resnet18", 10, width=8), torch.rand(4, 3, 32, 32, requires_grad=True)
-    seen = []
-    network.blocks[0].conv1.register_forward_hook(lambda *of: seen.append(of[2].dtype))
+    recorded = []
+    network.blocks[0].conv1.register_forward_hook(lambda *of: recorded.append(of[2].dtype))
     logits = InPrecision(network.eval(), "bfloat16")(images)
-    assert seen == [torch.bfloat16]
+    assert recorded == [torch.bfloat16]
     assert logits.dtype == torch.float32
     exact = network(images)
     difference = (logits - exact).abs().max() / exact.abs().max()

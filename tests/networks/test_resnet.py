@@ -57,24 +57,24 @@ def test_normalisation_is_part_of_the_network():
 @pytest.fixture
 def checkpoint(tmp_path):
     build = {"architecture": "resnet18", "classes": 7, "width": 4, "mean": [0.5] * 3, "std": [0.25] * 3}
-    made = ResNet(**build)
+    module = ResNet(**build)
     with torch.no_grad():
-        made(torch.rand(8, 3, 32, 32))  # moves the running statistics
+        module(torch.rand(8, 3, 32, 32))  # moves the running statistics
     path = tmp_path / "checkpoint.safetensors"
     save_checkpoint(
-        path, made, build, made.layer_names, (3, 32, 32), Origin("checkpoint", "k", {"data": "d"}), device="cpu"
+        path, module, build, module.layer_names, (3, 32, 32), Origin("checkpoint", "k", {"data": "d"}), device="cpu"
     )
-    return path, made.eval()
+    return path, module.eval()
 
 
 def test_a_checkpoint_gives_the_network_back(checkpoint):
-    path, made = checkpoint
+    path, network = checkpoint
     loaded, metadata = load_checkpoint(path)
     images = torch.rand(4, 3, 32, 32)
-    assert torch.equal(loaded(images), made(images))
+    assert torch.equal(loaded(images), network(images))
     assert not loaded.training
     assert metadata["layers"][7] == {"name": "blocks.7", "shape": [32, 2, 2]}
-    assert metadata["parameters"] == sum(parameter.numel() for parameter in made.parameters())
+    assert metadata["parameters"] == sum(parameter.numel() for parameter in network.parameters())
     assert metadata["origin"] == {"name": "checkpoint", "digest": "k", "ancestors": {"data": "d"}, "inputs": []}
 
 
@@ -96,9 +96,9 @@ def test_a_foreign_safetensors_file_is_named(tmp_path):
 
 def test_weights_that_do_not_fit_are_named(tmp_path):
     build = {"architecture": "resnet18", "classes": 7, "width": 4}
-    made = ResNet(**build)
+    module = ResNet(**build)
     save_checkpoint(
-        tmp_path / "a.safetensors", made, {**build, "width": 8}, made.layer_names, (3, 32, 32), Origin("c", "k")
+        tmp_path / "a.safetensors", module, {**build, "width": 8}, module.layer_names, (3, 32, 32), Origin("c", "k")
     )
     with pytest.raises(FeaturePathsError, match="does not fit the network"):
         load_checkpoint(tmp_path / "a.safetensors")
@@ -106,8 +106,8 @@ def test_weights_that_do_not_fit_are_named(tmp_path):
 
 def test_a_weight_that_is_not_finite_is_named(tmp_path):
     build = {"architecture": "resnet18", "classes": 7, "width": 4}
-    made = ResNet(**build)
-    made.classifier.bias.data[3] = float("nan")
-    save_checkpoint(tmp_path / "a.safetensors", made, build, made.layer_names, (3, 32, 32), Origin("c", "k"))
+    module = ResNet(**build)
+    module.classifier.bias.data[3] = float("nan")
+    save_checkpoint(tmp_path / "a.safetensors", module, build, module.layer_names, (3, 32, 32), Origin("c", "k"))
     with pytest.raises(FeaturePathsError, match=r"not a finite number, in classifier\.bias"):
         load_checkpoint(tmp_path / "a.safetensors")

@@ -161,8 +161,8 @@ def of_robustbench(module, name):
 
 def robustbench_networks():
     for family, (module, name, arguments, blocks) in ROBUSTBENCH.items():
-        made = of_robustbench(module, name)
-        yield "RobustBench", family, lambda made=made, of=arguments: made(**of), [32], blocks
+        network = of_robustbench(module, name)
+        yield "RobustBench", family, lambda network=network, of=arguments: network(**of), [32], blocks
 
 
 def pytorchcv_networks():

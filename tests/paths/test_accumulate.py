@@ -94,16 +94,16 @@ def test_what_is_damaged_is_not_taken_up(stream, undisturbed, tmp_path, capsys):
     file.write_bytes(whole[: len(whole) // 2])
     resumed = make(stream)
     stream.accumulate(resumed, LABELS, "test", saved, NAME)
-    told = capsys.readouterr().out
-    assert "saved.npz cannot be read" in told
-    assert "resumed" not in told
+    output = capsys.readouterr().out
+    assert "saved.npz cannot be read" in output
+    assert "resumed" not in output
     assert values_of(resumed) == expected
 
 
 def test_what_is_of_other_features_or_blocks_is_not_taken_up(stream, tmp_path, capsys):
     saved = ResumeFiles(tmp_path / "a.h5", "key")
-    some = dict(list(sums_of(stream).items())[:2])
-    stream.accumulate(some, LABELS, "test", saved, NAME, stop_after(2))
+    subset = dict(list(sums_of(stream).items())[:2])
+    stream.accumulate(subset, LABELS, "test", saved, NAME, stop_after(2))
     whole = sums_of(stream)
     stream.accumulate(whole, LABELS, "test", saved, NAME)
     assert "resumed" not in capsys.readouterr().out

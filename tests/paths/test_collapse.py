@@ -29,10 +29,10 @@ def plain(features, labels):
 @pytest.mark.parametrize("classes", [3, 10])
 def test_a_collapsed_simplex_has_nothing_left_to_collapse(classes):
     labels = np.repeat(np.arange(classes), 5)
-    found = measure_collapse(7 + 3 * simplex(classes)[labels], labels, classes)
-    assert found.pfc1 == pytest.approx(0, abs=1e-12)
-    assert found.pfc2 == pytest.approx(0, abs=1e-6)
-    assert found.pfc3 == 1
+    metrics = measure_collapse(7 + 3 * simplex(classes)[labels], labels, classes)
+    assert metrics.pfc1 == pytest.approx(0, abs=1e-12)
+    assert metrics.pfc2 == pytest.approx(0, abs=1e-6)
+    assert metrics.pfc3 == 1
 
 
 def test_pfc1_of_a_simplex_with_known_noise():
@@ -41,10 +41,10 @@ def test_pfc1_of_a_simplex_with_known_noise():
     a = 0.1
     offsets = np.array([[a, 0], [-a, 0], [0, a], [0, -a]])
     features = (vertices[:, None] + offsets[None]).reshape(-1, 2)
-    found = measure_collapse(features, np.repeat(np.arange(3), 4), 3)
-    assert found.pfc1 == pytest.approx(2 * a**2 / 3, rel=1e-5)
-    assert found.pfc2 == pytest.approx(0, abs=1e-6)
-    assert found.pfc3 == 1
+    metrics = measure_collapse(features, np.repeat(np.arange(3), 4), 3)
+    assert metrics.pfc1 == pytest.approx(2 * a**2 / 3, rel=1e-5)
+    assert metrics.pfc2 == pytest.approx(0, abs=1e-6)
+    assert metrics.pfc3 == 1
 
 
 @pytest.mark.parametrize("dimension", [30, 6])
@@ -53,11 +53,11 @@ def test_metrics_are_their_definitions(dimension):
     labels = np.repeat(np.arange(5), 40)
     features = generator.normal(size=(5, dimension))[labels] + 3 * generator.normal(size=(200, dimension))
     features = features.astype(np.float32)
-    found = measure_collapse(features, labels, 5)
+    metrics = measure_collapse(features, labels, 5)
     pfc1, pfc2, pfc3 = plain(features, labels)
-    assert found.pfc1 == pytest.approx(pfc1, rel=1e-5)
-    assert found.pfc2 == pytest.approx(pfc2, rel=1e-6)
-    assert found.pfc3 == pfc3
+    assert metrics.pfc1 == pytest.approx(pfc1, rel=1e-5)
+    assert metrics.pfc2 == pytest.approx(pfc2, rel=1e-6)
+    assert metrics.pfc3 == pfc3
     assert 0.2 < pfc3 < 1, "neither trivial nor by chance"
 
 
@@ -66,9 +66,9 @@ def test_rows_in_another_order_and_more_than_a_chunk():
     labels = np.repeat(np.arange(3), 700)
     features = (3 * generator.normal(size=(3, 8))[labels] + generator.normal(size=(2100, 8))).astype("f4")
     order = generator.permutation(2100)
-    found, shuffled = measure_collapse(features, labels, 3), measure_collapse(features[order], labels[order], 3)
-    assert found.pfc1 == pytest.approx(plain(features, labels)[0], rel=1e-5)
-    assert (shuffled.pfc1, shuffled.pfc2, shuffled.pfc3) == pytest.approx((found.pfc1, found.pfc2, found.pfc3))
+    metrics, shuffled = measure_collapse(features, labels, 3), measure_collapse(features[order], labels[order], 3)
+    assert metrics.pfc1 == pytest.approx(plain(features, labels)[0], rel=1e-5)
+    assert (shuffled.pfc1, shuffled.pfc2, shuffled.pfc3) == pytest.approx((metrics.pfc1, metrics.pfc2, metrics.pfc3))
 
 
 def test_fewer_dimensions_than_classes():
@@ -79,9 +79,9 @@ def test_fewer_dimensions_than_classes():
 
 
 def test_a_dead_layer_has_no_pfc1():
-    found = measure_collapse(np.zeros((6, 4), np.float32), np.repeat(np.arange(3), 2), 3)
-    assert found.pfc1 is None
-    assert found.pfc3 == pytest.approx(1 / 3)
+    metrics = measure_collapse(np.zeros((6, 4), np.float32), np.repeat(np.arange(3), 2), 3)
+    assert metrics.pfc1 is None
+    assert metrics.pfc3 == pytest.approx(1 / 3)
 
 
 @pytest.mark.parametrize(

@@ -26,26 +26,26 @@ def whole(features, found):
 @settings(deadline=None, max_examples=25)
 @given(st.integers(0, 1000), st.sampled_from([1e-4, 1.0, 1e4]))
 def test_similarities_are_those_of_the_workflow(seed, scale):
-    features, found = features_and_centroids(seed)
+    features, centroids = features_and_centroids(seed)
     features = [feature * np.float32(scale) for feature in features]
-    seen = model_outputs(
-        torch.zeros(30, 3), [torch.from_numpy(f) for f in features], [torch.from_numpy(c) for c in found]
+    outputs = model_outputs(
+        torch.zeros(30, 3), [torch.from_numpy(f) for f in features], [torch.from_numpy(c) for c in centroids]
     )
-    np.testing.assert_allclose(seen.similarity.numpy(), whole(features, found), atol=1e-6)
-    assert (seen.similarity[4, 0] == 0).all()
+    np.testing.assert_allclose(outputs.similarity.numpy(), whole(features, centroids), atol=1e-6)
+    assert (outputs.similarity[4, 0] == 0).all()
 
 
 def test_a_feature_on_its_centroid_is_as_similar_as_can_be():
     centroid = torch.tensor([[0.6, 0.8], [1.0, 0.0]])
-    seen = model_outputs(torch.zeros(1, 2), [7 * centroid[:1]], [centroid])
-    torch.testing.assert_close(seen.similarity[0, 0], torch.tensor([1.0, 0.6]))
-    assert seen.similarity.max() <= 1
+    outputs = model_outputs(torch.zeros(1, 2), [7 * centroid[:1]], [centroid])
+    torch.testing.assert_close(outputs.similarity[0, 0], torch.tensor([1.0, 0.6]))
+    assert outputs.similarity.max() <= 1
 
 
 def test_gradients_are_those_of_finite_differences():
-    features, found = features_and_centroids(0)
+    features, centroids = features_and_centroids(0)
     features = [torch.from_numpy(feature[[0, 7, 9]]).double().requires_grad_() for feature in features]
-    tensors = [torch.from_numpy(centroid).double() for centroid in found]
+    tensors = [torch.from_numpy(centroid).double() for centroid in centroids]
     assert torch.autograd.gradcheck(lambda *given: model_outputs(given[0], list(given), tensors).similarity, features)
 
 
@@ -58,13 +58,15 @@ def test_a_zero_feature_has_a_finite_gradient_towards_the_centroid():
 @pytest.mark.parametrize("rows", [slice(1, 3), torch.tensor([2, 0]), torch.tensor([True, False, True])])
 def test_some_images_are_taken_from_everything(rows):
     features = [torch.arange(6.0).view(3, 2), torch.arange(3.0).view(3, 1)]
-    seen = ModelOutputs(torch.arange(9.0).view(3, 3), features, torch.arange(18.0).view(3, 2, 3))
-    taken = seen.take(rows)
-    chosen = torch.arange(3)[rows].tolist()
+    outputs = ModelOutputs(torch.arange(9.0).view(3, 3), features, torch.arange(18.0).view(3, 2, 3))
+    subset = outputs.take(rows)
+    positions = torch.arange(3)[rows].tolist()
     for given_rows, all_rows in zip(
-        [taken.logits, *taken.features, taken.similarity], [seen.logits, *features, seen.similarity], strict=True
+        [subset.logits, *subset.features, subset.similarity],
+        [outputs.logits, *features, outputs.similarity],
+        strict=True,
     ):
-        assert given_rows.tolist() == [all_rows.tolist()[row] for row in chosen]
+        assert given_rows.tolist() == [all_rows.tolist()[row] for row in positions]
 
 
 def test_every_layer_needs_its_centroids():

@@ -38,10 +38,10 @@ def cosine(a, b):
 def test_equations_1_and_2_by_hand():
     features = np.array([[3.0, 0.0], [1.0, 0.0], [0.0, 2.0], [2.0, 2.0]])
     labels = np.array([0, 0, 1, 1])
-    found = centroids(features, labels, 2)
+    means = centroids(features, labels, 2)
     # class 0: mean (2, 0); class 1: mean (1, 2), of length sqrt 5
-    np.testing.assert_allclose(found, [[1, 0], [1 / math.sqrt(5), 2 / math.sqrt(5)]], rtol=1e-6)
-    similarity = whole(np.array([[0.0, 7.0], [-4.0, 0.0]]), found)
+    np.testing.assert_allclose(means, [[1, 0], [1 / math.sqrt(5), 2 / math.sqrt(5)]], rtol=1e-6)
+    similarity = whole(np.array([[0.0, 7.0], [-4.0, 0.0]]), means)
     np.testing.assert_allclose(similarity, [[0, 2 / math.sqrt(5)], [-1, -1 / math.sqrt(5)]], atol=1e-6)
 
 
@@ -49,13 +49,13 @@ def test_similarities_are_cosines_across_chunks():
     generator = np.random.default_rng(0)
     features = generator.normal(size=(CHUNK + 70, 9)).astype(np.float16)
     labels = generator.integers(0, 4, len(features))
-    found = centroids(features, labels, 4)
+    computed = centroids(features, labels, 4)
     means = [[sum(map(float, features[labels == c, d])) / (labels == c).sum() for d in range(9)] for c in range(4)]
-    similarity = whole(features, found)
+    similarity = whole(features, computed)
     for row in (0, 1, CHUNK - 1, CHUNK, CHUNK + 69):
         for c in range(4):
             assert similarity[row, c] == pytest.approx(cosine(features[row], means[c]), abs=1e-5)
-    np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1, rtol=1e-6)
+    np.testing.assert_allclose(np.linalg.norm(computed, axis=1), 1, rtol=1e-6)
 
 
 @pytest.mark.parametrize(("width", "rows"), [(9, 512), (2**16, 128), (2**20, 64)])
@@ -73,15 +73,15 @@ def test_wide_features_come_in_shorter_chunks(width, rows):
 
 
 def test_a_zero_feature_is_similar_to_nothing():
-    found = centroids(np.eye(3), np.arange(3), 3)
-    assert (whole(np.zeros((2, 3)), found) == 0).all()
+    means = centroids(np.eye(3), np.arange(3), 3)
+    assert (whole(np.zeros((2, 3)), means) == 0).all()
 
 
 def test_the_length_of_a_feature_does_not_matter():
     generator = np.random.default_rng(0)
     features = generator.normal(size=(20, 5)).astype(np.float32)
-    found = centroids(features, np.arange(20) % 4, 4)
-    np.testing.assert_allclose(whole(features * 1000, found), whole(features, found), atol=1e-6)
+    means = centroids(features, np.arange(20) % 4, 4)
+    np.testing.assert_allclose(whole(features * 1000, means), whole(features, means), atol=1e-6)
 
 
 @pytest.mark.parametrize("scale", [1e-35, 1e-25, 1e-20, 1e-10, 1e10, 1e20, 1e30, 1e37])
@@ -122,9 +122,9 @@ def test_features_are_the_layers_outputs_and_do_not_depend_on_the_cut(pooling):
     torch.manual_seed(0)
     network = ResNet("resnet20", 10, width=4).eval()
     images = np.random.default_rng(0).integers(0, 256, (100, 32, 32, 3), np.uint8)
-    found = list(extract_blocks(network, network.layer_names, images, ["flatten", "mean"]))
-    logits = np.concatenate([part[1] for part in found])
-    last = np.concatenate([part[2][pooling][8] for part in found])
+    features = list(extract_blocks(network, network.layer_names, images, ["flatten", "mean"]))
+    logits = np.concatenate([part[1] for part in features])
+    last = np.concatenate([part[2][pooling][8] for part in features])
     with torch.no_grad():
         tensor = torch.from_numpy(images).permute(0, 3, 1, 2).contiguous().float() / 255
         expected, outputs = forward_intermediates(network, tensor, network.layer_names)
@@ -152,8 +152,8 @@ def test_features_too_large_for_float16_are_told_not_stored():
     images = np.full((3, 4, 4, 3), 255, np.uint8)
     with pytest.raises(FeaturePathsError, match=r"layer layer .*7e\+04.*65504"):
         list(extract_blocks(Scaled(70000.0), ["layer"], images, ["flatten"]))
-    (found,) = extract_blocks(Scaled(65000.0), ["layer"], images, ["flatten"])
-    assert found[2]["flatten"][0].max() == 64992, "the nearest float16: their distance is 32 here"
+    (features,) = extract_blocks(Scaled(65000.0), ["layer"], images, ["flatten"])
+    assert features[2]["flatten"][0].max() == 64992, "the nearest float16: their distance is 32 here"
 
 
 def test_nan_features_are_told():

@@ -28,13 +28,13 @@ def streamed(network, images, labels, most_values):
     centres, collapse, similarity, logits = {}, {}, {}, np.empty((len(images), stream.classes))
 
     def read(keys, see):
-        for rows, found in stream.read(keys, see):
-            logits[rows] = found
+        for rows, values in stream.read(keys, see):
+            logits[rows] = values
 
     for keys in stream.passes(most_values):
         sums = {key: ClassSums(stream.classes, stream.widths[key]) for key in keys}
         read(keys, lambda key, rows, features, sums=sums: sums[key].add(features, labels[rows]))
-        means = {key: found.means() for key, found in sums.items()}
+        means = {key: values.means() for key, values in sums.items()}
         meters = {key: CollapseMeter(means[key], sums[key].counts) for key in keys}
         read(keys, lambda key, rows, features, meters=meters: meters[key].add(features, labels[rows]))
         for key in keys:
@@ -53,8 +53,8 @@ def streamed(network, images, labels, most_values):
 def test_a_stream_gives_what_dumps_give_within_float16(count, classes, seed, most_values):
     network, images = network_and_images(count, classes, seed)
     labels = np.arange(count) % classes
-    found = streamed(network, images, labels, most_values)
-    centres, collapse, similarity, logits = found
+    extracted = streamed(network, images, labels, most_values)
+    centres, collapse, similarity, logits = extracted
     assert sorted(centres) == [Key(pooling, layer) for pooling in POOLINGS for layer in range(1, 9)]
 
     dumped = list(extract_blocks(network, network.layer_names, images, POOLINGS))
@@ -113,11 +113,13 @@ def test_shards_see_what_the_whole_sees():
     key = Key("mean", 5)
 
     def read(rows_of_blocks):
-        seen = {}
+        by_row = {}
         stream = FeatureStream(network, network.layer_names, images, ["mean"], rows_of_blocks=rows_of_blocks)
-        for rows, logits in stream.read([key], lambda key, rows, features: seen.update({rows.start: features.copy()})):
-            seen[rows.start] = seen[rows.start].tobytes() + logits.tobytes()
-        return seen
+        for rows, logits in stream.read(
+            [key], lambda key, rows, features: by_row.update({rows.start: features.copy()})
+        ):
+            by_row[rows.start] = by_row[rows.start].tobytes() + logits.tobytes()
+        return by_row
 
     whole, parts = read(None), [read(blocks(200, (number, 3))) for number in (1, 2, 3)]
     assert parts[0] | parts[1] | parts[2] == whole
@@ -126,11 +128,11 @@ def test_shards_see_what_the_whole_sees():
 
 def test_outputs_of_layers_that_are_done_with_are_gone():
     network = nn.Sequential(*[nn.Conv2d(3, 3, 1) for _ in range(6)], nn.Flatten(), nn.Linear(48, 2)).eval()
-    seen, alive = [], []
+    recorded, alive = [], []
 
     def see(name, rows, output):
-        alive.append(sum(one() is not None for one in seen))
-        seen.append(weakref.ref(output))
+        alive.append(sum(one() is not None for one in recorded))
+        recorded.append(weakref.ref(output))
 
     layers = [str(number) for number in range(6)]
     assert len(list(run_blocks(network, layers, np.zeros((3, 4, 4, 3), np.uint8), see))) == 1
@@ -146,10 +148,10 @@ class Often(nn.Module):
         self.times, self.factor = times, factor
 
     def forward(self, images):
-        found = images
+        values = images
         for _ in range(self.times):
-            found = self.layer(images * self.factor)
-        return found.nan_to_num().mean(dim=(2, 3))
+            values = self.layer(images * self.factor)
+        return values.nan_to_num().mean(dim=(2, 3))
 
 
 def read_all(network):
@@ -179,12 +181,12 @@ def test_sums_of_many_classes_are_those_of_each():
     """Where most classes have no image among some rows, theirs are left alone."""
     generator = np.random.default_rng(0)
     features, labels = generator.normal(size=(90, 5)).astype(np.float32), generator.permutation(np.arange(90) % 30)
-    found = ClassSums(30, 5)
+    sums = ClassSums(30, 5)
     for start in range(0, 90, 9):
-        found.add(features[start : start + 9], labels[start : start + 9])
-    assert (found.counts == 3).all()
+        sums.add(features[start : start + 9], labels[start : start + 9])
+    assert (sums.counts == 3).all()
     for c in range(30):
-        np.testing.assert_allclose(found.means()[c], features[labels == c].astype(float).mean(axis=0), atol=1e-6)
+        np.testing.assert_allclose(sums.means()[c], features[labels == c].astype(float).mean(axis=0), atol=1e-6)
 
 
 def test_collapse_metrics_of_wide_features_are_accumulated_in_parts(monkeypatch):

@@ -38,12 +38,12 @@ def clean_paths(classes=4, count=60, seed=1):
 def shown(images, shape=(3, 6, 6), classes=4, eps=0.1):
     """By row, examples of the images that a figure shows."""
     generator = np.random.default_rng(2)
-    found = {}
+    pictures = {}
     for row in examples.chosen_rows(images):
         clean = generator.integers(60, 190, (*shape[1:], shape[0])).astype(np.uint8)
         adversarial = (clean / 255 + generator.uniform(-eps, eps, clean.shape)).transpose(2, 0, 1).astype(np.float32)
-        found[int(row)] = examples.Example(clean, adversarial, generator.uniform(0.3, 1, (LAYERS, classes)))
-    return found
+        pictures[int(row)] = examples.Example(clean, adversarial, generator.uniform(0.3, 1, (LAYERS, classes)))
+    return pictures
 
 
 def outcome_by_hand(images, row):
@@ -120,14 +120,14 @@ def test_examples_figure_outcome_without_images_is_said_and_has_no_panel():
 @pytest.mark.parametrize("shape", [(1, 8, 8), (3, 64, 48), (3, 30, 50), (3, 224, 224)])
 def test_examples_figure_pictures_are_those_of_the_images(shape):
     images = attacked()
-    found = shown(images, shape)
-    figure = examples.examples_figure([(images, found)], clean_paths(), list("abcd"))
-    factor = examples.magnification(list(found.values()))
+    pictures = shown(images, shape)
+    figure = examples.examples_figure([(images, pictures)], clean_paths(), list("abcd"))
+    factor = examples.magnification(list(pictures.values()))
     order = [row for outcome in OUTCOMES for row in images.rows(outcome)[: examples.PER_OUTCOME]]
     drawn = figure.axes[0].images
     assert len(drawn) == 3 * len(order)
     for row, *three in zip(order, drawn[::3], drawn[1::3], drawn[2::3], strict=True):
-        clean, adversarial = found[row].clean / 255, np.moveaxis(found[row].adversarial, 0, 2)
+        clean, adversarial = pictures[row].clean / 255, np.moveaxis(pictures[row].adversarial, 0, 2)
         expected = clean, adversarial, 0.5 + factor * (adversarial.astype(float) - clean)
         for picture, pixels in zip(three, expected, strict=True):
             np.testing.assert_allclose(picture.get_array(), np.repeat(pixels, 3 // shape[0], axis=2), atol=1e-6)
@@ -148,10 +148,12 @@ def test_magnification_makes_greatest_difference_visible(eps, factor):
 
 def test_examples_figure_paths_and_bands_are_those_of_both_classes():
     images, clean = attacked(), clean_paths()
-    found = shown(images)
-    figure = examples.examples_figure([(images, found)], clean, list("abcd"))
+    pictures = shown(images)
+    figure = examples.examples_figure([(images, pictures)], clean, list("abcd"))
     canvas = figure.axes[0]
-    parts = [part for row in found for lines in examples._lines(images, row, found[row], clean) for part in lines[:2]]
+    parts = [
+        part for row in pictures for lines in examples._lines(images, row, pictures[row], clean) for part in lines[:2]
+    ]
     span = 1.03 - (min(part.min() for part in parts) - 0.03)
     lines = iter(canvas.get_lines())
     bands = iter(part for part in canvas.collections if isinstance(part, PolyCollection))
@@ -159,7 +161,7 @@ def test_examples_figure_paths_and_bands_are_those_of_both_classes():
         for row in images.rows(outcome)[: examples.PER_OUTCOME]:
             for label in dict.fromkeys((images.labels[row], images.predictions[row])):
                 y = next(lines).get_ydata()
-                path = found[row].similarity[:, label]
+                path = pictures[row].similarity[:, label]
                 np.testing.assert_allclose(y - y[0], -examples.SIDE * (path - path[0]) / span, atol=1e-9)
                 own = np.array([clean.own[n] for n in range(len(clean.labels)) if clean.labels[n] == label])
                 ends = np.percentile(own, 5, axis=0), np.percentile(own, 95, axis=0)

@@ -65,7 +65,7 @@ def test_magnification_keeps_differences_within_the_levels(difference, factor):
 
 
 def unpacked(value):
-    """What explorer.js.jinja makes of a packed array."""
+    """A packed array as explorer.js.jinja unpacks it."""
     return np.frombuffer(base64.b64decode(value["data"]), f"<{value['type']}").reshape(value["shape"])
 
 

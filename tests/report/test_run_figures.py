@@ -27,8 +27,8 @@ def test_mean_paths_lines_are_means_and_band_is_percentiles(classes):
     figure = run.mean_paths({"clean": similarities(clean, labels), "a": attacked}, names)
     axis, every = figure.axes[0], classes > 20
     shown = [n for n in range(len(labels)) if every or labels[n] == 0]
-    taken = [n for n in range(len(labels)) if predictions[n] != labels[n] and (every or predictions[n] == 0)]
-    for line, values in zip(axis.get_lines(), (clean[shown], own[shown], predicted[taken]), strict=True):
+    selected = [n for n in range(len(labels)) if predictions[n] != labels[n] and (every or predictions[n] == 0)]
+    for line, values in zip(axis.get_lines(), (clean[shown], own[shown], predicted[selected]), strict=True):
         np.testing.assert_allclose(line.get_ydata(), sum(values) / len(values))
     corners = {tuple(corner) for corner in np.round(axis.collections[0].get_paths()[0].vertices, 9)}
     for percentile in (5, 95):

@@ -21,7 +21,7 @@ Submit = Callable[[Any], None]
 
 
 class Handed(Exception):  # noqa: N818
-    """What a plugin hands to its scheduler."""
+    """A submission that a plugin hands to its scheduler."""
 
 
 def hand_over(submission: Any, *_: Any, **__: Any) -> None:

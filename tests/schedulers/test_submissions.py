@@ -1,4 +1,4 @@
-"""What Snakemake's executor plugins submit with the profiles: one GPU for rules with a GPU, none for the others.
+"""Submissions of Snakemake's executor plugins with the profiles: one GPU for rules with a GPU, none for the others.
 
 `make test-schedulers` runs these in an environment that has the plugins. ``python -m tests.schedulers.test_submissions
 docs/cluster.md`` writes the table of the page.

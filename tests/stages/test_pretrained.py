@@ -89,12 +89,12 @@ def test_a_checkpoint_answers_as_the_network_that_was_given(folder, take):
     own = module["transformer"](3).eval()
     torch.save({"state_dict": {f"module.{name}": value for name, value in own.state_dict().items()}}, "own.pt")
     take(weights="own.pt", mean=["0.5", "1/4", "0.1"], std=["1/2", "0.5", "2"])
-    taken, description = made()
+    network, description = made()
     images = torch.rand(4, 3, 16, 16)
     mean, std = torch.tensor([0.5, 0.25, 0.1]), torch.tensor([0.5, 0.5, 2])
     with torch.no_grad():
         expected = own((images - mean.view(3, 1, 1)) / std.view(3, 1, 1))
-        assert torch.equal(taken(images), expected)
+        assert torch.equal(network(images), expected)
     assert [layer["shape"] for layer in description["layers"]] == [[16, 5]] * 3
 
 

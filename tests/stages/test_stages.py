@@ -73,8 +73,8 @@ def test_a_missing_setting_is_named(run, tmp_path):
     settings = json.dumps({"protocol": "held-out", "layers": [1, 2]})
     paths = run / "paths/mean"
     arguments = ["--clean", paths / "calibration.h5", "--adversarial", paths / "calibration.apgd.max-loss.h5"]
-    made = tmp_path / "mean/feature-paths.held-out.json"
-    done = stage("threshold", "--settings", settings, *arguments, "--threshold", made)
+    path = tmp_path / "mean/feature-paths.held-out.json"
+    done = stage("threshold", "--settings", settings, *arguments, "--threshold", path)
     assert done.returncode == 2
     assert "--settings: weights: Field required" in done.stderr
 
@@ -92,15 +92,15 @@ def test_chosen_layers_and_weights_are_used(run, tmp_path):
         "weights": ["1/4", "3/4"],
         "false_positive_rates": ["1/10", "1/200"],
     }
-    paths, made = run / "paths/mean", tmp_path / "mean/feature-paths.held-out.json"
+    paths, path = run / "paths/mean", tmp_path / "mean/feature-paths.held-out.json"
     arguments = ["--clean", paths / "calibration.h5", "--adversarial", paths / "calibration.apgd.max-loss.h5"]
-    done = stage("threshold", "--settings", json.dumps(settings), *arguments, "--threshold", made)
+    done = stage("threshold", "--settings", json.dumps(settings), *arguments, "--threshold", path)
     assert done.returncode == 0, done.stderr
-    found = read_json(made)
-    assert found["layers"] == [2, 3]
-    assert found["weights"] == [0.25, 0.75]
-    assert set(found["thresholds"]) == {"otsu", "fpr-10", "fpr-0.5"}
-    assert found["calibrated_on"] == ["paths/mean/calibration", "paths/mean/calibration.apgd.max-loss"]
+    content = read_json(path)
+    assert content["layers"] == [2, 3]
+    assert content["weights"] == [0.25, 0.75]
+    assert set(content["thresholds"]) == {"otsu", "fpr-10", "fpr-0.5"}
+    assert content["calibrated_on"] == ["paths/mean/calibration", "paths/mean/calibration.apgd.max-loss"]
 
 
 def test_clean_paths_of_another_pooling_are_refused(run, tmp_path):
@@ -121,8 +121,8 @@ def test_test_images_are_not_passed_off_as_calibration_images(tiny, run, tmp_pat
     options = ["--settings", params["settings"], "--digest", params["digest"], "--collapse", run / "collapse/mean.json"]
     for images, accepted in (("calibration", True), ("test", False)):
         clean, adversarial = (run / f"paths/mean/{images}{end}.h5" for end in ("", ".apgd.max-loss"))
-        made = tmp_path / "mean/feature-paths.held-out.json"
-        done = stage("threshold", *options, "--clean", clean, "--adversarial", adversarial, "--threshold", made)
+        path = tmp_path / "mean/feature-paths.held-out.json"
+        done = stage("threshold", *options, "--clean", clean, "--adversarial", adversarial, "--threshold", path)
         assert (done.returncode == 0) == accepted, done.stderr
     refused(done, "not those that this run of the workflow expects")
 

@@ -39,9 +39,9 @@ def made_in_shards(inputs, folder, settings):
         assert done.returncode == 0, done.stderr
         return done.stdout
 
-    told = run(folder / "whole/test.x.h5")
-    assert "under attack" in told
-    assert "vanished" not in told, "nobody knows"
+    output = run(folder / "whole/test.x.h5")
+    assert "under attack" in output
+    assert "vanished" not in output, "nobody knows"
     shards = [folder / f"parts/test.x/{number}-of-2.h5" for number in (1, 2)]
     for shard in shards:
         run(shard, "--shard", shard.stem)
@@ -84,8 +84,8 @@ def theirs(inputs, tmp_path_factory):
 def test_images_made_elsewhere_in_shards(inputs, theirs, tmp_path):
     path, images = theirs
     settings = {"attack": images, "seed": 0, "contents": digest_of_file(path)}
-    with h5py.File(made_in_shards(inputs, tmp_path, settings)) as file, np.load(path) as made:
-        expected = made["adversarial"][::-1].transpose(0, 3, 1, 2).astype(np.float32)
+    with h5py.File(made_in_shards(inputs, tmp_path, settings)) as file, np.load(path) as arrays:
+        expected = arrays["adversarial"][::-1].transpose(0, 3, 1, 2).astype(np.float32)
         np.testing.assert_allclose(file["returned/adversarial"][:], expected, atol=1e-6)
         with open_split(inputs[1], "test") as data:
             assert (file["index"][:] == data.indices[:70]).all()

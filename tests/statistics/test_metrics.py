@@ -47,12 +47,12 @@ def test_weighted_metrics_are_scikit_learns(seed):
     clean, adversarial = scores(seed)
     generator = np.random.default_rng(seed)
     weights = generator.multinomial(60, np.full(60, 1 / 60), size=4)
-    found = weighted_ranking_metrics(clean, adversarial, weights)
+    result = weighted_ranking_metrics(clean, adversarial, weights)
     truth, suspicion = np.repeat([0, 1], 60), -np.concatenate([clean, adversarial])
     for row, weight in enumerate(weights):
         doubled = np.concatenate([weight, weight])
-        assert found["auroc"][row] == pytest.approx(roc_auc_score(truth, suspicion, sample_weight=doubled))
-        assert found["aupr"][row] == pytest.approx(average_precision_score(truth, suspicion, sample_weight=doubled))
+        assert result["auroc"][row] == pytest.approx(roc_auc_score(truth, suspicion, sample_weight=doubled))
+        assert result["aupr"][row] == pytest.approx(average_precision_score(truth, suspicion, sample_weight=doubled))
     unweighted = weighted_ranking_metrics(clean, adversarial, np.ones((1, 60), int))
     plain = ranking_metrics(clean, adversarial)
     for metric in RANKING_METRICS:
@@ -62,16 +62,16 @@ def test_weighted_metrics_are_scikit_learns(seed):
 def test_intervals_are_those_of_resampled_images():
     """Against drawing the images and asking scikit-learn, within the noise of 1,000 draws."""
     clean, adversarial = scores(count=80)
-    found = bootstrap_intervals(clean, adversarial, {"otsu": 0.5})
+    result = bootstrap_intervals(clean, adversarial, {"otsu": 0.5})
     generator = np.random.default_rng(99)
     truth, values, balanced = np.repeat([0, 1], 80), [], []
     for _ in range(1000):
         rows = generator.integers(0, 80, 80)
         values.append(roc_auc_score(truth, -np.concatenate([clean[rows], adversarial[rows]])))
         balanced.append(((adversarial[rows] < 0.5).mean() + (clean[rows] >= 0.5).mean()) / 2)
-    np.testing.assert_allclose(found["auroc"], np.quantile(values, [0.025, 0.975]), atol=0.012)
-    np.testing.assert_allclose(found["balanced_accuracy.otsu"], np.quantile(balanced, [0.025, 0.975]), atol=0.02)
-    assert found == bootstrap_intervals(clean, adversarial, {"otsu": 0.5}), "the same every time"
+    np.testing.assert_allclose(result["auroc"], np.quantile(values, [0.025, 0.975]), atol=0.012)
+    np.testing.assert_allclose(result["balanced_accuracy.otsu"], np.quantile(balanced, [0.025, 0.975]), atol=0.02)
+    assert result == bootstrap_intervals(clean, adversarial, {"otsu": 0.5}), "the same every time"
 
 
 def test_a_perfect_score_is_perfect_with_certainty():

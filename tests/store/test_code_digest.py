@@ -45,7 +45,7 @@ def test_stages_are_the_modules_that_run_as_programs():
     "edit",
     [
         lambda text: text + "\n\n# a comment\n",
-        lambda text: text.replace('"""What an attack', '"""Everything an attack'),
+        lambda text: text.replace('"""Norms of', '"""Distances of'),
         lambda text: text.replace("def project(", "\n\n\ndef project("),
         lambda text: text.replace("    delta = images - clean\n", "    delta = images - clean  # a remark\n"),
     ],
@@ -165,13 +165,13 @@ def test_python_versions_agree_on_a_syntax_tree():
 
 def libraries_of(stage):
     """Return the libraries that a stage, or any module of the package that it imports, names in an import."""
-    waiting, seen = [f"featurepaths.stages.{stage}"], set()
+    waiting, visited = [f"featurepaths.stages.{stage}"], set()
     while waiting:
         module = waiting.pop()
-        if module not in seen and module in digests._files():
-            seen.add(module)
+        if module not in visited and module in digests._files():
+            visited.add(module)
             waiting += digests._read(module).imported
-    return {name.partition(".")[0] for module in seen for name in digests._read(module).imported}
+    return {name.partition(".")[0] for module in visited for name in digests._read(module).imported}
 
 
 @pytest.mark.parametrize(

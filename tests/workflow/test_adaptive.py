@@ -156,7 +156,7 @@ def test_eps_0_is_the_clean_accuracy_and_a_great_eps_leaves_nothing(attacked):
     assert content["eps"][0]["defended_correct"] == clean["defended_correct"]
     assert content["eps"][0]["undefended_correct"] == clean["network_correct"]
     passed = {check["check"]: check["passed"] for check in content["checks"]}
-    assert passed["eps 0 gives the clean accuracy"]
+    assert passed["accuracy at eps 0 equals the clean accuracy"]
     assert content["transfer"]["source"].startswith("small-")
 
 

@@ -1,4 +1,4 @@
-"""What profiles/slurm makes of an experiment, by dry runs: what jobs ask for, and how many submissions there are."""
+"""Plans of an experiment with profiles/slurm, by dry runs: requests of jobs, and the number of submissions."""
 
 import re
 from collections import Counter
@@ -40,10 +40,10 @@ def resources(text):
 
 @pytest.mark.parametrize("storage", ["store", "stream"])
 def test_every_job_but_the_bookkeeping_asks_for_memory_and_time(on_slurm, storage):
-    for rule, found in resources(on_slurm(TINY | {"features": {"storage": storage}})):
+    for rule, requested in resources(on_slurm(TINY | {"features": {"storage": storage}})):
         if rule != "all":
-            assert re.search(r"\bmem_mb=\d{3,}", found), rule
-            assert re.search(r"\bruntime=\d+", found), rule
+            assert re.search(r"\bmem_mb=\d{3,}", requested), rule
+            assert re.search(r"\bruntime=\d+", requested), rule
 
 
 def test_six_attacks_in_eight_shards_on_twenty_networks_are_less_than_500_submissions(on_slurm):

@@ -16,9 +16,9 @@ STATS = {"data": 1, "train": 2, "attack": 4, "tables": 1, "check": 1, "all": 1, 
 
 
 def record(text=None, level=logging.INFO, **attributes):
-    made = logging.LogRecord("snakemake.logging", level, "", 0, text, None, None)
-    vars(made).update(attributes)
-    return made
+    entry = logging.LogRecord("snakemake.logging", level, "", 0, text, None, None)
+    vars(entry).update(attributes)
+    return entry
 
 
 def started(number, rule, **wildcards):
@@ -35,7 +35,7 @@ def failed(number, rule, log, **more):
 
 
 def shown(*records, terminal=False, silent=False):
-    """What a display writes of records, on a terminal or into a file of 80 columns."""
+    """Output of a display for records, on a terminal or into a file of 80 columns."""
     console = Console(file=io.StringIO(), width=80, height=40, force_terminal=terminal, force_interactive=terminal)
     display = Display(console, silent=silent)
     for each in records:
@@ -97,11 +97,11 @@ def test_failed_job_shows_log_and_its_last_lines_once(tmp_path):
 
 
 def test_failed_group_shows_only_jobs_whose_output_is_missing(tmp_path):
-    made, log = tmp_path / "made.h5", tmp_path / "log"
-    made.touch()
+    output, log = tmp_path / "made.h5", tmp_path / "log"
+    output.touch()
     log.write_text("reason")
     infos = [
-        {"jobid": 4, "rule_name": "attack", "output": [str(made)], "log": ["ended.log"]},
+        {"jobid": 4, "rule_name": "attack", "output": [str(output)], "log": ["ended.log"]},
         {"jobid": 5, "rule_name": "evaluation", "output": [str(tmp_path / "none.h5")], "log": [str(log)]},
     ]
     group = record(level=logging.ERROR, event="group_error", aux_logs=["slurm.log"], job_error_info=infos)

@@ -23,17 +23,17 @@ def run(request, tiny):
     """The folder of a run, its pooling, and the images of every kind by the names of their artefacts."""
     training, pooling = request.param
     folder = tiny.results / f"small-{training}-s0"
-    found = {}
+    results = {}
     with h5py.File(tiny.results / "data.h5") as data:
         for split in ("train", "calibration", "test"):
             rows = np.flatnonzero(data["split"][:] == split.encode())
             pixels = torch.from_numpy(data["images"][rows]).permute(0, 3, 1, 2).float() / 255
-            found[split] = pixels, torch.from_numpy(data["labels"][rows])
+            results[split] = pixels, torch.from_numpy(data["labels"][rows])
     for split in ("calibration", "test"):
         with h5py.File(folder / f"attacks/{split}.apgd.h5") as attack:
             examples = torch.from_numpy(attack[STOPPING_RULE]["adversarial"][:])
-            found[f"{split}.apgd.{STOPPING_RULE}"] = examples, torch.from_numpy(attack["labels"][:])
-    return folder, pooling, found
+            results[f"{split}.apgd.{STOPPING_RULE}"] = examples, torch.from_numpy(attack["labels"][:])
+    return folder, pooling, results
 
 
 def batches(images, size=50):
@@ -56,7 +56,7 @@ def defense(request, run):
 
 
 def stored(run):
-    """What the workflow calibrated, and its answers to clean and to adversarial test images."""
+    """Calibration of the workflow, and its predictions for clean and for adversarial test images."""
     folder, pooling, _ = run
     threshold = json.loads((folder / f"thresholds/{pooling}/feature-paths.held-out.json").read_text())
     selection = json.loads((folder / f"selection/{pooling}/held-out.json").read_text())
@@ -78,15 +78,15 @@ def test_it_is_calibrated_as_the_workflow_is(run, defense):
     assert defense.calibration.threshold == pytest.approx(threshold["thresholds"]["otsu"], abs=FLOAT16)
     folder, pooling, _ = run
     with h5py.File(folder / f"centroids/{pooling}.h5") as file:
-        for found, name in zip(defense.centroids, layers_in(file), strict=True):
-            np.testing.assert_allclose(found, file[name][:], atol=FLOAT16)
+        for actual, name in zip(defense.centroids, layers_in(file), strict=True):
+            np.testing.assert_allclose(actual, file[name][:], atol=FLOAT16)
 
 
 def test_a_frozen_defence_has_the_very_thresholds_of_the_run(run):
     folder, pooling, _ = run
     for method, expected in stored(run)[0]["thresholds"].items():
-        found = FeaturePathDefense.from_run(folder, pooling, threshold_method=method)
-        assert found.calibration.threshold == expected
+        defense = FeaturePathDefense.from_run(folder, pooling, threshold_method=method)
+        assert defense.calibration.threshold == expected
 
 
 def test_clean_images_alone_give_the_workflows_threshold(run):
@@ -102,27 +102,27 @@ def test_it_answers_as_the_workflow_counted(run, defense):
     threshold, _, answers = stored(run)
     for name, (score, labels) in answers.items():
         with torch.no_grad():
-            found, similarity = defense.predict(images[name][0]), defense.paths(images[name][0])
+            prediction, similarity = defense.predict(images[name][0]), defense.paths(images[name][0])
         with h5py.File(folder / f"paths/{pooling}/{name}.h5") as file:
             np.testing.assert_allclose(similarity, file["similarity"][:], atol=FLOAT16)
-        np.testing.assert_allclose(found.score, score, atol=FLOAT16)
+        np.testing.assert_allclose(prediction.score, score, atol=FLOAT16)
         flagged = score < threshold["thresholds"]["otsu"]
         surely = np.abs(score - threshold["thresholds"]["otsu"]) > FLOAT16
         assert surely.mean() > 0.9
-        assert (found.flagged.numpy() == flagged)[surely].all()
-        assert (found.label.numpy() != labels)[surely].sum() <= 1  # a vote may be as close
+        assert (prediction.flagged.numpy() == flagged)[surely].all()
+        assert (prediction.label.numpy() != labels)[surely].sum() <= 1  # a vote may be as close
 
 
 def test_views_answer_as_it_does_and_soft_answers_mostly_do(run):
     folder, pooling, images = run
     defense = FeaturePathDefense.from_run(folder, pooling)
     for name in ("test", f"test.apgd.{STOPPING_RULE}"):
-        some = images[name][0]
-        view, predicted = defense.as_recogniser(), defense.predict(some)
+        batch = images[name][0]
+        view, predicted = defense.as_recogniser(), defense.predict(batch)
         with torch.no_grad():
-            assert torch.equal(view(some).argmax(dim=1), predicted.label)
-            assert torch.equal(defense.as_detector()(some).argmax(dim=1) == 10, predicted.flagged)
-            soft = view.soft(defense.model_outputs(some)).argmax(dim=1)
+            assert torch.equal(view(batch).argmax(dim=1), predicted.label)
+            assert torch.equal(defense.as_detector()(batch).argmax(dim=1) == 10, predicted.flagged)
+            soft = view.soft(defense.model_outputs(batch)).argmax(dim=1)
         agreement = (soft == predicted.label).float().mean()
         print(f"{folder.name}, {pooling}, {name}: {agreement:.1%} of the soft answers are the method's")
         assert agreement > (0.75 if pooling == "flatten" else 0.5)

@@ -30,7 +30,7 @@ DATA = [block["data"] for block in YAML if set(block) == {"data"}]
 THEIRS = {"attack": 1, "attacked_features": 1, "attacked_paths": 1, "evaluation": 1,
           "run_figures": 1, "detector_evaluation": 1, "comparison": 1, "comparison_figures": 1, "tables": 1,
           "explorer": 1, "configuration": 1}  # fmt: skip
-"""What depends on images that were made elsewhere, of the test split only."""
+"""Jobs that depend on precomputed adversarial images of the test split only."""
 
 
 @pytest.fixture(scope="module")
@@ -59,8 +59,8 @@ def test_the_page_describes_data_that_can_be_read(own, tmp_path, monkeypatch):
         data = read_experiment({**copy.deepcopy(EXPERIMENT), "data": given}).data
         read.append(getattr(data, "dataset", data.source))
         if data.source == "arrays":
-            found = contents_of_arrays(*data.options())
-            assert (found.images, found.classes) == (1797, 10)
+            contents = contents_of_arrays(*data.options())
+            assert (contents.images, contents.classes) == (1797, 10)
         elif data.source == "factory" and data.factory != "own_medmnist:pneumonia":
             parts, names = load_made(data.factory, data.arguments, None, None, tmp_path)
             assert (len(parts["test"][1]), names) == (200, ["horizontal", "vertical"])
@@ -89,7 +89,7 @@ def test_their_images_stand_beside_our_attack(own):
     attacks = pd.read_csv(own.results / "tables/attacks.csv").set_index("attack")
     assert attacks.loc["theirs", ["stopping_rule", "n"]].tolist() == ["returned", 100]
     assert attacks.loc["theirs", "success_rate"] == pytest.approx(success)
-    assert np.isnan(attacks.loc["theirs", "n_queries"]), "nobody told"
+    assert np.isnan(attacks.loc["theirs", "n_queries"]), "unknown"
     assert attacks.loc["apgd", "n_queries"] > 0
     recognition = pd.read_csv(own.results / "tables/recognition.csv")
     assert set(recognition.query("attack == 'theirs'")["protocol"].dropna()) == {"paper", "held-out"}
@@ -121,9 +121,9 @@ def test_where_files_lie_starts_nothing(own, tmp_path):
 
 def edit(path, name, change):
     with np.load(path) as arrays:
-        found = dict(arrays)
-    found[name] = change(found[name])
-    np.savez(path, **found)
+        copies = dict(arrays)
+    copies[name] = change(copies[name])
+    np.savez(path, **copies)
 
 
 def test_an_edited_array_makes_everything_anew(own, tmp_path):
@@ -143,12 +143,12 @@ def test_edited_adversarial_images_make_anew_what_depends_on_them(own, tmp_path)
 def test_files_that_cannot_be_used_are_told_before_any_job(own, tmp_path):
     workflow = copied(own, tmp_path)
     edit(tmp_path / "theirs.npz", "index", np.zeros_like)
-    told = workflow("--dry-run", succeeds=False)
-    assert re.search(r"'index' in theirs\.npz .*\(0\)", told)
+    output = workflow("--dry-run", succeeds=False)
+    assert re.search(r"'index' in theirs\.npz .*\(0\)", output)
     (tmp_path / "digits.npz").unlink()
-    told += workflow("--dry-run", succeeds=False)
-    assert "There is no file digits.npz" in told
-    assert "Traceback" not in told
+    output += workflow("--dry-run", succeeds=False)
+    assert "There is no file digits.npz" in output
+    assert "Traceback" not in output
 
 
 FACTORY = """
@@ -168,15 +168,15 @@ def test_a_function_in_the_working_directory_or_on_the_path(tmp_path, monkeypatc
     (tmp_path / "path").mkdir()
     (tmp_path / "path/own_helpers.py").write_text("def labels(count):\n    return [row % 2 for row in range(count)]\n")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path / "path"))
-    made = "results/mine/data.h5"
-    workflow(made)
-    with h5py.File(workflow.folder / made) as file:
+    path = "results/mine/data.h5"
+    workflow(path)
+    with h5py.File(workflow.folder / path) as file:
         assert file["class_names"].asstr()[:].tolist() == ["even", "odd"]
         assert file.attrs["provenance"] == "own_module:make"
-    assert "Nothing to be done" in workflow("--dry-run", made)
+    assert "Nothing to be done" in workflow("--dry-run", path)
     module.write_text(FACTORY + "# edited\n")
-    assert jobs(workflow("--dry-run", made)) == {"data": 1}
+    assert jobs(workflow("--dry-run", path)) == {"data": 1}
     module.write_text(FACTORY.replace("own_helpers", "own_hlpers"))
-    told = workflow(made, succeeds=False) + (workflow.results / "logs/data.log").read_text()
-    assert "own_module:make cannot be imported (ModuleNotFoundError: No module named 'own_hlpers'" in told
-    assert "Traceback" not in told
+    output = workflow(path, succeeds=False) + (workflow.results / "logs/data.log").read_text()
+    assert "own_module:make cannot be imported (ModuleNotFoundError: No module named 'own_hlpers'" in output
+    assert "Traceback" not in output

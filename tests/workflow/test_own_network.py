@@ -66,9 +66,9 @@ EXPERIMENT = {
 
 def network(seed=0):
     torch.manual_seed(seed)
-    made = torchvision.models.VisionTransformer(32, 8, 4, 2, 16, 32, num_classes=10).eval()
-    torch.nn.init.normal_(made.heads.head.weight)  # torchvision's are zeros
-    return made
+    module = torchvision.models.VisionTransformer(32, 8, 4, 2, 16, 32, num_classes=10).eval()
+    torch.nn.init.normal_(module.heads.head.weight)  # torchvision's are zeros
+    return module
 
 
 @pytest.fixture(scope="module")
@@ -133,9 +133,9 @@ def test_nothing_is_made_again_until_code_or_weights_change(own, tmp_path):
     torch.save(network(1).state_dict(), tmp_path / "vit.pth")
     assert jobs(workflow("--dry-run")) == but_data
     (tmp_path / "vit.pth").unlink()
-    told = workflow("--dry-run", succeeds=False)
-    assert "vit.pth cannot be read (No such file or directory)" in told
-    assert "Traceback" not in told
+    output = workflow("--dry-run", succeeds=False)
+    assert "vit.pth cannot be read (No such file or directory)" in output
+    assert "Traceback" not in output
 
 
 def test_network_of_two_layers_and_probabilities_has_all_tables_and_a_warning(tmp_path):
@@ -151,6 +151,6 @@ def test_network_of_two_layers_and_probabilities_has_all_tables_and_a_warning(tm
     for where in (tables / "verdict.md", *workflow.folder.glob("results/shallow/*/logs/evaluation.*.log")):
         assert "clean images: chance" in where.read_text()
     named = Workflow(tmp_path, SHALLOW | {"recognition": {"combinations": [1, 2, 3]}})
-    told = named("--forcerun", "pretrained", succeeds=False)
-    assert "recognition.combinations: there is no layer 3" in told
-    assert "rule attack" not in told
+    output = named("--forcerun", "pretrained", succeeds=False)
+    assert "recognition.combinations: there is no layer 3" in output
+    assert "rule attack" not in output

@@ -1,4 +1,4 @@
-"""What runs again after a change: all that depends on it, and nothing else.
+"""Reruns after a change: all that depends on it, and nothing else.
 
 Each change is made to an experiment that is complete, and a dry run of Snakemake names the jobs. The changes and what
 they start are the table in docs/reruns.md, which `make readme` writes.
@@ -61,7 +61,7 @@ RUN = {
 }
 """The jobs of one of the two runs."""
 STREAMED = ("streamed_classes", "streamed_paths")
-"""What runs instead of some of them where features are streamed."""
+"""Jobs that replace some of these where features are streamed."""
 ENDS = {"tables": 1, "summary_figures": 1, "comparison": 1, "comparison_figures": 1, "explorer": 1, "configuration": 1}
 TOTAL = 2 * sum(RUN.values()) + sum(ENDS.values()) + 1
 

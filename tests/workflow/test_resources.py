@@ -1,4 +1,4 @@
-"""What jobs request on a workstation and on a cluster, by dry runs and by real jobs."""
+"""Requests of jobs on a workstation and on a cluster, by dry runs and by real jobs."""
 
 import re
 from collections import defaultdict

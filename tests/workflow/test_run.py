@@ -29,7 +29,7 @@ def installed(tmp_path_factory):
 
 
 def begin(folder, *words, environment=BARE):
-    """Start a program in a folder, in a session of its own, with its output in `log`."""
+    """Start a program in a folder and a separate session, with its output in `log`."""
     with (folder / "log").open("w") as log:
         return subprocess.Popen(
             words, cwd=folder, env=environment, stdout=log, stderr=subprocess.STDOUT, start_new_session=True,
@@ -45,14 +45,14 @@ def outcome(folder, *words, environment=BARE):
 
 def stages_in(folder):
     """The numbers of processes in a folder that run a stage."""
-    found = []
+    stages = []
     for entry in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
             if Path(entry, "cwd").resolve() == folder.resolve():
                 words = Path(entry, "cmdline").read_bytes().split(b"\0")
                 if b"python" in words[0] and any(word.startswith(b"featurepaths.stages.") for word in words):
-                    found.append(int(entry.name))
-    return found
+                    stages.append(int(entry.name))
+    return stages
 
 
 def save(folder, config, name="mine.yaml"):
@@ -86,11 +86,11 @@ def test_installed_run_killed_and_called_again_equals_checkout(tiny, installed, 
     assert sorted(path.name for path in tmp_path.iterdir()) == [".snakemake", "log", "mine.yaml", "results"]
 
     report = tmp_path / "results/tiny/report.html"
-    made = report.stat().st_mtime_ns
+    time = report.stat().st_mtime_ns
     status, text = outcome(tmp_path, installed, "run", "mine.yaml")
     assert status == 0
     assert text.startswith("Nothing to be done")
-    assert report.stat().st_mtime_ns == made
+    assert report.stat().st_mtime_ns == time
     # the checkout takes the results as its own
     tiny_again = outcome(
         tmp_path, *OF_CHECKOUT, "run", "mine.yaml", environment=BARE | {"PYTHONPATH": str(ROOT / "src")}

@@ -19,12 +19,12 @@ def test_gathered_artefacts_are_those_of_one_job_to_the_byte(tiny, tmp_path, sha
     for name in ("data.h5", f"{RUN}/checkpoint.safetensors"):
         shutil.copy(tiny.results / name, workflow.results / name)
     patterns = ["attacks/test.apgd.h5", "features/*/t*t.h5", "features/*/train.h5", "features/*/test.apgd.max-loss.h5"]
-    made = [path for pattern in patterns for path in sorted((tiny.results / RUN).glob(pattern))]
-    assert len(made) == 1 + 3 * 2
-    targets = [str(path.relative_to(tiny.folder)) for path in made]
+    paths = [path for pattern in patterns for path in sorted((tiny.results / RUN).glob(pattern))]
+    assert len(paths) == 1 + 3 * 2
+    targets = [str(path.relative_to(tiny.folder)) for path in paths]
     text = workflow(*targets)
     assert text.count(f"1-of-{shards}.h5")
-    for path, target in zip(made, targets, strict=True):
+    for path, target in zip(paths, targets, strict=True):
         assert (tmp_path / target).read_bytes() == path.read_bytes(), target
     assert not list(workflow.results.rglob("*-of-*.h5")), "shards are temporary"
 

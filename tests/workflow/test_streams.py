@@ -29,7 +29,7 @@ def streaming(tiny, folder, **changes):
 
 @pytest.fixture(scope="module")
 def streamed(tiny, tmp_path_factory):
-    """What is made of streamed features, and of dumps."""
+    """Folders of the results from streamed features and from dumps."""
     workflow = streaming(tiny, tmp_path_factory.mktemp("streamed"))
     ends = ["paths/{}/test.h5", "paths/{}/test.apgd.max-loss.h5", "detection/{}/detector_evaluation.json"]
     workflow(*(f"results/tiny/{RUN}/{end.format(pooling)}" for end in ends for pooling in POOLINGS))
@@ -38,14 +38,14 @@ def streamed(tiny, tmp_path_factory):
 
 def both(streamed, name):
     """The data sets of an artefact of both."""
-    found = []
+    datasets = []
     for run in streamed:
         with h5py.File(run / name) as file:
             names = []
             file.visit(names.append)
-            found.append({name: file[name][()] for name in names if isinstance(file[name], h5py.Dataset)})
-    assert found[0].keys() == found[1].keys()
-    return found
+            datasets.append({name: file[name][()] for name in names if isinstance(file[name], h5py.Dataset)})
+    assert datasets[0].keys() == datasets[1].keys()
+    return datasets
 
 
 def test_nothing_is_dumped(streamed):
@@ -55,22 +55,22 @@ def test_nothing_is_dumped(streamed):
 
 @pytest.mark.parametrize("pooling", POOLINGS)
 def test_centroids_and_paths_are_those_of_dumps(streamed, pooling):
-    found, expected = both(streamed, f"centroids/{pooling}.h5")
-    np.testing.assert_array_equal(found.pop("counts"), expected.pop("counts"))
+    actual, expected = both(streamed, f"centroids/{pooling}.h5")
+    np.testing.assert_array_equal(actual.pop("counts"), expected.pop("counts"))
     for name in expected:
-        np.testing.assert_allclose(found[name], expected[name], atol=1e-4)
+        np.testing.assert_allclose(actual[name], expected[name], atol=1e-4)
     for images in ("calibration", "calibration.apgd.max-loss", "test", "test.apgd.max-loss"):
-        found, expected = both(streamed, f"paths/{pooling}/{images}.h5")
-        np.testing.assert_allclose(found.pop("similarity"), expected.pop("similarity"), atol=1e-3)
+        actual, expected = both(streamed, f"paths/{pooling}/{images}.h5")
+        np.testing.assert_allclose(actual.pop("similarity"), expected.pop("similarity"), atol=1e-3)
         for name in ("logits", "labels", "index"):
-            assert found[name].tobytes() == expected[name].tobytes(), "the same network and images"
+            assert actual[name].tobytes() == expected[name].tobytes(), "the same network and images"
 
 
 @pytest.mark.parametrize("pooling", POOLINGS)
 def test_collapse_metrics_are_those_of_dumps(streamed, pooling):
-    found, expected = (json.loads((run / f"collapse/{pooling}.json").read_text())["layers"] for run in streamed)
-    assert [one["layer"] for one in found] == [one["layer"] for one in expected] == list(range(1, 9))
-    for one, other in zip(found, expected, strict=True):
+    actual, expected = (json.loads((run / f"collapse/{pooling}.json").read_text())["layers"] for run in streamed)
+    assert [one["layer"] for one in actual] == [one["layer"] for one in expected] == list(range(1, 9))
+    for one, other in zip(actual, expected, strict=True):
         assert one["pfc1"] == pytest.approx(other["pfc1"], rel=1e-3)
         assert one["pfc2"] == pytest.approx(other["pfc2"], rel=1e-3)
         assert one["pfc3"] == pytest.approx(other["pfc3"], abs=5e-3)
@@ -78,15 +78,15 @@ def test_collapse_metrics_are_those_of_dumps(streamed, pooling):
 
 @pytest.mark.parametrize("pooling", POOLINGS)
 def test_detectors_are_those_of_dumps(streamed, pooling):
-    found, expected = both(streamed, f"detectors/{pooling}.h5")
+    actual, expected = both(streamed, f"detectors/{pooling}.h5")
     for name in expected:
         if name.endswith("calibration_score"):
-            assert np.corrcoef(found[name], expected[name])[0, 1] > 0.999
-    found, expected = (
+            assert np.corrcoef(actual[name], expected[name])[0, 1] > 0.999
+    actual, expected = (
         json.loads((run / f"detection/{pooling}/detector_evaluation.json").read_text()) for run in streamed
     )
-    assert [one["detector"] for one in found["detectors"]] == [one["detector"] for one in expected["detectors"]]
-    for one, other in zip(found["detectors"], expected["detectors"], strict=True):
+    assert [one["detector"] for one in actual["detectors"]] == [one["detector"] for one in expected["detectors"]]
+    for one, other in zip(actual["detectors"], expected["detectors"], strict=True):
         for mine, theirs in zip(one["evaluations"], other["evaluations"], strict=True):
             assert [mine[key] for key in ("attack", "stopping_rule", "n")] == [
                 theirs[key] for key in ("attack", "stopping_rule", "n")

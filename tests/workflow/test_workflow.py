@@ -78,20 +78,20 @@ def test_a_report_is_made(tiny, tmp_path):
 
 @pytest.fixture(scope="module", params=["standard", "adversarial"])
 def raw(request, tiny):
-    """What a run stored, and the run's name."""
+    """Contents of a run's artefacts, and the run's name."""
     name = f"small-{request.param}-s0"
     run = tiny.results / name
     network, _ = load_checkpoint(run / "checkpoint.safetensors")
     with h5py.File(tiny.results / "data.h5") as data, h5py.File(run / "attacks/test.apgd.h5") as attack:
         split, images, labels = data["split"][:], data["images"][:], data["labels"][:]
-        found = {
+        artefacts = {
             "train": (images[split == b"train"], labels[split == b"train"]),
             "test": (images[split == b"test"], labels[split == b"test"]),
             "attacked": {stopping_rule: attack[stopping_rule]["adversarial"][:] for stopping_rule in STOPPING_RULES},
             "records": {key: attack[key][:] for key in ("success", "clean_correct", "labels", "first_fooled_step")},
             "norms": {stopping_rule: attack[stopping_rule]["norm"][:] for stopping_rule in STOPPING_RULES},
         }
-    return tiny, name, network, found
+    return tiny, name, network, artefacts
 
 
 def layer_features(network, pixels, pooling):
@@ -133,27 +133,27 @@ def assert_mcnemar(row, run, labels):
 @pytest.mark.parametrize("pooling", ["flatten", "mean"])
 def test_tables_follow_from_the_weights_and_images_by_plain_code(raw, pooling):
     """The paper's method once more, in float64 and without any of the library but the network."""
-    tiny, name, network, found = raw
+    tiny, name, network, artefacts = raw
     training = name.split("-")[1]
-    _, train_features = layer_features(network, found["train"][0], pooling)
-    train_labels, labels = found["train"][1], found["test"][1]
+    _, train_features = layer_features(network, artefacts["train"][0], pooling)
+    train_labels, labels = artefacts["train"][1], artefacts["test"][1]
     centres = [unit(np.stack([f[train_labels == c].mean(axis=0) for c in range(10)])) for f in train_features]
-    clean_logits, clean_features = layer_features(network, found["test"][0], pooling)
+    clean_logits, clean_features = layer_features(network, artefacts["test"][0], pooling)
     clean = np.stack([unit(f) @ c.T for f, c in zip(clean_features, centres, strict=True)], axis=1)
 
     recognition = pd.read_csv(tiny.results / "tables/recognition.csv")
     detection = pd.read_csv(tiny.results / "tables/detection.csv")
     for stopping_rule in STOPPING_RULES:
-        logits, features = layer_features(network, found["attacked"][stopping_rule], pooling)
+        logits, features = layer_features(network, artefacts["attacked"][stopping_rule], pooling)
         attacked = np.stack([unit(f) @ c.T for f, c in zip(features, centres, strict=True)], axis=1)
 
-        chosen = {"training": training, "pooling": pooling, "stopping_rule": stopping_rule, "protocol": "paper"}
-        row = recognition.query(" and ".join(f"{key} == '{value}'" for key, value in chosen.items())).iloc[0]
-        seen = detection.query(" and ".join(f"{key} == '{value}'" for key, value in chosen.items())).iloc[0]
-        layers = [int(layer) - 1 for layer in seen["layers"].split("+")]
+        selection = {"training": training, "pooling": pooling, "stopping_rule": stopping_rule, "protocol": "paper"}
+        row = recognition.query(" and ".join(f"{key} == '{value}'" for key, value in selection.items())).iloc[0]
+        detected = detection.query(" and ".join(f"{key} == '{value}'" for key, value in selection.items())).iloc[0]
+        layers = [int(layer) - 1 for layer in detected["layers"].split("+")]
         clean_score, score = clean[:, layers].mean(axis=1).max(axis=1), attacked[:, layers].mean(axis=1).max(axis=1)
         threshold = brute_force_otsu(np.concatenate([clean_score, score]))
-        assert seen["threshold"] == pytest.approx(threshold, abs=1e-3)
+        assert detected["threshold"] == pytest.approx(threshold, abs=1e-3)
 
         # float16 features may move an image or two over the threshold, or to another centroid
         slack = 2.5 / len(labels)
@@ -170,14 +170,14 @@ def test_tables_follow_from_the_weights_and_images_by_plain_code(raw, pooling):
             answers[which] = np.where(values < threshold, majority, network_says)
         assert row["clean_accuracy"] == pytest.approx((answers["clean"] == labels).mean(), abs=slack)
         assert row["adversarial_accuracy"] == pytest.approx((answers["adversarial"] == labels).mean(), abs=slack)
-        assert seen["detection_rate"] == pytest.approx((score < threshold).mean(), abs=slack)
-        assert seen["false_positive_rate"] == pytest.approx((clean_score < threshold).mean(), abs=slack)
+        assert detected["detection_rate"] == pytest.approx((score < threshold).mean(), abs=slack)
+        assert detected["false_positive_rate"] == pytest.approx((clean_score < threshold).mean(), abs=slack)
         pairs = (score[:, None] < clean_score[None]).mean()
-        assert seen["auroc"] == pytest.approx(pairs, abs=2e-3)
+        assert detected["auroc"] == pytest.approx(pairs, abs=2e-3)
 
         successful = (clean_logits.argmax(axis=1) == labels) & (logits.argmax(axis=1) != labels)
         unsuccessful = (clean_logits.argmax(axis=1) == labels) & (logits.argmax(axis=1) == labels)
-        for one in (row, seen):
+        for one in (row, detected):
             assert (one["n_successful"], one["n_unsuccessful"]) == (successful.sum(), unsuccessful.sum())
         for which, group in (("successful", successful), ("unsuccessful", unsuccessful)):
             if not group.any():
@@ -186,9 +186,9 @@ def test_tables_follow_from_the_weights_and_images_by_plain_code(raw, pooling):
             few = 2.5 / group.sum()
             right = (answers["adversarial"] == labels)[group].mean()
             assert row[f"{which}_accuracy"] == pytest.approx(right, abs=few)
-            assert seen[f"{which}_detection_rate"] == pytest.approx((score < threshold)[group].mean(), abs=few)
+            assert detected[f"{which}_detection_rate"] == pytest.approx((score < threshold)[group].mean(), abs=few)
         pairs = (score[successful][:, None] < clean_score[successful][None]).mean()
-        assert seen["successful_auroc"] == pytest.approx(pairs, abs=5e-3)
+        assert detected["successful_auroc"] == pytest.approx(pairs, abs=5e-3)
         assert_mcnemar(row, tiny.results / name, labels)
 
         undefended = recognition.query(
@@ -200,14 +200,16 @@ def test_tables_follow_from_the_weights_and_images_by_plain_code(raw, pooling):
 
 
 def test_the_summary_of_one_seed_is_the_tables_own_numbers(tiny):
-    found = {name: pd.read_csv(tiny.results / f"tables/{name}.csv") for name in ("summary", "recognition", "detection")}
-    missing = found["summary"]["mean"].isna()
-    assert set(found["summary"].loc[missing, "metric"]) <= {"flagged_accuracy"}, "where no image was flagged"
-    summary = found["summary"][~missing]
+    tables = {
+        name: pd.read_csv(tiny.results / f"tables/{name}.csv") for name in ("summary", "recognition", "detection")
+    }
+    missing = tables["summary"]["mean"].isna()
+    assert set(tables["summary"].loc[missing, "metric"]) <= {"flagged_accuracy"}, "where no image was flagged"
+    summary = tables["summary"][~missing]
     assert set(summary["n_training_seeds"]) | set(summary["n_attack_seeds"]) == {1}
     assert set(summary["interval"]) == {"images"}
     for metric, of_metric in summary.groupby("metric"):
-        table = found["recognition" if metric.endswith("_accuracy") and "balanced" not in metric else "detection"]
+        table = tables["recognition" if metric.endswith("_accuracy") and "balanced" not in metric else "detection"]
         shared = [key for key in ("model", "training", "method", "detector", "pooling", "attack", "stopping_rule",
                                   "protocol", "threshold_method")
                   if key in table and of_metric[key].notna().any()]  # fmt: skip
@@ -218,11 +220,11 @@ def test_the_summary_of_one_seed_is_the_tables_own_numbers(tiny):
 
 
 def test_float16_moves_similarities_by_less_than_a_thousandth(raw):
-    tiny, name, network, found = raw
+    tiny, name, network, artefacts = raw
     for pooling in ("flatten", "mean"):
-        _, train_features = layer_features(network, found["train"][0], pooling)
-        labels = found["train"][1]
-        _, features = layer_features(network, found["test"][0], pooling)
+        _, train_features = layer_features(network, artefacts["train"][0], pooling)
+        labels = artefacts["train"][1]
+        _, features = layer_features(network, artefacts["test"][0], pooling)
         with h5py.File(tiny.results / name / "paths" / pooling / "test.h5") as file:
             stored = file["similarity"][:]
         for layer, (one, trained) in enumerate(zip(features, train_features, strict=True)):
@@ -231,32 +233,32 @@ def test_float16_moves_similarities_by_less_than_a_thousandth(raw):
 
 
 def test_attack_records_agree_with_the_stored_images(raw):
-    _, _, network, found = raw
-    records, labels = found["records"], found["test"][1]
+    _, _, network, artefacts = raw
+    records, labels = artefacts["records"], artefacts["test"][1]
     assert (records["labels"] == labels).all()
-    clean = found["test"][0].transpose(0, 3, 1, 2).astype(np.float32) / 255
-    clean_logits, _ = layer_features(network, found["test"][0], "mean")
+    clean = artefacts["test"][0].transpose(0, 3, 1, 2).astype(np.float32) / 255
+    clean_logits, _ = layer_features(network, artefacts["test"][0], "mean")
     correct = clean_logits.argmax(axis=1) == labels
     assert (records["clean_correct"] == correct).all()
-    for stopping_rule, images in found["attacked"].items():
+    for stopping_rule, images in artefacts["attacked"].items():
         logits, _ = layer_features(network, images, "mean")
         wrong = logits.argmax(axis=1) != labels
         assert (records["success"] == (correct & wrong)).all(), stopping_rule
         assert ((records["first_fooled_step"] >= 0) == wrong).all(), stopping_rule
         delta = np.abs(images - clean).max(axis=(1, 2, 3))
         assert (delta <= 0.1 + 1e-6).all()
-        np.testing.assert_allclose(found["norms"][stopping_rule], delta, atol=1e-7)
+        np.testing.assert_allclose(artefacts["norms"][stopping_rule], delta, atol=1e-7)
 
 
 def contents(folder, pattern):
-    """What JSON artefacts say, without what made them."""
-    found = {}
+    """Contents of JSON artefacts, without their origins."""
+    documents = {}
     for path in sorted(folder.glob(pattern)):
         document = json.loads(path.read_text())
         del document["origin"], document["checksum"]
-        found[str(path.relative_to(folder))] = document
-    assert found, pattern
-    return found
+        documents[str(path.relative_to(folder))] = document
+    assert documents, pattern
+    return documents
 
 
 def test_no_test_image_influences_the_held_out_defence(tiny, tmp_path):
@@ -269,12 +271,12 @@ def test_no_test_image_influences_the_held_out_defence(tiny, tmp_path):
         images = file["images"][:]
         images[rows] = 255 - np.roll(images[rows], 3, axis=1)
         file["images"][...] = images
-    for path in changed.results.rglob("*"):  # made anew, because the digests say that nothing changed
+    for path in changed.results.rglob("*"):  # made again, because the digests say that nothing changed
         if path.is_file() and path.name not in ("data.h5", "checkpoint.safetensors", "training.csv"):
             path.unlink()
-    chosen = [path for kind in ("thresholds", "selection", "detectors") for path in tiny.results.glob(f"*/{kind}/*/*")]
-    chosen += tiny.results.glob("*/detectors/*.h5")
-    changed(*(str(path.relative_to(tiny.folder)) for path in chosen))
+    paths = [path for kind in ("thresholds", "selection", "detectors") for path in tiny.results.glob(f"*/{kind}/*/*")]
+    paths += tiny.results.glob("*/detectors/*.h5")
+    changed(*(str(path.relative_to(tiny.folder)) for path in paths))
 
     for kind in ("thresholds/*/feature-paths.held-out.json", "selection/*/held-out.json"):
         assert contents(changed.results, f"*/{kind}") == contents(tiny.results, f"*/{kind}")
@@ -301,16 +303,16 @@ def test_the_same_seed_gives_the_same_tables_whatever_the_cores_and_whether_dump
     config = copy.deepcopy(TINY)
     del config["training"]["adversarial"]
     config["attacks"]["apgd"]["stopping_rule"] = ["max-loss"]
-    made = []
+    results = []
     for cores, storage in ((1, "store"), (3, "temporary")):
         config["features"] = {"poolings": ["mean"], "storage": storage}
         config["adaptive"]["poolings"] = None
         workflow = Workflow(tmp_path / str(cores), config)
         workflow(cores=cores)
         assert bool(list(workflow.results.glob("*/features/*/*.h5"))) == (storage == "store")
-        made.append({path.name: path.read_bytes() for path in (workflow.results / "tables").glob("*.csv")})
-    assert len(made[0]) == len(TABLES) + len(COMPARED)
-    assert made[0] == made[1]
+        results.append({path.name: path.read_bytes() for path in (workflow.results / "tables").glob("*.csv")})
+    assert len(results[0]) == len(TABLES) + len(COMPARED)
+    assert results[0] == results[1]
     assert "Nothing to be done" in workflow(), "dumps that were temporary are not missed"
 
 
@@ -330,17 +332,17 @@ def test_problems_in_the_configuration_are_told_before_any_job(tmp_path):
     config = copy.deepcopy(TINY)
     config["attacks"]["apgd"]["iteratons"] = 3
     workflow = Workflow(tmp_path, config)
-    told = workflow(succeeds=False)
-    assert "attacks.apgd.iteratons: unknown key; did you mean 'iterations'?" in told
-    assert "Traceback" not in told
+    output = workflow(succeeds=False)
+    assert "attacks.apgd.iteratons: unknown key; did you mean 'iterations'?" in output
+    assert "Traceback" not in output
     assert not workflow.results.exists()
 
 
 def test_lists_on_the_command_line_are_explained(tmp_path):
-    told = Workflow(tmp_path, TINY)("--config", "seeds=[0,1]", succeeds=False)
-    assert "seeds.0: input should be a valid integer, not the text '0'" in told
-    assert "--config passes the values in lists and maps as text: put it into a file for --configfile" in told
-    assert "Traceback" not in told
+    output = Workflow(tmp_path, TINY)("--config", "seeds=[0,1]", succeeds=False)
+    assert "seeds.0: input should be a valid integer, not the text '0'" in output
+    assert "--config passes the values in lists and maps as text: put it into a file for --configfile" in output
+    assert "Traceback" not in output
 
 
 def test_a_configuration_file_replaces_the_default_one(tiny):
@@ -447,9 +449,9 @@ def test_changed_images_make_everything_anew_and_where_they_lie_nothing(pictures
 
 
 def test_a_folder_that_is_not_there_is_told_before_any_job(pictures):
-    told = pictures("--dry-run", "--config", "data={root: nowhere}", succeeds=False)
-    assert "There is no folder nowhere/train" in told
-    assert "Traceback" not in told
+    output = pictures("--dry-run", "--config", "data={root: nowhere}", succeeds=False)
+    assert "There is no folder nowhere/train" in output
+    assert "Traceback" not in output
 
 
 def test_adaptive_attacks_in_bfloat16_and_normalised_units_stay_in_their_ball(pictures):

@@ -27,7 +27,7 @@ from featurepaths.statistics.worst_case import check_vanished, count_vanished
 LEVELLED_OFF = 0.02
 """Share of the images that only the greatest budget may defeat."""
 BUDGET = ("iterations", "restarts", "n_targets")
-"""What grows in the control of the search budget."""
+"""Keys of the budget that the control of the search increases."""
 SIDES = ("undefended", "defended")
 """The network alone, and the whole defence."""
 
@@ -47,7 +47,7 @@ def control_records(
     ----------
     suite
         Whether each image of the split resists the adaptive attacks, bool [N], by `SIDES`: larger balls and budgets
-        attack only what these left standing.
+        attack only the images that these left standing.
     transferred
         Examples [N, C, H, W] of a split's images against another network's defence, if there are any.
     controls
@@ -186,12 +186,12 @@ def _checks(content: Mapping[str, Any]) -> Iterator[tuple[str, bool, str]]:
     """Yield the name of each check, whether it passed, and the counts in words."""
     count, last, search = content["n"], content["eps"][-1], content["greatest_budget"]
     black_box, transfer = content["black_box"], content["transfer"]
-    clean = next(each["defended_correct"] for each in content["false_positives"] if each["corruption"] == "clean")
+    clean = next(level["defended_correct"] for level in content["false_positives"] if level["corruption"] == "clean")
     for ball in content["eps"]:
         if ball["eps"] == 0:
             right = ball["defended_correct"]
             yield (
-                "eps 0 gives the clean accuracy",
+                "accuracy at eps 0 equals the clean accuracy",
                 right == clean,
                 f"{right} of {count} right at eps 0, {clean} when clean",
             )

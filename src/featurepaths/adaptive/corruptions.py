@@ -57,7 +57,7 @@ def _by_pillow(images: Tensor, rows: np.ndarray, change: Callable[[Image.Image],
         return images
     pixels = (images * 255).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
     # Pillow has grey pictures without a channel axis
-    pictures = (Image.fromarray(each.squeeze(2) if each.shape[2] == 1 else each) for each in pixels)
+    pictures = (Image.fromarray(picture.squeeze(2) if picture.shape[2] == 1 else picture) for picture in pixels)
     changed = np.stack([np.asarray(change(picture)) for picture in pictures]).reshape(pixels.shape)
     return (torch.from_numpy(changed).permute(0, 3, 1, 2).float() / 255).to(images)
 

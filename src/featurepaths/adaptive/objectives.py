@@ -61,9 +61,9 @@ class Aim(NamedTuple):
         """
         labels, targets, loss = self
         if loss == "ce":
-            wanted = 1 if targets is not None else logits.shape[1] - 1
+            n_targets = 1 if targets is not None else logits.shape[1] - 1
             # the greatest of n wanted logits is at least their logsumexp minus log(n)
-            value, bound = log_odds(logits, labels, targets), math.log(wanted) + MARGIN
+            value, bound = log_odds(logits, labels, targets), math.log(n_targets) + MARGIN
         else:
             ratio = dlr(logits, labels) if targets is None else targeted_dlr(logits, labels, targets)
             value, bound = ratio / RATIO_UNIT, MARGIN
@@ -108,18 +108,18 @@ def _conditions(outputs: ModelOutputs, calibration: Calibration, aim: Aim) -> tu
 
 def selective(outputs: ModelOutputs, calibration: Calibration, aim: Aim) -> Tensor:
     """Return the value of `evade`, with the gradient of one of its conditions: see `_conditions`."""
-    value, (chosen, _) = evade(outputs, calibration, aim).detach(), _conditions(outputs, calibration, aim)
-    return value + (chosen - chosen.detach()).to(value)
+    value, (active, _) = evade(outputs, calibration, aim).detach(), _conditions(outputs, calibration, aim)
+    return value + (active - active.detach()).to(value)
 
 
 def orthogonal(images: Tensor, outputs: ModelOutputs, calibration: Calibration, aim: Aim) -> Tensor:
-    """Return the gradient [N, d] at images of the chosen condition without its component along the other's."""
-    chosen, other = (
+    """Return the gradient [N, d] at images of the active condition without its component along the other's."""
+    active, other = (
         torch.autograd.grad(condition.sum(), images, retain_graph=True)[0].flatten(1)
         for condition in _conditions(outputs, calibration, aim)
     )
-    defined = chosen.isfinite() & other.isfinite()
-    direction, normal = chosen.where(defined, 0), other.where(defined, 0)
+    defined = active.isfinite() & other.isfinite()
+    direction, normal = active.where(defined, 0), other.where(defined, 0)
     along = (direction * normal).sum(dim=1, keepdim=True) / (normal * normal).sum(dim=1, keepdim=True).clamp_min(1e-30)
     return torch.where(defined, direction - along * normal, torch.nan)
 
@@ -227,7 +227,7 @@ def detector_objective(defense: FrozenDefense, score: Callable[[ModelOutputs], T
 
 
 class _WithGradient(torch.autograd.Function):
-    """Values [N] whose gradient with respect to images [N, ...] is the given one [N, d]."""
+    """Values [N] with the gradient [N, d] with respect to images [N, ...]."""
 
     @staticmethod
     def forward(ctx, values: Tensor, images: Tensor, gradient: Tensor) -> Tensor:

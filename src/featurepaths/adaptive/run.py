@@ -85,7 +85,7 @@ def adaptive_records(
         "undefended/clean": worst_case.network,
         "defended/clean": worst_case.defended,
     }
-    examples = {name: padded_tensor(each[block.rows], block.clean.device) for name, each in oblivious.items()}
+    examples = {name: padded_tensor(examples[block.rows], block.clean.device) for name, examples in oblivious.items()}
     for name, adversarial in examples.items():
         decision = worst_case.update(adversarial, everything)
         records |= _recorded(name, block.count, everything, decision)
@@ -118,8 +118,8 @@ def _best_scored(target: Target, name: str, block: Block, examples: Sequence[Ten
 
     Misclassified examples are better than others; among them, those of greater score.
     """
-    scored = [target.detector_score(name, each[: block.count]) for each in examples]
-    scores, predictions = (np.stack(each) for each in zip(*scored, strict=True))
+    scored = [target.detector_score(name, example[: block.count]) for example in examples]
+    scores, predictions = (np.stack(example) for example in zip(*scored, strict=True))
     wrong = (predictions != labels) & np.isfinite(scores)
     best = np.lexsort((scores, wrong), axis=0)[-1], np.arange(block.count)
     return {
@@ -148,4 +148,4 @@ def _recorded(
     for key, blank in BLANK.items():
         records[key] = np.full(count, blank)
         records[key][rows] = values.get(key, blank)
-    return {f"attacks/{name}/{key}": each for key, each in records.items()}
+    return {f"attacks/{name}/{key}": record for key, record in records.items()}

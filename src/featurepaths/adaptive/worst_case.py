@@ -102,7 +102,7 @@ class Target:
 
 
 class PerImageWorstCase:
-    """Which images of a block are still predicted correctly, and the worst example of each.
+    """The worst case of a block: whether each image is still predicted correctly, and its worst example.
 
     `network` and `defended` [n] are true while the network alone, and the whole defence, resist every example.
     `evading` [n] is the best score of a misclassified example, or minus infinity. `worst` has the first example that
@@ -152,10 +152,10 @@ class PerImageWorstCase:
                 examples = torch.where(finite.view(-1, *[1] * (clean.dim() - 1)), examples, clean)
                 outputs, finite = defense.outputs_and_finite(examples)
                 if not finite.all():
-                    lost = self.block.indices[rows][~finite[: len(rows)].cpu().numpy()]
+                    images = self.block.indices[rows][~finite[: len(rows)].cpu().numpy()]
                     raise FeaturePathsError(
-                        f"The network's logits or features are not finite for {counted(lost)} of the data set, without "
-                        "an attack. Remove these images from the data, or correct the network."
+                        f"The network's logits or features are not finite for {counted(images)} of the data set "
+                        "without an attack. Remove these images from the data, or correct the network."
                     )
             decision = Decision(*(values[: len(rows)] for values in defense.decide(outputs)))
         labels, standing = self.labels[rows], self.defended[rows]
@@ -163,8 +163,8 @@ class PerImageWorstCase:
         for name, tensor in (("adversarial", examples), ("similarity", outputs.similarity)):
             worst[name] = tensor[: len(rows)].cpu().numpy()
         for name, values in worst.items():
-            kept = self.worst.setdefault(name, np.empty((self.block.count, *values.shape[1:]), values.dtype))
-            kept[rows[standing]] = values[standing]
+            stored = self.worst.setdefault(name, np.empty((self.block.count, *values.shape[1:]), values.dtype))
+            stored[rows[standing]] = values[standing]
         network, defended = self.network.copy(), self.defended.copy()
         network[rows] &= decision.network_prediction == labels
         defended[rows] &= decision.prediction == labels
@@ -193,8 +193,8 @@ class PerImageWorstCase:
                 self.likely[kind.objective] = self._likely_classes(kind.objective)
             targets = self.likely[kind.objective][rows, kind.rank - 1]
         against = partial(adaptive_objective, name=kind.objective, loss=kind.loss, evasion=kind.evasion)
-        how = {"targets": targets, "restart": kind.restart, "stop_at_success": stop_at_success}
-        result = self.target.search(part, budget, against, **how)
+        options = {"targets": targets, "restart": kind.restart, "stop_at_success": stop_at_success}
+        result = self.target.search(part, budget, against, **options)
         return result, self.update_with_search(result, rows)
 
     def _likely_classes(self, objective: str) -> Tensor:
@@ -202,7 +202,7 @@ class PerImageWorstCase:
         return torch.cat([likely_classes(model, part.clean, part.labels, objective)[: part.count] for part in passes])
 
     def cascade(self, kinds: Iterable[SearchKind], budget: Budget) -> None:
-        """Make one search after the other, each of what still resists."""
+        """Run one search after the other, each on the images that still resist."""
         for kind in kinds:
             if len(rows := self.standing(kind)):
                 self.attack(kind, budget, rows)
@@ -215,6 +215,6 @@ def _joined(searches: Sequence[Search], counts: Sequence[int]) -> Search:
         return torch.cat([tensor[:count] for tensor, count in zip(tensors, counts, strict=True)])
 
     (rule,) = searches[0].points
-    of_points = (joined(getattr(each.points[rule], name) for each in searches) for name in Points._fields[:3])
+    of_points = (joined(getattr(search.points[rule], name) for search in searches) for name in Points._fields[:3])
     names = ("first_fooled_step", "vanished_steps", "undefined", "queries")
-    return Search({rule: Points(*of_points)}, *(joined(getattr(each, name) for each in searches) for name in names))
+    return Search({rule: Points(*of_points)}, *(joined(getattr(search, name) for search in searches) for name in names))

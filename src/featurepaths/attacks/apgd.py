@@ -128,9 +128,9 @@ def apgd(
     """
     eps, norm, last = budget.eps, budget.norm, budget.iterations
     current, undefined, vanished = _evaluate(objective, start, labels)
-    lost = current.loss == -torch.inf
-    if lost.any():
-        current, also_undefined, vanished = _evaluate(objective, _where(lost, images, start), labels)
+    infinite = current.loss == -torch.inf
+    if infinite.any():
+        current, also_undefined, vanished = _evaluate(objective, _where(infinite, images, start), labels)
         undefined = undefined | also_undefined
     vanished_steps = vanished.int()
 
@@ -170,8 +170,8 @@ def apgd(
         if confirm:
             first = _confirmed(narrow, reference, current, labels, first)
         first_fooled_step = torch.where(first, number, first_fooled_step)
-        for rule, kept in points.items():
-            points[rule] = current.where(_preferred(rule, current, kept, first), kept)
+        for rule, stored in points.items():
+            points[rule] = current.where(_preferred(rule, current, stored, first), stored)
         if number == last:
             break
 
@@ -187,8 +187,8 @@ def apgd(
 
     if reference is not None:
         undefined = undefined | _apply_reference(points, images, labels, reference)
-    for rule, kept in points.items():
-        points[rule] = kept._replace(loss=torch.where(kept.loss > -torch.inf, kept.loss, torch.nan))
+    for rule, stored in points.items():
+        points[rule] = stored._replace(loss=torch.where(stored.loss > -torch.inf, stored.loss, torch.nan))
     return Search(points, first_fooled_step, vanished_steps, undefined, queries)
 
 
@@ -216,12 +216,12 @@ def _checkpoints(iterations: int) -> set[int]:
     return checkpoints
 
 
-def _preferred(rule: str, current: Points, kept: Points, first: Tensor) -> Tensor:
+def _preferred(rule: str, current: Points, stored: Points, first: Tensor) -> Tensor:
     """Return for which images [N] a stopping rule prefers the current iterate to the one it kept so far."""
     if rule == "max-loss":
-        return (current.fooled & ~kept.fooled) | ((current.loss > kept.loss) & (current.fooled == kept.fooled))
+        return (current.fooled & ~stored.fooled) | ((current.loss > stored.loss) & (current.fooled == stored.fooled))
     succeeds = first if rule == "first-success" else current.fooled
-    return succeeds | (~current.fooled & ~kept.fooled & (current.loss > kept.loss))
+    return succeeds | (~current.fooled & ~stored.fooled & (current.loss > stored.loss))
 
 
 def _confirmed(narrow: Callable | None, reference: Objective, points: Points, labels: Tensor, fooled: Tensor) -> Tensor:
@@ -242,8 +242,8 @@ def _apply_reference(points: dict[str, Points], images: Tensor, labels: Tensor, 
     and a point where the reference is undefined by the clean image.
     """
     undefined = torch.zeros_like(labels, dtype=torch.bool)
-    for rule, kept in points.items():
-        points[rule], undefined_here, _ = _evaluate(reference, kept.adversarial, labels, with_gradient=False)
+    for rule, stored in points.items():
+        points[rule], undefined_here, _ = _evaluate(reference, stored.adversarial, labels, with_gradient=False)
         undefined |= undefined_here
     for rule in points:
         for other in list(points.values()):
@@ -253,8 +253,8 @@ def _apply_reference(points: dict[str, Points], images: Tensor, labels: Tensor, 
             points[rule] = other.where(other.fooled & better, points[rule])
     if undefined.any():
         clean, _, _ = _evaluate(reference, images, labels, with_gradient=False)
-        for rule, kept in points.items():
-            points[rule] = clean.where(kept.loss == -torch.inf, kept)
+        for rule, stored in points.items():
+            points[rule] = clean.where(stored.loss == -torch.inf, stored)
     return undefined
 
 

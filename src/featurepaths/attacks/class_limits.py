@@ -27,7 +27,7 @@ def left_out(losses: Sequence[str], targets: int, classes: int) -> list[str]:
 
 
 def check_losses(losses: Sequence[str], targets: int, classes: int) -> str:
-    """Return what `left_out` describes as one text, empty if nothing; FeaturePathsError if no loss remains."""
+    """Return the descriptions of `left_out` as one text, empty without any; FeaturePathsError if no loss remains."""
     if not possible_losses(losses, classes):
         raise FeaturePathsError(f"losses: dlr needs at least three classes, and there are {classes}; use [ce].")
     return " and ".join(left_out(losses, targets, classes))

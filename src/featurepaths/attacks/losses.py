@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from featurepaths.errors import FeaturePathsError
 
 SMALLEST = 1.0
-"""The smallest logit of each image that attack libraries are given: see `above_zero`."""
+"""The smallest logit of each image that attack libraries receive: see `above_zero`."""
 
 
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
@@ -24,9 +24,11 @@ def log_odds(logits: Tensor, labels: Tensor, targets: Tensor | None = None) -> T
     """
     marked = torch.zeros_like(logits, dtype=torch.bool)
     marked.scatter_(1, column(labels if targets is None else targets), True)
-    wanted = ~marked if targets is None else marked
-    inside, outside = (logits.masked_fill(excluded, -torch.inf).logsumexp(dim=1) for excluded in (~wanted, wanted))
-    return inside - outside
+    raised = ~marked if targets is None else marked
+    raised_logit, other_logit = (
+        logits.masked_fill(excluded, -torch.inf).logsumexp(dim=1) for excluded in (~raised, raised)
+    )
+    return raised_logit - other_logit
 
 
 def dlr(logits: Tensor, labels: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""What a search maximises, and which images it has fooled: the type of objectives, and misclassification."""
+"""Objectives of searches: their type (losses to maximise, and which images are fooled), and misclassification."""
 
 from collections.abc import Callable
 from typing import TypeVar
@@ -41,7 +41,7 @@ def defined_only(loss: Tensor, fooled: Tensor, finite: Tensor) -> tuple[Tensor, 
 def search_and_reference(
     build: Callable[[nn.Module, str], T], network: nn.Module, precision: str
 ) -> tuple[T, T | None]:
-    """Return what a search follows, and what confirms its results, None if that is the same.
+    """Return what `build` returns for a search and for the reference that confirms it; None if they are the same.
 
     `build` is called with a network and its precision: for the search with a copy of `network`, whose memory layout it
     may change, in `precision`; for the reference with `network` in float32.

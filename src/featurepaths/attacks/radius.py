@@ -31,8 +31,8 @@ def too_far(value: Fraction | float, norm: str, shape: Sequence[int] | None = No
         return f"{_text(value)} is more pixels than {images} have, at most {most:g}"
     unit = "two images" if shape is not None or norm == "linf" else "two images of 512x512 pixels"
     hint = f"; did you mean {_text(value)}/255?" if value <= 255 and value == int(value) else ""
-    apart = f"{most:.4g} in {norm}, in pixel values of [0, 1]"
-    return f"{_text(value)} is farther than {unit} can be apart, {apart}{hint}"
+    bound = f"{most:.4g} in {norm}, in pixel values of [0, 1]"
+    return f"{_text(value)} is farther than {unit} can be apart, {bound}{hint}"
 
 
 def check_radius(key: str, value: Fraction | float, norm: str, shape: Sequence[int] | None = None) -> None:

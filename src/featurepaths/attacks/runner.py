@@ -63,7 +63,7 @@ class Block:
 
 
 def budget_of(ball: Any, search: Any, seed: int, description: Mapping[str, Any], device: torch.device) -> Budget:
-    """Return the budget, in pixel values, for the network that a checkpoint's description is of.
+    """Return the budget, in pixel values, for the network of a checkpoint's description.
 
     `ball` has the configuration's keys `norm`, `eps` and `eps_space`, `search` its keys `step` and `iterations`. Of
     the description ``image_shape`` is needed, and ``build`` where radii are in normalized units. FeaturePathsError if
@@ -86,7 +86,7 @@ def run_blocks(
 ) -> Iterator[tuple[slice, Records]]:
     """Yield the rows of each block of a split, all by default, and the records that an attack returns for it.
 
-    The attack is given `together` adjacent blocks as one, unless they are smaller than 64 because memory is short.
+    The attack receives `together` adjacent blocks as one, unless they are smaller than 64 because memory is short.
     """
     own_blocks = blocks(len(images)) if rows_of_blocks is None else list(rows_of_blocks)
     if own_blocks and own_blocks[0].stop - own_blocks[0].start < BLOCK:
@@ -96,8 +96,8 @@ def run_blocks(
         all_rows = span(group)
         records = attack(Block.of(images, all_rows, device))
         for rows in group:
-            own = slice(rows.start - all_rows.start, rows.stop - all_rows.start)
-            yield rows, {name: values[own] for name, values in records.items()}
+            local = slice(rows.start - all_rows.start, rows.stop - all_rows.start)
+            yield rows, {name: values[local] for name, values in records.items()}
 
 
 def autopgd_records(

@@ -78,8 +78,8 @@ def open_parts(
 
 def _of_severity(rows: FileRows, severity: int) -> FileRows:
     """Return the rows of a severity of 1 to `SEVERITIES`, one of as many equal parts."""
-    count, rest = divmod(rows.shape[0], SEVERITIES)
-    if rest:
+    count, remainder = divmod(rows.shape[0], SEVERITIES)
+    if remainder:
         raise FeaturePathsError(f"{rows.name} has {rows.shape[0]} rows, not {SEVERITIES} equal parts: omit severity.")
     start, name = count * (severity - 1), f"severity {severity} of {rows.name}"
     return replace(rows, name=name, shape=(count, *rows.shape[1:]), read=lambda numbers: rows.read(numbers + start))

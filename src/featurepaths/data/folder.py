@@ -82,7 +82,7 @@ def load_folder(
     classes_of, test = _layout_of(Path(root), class_names)
     if test.name != TEST_FOLDERS[0]:
         missing = "has no labels" if Path(root, TEST_FOLDERS[0]).is_dir() else "does not exist"
-        print(f"Note: the test images are those of {test}; the folder {TEST_FOLDERS[0]} beside it {missing}.")
+        print(f"Note: the test images are those of {test}; the folder {TEST_FOLDERS[0]} {missing}.")
     class_names = class_names or _alphabetical(classes_of["train"])
     shape = _shape_of(next(iter(classes_of["train"].values()))[0], size)
     parts = {}
@@ -156,7 +156,7 @@ def _classes(folder: Path) -> dict[str, list[Path]]:
 
 
 def _files_of(folder: Path) -> list[Path]:
-    """Return the files of a class; those of Tiny ImageNet are in a folder beside a list of boxes."""
+    """Return the files of a class; those of Tiny ImageNet are in a folder next to a list of boxes."""
     entries = _visible(folder)
     names = {entry.name for entry in entries}
     return _visible(folder / INSIDE) if {INSIDE} <= names <= {INSIDE, f"{folder.name}_boxes.txt"} else entries

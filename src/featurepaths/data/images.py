@@ -155,7 +155,7 @@ def labels_of(rows: Rows, images: ArrayImages, name: str, first: int = 0) -> np.
     """
     shape, count = tuple(rows.shape), images.shape[0]
     if shape not in ((count,), (count, 1)):
-        one_hot = " Take the argmax of what is one-hot." if len(shape) == 2 else ""
+        one_hot = " Take the argmax of one-hot labels." if len(shape) == 2 else ""
         raise FeaturePathsError(f"{name} has shape {shape}, with {count} images: one label each.{one_hot}")
     labels = rows[np.arange(count)].reshape(-1)
     # MATLAB's are floats

@@ -129,9 +129,9 @@ def open_parquet(
             images = ParquetImages(opened, image_column, size, channels, pool)
             name = f"'{label_column}' in {files[part]}"
             with reported(f"{name} cannot be read", *UNREADABLE):
-                read = [file.read(columns=[label_column], use_threads=False).column(0) for file in opened.values()]
-                labels = np.concatenate([column.to_numpy() for column in read])
-            without = sum(column.null_count for column in read)
+                chunks = [file.read(columns=[label_column], use_threads=False).column(0) for file in opened.values()]
+                labels = np.concatenate([column.to_numpy() for column in chunks])
+            without = sum(column.null_count for column in chunks)
             if 0 < without < len(labels):
                 raise FeaturePathsError(f"{name}: {without} images have no label (null). Leave their rows out.")
             if without or (labels.dtype.kind in "if" and not (labels >= 0).any()):
@@ -183,13 +183,13 @@ def _columns_of(path: str, file: Any, image: str | None, label: str | None) -> t
         metadata = json.loads((file.schema_arrow.metadata or {}).get(b"huggingface", b"{}"))
         features = metadata.get("info", {}).get("features", {})
         kinds = {name: features[name].get("_type") for name in names if isinstance(features.get(name), dict)}
-    chosen = []
+    selected = []
     for key, column, kind in (("image", image, "Image"), ("label", label, "ClassLabel")):
         columns = [column] if column else [name for name in kinds if kinds[name] == kind]
         if len(columns) != 1 or columns[0] not in names:
             raise FeaturePathsError(
                 f"{path} has the columns {', '.join(names)}: set data.{key} to the one of the {key}s."
             )
-        chosen += columns
-    declared = features[chosen[1]].get("names") if chosen[1] in kinds else None
-    return *chosen, list(map(str, declared)) if isinstance(declared, list) else []
+        selected += columns
+    declared = features[selected[1]].get("names") if selected[1] in kinds else None
+    return *selected, list(map(str, declared)) if isinstance(declared, list) else []

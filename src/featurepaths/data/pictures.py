@@ -68,7 +68,7 @@ def _read_picture(shape: tuple[int, ...], resize: bool, name: str, content: Path
     height, width, channels = shape
     try:
         with Image.open(_openable(content), formats=FORMATS) as image:
-            # Pillow opens 16-bit colour as 8-bit RGB; only the raw mode tells
+            # Pillow opens 16-bit colour as 8-bit RGB; only the raw mode shows it
             if image.mode.startswith(("I", "F")) or any(";16" in str(tile[3]) for tile in image.tile):
                 return f"{name}: has more than 8 bits per channel; scale it to 8 (Pillow's convert() would cut it)"
             if image.has_transparency_data and image.convert("RGBA").getextrema()[3][0] < 255:

@@ -86,8 +86,8 @@ def open_source(data: Any, folder: Path, pool: Executor) -> Iterator[tuple[Parts
         case "digits":
             loaded = datasets.load_digits(data.size, float(data.test), data.seed)
         case "torchvision":
-            given = {part: {**data.arguments, **getattr(data, part)} for part in PARTS}
-            loaded = datasets.load_torchvision(data.dataset, data.root, data.download, given, data.size, folder)
+            arguments = {part: {**data.arguments, **getattr(data, part)} for part in PARTS}
+            loaded = datasets.load_torchvision(data.dataset, data.root, data.download, arguments, data.size, folder)
         case "factory":
             loaded = datasets.load_made(data.factory, data.arguments, data.layout, data.size, folder, data.first_label)
         case source:

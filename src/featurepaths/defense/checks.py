@@ -1,4 +1,4 @@
-"""Checks of what a defence is fitted and calibrated to: batches of images, features, layers and weights."""
+"""Checks of a defence's inputs: batches of images, features, layers and weights."""
 
 from collections.abc import Iterable, Iterator, Sequence
 

@@ -112,7 +112,7 @@ class FrozenDefense(nn.Module):
             "calibration": {name: np.asarray(value).tolist() for name, value in asdict(self.calibration).items()},
             "model": self.encoder.digest(),
         }
-        tensors = {f"layer{number}": each for number, each in enumerate(self.centroids, start=1)}
+        tensors = {f"layer{number}": centroid for number, centroid in enumerate(self.centroids, start=1)}
         write_tensors(Path(path), tensors, description)
 
     @classmethod
@@ -248,10 +248,12 @@ class FrozenDefense(nn.Module):
         if len(centroids) != len(self.layers):
             raise FeaturePathsError(f"There are centroids of {len(centroids)} layers, not of {len(self.layers)}.")
         with torch.inference_mode(False):  # tensors of inference mode cannot be used in a gradient
-            self._centroids = nn.ParameterList([nn.Parameter(each.clone(), requires_grad=False) for each in centroids])
+            self._centroids = nn.ParameterList(
+                [nn.Parameter(tensor.clone(), requires_grad=False) for tensor in centroids]
+            )
             self._detector = SMax(layers, weights.tolist()).to(centroids[0].device)
         self._calibration = None
-        self.encoder.widths = [each.shape[1] for each in centroids]
+        self.encoder.widths = [tensor.shape[1] for tensor in centroids]
 
     def _compare(self, logits: Tensor, features: list[Tensor], centroids: Sequence[Tensor]) -> ModelOutputs:
         """Return model outputs with the feature paths; refuse features of other widths than the centroids'."""

@@ -93,8 +93,8 @@ class EvenlySpaced:
 
     def add(self, rows: Tensor) -> None:
         """Add rows [n, ...], and double the stride while there are too many."""
-        kept = rows[-self.count % self.stride :: self.stride]
-        self.rows = kept.clone() if self.rows is None else torch.cat([self.rows, kept])
+        selected = rows[-self.count % self.stride :: self.stride]
+        self.rows = selected.clone() if self.rows is None else torch.cat([self.rows, selected])
         self.count += len(rows)
         while len(self.rows) > REFERENCES:
             self.stride *= 2

@@ -1,4 +1,4 @@
-"""The interface of detectors: what they read of a model's outputs, how they are fitted, and how they score images."""
+"""The interface of detectors: inputs from a model's outputs, fitting, and scores of images."""
 
 from collections.abc import Iterable, Sequence
 from typing import ClassVar, NamedTuple
@@ -74,7 +74,7 @@ class Detector(nn.Module):
         """Fit the parameters that depend on clean calibration images; earlier calibrations have no influence."""
 
     def inputs(self, outputs: ModelOutputs) -> DetectorInputs:
-        """Return what the score depends on, once the detector is fitted to training images."""
+        """Return the inputs of the score, once the detector is fitted to training images."""
         return DetectorInputs(outputs.logits, self.statistics(outputs))
 
     def statistics(self, outputs: ModelOutputs) -> Tensor:
@@ -108,7 +108,7 @@ class Detector(nn.Module):
         return values
 
     def check_calibration(self, values: Tensor) -> Tensor:
-        """Return what is measured of calibration images [N, ...] if all of it is finite, and of two images or more."""
+        """Return statistics of calibration images [N, ...] if all are finite, and of two images or more."""
         if len(values) < 2:
             raise FeaturePathsError(
                 f"{self.name}: at least 2 clean calibration images are needed: set data.calibration higher."
@@ -117,7 +117,7 @@ class Detector(nn.Module):
 
 
 class LayerDetector(Detector):
-    """A detector that reads layers: the given ones, numbered from 1, or all."""
+    """A detector that reads layers: selected ones, numbered from 1, or all."""
 
     def __init__(self, layers: Sequence[int] | None = None):
         super().__init__()

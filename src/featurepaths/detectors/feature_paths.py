@@ -10,7 +10,7 @@ from featurepaths.paths.outputs import ModelOutputs
 
 
 class SMax(LayerDetector):
-    """The paper's own detector, eq. (5), with the interface of the others; its layers and weights are given."""
+    """The paper's own detector, eq. (5), with the interface of the others and set layers and weights."""
 
     name = "feature-paths"
 

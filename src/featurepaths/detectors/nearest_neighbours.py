@@ -8,7 +8,7 @@ from featurepaths.paths.equations import unit
 from featurepaths.paths.outputs import ModelOutputs
 
 NEIGHBOUR = 10
-"""Which nearest neighbour counts."""
+"""Rank of the nearest neighbour that counts."""
 
 
 class UnitRows(EvenlySpaced):

@@ -25,7 +25,7 @@ class Artefact:
     stage
         Name of a module of `featurepaths.stages`.
     path
-        Where the file lies.
+        The path of the file.
     name
         What its origin calls it: the path below the run, without suffix.
     settings
@@ -40,8 +40,8 @@ class Artefact:
         The value of each name in the path that the stage declares.
     run
         The run that it belongs to, empty if it belongs to the whole experiment.
-    whole
-        What it is a shard of, if it is one.
+    gathered
+        The artefact that it is a shard of, if it is one.
     """
 
     stage: str
@@ -53,13 +53,13 @@ class Artefact:
     folder: Path
     names: Mapping[str, str]
     run: str = ""
-    whole: "Artefact | None" = None
+    gathered: "Artefact | None" = None
 
     @cached_property
     def job_digest(self) -> str:
         """The cumulative digest of the call, the same for everything that it makes, shards included."""
-        if self.whole is not None:
-            return self.whole.job_digest
+        if self.gathered is not None:
+            return self.gathered.job_digest
         return digest_of(self.stage, self.settings.recipe(), [source.digest for source in self.sources])
 
     @cached_property
@@ -69,12 +69,12 @@ class Artefact:
 
     @cached_property
     def up_to_date(self) -> bool:
-        """Whether the file has this digest and was made from what its inputs contain now, or is not there.
+        """Whether the file has this digest and was made from the current contents of its inputs, or is missing.
 
         A missing file is made if something needs it. Files that it vouches for, such as tables, have to be whole as
         well.
         """
-        if self.whole is not None and self.whole.is_there and self.whole.up_to_date:
+        if self.gathered is not None and self.gathered.is_there and self.gathered.up_to_date:
             return True  # a shard that is left over
         if not self.is_there:
             return True
@@ -101,10 +101,10 @@ class Artefact:
 
     @cached_property
     def from_other_contents(self) -> bool:
-        """Whether the file was made from inputs that contained something else than they do now, or soon will.
+        """Whether the contents of the inputs have changed since the file was made, or will soon.
 
-        An equal recipe gives other bytes on another processor. Nothing is known of inputs that have no version: if they
-        turn out different when they are made again, the next run of the workflow makes this file again.
+        The same recipe produces other bytes on another processor. Inputs without a version are unknown: if they differ
+        when they are made again, the next run of the workflow makes this file again.
         """
         if any(source.from_other_contents for source in self.sources):
             return True
@@ -118,7 +118,7 @@ class Artefact:
         )
 
     def differs_from(self, origin: Origin) -> bool:
-        """Whether what this missing artefact is made from is not what `origin`, that of one made from it, names."""
+        """Whether the inputs of this missing artefact differ from those in `origin`, of an artefact made from it."""
         return any(
             origin.ancestors.get(f"{source.name}{source.path.suffix}", str(source.version)) != str(source.version)
             if source.version
@@ -129,7 +129,7 @@ class Artefact:
     def shard(self, item: str) -> "Artefact":
         """Return a shard of it, such as ``2-of-4``: a file with a part of its rows, made by the same call."""
         path = self.path.with_suffix("") / f"{item}{self.path.suffix}"
-        return replace(self, path=path, name=f"{self.name}/{item}", whole=self)
+        return replace(self, path=path, name=f"{self.name}/{item}", gathered=self)
 
     @property
     def params(self) -> dict[str, str]:
@@ -146,7 +146,7 @@ def arguments_of(artefacts: Sequence[Artefact]) -> list[str]:
     stage = STAGES[first.stage]
     for option, file in stage.outputs.items():
         paths = [artefact.path for artefact in artefacts if artefact.output == option]
-        if not paths and not stage.several:  # beside the artefact, and has no origin of its own
+        if not paths and not stage.several:  # an additional file without an origin
             paths = [first.folder / file.format_map(first.names)]
         words += [f"--{option}", *map(str, paths)]
     return words
@@ -157,4 +157,4 @@ def steps_of(artefacts: Sequence[Artefact]) -> list[str]:
     calls: dict[tuple[str, str], list[Artefact]] = {}
     for artefact in artefacts:
         calls.setdefault((artefact.stage, artefact.job_digest), []).append(artefact)
-    return [json.dumps([stage, arguments_of(made)]) for (stage, _), made in calls.items()]
+    return [json.dumps([stage, arguments_of(outputs)]) for (stage, _), outputs in calls.items()]

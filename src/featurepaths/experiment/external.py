@@ -1,6 +1,6 @@
-"""What an experiment takes from outside of its configuration: data, adversarial images, and networks of the user's.
+"""External inputs of an experiment: data, adversarial images, and the user's networks.
 
-What reads files of a kind is imported where there are such files: every run of the workflow starts with this module.
+Every run of the workflow imports this module, so the readers of files are imported only where there are such files.
 """
 
 from collections.abc import Mapping
@@ -14,18 +14,18 @@ from featurepaths.runtime.entry_points import factory_digest
 from featurepaths.store.fingerprints import digest_of_names, last_look, look_at_files
 
 FOLDER = Path(".snakemake")
-"""Where what was read is remembered, so that it is not read again each time."""
+"""Cache of the fingerprints of external inputs, so that files are not read again each time."""
 READ_TO_KNOW = ("torchvision", "factory")
 """Sources whose size is known once they are read."""
 
 
 @dataclass(frozen=True)
 class ExternalInputs:
-    """Digests of all of it, and how large the data are.
+    """Digests of all external inputs, and the size of the data.
 
     `data` is that of a data set whose images, or the code that makes them, are the user's; `attacks` those of
-    adversarial images that were made elsewhere, by attack and split; `networks` those of the ``code`` and ``weights``,
-    that is all files, of networks that are given, by model.
+    precomputed adversarial images, by attack and split; `networks` those of the ``code`` and ``weights``,
+    that is all files, of pretrained networks, by model.
     """
 
     size: DataSize = field(default_factory=DataSize)
@@ -35,7 +35,7 @@ class ExternalInputs:
 
 
 def fingerprint_inputs(experiment: Experiment, *, again: bool = True) -> ExternalInputs:
-    """Return what an experiment takes from outside; without `again` as it was the last time, where that is known.
+    """Return the external inputs of an experiment; without `again` those of the last call, where these are known.
 
     Raises
     ------
@@ -64,8 +64,8 @@ def _data(experiment: Experiment, again: bool) -> tuple[DataSize, str | None]:
 
 
 def _images(data: Any, memory: Path, again: bool) -> Contents:
-    if not again and (found := last_look(memory)):
-        return Contents(**found)
+    if not again and (contents := last_look(memory)):
+        return Contents(**contents)
     from featurepaths.data.sources import contents_of_source
 
     return contents_of_source(data, memory)
@@ -83,8 +83,8 @@ def _attacks(experiment: Experiment, again: bool) -> Mapping[str, Mapping[str, s
 
 def _networks(experiment: Experiment, again: bool) -> Mapping[str, Mapping[str, str | None]]:
     memory = FOLDER / f"weights.{experiment.name}.json"
-    given = {name: model for name in experiment.models if (model := experiment.pretrained(name))}
-    of_models = {name: of_model for name, model in given.items() if (of_model := model.external_files())}
+    pretrained = {name: model for name in experiment.models if (model := experiment.pretrained(name))}
+    of_models = {name: of_model for name, model in pretrained.items() if (of_model := model.external_files())}
     files = {str(file): file for of_model in of_models.values() for file in of_model.values()}
 
     def by_model(digests: Mapping[str, str]) -> dict[str, str]:
@@ -95,5 +95,6 @@ def _networks(experiment: Experiment, again: bool) -> Mapping[str, Mapping[str, 
 
     digests = (not again and last_look(memory)) or look_at_files(files, by_model, "weights", memory) if files else {}
     return {
-        name: {"code": factory_digest(model.factory), "weights": digests.get(name)} for name, model in given.items()
+        name: {"code": factory_digest(model.factory), "weights": digests.get(name)}
+        for name, model in pretrained.items()
     }

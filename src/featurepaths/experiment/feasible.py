@@ -1,4 +1,4 @@
-"""Whether an experiment fits its data and networks: what classes, the size of images and the number of layers decide.
+"""Checks of an experiment against its data and networks: number of classes, size of images, number of layers.
 
 Read while jobs are planned, so nothing here needs torch.
 """
@@ -36,7 +36,7 @@ def check_attacks(experiment: Experiment, size: DataSize) -> str:
         words = left_out(adaptive.losses, adaptive.n_targets, size.classes)
     if problems:
         raise FeaturePathsError(
-            "\n".join(["The data do not allow these attacks:", *(f"  {each}" for each in problems)])
+            "\n".join(["The data do not allow these attacks:", *(f"  {problem}" for problem in problems)])
         )
     return f"adaptive leaves out {' and '.join(words)}" if words else "the data allow all of them"
 
@@ -67,7 +67,7 @@ def attack_library() -> str:
 
 
 def check_layers(plan: Plan) -> None:
-    """Check that given networks have the layers that the configuration names, as far as their checkpoints are there.
+    """Check that pretrained networks have the layers that the configuration names, as far as their checkpoints exist.
 
     Raises
     ------
@@ -98,15 +98,15 @@ def _attack(name: str, attack: AnyAttack, size: DataSize) -> Iterator[str]:
 
 
 def _adaptive(adaptive: Adaptive, classes: int) -> Iterator[str]:
-    """Yield what was asked for and cannot be; the defaults are reduced to what can."""
-    given = adaptive.model_fields_set
-    targeted = {"losses", "n_targets"} <= given and adaptive.n_targets > 0
-    if "losses" in given and possible_losses(adaptive.losses, classes) != adaptive.losses:
+    """Yield the settings that are impossible; defaults are reduced instead."""
+    keys = adaptive.model_fields_set
+    targeted = {"losses", "n_targets"} <= keys and adaptive.n_targets > 0
+    if "losses" in keys and possible_losses(adaptive.losses, classes) != adaptive.losses:
         yield f"adaptive.losses: {_needs('dlr', classes)}; use losses: [ce]"
     elif targeted and not possible_losses(adaptive.losses, classes, targeted=True):
         needs = _needs("targeted dlr", classes, DLR_CLASSES["targeted"])
         yield f"adaptive.losses: {needs}; use losses: [ce], or n_targets: 0"
-    if "n_targets" in given and adaptive.n_targets >= classes:
+    if "n_targets" in keys and adaptive.n_targets >= classes:
         yield f"adaptive.n_targets: {adaptive.n_targets} wrong classes of {classes} classes; there are {classes - 1}"
 
 

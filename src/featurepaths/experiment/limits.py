@@ -1,4 +1,4 @@
-"""What a machine, or the greatest partition of a cluster, can give one job; and what a profile requests a GPU by."""
+"""Limits of one job on a machine or a cluster's greatest partition; the resource by which a profile requests a GPU."""
 
 import os
 import subprocess
@@ -23,7 +23,7 @@ class PartitionLimits(Protocol):
 
 
 class Limits(NamedTuple):
-    """What one job can get: MB of memory, and minutes."""
+    """Greatest memory in MB and time in minutes of one job."""
 
     mb: float
     minutes: float
@@ -35,9 +35,9 @@ def largest_partition(partitions: Iterable[PartitionLimits], gpus: int, mb: floa
     Without such a partition there is no limit: the first request fits none, and the cluster says so.
     """
     fit = [
-        Limits(each.max_mem_mb, each.max_runtime)
-        for each in partitions
-        if each.max_gpu >= gpus and each.max_mem_mb >= mb
+        Limits(partition.max_mem_mb, partition.max_runtime)
+        for partition in partitions
+        if partition.max_gpu >= gpus and partition.max_mem_mb >= mb
     ]
     return max(fit, key=lambda limits: (limits.minutes, limits.mb), default=Limits(float("inf"), float("inf")))
 
@@ -54,7 +54,7 @@ def machine_gpus() -> int:
 
 
 def machine_memory_mb() -> int:
-    """Return the memory of this machine in MB, or what the control groups (version 2) of this process leave of it."""
+    """Return the memory of this machine in MB, or the smaller limit of this process's control groups (version 2)."""
     amount = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     for limit in _cgroup_limits():
         with suppress(OSError, ValueError):  # no such file, or "max"

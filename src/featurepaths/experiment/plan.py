@@ -46,7 +46,7 @@ class Plan(RunArtefacts):
     def run_figures(self, run: str, pooling: str, attack: str) -> Artefact:
         """The record of the figures of a run, pooling and attack."""
         model, training, seed = Run.parse(run)
-        how = "pretrained" if self.experiment.pretrained(model) else f"{training} training, seed {seed}"
+        trained = "pretrained" if self.experiment.pretrained(model) else f"{training} training, seed {seed}"
         examples = self.examples(attack)
         detection, records = zip(*(self.detection(run, pooling, attacked) for attacked in examples), strict=True)
         recognition, answers = zip(*(self.recognition(run, pooling, attacked) for attacked in examples), strict=True)
@@ -64,7 +64,7 @@ class Plan(RunArtefacts):
             "adaptive": [self.adaptive(run, pooling)] if attacked_adaptively else [],
         }
         names = {"run": run, "pooling": pooling, "attack": attack}
-        title = f"{model}, {how}\n{pooling} features, attack {attack} ({self._budget(attack)})"
+        title = f"{model}, {trained}\n{pooling} features, attack {attack} ({self._budget(attack)})"
         return self._artefact("run_figures", "", names, {"title": title}, **inputs)
 
     @once
@@ -226,7 +226,7 @@ class Plan(RunArtefacts):
         }
 
     def _others(self, run: str) -> list[str]:
-        """Return the other runs of a run's seed: those of another model, trained alike, first."""
+        """Return the other runs of a run's seed: those of another model with the same training first."""
         itself = Run.parse(run)
         others = [other for other in map(Run.parse, self.runs) if other != itself and other.seed == itself.seed]
         others.sort(key=lambda other: other.training != itself.training or other.model == itself.model)
@@ -269,7 +269,7 @@ class Plan(RunArtefacts):
         return {name: firsts.setdefault(section, name) for name, section in sections.items()}
 
     def _attacks_like_the_papers(self) -> list[str]:
-        """Return the attacks that the paper's numbers may stand beside: AutoPGD on CIFAR-10, L-infinity, 8/255."""
+        """Return the attacks that are comparable with the paper's numbers: AutoPGD on CIFAR-10, L-infinity, 8/255."""
         data = self.experiment.data
         if "cifar10" not in (data.source, getattr(data, "reference_dataset", None)):
             return []

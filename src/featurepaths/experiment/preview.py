@@ -1,4 +1,4 @@
-"""What an experiment will be, before it runs: its networks' layers, the disk space it needs, and what is wrong."""
+"""Preview of an experiment before it runs: its networks' layers, the disk space that it needs, and its problems."""
 
 import re
 import shutil
@@ -34,7 +34,7 @@ from featurepaths.store.hdf5 import open_hdf5
 
 
 class Layer(NamedTuple):
-    """A layer's module, and the shape of what it gives for an image, features first."""
+    """A layer's module, and the shape of its output for one image, features first."""
 
     name: str
     shape: tuple[int, ...]
@@ -45,12 +45,12 @@ class Layer(NamedTuple):
 
 
 def read(config: Path) -> tuple[Experiment, ExternalInputs]:
-    """Return an experiment and what it takes from outside.
+    """Return an experiment and its external inputs.
 
     Raises
     ------
     FeaturePathsError
-        If the file is missing or no YAML, the configuration is not valid, or what it names outside is missing.
+        If the file is missing or no YAML, the configuration is not valid, or an external input is missing.
     """
     try:
         content = yaml.safe_load(config.read_text(encoding="utf-8"))
@@ -62,25 +62,25 @@ def read(config: Path) -> tuple[Experiment, ExternalInputs]:
     return experiment, fingerprint_inputs(experiment)
 
 
-def data_size(experiment: Experiment, outside: ExternalInputs) -> DataSize:
-    """Return how large the data are: as they were read, or as what lies outside says.
+def data_size(experiment: Experiment, external: ExternalInputs) -> DataSize:
+    """Return the size of the data, as they were read, or of the external inputs.
 
     Raises
     ------
     FeaturePathsError
-        If only reading them would tell, and that was not done.
+        If the size is known only once they are read, and they were not.
     """
-    data = Plan(experiment, outside).data()
+    data = Plan(experiment, external).data()
     if data.is_there and data.up_to_date:
         with open_hdf5(data.path) as file:
             images, height, width, channels = file["images"].shape
             return DataSize(images, len(file["class_names"]), height, width, channels)
     if experiment.data.source in READ_TO_KNOW:
         raise FeaturePathsError(
-            f"How many images and classes {experiment.data.source} gives is known once they are read: "
+            f"The numbers of images and classes of {experiment.data.source} are known once it is read: "
             "snakemake --cores all --until data --configfile <your configuration>."
         )
-    return outside.size
+    return external.size
 
 
 class Network(NamedTuple):
@@ -109,7 +109,7 @@ class Network(NamedTuple):
 
 
 def network_of(experiment: Experiment, size: DataSize, model: str, sample: Sample | None = None) -> Network:
-    """Return what is known of a network on data of some size; an external one is built and tried out on a sample.
+    """Return the description of a network on data of one size; an external one is built and tried out on a sample.
 
     Raises
     ------
@@ -117,21 +117,21 @@ def network_of(experiment: Experiment, size: DataSize, model: str, sample: Sampl
         As `build_external` does.
     """
     image_shape = size.channels, size.height, size.width
-    given, described = experiment.pretrained(model), experiment.models[model]
+    pretrained, described = experiment.pretrained(model), experiment.models[model]
     mean, std = [0.0] * size.channels, [1.0] * size.channels
-    if given is None:
+    if pretrained is None:
         network = ResNet(described.architecture, size.classes, described.width, described.stem, mean, std)
         names, warnings, notes, correct = network.layer_names, [], [], None
     else:
         build = {
-            **{"factory": given.factory, "arguments": given.arguments, "size": given.size},
-            "mean": [float(value) for value in given.mean or mean],
-            "std": [float(value) for value in given.std or std],
+            **{"factory": pretrained.factory, "arguments": pretrained.arguments, "size": pretrained.size},
+            "mean": [float(value) for value in pretrained.mean or mean],
+            "std": [float(value) for value in pretrained.std or std],
         }
-        weights = given.checkpoint and Path(given.checkpoint)
-        key, files = given.checkpoint_key, given.external_files().values()
+        weights = pretrained.checkpoint and Path(pretrained.checkpoint)
+        key, files = pretrained.checkpoint_key, pretrained.external_files().values()
         network, names, doubts, notes = build_external(
-            build, weights, given.layers, image_shape, size.classes, min(experiment.seeds), key, files
+            build, weights, pretrained.layers, image_shape, size.classes, min(experiment.seeds), key, files
         )
         notes += layer_notes(network, names, image_shape)
         warnings, correct = [DOUBTS[doubt] for doubt in doubts], None
@@ -163,8 +163,8 @@ def dump_bytes(experiment: Experiment, size: DataSize, model: str, layers: Seque
     return 2 * values * (size.images + attacked) * sum(Run.parse(run).model == model for run in plan.runs)
 
 
-def disk_space(experiment: Experiment, size: DataSize, found: Mapping[str, Sequence[Layer]]) -> str:
-    """Return in words what feature dumps need on the disk, by the layers of each network, and what is free.
+def disk_space(experiment: Experiment, size: DataSize, layers: Mapping[str, Sequence[Layer]]) -> str:
+    """Return in words the disk space that feature dumps need, by the layers of each network, and the free space.
 
     Raises
     ------
@@ -173,16 +173,16 @@ def disk_space(experiment: Experiment, size: DataSize, found: Mapping[str, Seque
     """
     if experiment.features.storage == "stream":
         return "features are streamed: nothing is dumped"
-    needed = sum(dump_bytes(experiment, size, model, layers) for model, layers in found.items())
+    required = sum(dump_bytes(experiment, size, model, selected) for model, selected in layers.items())
     free = shutil.disk_usage(Path.cwd()).free
-    said = f"feature dumps need at most {needed / 1e9:.2f} GB; {free / 1e9:.0f} GB are free"
-    if needed > free:
-        raise FeaturePathsError(f"{said}. Take features: {{storage: stream}}, other poolings, or fewer images.")
-    return said
+    text = f"feature dumps need at most {required / 1e9:.2f} GB; {free / 1e9:.0f} GB are free"
+    if required > free:
+        raise FeaturePathsError(f"{text}. Take features: {{storage: stream}}, other poolings, or fewer images.")
+    return text
 
 
-def checks(experiment: Experiment, outside: ExternalInputs) -> Iterator[tuple[str, Callable[[], str]]]:
-    """Yield what can be checked before anything runs: a name, and a function that says what is right.
+def checks(experiment: Experiment, external: ExternalInputs) -> Iterator[tuple[str, Callable[[], str]]]:
+    """Yield the checks before anything runs: a name, and a function that describes the valid result.
 
     The functions raise FeaturePathsError if something is wrong.
     """
@@ -191,27 +191,27 @@ def checks(experiment: Experiment, outside: ExternalInputs) -> Iterator[tuple[st
         yield "torchattacks", attack_library
     size: list[DataSize] = []
     samples: list[Sample | None] = []
-    found: dict[str, list[Layer]] = {}
+    layers: dict[str, list[Layer]] = {}
 
     def data() -> str:
         try:
-            size.append(data_size(experiment, outside))
+            size.append(data_size(experiment, external))
         except FeaturePathsError as error:
             if experiment.data.source not in READ_TO_KNOW:
                 raise
             return str(error)  # nothing is wrong: more can be checked then
         with redirect_stdout(StringIO()) as printed:
-            samples.append(sample_of(experiment.data, Plan(experiment, outside).data()))
+            samples.append(sample_of(experiment.data, Plan(experiment, external).data()))
         text = f"{size[0].images:,} images of {size[0].classes} classes, {size[0].height}x{size[0].width} pixels"
         return text + re.sub("\n(Note|Warning): ", _as_line, f"\n{printed.getvalue()}".rstrip())
 
     def network(model: str) -> str:
-        seen = network_of(experiment, size[0], model, *samples)
-        found[model] = seen.layers
-        _check_numbers(experiment, len(seen.layers))
-        lines = ["; ".join(filter(None, [seen.span, seen.accuracy]))]
-        lines += [f"NOTE     models.{model}: {note}" for note in seen.notes]
-        lines += [f"WARNING  models.{model}: {warning}" for warning in seen.warnings]
+        description = network_of(experiment, size[0], model, *samples)
+        layers[model] = description.layers
+        _check_numbers(experiment, len(description.layers))
+        lines = ["; ".join(filter(None, [description.span, description.accuracy]))]
+        lines += [f"NOTE     models.{model}: {note}" for note in description.notes]
+        lines += [f"WARNING  models.{model}: {warning}" for warning in description.warnings]
         return "\n".join(lines)
 
     yield "data", data
@@ -220,8 +220,8 @@ def checks(experiment: Experiment, outside: ExternalInputs) -> Iterator[tuple[st
     yield "attacks", lambda: check_attacks(experiment, size[0])
     for model in experiment.models:
         yield f"models.{model}", lambda model=model: network(model)
-    if len(found) == len(experiment.models):
-        yield "disk", lambda: disk_space(experiment, size[0], found)
+    if len(layers) == len(experiment.models):
+        yield "disk", lambda: disk_space(experiment, size[0], layers)
 
 
 def _as_line(label: re.Match[str]) -> str:
@@ -230,10 +230,10 @@ def _as_line(label: re.Match[str]) -> str:
 
 
 def _device(experiment: Experiment) -> str:
-    there = torch.cuda.is_available()
-    if experiment.device == "cuda" and not there:
+    has_gpu = torch.cuda.is_available()
+    if experiment.device == "cuda" and not has_gpu:
         raise FeaturePathsError("device: cuda, and torch finds no GPU here. Set device: auto.")
-    return torch.cuda.get_device_name() if there and experiment.device != "cpu" else "networks run on the CPU"
+    return torch.cuda.get_device_name() if has_gpu and experiment.device != "cpu" else "networks run on the CPU"
 
 
 def _check_numbers(experiment: Experiment, count: int) -> None:

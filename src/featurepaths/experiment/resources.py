@@ -42,7 +42,7 @@ GPU."""
 
 
 class Needs(NamedTuple):
-    """What one job needs at most."""
+    """Greatest needs of one job."""
 
     mb: int
     minutes: int

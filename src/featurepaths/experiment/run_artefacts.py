@@ -1,7 +1,7 @@
 """The artefacts of every run: their settings, inputs and cumulative digests.
 
-Files are named as in the results folder: see `featurepaths.experiment.stages`. The paper
-calibrates on the very images it tests on, so in its protocol every attack has a calibration of its own.
+Files are named as in the results folder: see `featurepaths.experiment.stages`. The paper calibrates on its test images,
+so in its protocol every attack has a separate calibration.
 """
 
 from collections.abc import Mapping, Sequence
@@ -247,6 +247,6 @@ class RunArtefacts:
         return Artefact(stage, folder / file, name, typed, output, inputs, folder, names, run)
 
     def _measured(self, stage: str, *arguments: Any, **inputs: Sequence[Artefact]) -> tuple[Artefact, Artefact]:
-        """Return metrics and records of one call: a JSON file and an HDF5 file beside it."""
+        """Return metrics and records of one call: a JSON file and an HDF5 file."""
         metrics, records = (self._artefact(stage, *arguments, output=kind, **inputs) for kind in ("metrics", "records"))
         return metrics, records

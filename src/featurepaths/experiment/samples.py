@@ -1,4 +1,4 @@
-"""A sample of the images before an experiment runs: what is wrong with them, and how a network does on them."""
+"""A sample of the images before an experiment runs: problems of the images, and a network's accuracy on them."""
 
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -17,7 +17,7 @@ from featurepaths.experiment.config.data import AnyData
 from featurepaths.experiment.external import READ_TO_KNOW
 
 GREATEST, FEWEST, PIECE = 320, 32, 16
-"""Images of a sample; images that a network's accuracy is told for; images at a time."""
+"""Numbers of images of a sample, of images for which a network's accuracy is reported, and of images at a time."""
 SECONDS = 2
 """No further piece is read, or classified, after this."""
 
@@ -75,15 +75,15 @@ def look_into(data: AnyData) -> Look:
 
 
 def _draw(images: Rows, labels: np.ndarray) -> Sample:
-    """Return `GREATEST` images at random, or what was read of them after `SECONDS`."""
+    """Return `GREATEST` images at random, or those of them that were read after `SECONDS`."""
     drawn = np.random.default_rng(0).permutation(len(labels))[:GREATEST]
     pieces = [np.sort(drawn[start : start + PIECE]) for start in range(0, len(drawn), PIECE)]
-    read, end = [], time.monotonic() + SECONDS
+    batches, end = [], time.monotonic() + SECONDS
     for rows in pieces:
-        read.append(images[rows])
+        batches.append(images[rows])
         if time.monotonic() > end:
             break
-    return Sample(np.concatenate(read), labels[np.concatenate(pieces[: len(read)])])
+    return Sample(np.concatenate(batches), labels[np.concatenate(pieces[: len(batches)])])
 
 
 def correct_in(network: nn.Module, sample: Sample) -> np.ndarray | None:

@@ -25,7 +25,7 @@ OPTIONAL, ONE_OR_MORE, ANY_NUMBER = "?", "+", "*"
 
 
 class Input(NamedTuple):
-    """Files that a stage reads: what they are, and how many, in argparse's words; None for one."""
+    """Files that a stage reads: their description, and their number in argparse's terms; None for one."""
 
     help: str
     number: str | None = None
@@ -68,7 +68,7 @@ class Stage:
         """Return what stands for each name in the path of an output; None if the path is not of its form."""
         form = self.outputs[option]
         if "{" not in form:
-            return {}  # any file may be given
+            return {}  # any file is permitted
         folder = "/".join(form[: form.index("{")].split("/")[:-1])
         ending = form.removeprefix(f"{folder}/")  # the folder above the first name is free
         pattern = re.sub(r"\\{(\w+)\\}", lambda name: f"(?P<{name[1]}>{WILDCARDS[name[1]]})", re.escape(ending))

@@ -38,7 +38,7 @@ class Evaluation:
         Examples, float32 [N, C, H, W] on the CPU: those of the oblivious attack by their names, such as
         ``apgd.max-loss``, and ``worst``, one that defeats the defence wherever an attack found one.
     doubts
-        Names of the `featurepaths.networks.warnings.DOUBTS` that the network gives rise to.
+        Names of the `featurepaths.networks.warnings.DOUBTS` about the network.
     """
 
     defense: FrozenDefense
@@ -54,7 +54,7 @@ class Evaluation:
 
     @property
     def verdict(self) -> str:
-        """What remains under an attacker who knows the defence, in the sentences of the workflow's report."""
+        """Remaining robustness under an attacker who knows the defence, in the sentences of the workflow's report."""
         model = type(self.defense.encoder.network.network).__name__
         result = Result(_Network(model, "", 0), self.counts, self.defense.pooling)
         case = Case(result, {"adversarial": False}, checks=None)

@@ -61,8 +61,8 @@ def load_images(
     for images, labels in check_batches(loader, CPU):
         rows = np.arange(count, count + len(labels))
         count += len(labels)
-        wanted = np.ones(len(rows), bool) if positions is None else np.isin(rows, positions)
-        parts.append((images.float().numpy()[wanted], labels[wanted], rows[wanted]))
+        selected = np.ones(len(rows), bool) if positions is None else np.isin(rows, positions)
+        parts.append((images.float().numpy()[selected], labels[selected], rows[selected]))
     if count == 0:
         raise FeaturePathsError("The loader has no labelled image.")
     if len(shapes := {images.shape[1:] for images, *_ in parts}) > 1:

@@ -59,19 +59,19 @@ def layer_notes(network: nn.Module, layers: Sequence[str], image_shape: Sequence
     order = {name: position for position, name in enumerate(flow.calls)}
     patterns = {_pattern(name) for name in layers}
     covered = {outer for name in layers for outer in (name, *_outer(name))}
-    others = [
+    omitted = [
         name
         for name in order
         if _pattern(name) in patterns and name not in covered and _weights_in(name, flow) - {name}
     ]
     notes = []
-    if others:
-        more = f" and {len(others) - NAMED} more" if len(others) > NAMED else ""
-        notes.append(f"Left out, though numbered like the layers: {', '.join(map(user_name, others[:NAMED]))}{more}.")
-    outside = [order[name] for name in flow.weighted if not any(_is_inside(name, layer) for layer in layers)]
+    if omitted:
+        more = f" and {len(omitted) - NAMED} more" if len(omitted) > NAMED else ""
+        notes.append(f"Left out, though numbered like the layers: {', '.join(map(user_name, omitted[:NAMED]))}{more}.")
+    unselected = [order[name] for name in flow.weighted if not any(_is_inside(name, layer) for layer in layers)]
     positions = [order[name] for name in layers if name in order]
-    before = sum(position < min(positions) for position in outside)
-    after = sum(position > max(positions) for position in outside)
+    before = sum(position < min(positions) for position in unselected)
+    after = sum(position > max(positions) for position in unselected)
     for count, place in ((before, "before the first layer"), (after, "after the last layer")):
         if count > FAR * len(flow.weighted):
             notes.append(f"{count} of the network's {len(flow.weighted)} modules with weights run {place}.")
@@ -79,14 +79,14 @@ def layer_notes(network: nn.Module, layers: Sequence[str], image_shape: Sequence
 
 
 def _without_series(branching: set[str], flow: DataFlow, network: nn.Module) -> set[str]:
-    """Return the outermost of branching modules, and in place of those that hold a list of others, such as an encoder
-    with a part of its own beside its blocks, these others.
+    """Return the outermost branching modules. Those that hold a list of others, such as an encoder with another part
+    next to its blocks, are replaced by these others.
     """
     kinds = Counter((_pattern(name), type(network.get_submodule(name))) for name in flow.connected)
 
     def holds_list(name: str) -> bool:
-        listed = (each for each in branching if _is_inside(each, name) and _is_index(each))
-        return any(kinds[_pattern(each), type(network.get_submodule(each))] > 1 for each in listed)
+        listed = (block for block in branching if _is_inside(block, name) and _is_index(block))
+        return any(kinds[_pattern(block), type(network.get_submodule(block))] > 1 for block in listed)
 
     return _outermost({name for name in branching if not holds_list(name)})
 
@@ -95,7 +95,7 @@ def _whole_blocks(blocks: set[str], flow: DataFlow) -> set[str]:
     """Replace parts of a block by the block: the module of a list that they are in, if no list lies between.
 
     Parts are, for example, the attention and the perceptron of a transformer block. Where every block is followed by
-    weights in a list's module of its own that keeps the resolution, as in ConvMixer, it is a part too.
+    weights in a separate module of the list that keeps the resolution, as in ConvMixer, it is a part too.
     """
     order = {name: position for position, name in enumerate(flow.calls)}
 
@@ -104,8 +104,8 @@ def _whole_blocks(blocks: set[str], flow: DataFlow) -> set[str]:
 
     def is_followed(name: str) -> bool:
         outer = list_member(name)
-        later = {each for each in _weights_in(outer, flow) if order[each] > order[name]}
-        alone = sum(_is_inside(each, outer) for each in blocks) == 1
+        later = {member for member in _weights_in(outer, flow) if order[member] > order[name]}
+        alone = sum(_is_inside(member, outer) for member in blocks) == 1
         return alone and outer in flow.trunk and bool(later) and not _changes_resolution(outer, flow)
 
     if blocks and all(map(is_followed, blocks)):
@@ -113,21 +113,23 @@ def _whole_blocks(blocks: set[str], flow: DataFlow) -> set[str]:
     nested = {list_member(name) for name in blocks if _is_index(name)}
     outers = {name: list_member(name) for name in blocks if not _is_index(name)}
     return blocks - set(outers) | {
-        outer if outer in flow.trunk and not any(outer == each or _is_inside(each, outer) for each in nested) else name
+        outer
+        if outer in flow.trunk and not any(outer == block or _is_inside(block, outer) for block in nested)
+        else name
         for name, outer in outers.items()
     }
 
 
 def _with_alike(blocks: set[str], flow: DataFlow, network: nn.Module) -> set[str]:
-    """Return blocks, and modules of the same class or numbered like them; single layers only as a stage of their own.
+    """Return blocks, and modules of the same class or numbered like them; single layers only as a separate stage.
 
     A module that is both alike in class and number may also lie off the trunk, as where exits along it are averaged.
     """
     classes = {type(network.get_submodule(name)) for name in blocks} - {nn.Sequential, nn.ModuleList}
     patterns = {_pattern(name) for name in blocks}
 
-    def free(taken: set[str]) -> set[str]:
-        covered = {outer for name in taken for outer in (name, *_outer(name))}
+    def free(names: set[str]) -> set[str]:
+        covered = {outer for name in names for outer in (name, *_outer(name))}
         return {name for name in flow.connected - covered if _weights_in(name, flow) - {name}}
 
     candidates = free(blocks)
@@ -153,7 +155,7 @@ def _first_repeated(flow: DataFlow) -> set[str]:
 
 
 def _without_transitions(blocks: set[str], flow: DataFlow, network: nn.Module) -> set[str]:
-    """Leave out blocks of stems, heads, and of what changes the resolution between stages.
+    """Leave out blocks of stems, of heads, and of changes of resolution between stages.
 
     They are numbered differently from the blocks that hold most of the weights. Half of them change the resolution, or
     few of them lie in a module in which something else changes it, or each is a single layer, as a positional encoding
@@ -165,12 +167,12 @@ def _without_transitions(blocks: set[str], flow: DataFlow, network: nn.Module) -
     main = max(kinds.values(), key=lambda kind: sum(len(_weights_in(name, flow)) for name in kind), default=set())
 
     def is_in_transition(name: str) -> bool:
-        alike = [each for each in flow.calls if type(network.get_submodule(each)) is type(network.get_submodule(name))]
+        alike = [call for call in flow.calls if type(network.get_submodule(call)) is type(network.get_submodule(name))]
         for outer in _outer(name):
             few = sum(_is_inside(block, outer) for block in blocks) <= STEM
             few = few and not any(_is_inside(block, outer) for block in main)
             if few and outer in flow.calls and _changes_resolution(outer, flow):
-                return not any(_changes_resolution(each, flow) for each in alike if _is_inside(each, outer))
+                return not any(_changes_resolution(call, flow) for call in alike if _is_inside(call, outer))
         return False
 
     for kind in list(kinds.values()):
@@ -188,7 +190,7 @@ def _changes_resolution(name: str, flow: DataFlow) -> bool:
 
 def _weights_in(name: str, flow: DataFlow) -> set[str]:
     """Return the weighted modules that a module is or contains."""
-    return {each for each in flow.weighted if each == name or _is_inside(each, name)}
+    return {module for module in flow.weighted if module == name or _is_inside(module, name)}
 
 
 def _repeated(names: set[str]) -> set[str]:

@@ -14,14 +14,14 @@ def copy_of(network: nn.Module) -> nn.Module:
     pruning, spectral normalisation) keep a tensor of a graph; the copy has its values, and computes it again in its
     next pass.
     """
-    kept = [each for module in network.modules() for each in _computed([vars(module), module._buffers])]
-    return copy.deepcopy(network, {id(tensor): tensor.detach().clone() for tensor in kept})
+    values = [value for module in network.modules() for value in _computed([vars(module), module._buffers])]
+    return copy.deepcopy(network, {id(tensor): tensor.detach().clone() for tensor in values})
 
 
-def _computed(kept: Any) -> Iterator[Tensor]:
+def _computed(values: Any) -> Iterator[Tensor]:
     """Yield the tensors among a module's attributes that are part of a graph."""
-    if isinstance(kept, Tensor) and not kept.is_leaf:
-        yield kept
-    elif isinstance(kept, dict | list | tuple):
-        for each in kept.values() if isinstance(kept, dict) else kept:
-            yield from _computed(each)
+    if isinstance(values, Tensor) and not values.is_leaf:
+        yield values
+    elif isinstance(values, dict | list | tuple):
+        for value in values.values() if isinstance(values, dict) else values:
+            yield from _computed(value)

@@ -62,9 +62,9 @@ class DataFlow:
 
         def hook(name: str, module: nn.Module, arguments: Any, named_arguments: Any, output: Any) -> None:
             runs[name] += 1
-            nodes = [each.grad_fn for each in tensors_in(output) if each.grad_fn is not None]
-            taken = first_tensor((arguments, named_arguments), COUNT)
-            self.calls[name] = Call(nodes, _places(taken), _places(first_tensor(output, COUNT)))
+            nodes = [tensor.grad_fn for tensor in tensors_in(output) if tensor.grad_fn is not None]
+            inputs = first_tensor((arguments, named_arguments), COUNT)
+            self.calls[name] = Call(nodes, _places(inputs), _places(first_tensor(output, COUNT)))
 
         with ExitStack() as handles, torch.inference_mode(False), torch.enable_grad(), evaluation_mode(network):
             for name, module in network.named_modules():

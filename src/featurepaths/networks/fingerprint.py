@@ -81,7 +81,7 @@ def _tensors(network: nn.Module) -> dict[str, Tensor]:
 
 def _places(tensors: dict[str, Tensor]) -> list[tuple[int, int]]:
     """Return the address of each tensor and how often PyTorch counted a change in place."""
-    return [(each.data_ptr(), 0 if each.is_inference() else each._version) for each in tensors.values()]
+    return [(tensor.data_ptr(), 0 if tensor.is_inference() else tensor._version) for tensor in tensors.values()]
 
 
 def _sample(values: Tensor) -> Tensor:

@@ -148,17 +148,17 @@ def tensors_in(output: Any) -> Iterator[Tensor]:
     if isinstance(output, Tensor):
         yield output
     elif isinstance(output, dict | list | tuple):
-        for each in output.values() if isinstance(output, dict) else output:
-            yield from tensors_in(each)
+        for tensor in output.values() if isinstance(output, dict) else output:
+            yield from tensors_in(tensor)
 
 
 def first_tensor(output: Any, count: int) -> Tensor | None:
     """Return the first tensor of an output that is [N, d], tokens or maps of `count` images; None without one."""
-    return next((each for each in tensors_in(output) if 2 <= each.dim() <= 4 and len(each) == count), None)
+    return next((tensor for tensor in tensors_in(output) if 2 <= tensor.dim() <= 4 and len(tensor) == count), None)
 
 
 def _described(output: Any) -> str:
-    shapes = [str(list(each.shape)) for each in tensors_in(output)]
+    shapes = [str(list(tensor.shape)) for tensor in tensors_in(output)]
     return " and ".join(shapes) or f"a {type(output).__name__}"
 
 
@@ -187,13 +187,14 @@ def _decide_feature_axes(network: nn.Module, images: Tensor, layers: Sequence[st
     channels, height, width = images.shape[1:]
     generator = torch.Generator().manual_seed(0)
     patterns, colours = torch.rand(2, 4, channels, 4, 4, generator=generator)
-    pair = torch.cat([F.interpolate(each, (height, width)) for each in (patterns, colours[:, :, :1, :1])]).to(images)
+    drawn = patterns, colours[:, :, :1, :1]
+    pair = torch.cat([F.interpolate(values, (height, width)) for values in drawn]).to(images)
 
     def outputs(batch: Tensor) -> dict[str, Tensor]:
         values: dict[str, Tensor] = {}
         with ExitStack() as handles:
             for name in layers:
-                hook = lambda *of, name=name: values.update({name: first_tensor(of[2], len(batch))})  # noqa: E731
+                hook = lambda *arguments, name=name: values.update({name: first_tensor(arguments[2], len(batch))})  # noqa: E731
                 handles.enter_context(network.get_submodule(name).register_forward_hook(hook))
             uncompiled(network, batch)
         return values

@@ -17,14 +17,14 @@ from featurepaths.networks.running import blank_images, evaluation_mode
 NAMED = 12  # number of modules in an error
 
 
-def find_layers(network: nn.Module, wanted: str | Sequence[str], image_shape: Sequence[int]) -> list[str]:
+def find_layers(network: nn.Module, layers: str | Sequence[str], image_shape: Sequence[int]) -> list[str]:
     """Return the names of the modules that are the network's layers. The network stays as it is.
 
     Parameters
     ----------
     network
         In evaluation or training mode; it is run in evaluation mode.
-    wanted
+    layers
         A list of module names, whose order is kept, or one string. ``auto`` selects the network's blocks (residual
         blocks, transformer blocks, ...): see `featurepaths.networks.blocks.find_blocks`. Any other string is a pattern
         such as ``layer?.*``, matched part by part between the dots. Both return the modules in the order in which they
@@ -39,19 +39,19 @@ def find_layers(network: nn.Module, wanted: str | Sequence[str], image_shape: Se
         for each image, or has its output changed in place by a later module.
     """
     check_accepted(network, image_shape)
-    if isinstance(wanted, str):
-        names = find_blocks(network, image_shape) if wanted == "auto" else _matching(network, wanted)
+    if isinstance(layers, str):
+        names = find_blocks(network, image_shape) if layers == "auto" else _matching(network, layers)
         if not names:
             raise FeaturePathsError(f"The network has no repeated blocks. Name its layers. {_module_names(network)}")
         return _run_order(network, names, image_shape)
     modules = dict(network.named_modules())
-    for name in wanted:
+    for name in layers:
         if name not in modules or not name:
-            close = difflib.get_close_matches(name, modules, n=3)
-            hint = f"Did you mean {' or '.join(map(repr, close))}?" if close else _module_names(network)
+            suggestions = difflib.get_close_matches(name, modules, n=3)
+            hint = f"Did you mean {' or '.join(map(repr, suggestions))}?" if suggestions else _module_names(network)
             raise FeaturePathsError(f"The network has no module '{name}', named as a layer. {hint}")
-    _run_order(network, wanted, image_shape)
-    return list(wanted)
+    _run_order(network, layers, image_shape)
+    return list(layers)
 
 
 def _matching(network: nn.Module, pattern: str) -> list[str]:
@@ -73,7 +73,7 @@ def _run_order(network: nn.Module, names: Sequence[str], image_shape: Sequence[i
     images = blank_images(network, 2, image_shape)
     with ExitStack() as handles:
         for name in names:
-            hook = lambda *of, name=name: order.setdefault(name)  # noqa: E731
+            hook = lambda *arguments, name=name: order.setdefault(name)  # noqa: E731
             handles.enter_context(layer_module(network, name).register_forward_hook(hook))
         with torch.inference_mode(False), torch.no_grad(), evaluation_mode(network):
             forward_intermediates(network, images, names)

@@ -1,4 +1,4 @@
-"""Running any network once as it stands: device, type, mode and Python code, and the logits in what it returns."""
+"""One pass of any network, unchanged: device, type, mode and Python code, and the logits in its output."""
 
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -39,7 +39,7 @@ def blank_images(network: nn.Module, count: int, image_shape: Sequence[int]) -> 
 def weights_like(network: nn.Module) -> Tensor:
     """Return a floating-point weight, or else a buffer, of a network, or a float32 value if it has none."""
     tensors = chain(network.parameters(), network.buffers())
-    return next((each for each in tensors if each.is_floating_point()), torch.empty(0))
+    return next((tensor for tensor in tensors if tensor.is_floating_point()), torch.empty(0))
 
 
 @contextmanager

@@ -89,7 +89,7 @@ def unit(vectors: Tensor) -> Tensor:
 
 def _length_or_one(vectors: Tensor) -> Tensor:
     length = vectors.norm(dim=1, keepdim=True)  # whose gradient at 0 is 0
-    length = length + 0 * length.detach()  # 0 * inf is NaN: an overflow gives NaN, not a similarity of 0
+    length = length + 0 * length.detach()  # 0 * inf is NaN: an overflow results in NaN, not in a similarity of 0
     return length.masked_fill(length == 0, 1)
 
 

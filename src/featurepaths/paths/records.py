@@ -46,7 +46,7 @@ class FeaturePaths:
             If a similarity is not finite.
         """
         chunks = _finite_chunks(self.similarity, self.rows)
-        return np.concatenate([function(chunk, *(each[part] for each in values)) for part, chunk in chunks])
+        return np.concatenate([function(chunk, *(array[part] for array in values)) for part, chunk in chunks])
 
     def take(self, positions: np.ndarray) -> "FeaturePaths":
         """Return the feature paths of the images at ascending positions."""

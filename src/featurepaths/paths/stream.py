@@ -72,11 +72,11 @@ class FeatureStream:
         def run(trial: Iterable[slice]) -> Iterator[tuple[slice, np.ndarray]]:
             return run_blocks(network, self.layers, images, measure, device, trial)
 
-        whole = blocks(len(images)) if rows_of_blocks is None else list(rows_of_blocks)
+        all_blocks = blocks(len(images)) if rows_of_blocks is None else list(rows_of_blocks)
         # a trial run, because a block that a reader has begun to sum up cannot be split any more
-        rows, logits = next(retry_smaller_on_oom(run, whole[:1] or [slice(0, 1)]))
+        rows, logits = next(retry_smaller_on_oom(run, all_blocks[:1] or [slice(0, 1)]))
         self.classes = logits.shape[1]
-        self.blocks = [part for block in whole for part in split_rows(block, size_of(rows.stop - rows.start))]
+        self.blocks = [part for block in all_blocks for part in split_rows(block, size_of(rows.stop - rows.start))]
 
     def passes(self, most_values: int = MOST_VALUES) -> list[list[Key]]:
         """Return the features to read together, in as few passes as memory allows.
@@ -157,7 +157,7 @@ class FeatureStream:
         labels
             Labels of all images of the stream [N].
         label
-            Is shown beside the progress.
+            Shown next to the progress.
         saved, name
             Holds the file of this pass: read at the start if it exists, written every 45 seconds, when stopped, and at
             the end.

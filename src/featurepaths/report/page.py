@@ -1,4 +1,4 @@
-"""A plain HTML page, for what the report shows in a frame."""
+"""A plain HTML page for a frame of the report."""
 
 from html import escape
 

@@ -14,7 +14,7 @@ Checkpoints = Mapping[Run, Mapping[str, Any]]
 
 @dataclass(frozen=True)
 class Result:
-    """The content of an artefact of one network, and what it is about; None for what it does not depend on."""
+    """The content of an artefact of one network, and its subject; None for names that it does not depend on."""
 
     run: Run
     content: Mapping[str, Any]
@@ -26,7 +26,7 @@ class Result:
 
     @property
     def keys(self) -> dict[str, Any]:
-        """The columns that identify what it is about."""
+        """The columns that identify its subject."""
         return self.run._asdict() | {
             name: value for name, value in vars(self).items() if name not in ("run", "content")
         }

@@ -112,16 +112,16 @@ def retry_smaller_on_oom(
     FeaturePathsError
         If the memory does not hold a single image.
     """
-    left = list(rows_of_blocks)
-    while left:
+    remaining = list(rows_of_blocks)
+    while remaining:
         try:
-            for rows, result in work(left):
-                left = left[1:]
+            for rows, result in work(remaining):
+                remaining = remaining[1:]
                 yield rows, result
         except RuntimeError as error:
             if not is_out_of_memory(error):
                 raise
-            size = size_of(left[0].stop - left[0].start)
+            size = size_of(remaining[0].stop - remaining[0].start)
             if size == 1:
                 raise FeaturePathsError(
                     "The GPU's memory does not hold the network and one image: set device: cpu, or use a larger GPU."
@@ -130,7 +130,7 @@ def retry_smaller_on_oom(
             return
         torch.cuda.empty_cache()  # outside `except`, where the error still holds tensors
         print(f"The GPU's memory does not hold {size} images: continuing with {size // 2} at a time.", flush=True)
-        left = [part for rows in left for part in split_rows(rows, size // 2)]
+        remaining = [part for rows in remaining for part in split_rows(rows, size // 2)]
 
 
 def is_out_of_memory(error: Exception) -> bool:

@@ -37,17 +37,17 @@ def load_factory(text: str) -> Callable[..., Any]:
     """
     name, _, attribute = text.partition(":")
     _find(text)
-    here = str(Path.cwd())
-    if here not in sys.path:
-        sys.path.insert(0, here)
+    folder = str(Path.cwd())
+    if folder not in sys.path:
+        sys.path.insert(0, folder)
     with reported(f"{text} cannot be imported", Exception, reason=place_of):
         module = importlib.import_module(name)
         factory = reduce(lambda owner, part: getattr(owner, part, None), attribute.split("."), module)
     if not callable(factory):
-        close = difflib.get_close_matches(attribute, dir(module), n=3)
-        functions = [name for name in close if callable(vars(module).get(name))]  # without running a lazy attribute
-        meant = f" Did you mean '{functions[0]}'?" if functions else ""
-        raise FeaturePathsError(f"{text}: {module.__file__ or name} has no function '{attribute}'.{meant}")
+        similar = difflib.get_close_matches(attribute, dir(module), n=3)
+        functions = [name for name in similar if callable(vars(module).get(name))]  # without running a lazy attribute
+        hint = f" Did you mean '{functions[0]}'?" if functions else ""
+        raise FeaturePathsError(f"{text}: {module.__file__ or name} has no function '{attribute}'.{hint}")
     return factory
 
 
@@ -125,12 +125,12 @@ def _find(text: str) -> ModuleSpec:
 
     `importlib.util.find_spec` would import the parent packages of the module.
     """
-    top, *rest = text.partition(":")[0].split(".")
+    top, *parts = text.partition(":")[0].split(".")
     # editable packages may have their own finders
     package = PathFinder.find_spec(top, [str(Path.cwd()), *sys.path]) or importlib.util.find_spec(top)
     module = package
     name = top
-    for part in rest:
+    for part in parts:
         name = f"{name}.{part}"
         # by the last part of its name: the full name requires importing its parent packages
         module = module and PathFinder.find_spec(part, list(module.submodule_search_locations or []))

@@ -1,4 +1,4 @@
-"""Prefetching and asynchronous writing: input and output in a thread beside the computation."""
+"""Prefetching and asynchronous writing: input and output in a thread during the computation."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -35,5 +35,5 @@ def write_behind(depth: int = 2) -> Iterator[Callable[..., None]]:
             waiting.append(pool.submit(function, *arguments))
 
         yield call
-        for one in waiting:
-            one.result()
+        for future in waiting:
+            future.result()

@@ -19,10 +19,10 @@ def progress(items: Iterable[T], label: str, total: int, unit: str = "it") -> It
 
         yield from tqdm(items, desc=label, total=total, unit=unit, dynamic_ncols=True)
         return
-    start = shown = time.monotonic()
+    start = printed = time.monotonic()
     for done, item in enumerate(items, start=1):
         yield item
         now = time.monotonic()
-        if done == total or now - shown >= SECONDS_BETWEEN_LINES:
-            shown = now
+        if done == total or now - printed >= SECONDS_BETWEEN_LINES:
+            printed = now
             print(f"{label}: {done} of {total} {unit}, {now - start:.1f} s", file=sys.stderr, flush=True)

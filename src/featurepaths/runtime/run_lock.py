@@ -1,4 +1,4 @@
-"""The lock of an experiment, so that no run starts beside a stage that outlived its Snakemake.
+"""The lock of an experiment, so that no run starts while a stage that outlived its Snakemake still runs.
 
 Snakemake and every stage share the lock while they run, and a Snakemake that starts waits until nobody holds it. The
 kernel releases a lock when its process ends, however it ends.
@@ -78,9 +78,9 @@ def wait(path: Path | str) -> IO | None:
         numbers = {other.split()[0] for other in others}
         if reported is None or not numbers <= reported:
             reported = (reported or set()) | numbers
-            who = ", ".join(others) or "a job that is starting, or one on another machine"
+            jobs = ", ".join(others) or "a job that is starting, or one on another machine"
             print(
-                f"An earlier run is still at work: {who}. Waiting for it. "
+                f"An earlier run is still at work: {jobs}. Waiting for it. "
                 "(A stage ended by `kill <number>` saves its progress.)",
                 file=sys.stderr,
                 flush=True,

@@ -1,6 +1,6 @@
 """Adaptive: a frozen defence and oblivious examples -> all attacks of one who knows the defence, and the worst case.
 
-Killed and started again, it goes on from the blocks that it saves every 45 seconds beside the artefact.
+A killed stage resumes from the blocks that it saves every 45 seconds next to the artefact.
 """
 
 from functools import partial

@@ -2,7 +2,7 @@
 
 Precomputed adversarial images of a file are measured and evaluated like those of an attack.
 
-Killed and started again, it goes on from the blocks that it saves every 45 seconds beside the artefact.
+A killed stage resumes from the blocks that it saves every 45 seconds next to the artefact.
 """
 
 from contextlib import ExitStack
@@ -91,7 +91,7 @@ def precomputed(arguments, network, images, split, stack):
 
 
 def report(file):
-    """Print what the attack did."""
+    """Print the results of the attack."""
     correct, fooled = file["clean_correct"][:].mean(), file["success"][:].mean()
     print(f"{len(file['labels'])} images: {correct:.2%} correct when clean, {correct - fooled:.2%} under attack")
     if "returned" not in file:  # of others this is not known

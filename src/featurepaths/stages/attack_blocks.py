@@ -1,4 +1,4 @@
-"""Writing an attack's artefact, block by block: what the stages that attack share."""
+"""Writing an attack's artefact, block by block."""
 
 from contextlib import closing, contextmanager
 from functools import partial
@@ -17,10 +17,10 @@ def blocks_of(arguments, images):
 
 @contextmanager
 def attacked_blocks(arguments, origin, path, images, attack, device, precision, together=1):
-    """Give the rows of the blocks of a stage, and an iterator over rows and records of each as they are attacked.
+    """Yield the rows of the blocks of a stage, and an iterator over rows and records of each as they are attacked.
 
-    They are saved every 45 seconds beside the artefact at `path`; a stage that was killed resumes from there. What is
-    saved is removed when the block of code ends without an error.
+    They are saved every 45 seconds next to the artefact at `path`; a killed stage resumes from there. The saved
+    records are removed when the block of code ends without an error.
     """
     from featurepaths.attacks.runner import run_blocks
     from featurepaths.runtime.devices import device_name

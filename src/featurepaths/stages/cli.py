@@ -1,7 +1,7 @@
-"""What the stages' command lines share.
+"""Shared parts of the stages' command lines.
 
 Every stage takes its input and output files, `--settings` (its slice of the configuration, as JSON) and, from its rule,
-`--digest` (what its inputs, settings and code are expected to be).
+`--digest` (of the expected inputs, settings and code).
 """
 
 import argparse
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 
 class Output(NamedTuple):
-    """A file that a stage is to write: what its artefact is called, and what stands for each name in its path."""
+    """A file that a stage is to write: the name of its artefact, and the value of each name in its path."""
 
     path: Path
     name: str
@@ -98,7 +98,7 @@ def shards_of(artefact: Path) -> Path:
 
 
 def remove_shards(artefact: Path) -> None:
-    """Remove the shards of an artefact that is there, and what is saved of them."""
+    """Remove the shards of an existing artefact, and their resume files."""
     rmtree(shards_of(artefact), ignore_errors=True)
 
 
@@ -117,7 +117,7 @@ def origin_of(arguments: argparse.Namespace, output: Output, strangers: Sequence
 
 
 def origins_of(arguments: argparse.Namespace, outputs: Iterable[Output], strangers: Sequence[str] = ()) -> list[Origin]:
-    """Return the origins of what a stage makes from its inputs, which must belong together and be the expected ones.
+    """Return the origins of a stage's outputs. Its inputs must belong together and be the expected ones.
 
     `strangers` are the options of inputs of another run: see `featurepaths.store.provenance.descend`.
 
@@ -185,7 +185,7 @@ def origin_of_record(arguments: argparse.Namespace) -> Origin:
 
 
 def write_record(record: Path, origin: Origin, files: Iterable[str]) -> None:
-    """Write a record: its origin, and the checksums of `files` beside it, when they are whole."""
+    """Write a record: its origin, and the checksums of `files` next to it, when they are complete."""
     checksums = {file: checksum_of(record.with_name(file)) for file in sorted(files)}
     write_json(record, {"files": checksums}, origin)
 
@@ -193,15 +193,15 @@ def write_record(record: Path, origin: Origin, files: Iterable[str]) -> None:
 @contextmanager
 def stop_requests() -> Iterator[Callable[[], int]]:
     """Give a function that returns the signal that asked to stop, 0 if none did; in the block they do nothing else."""
-    asked = 0
+    requested = 0
 
     def note(number: int, _: Any) -> None:
-        nonlocal asked
-        asked = number
+        nonlocal requested
+        requested = number
 
     before = {number: signal.signal(number, note) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
-        yield lambda: asked
+        yield lambda: requested
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
@@ -209,7 +209,7 @@ def stop_requests() -> Iterator[Callable[[], int]]:
 
 def end_by(number: int) -> NoReturn:
     """End a stage that was asked to stop by a signal, and has saved what it could."""
-    print(f"Stopped by signal {number}. Run again to go on from what is saved.", flush=True)
+    print(f"Stopped by signal {number}. Run again to resume from the saved state.", flush=True)
     sys.exit(128 + number)
 
 
@@ -242,5 +242,7 @@ def _settings(kind: "type[Section]", text: str) -> "Section":
     try:
         return kind.model_validate_json(text)
     except ValidationError as error:
-        problems = (f"{'.'.join(map(str, each['loc']))}: {each['msg']}".removeprefix(": ") for each in error.errors())
+        problems = (
+            f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}".removeprefix(": ") for problem in error.errors()
+        )
         raise argparse.ArgumentTypeError("; ".join(problems)) from None

@@ -1,4 +1,4 @@
-"""Comparison: what attackers who know the defence left, and rival detectors -> tables, and the verdict in words."""
+"""Comparison: results of attackers who know the defence, and rival detectors -> tables, and the verdict in words."""
 
 from featurepaths.report.results import read_checkpoints, read_results
 from featurepaths.report.tables import adaptive as adaptive_tables

@@ -27,13 +27,13 @@ def figures(arguments):
     for result, scores in zip(read_results(arguments.evaluations), arguments.scores, strict=True):
         with open_hdf5(scores) as file:
             oblivious = curves({name: group[attack] for name, group in file.items()}, "adversarial_score")
-        name, of = f"{result.run}.{result.pooling}", f"{result.run}, {result.pooling} features"
-        matrices = {each["detector"]: each["matrix"] for each in result.content["detectors"]}
-        yield f"matrix.{name}", f"Calibrated on one attack, tested on another: {of}", plots.matrix_figure(matrices)
+        name, source = f"{result.run}.{result.pooling}", f"{result.run}, {result.pooling} features"
+        matrices = {detector["detector"]: detector["matrix"] for detector in result.content["detectors"]}
+        yield f"matrix.{name}", f"Calibrated on one attack, tested on another: {source}", plots.matrix_figure(matrices)
         itself = on_itself.get((result.run, result.pooling), {})
         under = f"{attack} ({calibrated})"
         under += f" and under attacks on themselves ({budget(*ball)})" if itself else ""
-        yield f"detectors.{name}", f"Detectors under {under}: {of}", plots.detector_rocs(oblivious, itself)
+        yield f"detectors.{name}", f"Detectors under {under}: {source}", plots.detector_rocs(oblivious, itself)
     for kind, title, results, draw in (
         ("verdict", "Accuracy without an attack and under attack", adaptive, plots.verdict_figure),
         ("curves", "Accuracy under stronger attacks", controls, plots.accuracy_curves),

@@ -40,7 +40,7 @@ def processor():
 
 
 def output_of(*words):
-    """Return what a command prints, '' if it is not installed or fails."""
+    """Return the output of a command, '' if it is not installed or fails."""
     if shutil.which(words[0]) is None:
         return ""
     answer = subprocess.run(words, capture_output=True, text=True, check=False)

@@ -24,14 +24,14 @@ def main(arguments):
 
 def check_unchanged(data, contents):
     """Raise FeaturePathsError if the user's files or code are not those that the settings ask for."""
-    digest, what = None, "The data"
+    digest, source = None, "The data"
     if data.source in FILES:
         digest = contents_of_source(data).digest
-        what = f"The images in {data.root}" if data.source == "folder" else "A file of data.train or data.test"
+        source = f"The images in {data.root}" if data.source == "folder" else "A file of data.train or data.test"
     elif data.source == "factory":
-        digest, what = factory_digest(data.factory), f"The code of {data.factory}"
+        digest, source = factory_digest(data.factory), f"The code of {data.factory}"
     if contents != digest:
-        raise FeaturePathsError(f"{what} changed meanwhile. Run snakemake again.")
+        raise FeaturePathsError(f"{source} changed meanwhile. Run snakemake again.")
 
 
 if __name__ == "__main__":

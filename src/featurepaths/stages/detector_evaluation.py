@@ -30,8 +30,8 @@ def main(arguments):
         thresholds = {name: thresholds_in(group) for name, group in calibrated.items()}
 
     def scored(path, part):
-        with open_feature_source(path, part, centroids, network) as shown:
-            return shown.scored_by(detectors)
+        with open_feature_source(path, part, centroids, network) as source:
+            return source.scored_by(detectors)
 
     test = scored(arguments.test, "test")
     calibration, attacked = (
@@ -41,7 +41,7 @@ def main(arguments):
             (arguments.adversarial, settings.attacked),
         )
     )
-    found = []
+    results = []
     with create_hdf5(arguments.records, origin) as file:
         for name, detector in detectors.items():
             for attack, of_attack in attacked.items():
@@ -55,13 +55,13 @@ def main(arguments):
                 evaluate(name, attack, thresholds[name], test, of_attack) for attack, of_attack in attacked.items()
             ]
             matrix = [
-                transfer(name, of, threshold, attack, test, of_attack)
-                for of, threshold in otsus.items()
+                transfer(name, calibrated_on, threshold, attack, test, of_attack)
+                for calibrated_on, threshold in otsus.items()
                 for attack, of_attack in attacked.items()
             ]
-            found.append({"detector": name, "layers": detector.layers, "evaluations": evaluations, "matrix": matrix})
+            results.append({"detector": name, "layers": detector.layers, "evaluations": evaluations, "matrix": matrix})
             print(f"{name}: tested", flush=True)
-    write_json(arguments.metrics, {"n": len(test.labels), "detectors": found}, origin)
+    write_json(arguments.metrics, {"n": len(test.labels), "detectors": results}, origin)
 
 
 def by_attack(paths, names):
@@ -80,11 +80,11 @@ def clean_scores_of(name, test, attacked):
 
 def evaluate(name, attack, thresholds, test, attacked):
     """Return a detector's metrics on one attack."""
-    of, stopping_rule = attack.split(".")
+    attack, stopping_rule = attack.split(".")
     right = test.network_predictions[np.searchsorted(test.index, attacked.index)] == attacked.labels
     groups = groups_of(right, attacked.network_predictions == attacked.labels)
     measured = measure(clean_scores_of(name, test, attacked), attacked.scores[name], groups, thresholds)
-    return {"attack": of, "stopping_rule": stopping_rule, "n": len(attacked.labels), **groups.counts, **measured}
+    return {"attack": attack, "stopping_rule": stopping_rule, "n": len(attacked.labels), **groups.counts, **measured}
 
 
 def transfer(name, calibrated_on, threshold, attack, test, attacked):

@@ -1,4 +1,4 @@
-"""A network's outputs for images, as detectors read them, from dumps or by running it: what their stages share."""
+"""A network's outputs for images, as detectors read them, from dumps or by running it."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager

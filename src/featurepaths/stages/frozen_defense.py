@@ -1,4 +1,4 @@
-"""A frozen defence and its images, from their files: what the attackers' stages share."""
+"""A frozen defence and its images, from their files, for the stages that attack it."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Rows:
 
 
 def load_target(arguments: Namespace, device: torch.device) -> tuple[Target, Mapping[str, Any], str]:
-    """Return what is attacked, the checkpoint's description, and the precision of the search.
+    """Return the target of the attacks, the checkpoint's description, and the precision of the search.
 
     Raises
     ------
@@ -58,8 +58,8 @@ def load_target(arguments: Namespace, device: torch.device) -> tuple[Target, Map
     calibration = read_calibration(arguments.threshold, arguments.selection, settings.tie_break)
 
     def defense(network: torch.nn.Module, precision: str) -> FrozenDefense:
-        made = FrozenDefense(network, layers, pooling, precision=precision)
-        return made.freeze(centroids, calibration)
+        frozen = FrozenDefense(network, layers, pooling, precision=precision)
+        return frozen.freeze(centroids, calibration)
 
     search_model, reference_model = search_and_reference(defense, network, precision)
     detectors = read_detectors(arguments.detectors, device)

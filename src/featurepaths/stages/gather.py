@@ -33,10 +33,10 @@ def gather(paths, artefact, digest):
     origin = replace(origin_in_common(paths), name=name, digest=artefact_digest(digest, name))
     with ExitStack() as stack:
         shards = [stack.enter_context(open_hdf5(path)) for path in paths]
-        whole = {name: np.concatenate([shard[name][:] for shard in shards]) for name in WHOLE}
+        columns = {name: np.concatenate([shard[name][:] for shard in shards]) for name in WHOLE}
         file = stack.enter_context(create_hdf5(artefact, origin))
         file.attrs.update(attributes(shards, artefact))
-        write = RowWriter(file, slice(0, len(whole["labels"])), whole)
+        write = RowWriter(file, slice(0, len(columns["labels"])), columns)
         start = 0
         for shard in shards:
             count, names = len(shard["labels"]), datasets(shard)
@@ -70,7 +70,7 @@ def in_order(paths, artefact, digest):
 
 
 def origin_in_common(paths):
-    """Return the origin of some shards but for what distinguishes them; FeaturePathsError if their inputs differ."""
+    """Return the origin that shards have in common; FeaturePathsError if their inputs differ."""
     first, *others = map(read_origin, paths)
     for path, origin in zip(paths[1:], others, strict=True):
         if (origin.inputs, origin.ancestors) != (first.inputs, first.ancestors):

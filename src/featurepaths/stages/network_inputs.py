@@ -1,4 +1,4 @@
-"""A network and the images that it runs over: what the stages that do so share."""
+"""A network and the images that it runs over, opened for the stages."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -35,7 +35,7 @@ def load_network(arguments):
 
 @contextmanager
 def open_images(path: Path, part: str) -> Iterator[Images]:
-    """Open images: a split of data.h5, or those examples of an attack that the stopping rule `part` gives."""
+    """Open images: a split of data.h5, or the examples of an attack at the stopping rule `part`."""
     if read_origin(path).name == "data":
         with open_split(path, part) as split:
             yield Images(split, split.labels, split.indices)

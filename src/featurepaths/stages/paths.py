@@ -24,8 +24,8 @@ def main(arguments):
         count, classes = features["logits"].shape
         similarity = file.create_dataset("similarity", (count, len(layers), classes), np.float32)
         for number, layer in enumerate(layers):
-            for rows, found in similarities(features[layer], centroids[layer][:]):
-                similarity[rows, number] = found
+            for rows, values in similarities(features[layer], centroids[layer][:]):
+                similarity[rows, number] = values
         for name in ("logits", "labels", "index"):
             features.copy(name, file)
 

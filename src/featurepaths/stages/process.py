@@ -68,10 +68,10 @@ def _but_echoes(hook: Callable[..., None]) -> Callable[..., None]:
     that of a weak reference: it asks once more, a moment later.
     """
 
-    def told(*found: Any) -> None:
-        if any(isinstance(getattr(each, "exc_value", None), SystemExit) for each in found):
+    def filtered(*arguments: Any) -> None:
+        if any(isinstance(getattr(item, "exc_value", None), SystemExit) for item in arguments):
             signal.setitimer(signal.ITIMER_REAL, 0.01)
-        elif not any("decrement id ref count" in str(getattr(each, "exc_value", each)) for each in found):
-            hook(*found)
+        elif not any("decrement id ref count" in str(getattr(item, "exc_value", item)) for item in arguments):
+            hook(*arguments)
 
-    return told
+    return filtered

@@ -67,30 +67,30 @@ def evaluate(settings, detector, voters, clean, adversarial, group):
         for layers in subsets(middle_layers(count) if settings.combinations == "auto" else settings.combinations)
         for tie_break in TIE_BREAKS
     }
-    outcomes, tried = [], []
+    outcomes, others = [], []
     for method, threshold in detector.thresholds.items():
         flagged = tuple(score < threshold for score in scores)
         *labels, outcome = recognise_pair(*pair, flagged, selected)
         group[f"{method}/clean"], group[f"{method}/adversarial"] = labels
         compared = {
-            name: mcnemar(paths.network_correct, found == paths.labels)
-            for name, paths, found in zip(("clean", "adversarial"), pair, labels, strict=True)
+            name: mcnemar(paths.network_correct, predicted == paths.labels)
+            for name, paths, predicted in zip(("clean", "adversarial"), pair, labels, strict=True)
         }
         outcomes.append({"threshold_method": method, **outcome, "mcnemar": compared})
         for (layers, tie_break), voted in combined.items():
             *_, outcome = recognise_pair(*pair, flagged, voted)
-            tried.append({"threshold_method": method, "layers": list(layers), "tie_break": tie_break, **outcome})
-    return {"layers": voters["layers"], "tie_break": settings.tie_break, "outcomes": outcomes, "combinations": tried}
+            others.append({"threshold_method": method, "layers": list(layers), "tie_break": tie_break, **outcome})
+    return {"layers": voters["layers"], "tie_break": settings.tie_break, "outcomes": outcomes, "combinations": others}
 
 
 def votes(pair, layers, weights, tie_break):
-    """Return the class that the vote gives each clean and each adversarial image."""
+    """Return the vote on each clean and each adversarial image."""
     return tuple(paths.map_rows(lambda similarity: vote(similarity, layers, weights, tie_break)) for paths in pair)
 
 
 def subsets(layers):
     """Return every subset of two or more layers, small ones first."""
-    return [list(chosen) for size in range(2, len(layers) + 1) for chosen in combinations(layers, size)]
+    return [list(subset) for size in range(2, len(layers) + 1) for subset in combinations(layers, size)]
 
 
 if __name__ == "__main__":

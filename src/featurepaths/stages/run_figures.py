@@ -30,7 +30,7 @@ def figures_of(arguments):
     )
     shown_rule = attacked_images.strongest(list(detection))
     defense = attacked_images.defense_of(detection[shown_rule], recognition[shown_rule])
-    similarity, shown = {}, []
+    similarity, attacked = {}, []
     for path, scores, answers in zip(arguments.adversarial, arguments.records, arguments.answers, strict=True):
         rule = rule_of(path)
         with open_pair(arguments.clean, path) as (clean, adversarial):  # the clean images are the same each time
@@ -41,13 +41,13 @@ def figures_of(arguments):
                 examples = attacked_images.oblivious_examples(
                     images, arguments.data, arguments.attack, rule, adversarial
                 )
-                shown.append((images, examples))
+                attacked.append((images, examples))
     if arguments.adaptive:
-        shown.append(
+        attacked.append(
             attacked_images.adaptive(*defense[1:], arguments.data, arguments.adaptive, len(similarity["clean"].labels))
         )
-    yield "examples", "Attacked test images", examples_figure(shown, similarity["clean"], class_names)
-    yield "confusion", "Confusion under attack", confusion_figure([images for images, _ in shown], class_names)
+    yield "examples", "Attacked test images", examples_figure(attacked, similarity["clean"], class_names)
+    yield "confusion", "Confusion under attack", confusion_figure([images for images, _ in attacked], class_names)
     yield "paths", "Mean feature paths", plots.mean_paths(similarity, class_names)
     protocols = {rule: content["protocols"] for rule, content in detection.items()}
     thresholds = {

@@ -1,7 +1,7 @@
 """Streamed classes: a network and the training images -> centroids (eq. 1) and collapse metrics, without feature dumps.
 
-The network runs over the images twice: for the class means, then for what is measured against them. Killed and started
-again, it goes on from what it saves every 45 seconds beside the centroids.
+The network runs over the images twice: for the class means, then for the measurements against them. A killed stage
+resumes from the sums that it saves every 45 seconds next to the centroids.
 """
 
 from contextlib import ExitStack
@@ -28,7 +28,7 @@ def main(arguments):
     poolings = sorted(outputs["centroids"])
     if sorted(outputs["collapse"]) != poolings:
         raise FeaturePathsError("--centroids and --collapse need files of the same poolings.")
-    named = {(kind, pooling): output for kind, by in outputs.items() for pooling, output in by.items()}
+    named = {(kind, pooling): output for kind, by_pooling in outputs.items() for pooling, output in by_pooling.items()}
     origins = dict(zip(named, cli.origins_of(arguments, named.values()), strict=True))
     network, layers, device = load_network(arguments)
     first = poolings[0]

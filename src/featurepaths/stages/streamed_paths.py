@@ -38,8 +38,8 @@ def main(arguments):
                 block = slice(rows.start - first, rows.stop - first)
                 file["similarity"][block, key.layer - 1] = cosine_similarity(features, of_layers[key])
 
-            read = stream.read(keys, callback)
-            for rows, logits in progress(read, f"paths of {output.names['images']}", len(own_blocks), "blocks of 64"):
+            parts = stream.read(keys, callback)
+            for rows, logits in progress(parts, f"paths of {output.names['images']}", len(own_blocks), "blocks of 64"):
                 write(rows, {"logits": logits})
     if arguments.shard is None:
         cli.remove_shards(output.path)

@@ -29,8 +29,8 @@ def figures(arguments):
     if arguments.training:
         for checkpoint in arguments.checkpoints:
             check_files(checkpoint)
-        read = partial(np.genfromtxt, delimiter=",", names=True, ndmin=1)
-        tables = {path.parent.name: read(path) for path in arguments.training}
+        read_table = partial(np.genfromtxt, delimiter=",", names=True, ndmin=1)
+        tables = {path.parent.name: read_table(path) for path in arguments.training}
         yield "training", "Training curves", plots.training_curves(tables)
 
 

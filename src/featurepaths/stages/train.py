@@ -1,6 +1,6 @@
 """Training: data.h5 -> checkpoint.safetensors and training.csv.
 
-Killed and started again, it goes on from a state that it saves every 45 seconds beside the checkpoint.
+A killed training resumes from a state that it saves every 45 seconds next to the checkpoint.
 """
 
 import csv
@@ -14,7 +14,7 @@ from featurepaths.store.hdf5 import open_hdf5
 from featurepaths.store.seal import checksum_of
 
 MOST_CALIBRATION_IMAGES = 500
-"""Accuracy after an epoch is measured on at most so many calibration images, so that it costs little."""
+"""Greatest number of calibration images on which accuracy is measured after an epoch, so that it costs little."""
 
 
 def main(arguments):

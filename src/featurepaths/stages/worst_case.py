@@ -1,4 +1,4 @@
-"""Worst case: every attack of an attacker who knows the defence -> what is left of network, defence and detectors."""
+"""Worst case: every attack of an attacker who knows the defence -> robustness of network, defence and detectors."""
 
 from featurepaths.detectors.thresholds import thresholds_in
 from featurepaths.stages import cli

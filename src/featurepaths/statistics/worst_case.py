@@ -39,13 +39,13 @@ def _summarise(name: str, parts: list[h5py.Group], labels: np.ndarray, oblivious
     attacked, vanished = np.zeros(len(labels), bool), np.zeros(len(labels), bool)
     defended, undefended = ~attacked, ~attacked
     for part in parts:
-        tried = part["attacked"][:]
+        in_part = part["attacked"][:]
         method_correct, network_correct = (part[answer][:] == labels for answer in ("label", "network_prediction"))
-        attacked |= tried
-        defended &= ~tried | method_correct
-        undefended &= ~tried | network_correct
+        attacked |= in_part
+        defended &= ~in_part | method_correct
+        undefended &= ~in_part | network_correct
         resisted = network_correct if on_network_alone else method_correct
-        vanished |= tried & resisted & (part["vanished_steps"][:] > 0)
+        vanished |= in_part & resisted & (part["vanished_steps"][:] > 0)
     return {
         "name": name,
         "objective": objective,
@@ -63,7 +63,7 @@ def _summarise(name: str, parts: list[h5py.Group], labels: np.ndarray, oblivious
 
 def count_vanished(attacks: Sequence[Mapping[str, Any]]) -> dict[str, int]:
     """Return the number of `images` with a vanished gradient, and `n`, of attacked ones: see `summarise_attacks`."""
-    return {"images": sum(each["vanished"] for each in attacks), "n": sum(each["attacked"] for each in attacks)}
+    return {"images": sum(attack["vanished"] for attack in attacks), "n": sum(attack["attacked"] for attack in attacks)}
 
 
 def check_vanished(counts: Mapping[str, int]) -> tuple[str, bool, str]:

@@ -78,7 +78,7 @@ def sweep(folder: Path) -> None:
 
 
 def _error_number(error: Exception) -> int | None:
-    """Return the number of a system error, which HDF5 and safetensors report in the text of their own errors."""
+    """Return the number of a system error, which HDF5 and safetensors report in the text of their errors."""
     if isinstance(error, OSError) and error.errno is not None:
         return error.errno
     match = re.search(r"\b(?:errno = |os error )(\d+)", str(error))

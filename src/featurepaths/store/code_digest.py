@@ -1,7 +1,7 @@
 """Digests of the recipes of artefacts, so that only artefacts that a change invalidates are recreated.
 
 The digest of an artefact covers its stage's settings, the code that the stage runs and, cumulatively, the digests of
-the stage's inputs. The rules compute it beforehand and compare it with that of the file on disk. The stage computes it
+the stage's inputs. The rules compute it in advance and compare it with that of the file on disk. The stage computes it
 again from its actual input files and stops if the two differ. The contents of the inputs are compared separately (see
 `featurepaths.store.origin.Origin`).
 """
@@ -78,7 +78,7 @@ def code_digest(stage: str) -> str:
 
 
 def remember_code(stages: Iterable[str]) -> None:
-    """Write what the code digests of `stages` are made of to the file that the environment variable `MEMORY` names."""
+    """Write the modules behind the code digests of `stages` to the file named by the environment variable `MEMORY`."""
     memory = {name: module for stage in stages for name, module in _modules_of(stage).items()}
     if memory != _remembered():
         with atomic(Path(os.environ[MEMORY])) as temporary:
@@ -113,7 +113,7 @@ def library_version(distribution: str) -> str:
 
 @cache
 def _read(module: str) -> Module:
-    """Return a module: as it is remembered, where its file and this one are still the same, or else parsed."""
+    """Return a module: from the cache if its file and this one are unchanged, else parsed."""
     content = _files()[module].read_bytes()
     source = hashlib.sha256(Path(__file__).read_bytes() + content).hexdigest()
     remembered = _remembered().get(module)

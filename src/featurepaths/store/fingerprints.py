@@ -62,8 +62,8 @@ def files_in(path: Path) -> dict[str, Path]:
     """Return a file by the name `.`, or the files in a folder by their paths within it, without hidden ones."""
     if not path.is_dir():
         return {".": path}
-    inside = {file.relative_to(path).as_posix(): file for file in sorted(path.rglob("*")) if file.is_file()}
-    return {name: file for name, file in inside.items() if "/." not in f"/{name}"}
+    files = {file.relative_to(path).as_posix(): file for file in sorted(path.rglob("*")) if file.is_file()}
+    return {name: file for name, file in files.items() if "/." not in f"/{name}"}
 
 
 def holds_working_directory(path: str) -> bool:

@@ -1,4 +1,4 @@
-"""The line in front of an HDF5 artefact, which holds its provenance: read without h5py."""
+"""The line in front of an HDF5 artefact, which holds its provenance and is read without h5py."""
 
 import json
 import os

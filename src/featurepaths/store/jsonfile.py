@@ -1,4 +1,4 @@
-"""JSON documents with a checksum: artefacts of their own, or descriptions in safetensors files, read without torch."""
+"""JSON documents with a checksum: separate artefacts, or descriptions in safetensors files, read without torch."""
 
 import json
 from collections.abc import Mapping

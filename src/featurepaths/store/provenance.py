@@ -35,7 +35,7 @@ def read_version(path: Path) -> Version:
 
 
 def check_files(path: Path) -> Version:
-    """Check the files beside an artefact whose checksums it records (``files``, by name); return its version.
+    """Check the files next to an artefact whose checksums it records (``files``, by name); return its version.
 
     Raises
     ------

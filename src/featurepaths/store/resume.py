@@ -24,7 +24,7 @@ COUNT = "number of arrays"
 
 
 class ResumeFiles:
-    """The resume files of one artefact, beside it and under a name that no rule uses as an output.
+    """The resume files of one artefact, next to it and under a name that no rule uses as an output.
 
     Snakemake therefore keeps them when it kills a job. A file that cannot be written is reported in the log and costs
     nothing else. A damaged file is reported in the log and its part of the work starts again.

@@ -23,7 +23,7 @@ from featurepaths.workflow.work import KINDS, Work, clock
 LINES_OF_LOG = 12
 """Lines of a failed job's log that are shown."""
 ECHOES = ("At least one job did not complete", "Exiting because a job execution failed")
-"""How Snakemake's messages begin that repeat that a job has failed."""
+"""Beginnings of Snakemake's messages that repeat that a job has failed."""
 
 
 class Display(logging.Handler):
@@ -147,7 +147,7 @@ class Display(logging.Handler):
             self._work.end(job["jobid"], time.monotonic(), failed=True)
         self._failed += 1
         end = next((end for end in self._ends if job["log"] and str(job["log"][0]) in end), "")
-        status = f" ({found[0]})" if (found := re.search(r"exit status \d+|died with \S+", end[-80:])) else ""
+        status = f" ({match[0]})" if (match := re.search(r"exit status \d+|died with \S+", end[-80:])) else ""
         self._print(f"FAILED  {job['rule_name']}{status}: {', '.join(map(str, job['output'][:1]))}", "bold red")
         for path in [*job["log"], *others]:
             self._print(f"        log: {path}", "red")
@@ -162,8 +162,8 @@ class Display(logging.Handler):
         if not self._work:
             return ""
         now = time.monotonic()
-        left = self._work.seconds_left(now)
-        estimate = f", about {clock(left)} left" if left is not None and self._work.share < 1 else ""
+        remaining = self._work.seconds_left(now)
+        estimate = f", about {clock(remaining)} left" if remaining is not None and self._work.share < 1 else ""
         return f"{clock(now - self._work.began)}{estimate}"
 
     def _update(self) -> None:
@@ -177,7 +177,7 @@ class Display(logging.Handler):
 
 
 class _Now(ProgressColumn):
-    """What a kind of work is at now: the text that the field `now` of its bar returns, in one line."""
+    """Current activity of a kind of work: the text that the field `now` of its bar returns, in one line."""
 
     def render(self, task: Task) -> Text:
         return Text(task.fields["now"](), no_wrap=True, overflow="ellipsis", style="dim")

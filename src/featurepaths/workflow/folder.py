@@ -1,4 +1,4 @@
-"""Where the workflow lies: inside an installed package, or at the top of a checkout; and what it brings along."""
+"""Location of the workflow, inside an installed package or at the top of a checkout, and the files that it includes."""
 
 from pathlib import Path
 
@@ -21,7 +21,7 @@ def workflow_folder() -> Path:
 
 
 def profile_of(name: str) -> Path:
-    """Return the folder of a Snakemake profile: a path, or the name of one that the workflow brings along.
+    """Return the folder of a Snakemake profile: a path, or the name of one that the workflow includes.
 
     Raises
     ------
@@ -37,7 +37,7 @@ def profile_of(name: str) -> Path:
 
 
 def configuration_of(name: Path | None) -> Path:
-    """Return the file of a configuration: a path, or the name of one that the workflow brings along.
+    """Return the file of a configuration: a path, or the name of one that the workflow includes.
 
     Without a name it is `config.yaml` of the working folder if it exists, otherwise the default experiment.
 

@@ -85,14 +85,14 @@ def _call_snakemake(words: list[str], console: Console) -> tuple[bool, Any, bool
 
 def _parse(cli: Any, words: list[str]) -> tuple[Any, SimpleNamespace]:
     """Return Snakemake's parser and the parsed words, without its remark on the profile."""
-    said = io.StringIO()
+    output = io.StringIO()
     try:
-        with redirect_stderr(said):
+        with redirect_stderr(output):
             return cli.parse_args(words)
     except cli.CliException as error:
         raise FeaturePathsError(str(error)) from None
     finally:
-        lines = said.getvalue().splitlines(keepends=True)
+        lines = output.getvalue().splitlines(keepends=True)
         sys.stderr.write("".join(line for line in lines if not line.startswith("Using workflow specific profile")))
 
 
@@ -102,7 +102,7 @@ def _report(parsed: Any, results: Path, console: Console) -> Path:
     Raises
     ------
     FeaturePathsError
-        If Snakemake cannot make it: with the last lines of what it says.
+        If Snakemake cannot make it: with the last lines of its output.
     """
     page, new = results / "report.html", results / ".report.html"
     if page.exists() and not any(path.stat().st_mtime > page.stat().st_mtime for path in _shown(parsed, results)):
@@ -113,16 +113,16 @@ def _report(parsed: Any, results: Path, console: Console) -> Path:
     words += ["--directory", str(parsed.directory)] if parsed.directory else []
     words += [f"--report={new}", f"--report-stylesheet={Path(parsed.snakefile).parent / 'captions/report.css'}"]
     with console.status("Writing the report"):
-        done = subprocess.run(words, capture_output=True, text=True, check=False)
-    if done.returncode:
-        said = (done.stdout + done.stderr).strip().splitlines()[-LINES_OF_LOG:]
-        raise FeaturePathsError("\n".join([f"{page} cannot be made. The tables are. Snakemake says:", *said]))
+        process = subprocess.run(words, capture_output=True, text=True, check=False)
+    if process.returncode:
+        output = (process.stdout + process.stderr).strip().splitlines()[-LINES_OF_LOG:]
+        raise FeaturePathsError("\n".join([f"{page} cannot be made. The tables are. Snakemake says:", *output]))
     new.replace(page)
     return page
 
 
 def _shown(parsed: Any, results: Path) -> Iterator[Path]:
-    """Yield the files that decide what the report shows."""
+    """Yield the files that determine the report."""
     folder = Path(parsed.snakefile).parent
     yield from (Path(parsed.snakefile), *map(Path, parsed.configfile))
     for part in (results, folder / "rules", folder / "captions"):

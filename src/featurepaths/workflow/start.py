@@ -1,4 +1,4 @@
-"""The start of a Snakemake: it waits for stages of an earlier run, and removes what a killed Snakemake left behind."""
+"""Starting Snakemake: waiting for stages of an earlier run, and removing the leftovers of a killed Snakemake."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -42,8 +42,8 @@ def start(at_work: Path | str, results: Path | str, *, waits: bool = True) -> No
     """
     if alone := wait(at_work) if waits else _free(at_work):
         with alone:
-            for left in _left_behind(results):
-                left.unlink(missing_ok=True)
+            for file in _left_behind(results):
+                file.unlink(missing_ok=True)
     STARTED[Path(results).absolute()] = join(at_work)
     sweep(Path(results))
 
@@ -57,8 +57,8 @@ def _free(at_work: Path | str) -> IO | None:
 
 def _left_behind(results: Path | str) -> Iterator[Path]:
     """Yield Snakemake's locks on files in `results`, and all marks of incomplete files."""
-    for left in Path(".snakemake/locks").glob("*.lock"):
+    for file in Path(".snakemake/locks").glob("*.lock"):
         with suppress(FileNotFoundError):  # another experiment's Snakemake has ended
-            if any(line.startswith(f"{results}/") for line in left.read_text(encoding="utf-8").splitlines()):
-                yield left
+            if any(line.startswith(f"{results}/") for line in file.read_text(encoding="utf-8").splitlines()):
+                yield file
     yield from (mark for mark in Path(".snakemake/incomplete").rglob("*") if mark.is_file())

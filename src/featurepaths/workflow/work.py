@@ -1,4 +1,4 @@
-"""The work of a run as far as it is done: jobs by kind, those that run, and an estimate of the time that is left."""
+"""Progress of a run: finished and running jobs by kind, and an estimate of the remaining time."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -27,7 +27,7 @@ NO_WORK = ("all", "check", "total")
 
 
 class Job(NamedTuple):
-    """A running job: its kind, the network and whatever else its wildcards name, and when it started in seconds."""
+    """A running job: its kind, the network and other values of its wildcards, and its start in seconds."""
 
     kind: str
     network: str
@@ -95,17 +95,17 @@ class Work:
             return None
         busy = sum(self._seconds.values())
         ratio = busy / sum(KINDS[kind][0] * count for kind, count in done.items())
-        left = 0.0
+        remaining = 0.0
         for kind, count in total:
-            each = self._seconds[kind] / done[kind] if done[kind] else KINDS[kind][0] * ratio
-            spent = sum(min(each, now - job.start) for job in running if job.kind == kind)
-            left += max(0.0, (count - done[kind]) * each - spent)
+            mean = self._seconds[kind] / done[kind] if done[kind] else KINDS[kind][0] * ratio
+            spent = sum(min(mean, now - job.start) for job in running if job.kind == kind)
+            remaining += max(0.0, (count - done[kind]) * mean - spent)
         busy += sum(now - job.start for job in running)
-        return left / max(1.0, busy / max(1e-9, now - self.began))
+        return remaining / max(1.0, busy / max(1e-9, now - self.began))
 
 
 def clock(seconds: float) -> str:
     """Return seconds as `m:ss` or `h:mm:ss`."""
-    minutes, rest = divmod(round(seconds), 60)
+    minutes, seconds = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"

@@ -51,7 +51,7 @@ class AdversarialImages:
         empty = np.broadcast_to(np.uint8(0), (1, *self.array.shape[1:]))
         image_shape = channels_last(empty, self.layout).shape[1:]
         if image_shape != shape[1:]:
-            stored, expected = ("x".join(map(str, each)) for each in (image_shape, shape[1:]))
+            stored, expected = ("x".join(map(str, sizes)) for sizes in (image_shape, shape[1:]))
             raise FeaturePathsError(
                 f"{self.array.name} holds images of {stored}; those of the data are {expected}. Attack the same data."
             )
@@ -71,11 +71,11 @@ class AdversarialImages:
         if values.dtype == np.uint8:
             images /= 255
         # NaN is in no interval
-        within = ((images >= -ROUNDING) & (images <= 1 + ROUNDING)).reshape(len(images), -1).all(axis=1)
-        if not within.all():
+        valid = ((images >= -ROUNDING) & (images <= 1 + ROUNDING)).reshape(len(images), -1).all(axis=1)
+        if not valid.all():
             raise FeaturePathsError(
                 f"{self.array.name} holds values outside of [0, 1], or NaN, for "
-                f"{counted(self.positions[rows][~within])}. Store adversarial images as uint8, or as floats in [0, 1]."
+                f"{counted(self.positions[rows][~valid])}. Store adversarial images as uint8, or as floats in [0, 1]."
             )
         return np.ascontiguousarray(images.clip(0, 1))
 
@@ -134,6 +134,6 @@ def digests_of_attacks(files: Mapping[str, Mapping[str, str]], memory: Path | No
             pass
 
     def summary(digests: Mapping[str, str]) -> dict[str, Any]:
-        return {attack: {split: digests[path] for split, path in of.items()} for attack, of in files.items()}
+        return {attack: {split: digests[path] for split, path in paths.items()} for attack, paths in files.items()}
 
     return look_at_files(by_path, summary, "adversarial images", memory)

@@ -181,7 +181,7 @@ METHODS = {
 
 
 def complete(method: str, parameters: Mapping[str, Any], eps: Fraction | float | None) -> dict[str, Any]:
-    """Return all parameters of a method: the given ones, and the defaults of the others."""
+    """Return all parameters of a method: those set, and the defaults of the others."""
     parameters = {name: parameter.default for name, parameter in METHODS[method].parameters.items()} | parameters
     if parameters.get("alpha", 0) is None:
         share = Fraction(5, 2) / parameters["steps"] if "steps" in parameters else Fraction(5, 4)
@@ -192,8 +192,10 @@ def complete(method: str, parameters: Mapping[str, Any], eps: Fraction | float |
 def least_classes(method: str, parameters: Mapping[str, Any]) -> int:
     """Return the number of classes that a method needs with these parameters."""
     entry = METHODS[method]
-    needed = [each.words.get(parameters.get(name, each.default), 2) for name, each in entry.parameters.items()]
-    return max([entry.least_classes, *needed])
+    counts = [
+        parameter.words.get(parameters.get(name, parameter.default), 2) for name, parameter in entry.parameters.items()
+    ]
+    return max([entry.least_classes, *counts])
 
 
 def misfit(

@@ -38,7 +38,7 @@ class LibraryAttack:
         Returns logits; a copy of it is attacked.
     norm, eps
         The norm, one of the method's, and the radius; for L0 a number of pixels. A method that minimizes the norm needs
-        no radius; if one is given, the clean image replaces examples that are farther away.
+        no radius; if one is set, the clean image replaces examples that are farther away.
     parameters
         Arguments of the library's class; numbers may be written as fractions.
 

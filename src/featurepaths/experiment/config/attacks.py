@@ -72,7 +72,7 @@ class Attack(Ball):
         return self
 
     def too_far(self, value: Fraction | None) -> str | None:
-        """Return what is wrong with a radius or a step in `eps_space`; None if images can be that far apart."""
+        """Return the problem with a radius or a step in `eps_space`; None if images can be that far apart."""
         if value is None:
             return None
         if self.eps_space == "pixel":
@@ -86,8 +86,8 @@ class Attack(Ball):
 
 def _known_method(method: Any) -> Any:
     if str(method) not in METHODS:
-        known = ["apgd", "precomputed", *METHODS]
-        raise ValueError(f"should be one of {', '.join(known)}, not '{method}'{meant(method, known)}")
+        methods = ["apgd", "precomputed", *METHODS]
+        raise ValueError(f"should be one of {', '.join(methods)}, not '{method}'{meant(method, methods)}")
     return method
 
 
@@ -148,10 +148,10 @@ class TorchattacksAttack(Section):
         method = info.data.get("method")
         if method is None:
             return norm
-        known = METHODS[method].norms
-        if norm is not None and norm not in known:
-            raise ValueError(f"method {method} has {' or '.join(known)}, not {norm}")
-        return norm or known[0]
+        norms = METHODS[method].norms
+        if norm is not None and norm not in norms:
+            raise ValueError(f"method {method} has {' or '.join(norms)}, not {norm}")
+        return norm or norms[0]
 
     @field_validator("eps")
     @classmethod
@@ -165,19 +165,19 @@ class TorchattacksAttack(Section):
 
     @field_validator("parameters")
     @classmethod
-    def _parameters_are_the_methods(cls, given: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
+    def _parameters_are_the_methods(cls, values: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
         if not {"method", "norm", "eps"} <= info.data.keys():  # one of them is wrong, which is said already
-            return given
+            return values
         method = info.data["method"]
-        known = METHODS[method].parameters
-        for name in given:
-            if name not in known:
-                has = f"which has {', '.join(known)}" if known else "which has none"
-                raise ValueError(f"'{name}' is no parameter of method {method}, {has}{meant(name, known)}")
-        read = {name: _parameter(name, known[name], value) for name, value in given.items()}
-        if "alpha" in read and (problem := too_far(Fraction(read["alpha"]), info.data["norm"])):
+        parameters = METHODS[method].parameters
+        for name in values:
+            if name not in parameters:
+                has = f"which has {', '.join(parameters)}" if parameters else "which has none"
+                raise ValueError(f"'{name}' is no parameter of method {method}, {has}{meant(name, parameters)}")
+        parsed = {name: _parameter(name, parameters[name], value) for name, value in values.items()}
+        if "alpha" in parsed and (problem := too_far(Fraction(parsed["alpha"]), info.data["norm"])):
             raise ValueError(f"alpha: {problem}")
-        return complete(method, read, info.data["eps"])
+        return complete(method, parsed, info.data["eps"])
 
 
 class PrecomputedAttack(Section):
@@ -205,7 +205,7 @@ class PrecomputedAttack(Section):
 
     @property
     def files(self) -> dict[str, str]:
-        """The given files, by split."""
+        """The configured files, by split."""
         named = {"test": self.test, "calibration": self.calibration}
         return {split: file for split, file in named.items() if file is not None}
 

@@ -40,7 +40,7 @@ class OwnImages(Splits):
     """Images of the user's."""
 
     reference_dataset: Literal["cifar10"] | None = None
-    """Data set whose published numbers appear beside the results."""
+    """Data set whose published numbers appear next to the results."""
 
 
 class Digits(Splits):
@@ -87,7 +87,7 @@ class ArrayKeys(Section):
 
 
 class ArrayPair(Section):
-    """Images and labels in files of their own, such as npy."""
+    """Images and labels in separate files, such as npy."""
 
     images: str
     """File of the images."""
@@ -176,7 +176,7 @@ class Torchvision(Splits):
     train: Arguments = {}
     """Arguments for the training images only, such as `split: trainval`."""
     test: Arguments = {}
-    """What it is given for the test images alone."""
+    """Arguments for the test images only."""
     size: int | None = Field(None, ge=32)
     """Height and width to which the central square of each image is resized; null requires images of one size."""
 

@@ -53,7 +53,7 @@ class Experiment(Section):
     detection: Detection = Detection()
     recognition: Recognition = Recognition()
     detectors: Annotated[list[Detector], AfterValidator(distinct)] = []
-    """Rival detectors, evaluated beside the paper's on the same features. With `adaptive`, each is attacked itself.
+    """Rival detectors, compared with the paper's on the same features. With `adaptive`, each is attacked itself.
     They need calibration images."""
     adaptive: Adaptive | None = None
     """null runs no adaptive attacks; only the networks are attacked."""
@@ -100,15 +100,15 @@ class Experiment(Section):
             "recognition.layers": self.recognition.layers,
             "recognition.combinations": self.recognition.combinations,
         }
-        found = {key: max(layers) for key, layers in named.items() if layers != "auto" and layers}
+        highest = {key: max(layers) for key, layers in named.items() if layers != "auto" and layers}
         if "top" in self.recognition.model_fields_set:
-            found["recognition.top"] = self.recognition.top
-        return found
+            highest["recognition.top"] = self.recognition.top
+        return highest
 
     def pretrained(self, model: str) -> PretrainedNetwork | None:
         """Return the section of a pretrained model; None for a model that is trained here."""
-        found = self.models[model]
-        return found if isinstance(found, PretrainedNetwork) else None
+        section = self.models[model]
+        return section if isinstance(section, PretrainedNetwork) else None
 
     def _check_training(self) -> None:
         trained = [name for name in self.models if self.pretrained(name) is None]
@@ -138,8 +138,8 @@ class Experiment(Section):
             )
 
     def _check_adaptive(self) -> None:
-        for key, given in (("detectors", bool(self.detectors)), ("adaptive", self.adaptive is not None)):
-            if given and self.data.calibration == 0:
+        for key, present in (("detectors", bool(self.detectors)), ("adaptive", self.adaptive is not None)):
+            if present and self.data.calibration == 0:
                 raise ValueError(f"{key}: needs calibration images, because only a held-out defence can be evaluated")
         if self.adaptive is None:
             return

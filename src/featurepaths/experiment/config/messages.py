@@ -1,4 +1,4 @@
-"""Reading a configuration: messages about what is invalid, and the new names of renamed keys."""
+"""Reading a configuration: messages about invalid keys, and the new names of renamed keys."""
 
 import difflib
 import re
@@ -27,7 +27,7 @@ def read_section(section: type[S], config: Mapping[str, Any], source: str) -> S:
     Raises
     ------
     FeaturePathsError
-        With one line for each problem: the key, what is wrong with it, and what would be right.
+        With one line for each problem: the key, the problem, and the permitted values.
     """
     try:
         return section.model_validate(config)
@@ -63,48 +63,48 @@ RENAMED_VALUES = {
 
 
 def _describe(problem: Mapping[str, Any], config: Mapping[str, Any]) -> str:
-    # a union's alternatives stand in the location too: keep what is a key or an index of the configuration
-    location, here = [], config
+    # the location also contains a union's alternatives: keep only keys and indices of the configuration
+    location, section = [], config
     # loc[1] of `data` names the union's alternative, which may equal a key: drop it
     parts = problem["loc"][:1] + problem["loc"][2:] if problem["loc"][:1] == ("data",) else problem["loc"]
     for part in parts:
-        if (isinstance(here, Mapping) and part in here) or (isinstance(here, list) and isinstance(part, int)):
-            here = here[part]
+        if (isinstance(section, Mapping) and part in section) or (isinstance(section, list) and isinstance(part, int)):
+            section = section[part]
             location.append(str(part))
         elif problem["type"] == "missing" and part == parts[-1]:
             location.append(str(part))
     key = ".".join(location)
-    given = problem["input"]
+    value = problem["input"]
     if problem["type"] == "extra_forbidden":
         if new := _new_name(problem):
             return f"{key}: this key is now called '{new}'"
-        known = _keys_beside(problem["loc"])
-        close = difflib.get_close_matches(str(problem["loc"][-1]), known, n=1)
-        hint = f"did you mean '{close[0]}'?" if close else f"known keys are {', '.join(known)}"
+        keys = _keys_beside(problem["loc"])
+        close = difflib.get_close_matches(str(problem["loc"][-1]), keys, n=1)
+        hint = f"did you mean '{close[0]}'?" if close else f"known keys are {', '.join(keys)}"
         return f"{key}: unknown key; {hint}"
     message = re.sub(r" after validation, not \d+", "", problem["msg"].removeprefix("Value error, "))
     message = message[:1].lower() + message[1:]
     if problem["type"] == "missing":
         return f"{key}: missing"
-    if new := isinstance(given, str) and RENAMED_VALUES.get((key.rpartition(".")[2], given)):
-        return f"{key}: '{given}' is now called '{new}'"
+    if new := isinstance(value, str) and RENAMED_VALUES.get((key.rpartition(".")[2], value)):
+        return f"{key}: '{value}' is now called '{new}'"
     if (
-        isinstance(given, str)
+        isinstance(value, str)
         and problem["type"].endswith("_type")
-        and re.match(r"\s*([\[{]|-?\d|true|false)", given, re.I)
+        and re.match(r"\s*([\[{]|-?\d|true|false)", value, re.I)
     ):
-        return f"{key}: {message}, not the text '{given}'; --config passes the values in lists and maps as text: {USE}"
+        return f"{key}: {message}, not the text '{value}'; --config passes the values in lists and maps as text: {USE}"
     if problem["type"] == "value_error" and not key:
         return message
-    return f"{key}: {message}" + ("" if problem["type"] == "value_error" else f", not {given!r}")
+    return f"{key}: {message}" + ("" if problem["type"] == "value_error" else f", not {value!r}")
 
 
 def _new_name(problem: Mapping[str, Any]) -> str | None:
     """Return the new name of an unknown key that was renamed."""
     if problem["type"] != "extra_forbidden":
         return None
-    known = _keys_beside(problem["loc"])
-    return next((new for new in RENAMED.get(problem["loc"][-1], ()) if new in known), None)
+    keys = _keys_beside(problem["loc"])
+    return next((new for new in RENAMED.get(problem["loc"][-1], ()) if new in keys), None)
 
 
 def _keys_beside(location: tuple) -> list[str]:
@@ -121,8 +121,8 @@ def _keys_beside(location: tuple) -> list[str]:
             elif part in (branch.get("title"), branch.get("properties", {}).get("source", {}).get("const")):
                 schema = branch
     schema = _resolve(schema, full)
-    found = [schema, *(_resolve(branch, full) for branch in schema.get("anyOf", []))]
-    return sorted({key for branch in found for key in branch.get("properties", {})})
+    schemas = [schema, *(_resolve(branch, full) for branch in schema.get("anyOf", []))]
+    return sorted({key for branch in schemas for key in branch.get("properties", {})})
 
 
 def _resolve(schema: Mapping[str, Any], full: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -76,11 +76,11 @@ class PretrainedNetwork(Section):
     @model_validator(mode="after")
     def _normalisation_is_whole(self):
         if (self.mean is None) != (self.std is None) or len(self.mean or []) != len(self.std or []):
-            raise ValueError("mean and std: give both, for the same channels, or neither")
+            raise ValueError("mean and std: set both, for the same channels, or neither")
         return self
 
     def external_files(self) -> dict[str, Path]:
-        """Return the files that the network comes from, by names that do not depend on where they lie.
+        """Return the files that the network comes from, by names that do not depend on their location.
 
         They are `checkpoint`, `reads`, and strings in `arguments` that name a file or a folder, which stands for all
         its files; not one with the working directory, which such a string hardly means.
@@ -98,14 +98,14 @@ def _texts(value: Any) -> Iterator[str]:
     if isinstance(value, str):
         yield value
     elif isinstance(value, Mapping | list):
-        for each in value.values() if isinstance(value, Mapping) else value:
-            yield from _texts(each)
+        for item in value.values() if isinstance(value, Mapping) else value:
+            yield from _texts(item)
 
 
 def _kind_of_model(model: Any) -> str:
     """Return the name of the section class of a network: a pretrained one has a factory."""
-    given = "factory" in model if isinstance(model, Mapping) else isinstance(model, PretrainedNetwork)
-    return "PretrainedNetwork" if given else "Model"
+    present = "factory" in model if isinstance(model, Mapping) else isinstance(model, PretrainedNetwork)
+    return "PretrainedNetwork" if present else "Model"
 
 
 AnyModel = Annotated[
@@ -128,10 +128,10 @@ class Adversary(Section):
 
     @model_validator(mode="after")
     def _method_has_its_options(self):
-        given = self.step is not None, self.iterations is not None
-        if self.method == "pgd" and not all(given):
+        present = self.step is not None, self.iterations is not None
+        if self.method == "pgd" and not all(present):
             raise ValueError("method pgd needs step and iterations")
-        if self.method == "single-step" and any(given):
+        if self.method == "single-step" and any(present):
             raise ValueError("method single-step takes neither step nor iterations")
         return self
 

@@ -26,9 +26,9 @@ from featurepaths.attacks.radius import too_far
 from featurepaths.runtime.entry_points import FACTORY
 
 
-def meant(given: Any, known: Iterable[str]) -> str:
+def meant(name: Any, names: Iterable[str]) -> str:
     """Return the end of a message that suggests the closest known name; empty if none is close."""
-    close = difflib.get_close_matches(str(given), list(known), n=1)
+    close = difflib.get_close_matches(str(name), list(names), n=1)
     return f"; did you mean '{close[0]}'?" if close else ""
 
 
@@ -151,7 +151,7 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, defer_build=True)
 
     not_in_digest: ClassVar[tuple[str, ...]] = ()
-    """Keys that change no result, such as where files lie."""
+    """Keys that change no result, such as the location of files."""
 
     @classmethod
     def __get_pydantic_json_schema__(cls, core: Any, handler: GetJsonSchemaHandler) -> dict[str, Any]:

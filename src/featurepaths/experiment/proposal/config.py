@@ -22,7 +22,7 @@ STORAGE = {"store": 0.1, "temporary": 0.5}
 
 @dataclass
 class Proposal:
-    """What the template `config.yaml.jinja` is filled with.
+    """Values for the template `config.yaml.jinja`.
 
     `model` is the name of the network, `name` that of the experiment, and `file` is quoted for a shell.
     """
@@ -87,13 +87,13 @@ class Proposal:
         self.layers = built.span
         speed = with_memory(speed, self.experiment, size)
         self.shards = max(1, min(GREATEST_SHARDS, speed.lanes // max(1, len(self.network.training))))
-        needed = self._dumps(built.layers)
-        if flatten_fits(built.layers, size, needed):
+        dump_size = self._dumps(built.layers)
+        if flatten_fits(built.layers, size, dump_size):
             self.pooled = "flatten uses every value of a layer, as the paper does; mean the average of each channel."
         else:
             self.poolings = ("mean",)
             self.pooled = (
-                f"mean: the average of each channel. flatten, the paper's reading, would take {needed / 1e9:.0f} GB "
+                f"mean: the average of each channel. flatten, the paper's reading, would take {dump_size / 1e9:.0f} GB "
                 "of disk space, or storage: stream."
             )
         assumed = speed._replace(resisting=RESISTING[True])

@@ -1,4 +1,4 @@
-"""`featurepaths new`: a configuration from what can be found out about network, weights, data and machine."""
+"""`featurepaths new`: a configuration from the properties of network, weights, data and machine."""
 
 import shlex
 from collections.abc import Iterator, Sequence
@@ -51,7 +51,7 @@ class Request:
 
 
 def create(request: Request, *, force: bool = False) -> Iterator[str]:
-    """Write a configuration, and yield lines about what was found on the way.
+    """Write a configuration, and yield lines about the findings.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""The data that a configuration is proposed for: their section, completed, and what is in them."""
+"""The data that a configuration is proposed for: their completed section, and their contents."""
 
 from collections.abc import Callable, Mapping
 from contextlib import redirect_stdout
@@ -24,7 +24,7 @@ CIFAR = {"cifar10": 10, "cifar100": 100}
 
 @dataclass
 class ProposedData:
-    """A section `data`, remarks on its keys, what is in the data, and the notes and warnings of reading them."""
+    """A section `data`, remarks on its keys, the contents of the data, and the notes and warnings of reading them."""
 
     section: dict[str, Any]
     remarks: dict[str, str]
@@ -33,7 +33,7 @@ class ProposedData:
 
     @property
     def contents(self) -> str:
-        """What is in the data, in words."""
+        """Contents of the data, in words."""
         counts, size = self.look.counts, self.look.size
         colours = {1: "grey", 3: "colour"}.get(size.channels, f"{size.channels} channels")
         training = counts["train"] + counts["calibration"]
@@ -86,7 +86,7 @@ def flow(value: Any) -> str:
 
 
 def _known(source: str) -> Look:
-    """Return what is in a CIFAR data set, without images."""
+    """Return the contents of a CIFAR data set, without images."""
     blank = Sample(np.zeros((0, 32, 32, 3), np.uint8), np.zeros(0, np.int64))
     return Look({"train": 45000, "calibration": 5000, "test": 10000}, DataSize(classes=CIFAR[source]), blank)
 
@@ -95,7 +95,9 @@ def _typed(section: Mapping[str, Any]) -> AnyData:
     try:
         return TypeAdapter(AnyData).validate_python(section)
     except ValidationError as error:
-        problems = "; ".join(f"{'.'.join(map(str, each['loc'][1:]))}: {each['msg']}" for each in error.errors())
+        problems = "; ".join(
+            f"{'.'.join(map(str, problem['loc'][1:]))}: {problem['msg']}" for problem in error.errors()
+        )
         raise FeaturePathsError(f"--data: the section is not valid: {problems}.") from None
 
 

@@ -22,9 +22,9 @@ EPOCHS, SMALL = 10, 10_000
 
 
 class Stated(NamedTuple):
-    """What a network's library states: `source` in words, `values` of mean, std and size as far as they are known.
+    """Statement of a network's library: `source` in words, `values` of mean, std and size as far as they are known.
 
-    `own` says whether they describe the very weights that are used, not those that the library publishes.
+    `own` is whether they describe the weights that are used, not those that the library publishes.
     """
 
     source: str
@@ -53,7 +53,7 @@ def own_network(images: int, eps: str, gpu: bool) -> ProposedNetwork:
 
 
 def external_network(section: Mapping[str, Any], data: DataSize) -> ProposedNetwork:
-    """Return the section of an external network, completed by what its library states, and by what its data require.
+    """Return the section of an external network, completed by its library's statements and its data's requirements.
 
     Keys that are set stay as they are. Where nothing is stated, nothing is set, and a comment says so.
 
@@ -96,9 +96,9 @@ def external_network(section: Mapping[str, Any], data: DataSize) -> ProposedNetw
 
 
 def with_classes(section: Mapping[str, Any], classes: int) -> dict[str, Any]:
-    """Return the section of a network whose function is told the number of classes of the data, if it takes it.
+    """Return the section of a network with the data's number of classes as an argument, if its function takes it.
 
-    A number that is given stays, and published weights keep their own.
+    A number that is set stays, and published weights keep theirs.
     """
     arguments = section.get("arguments", {})
     factory = load_factory(section["factory"])
@@ -130,8 +130,8 @@ def stated_by_library(section: Mapping[str, Any], bare: nn.Module) -> Stated:
     """
     name, arguments = section["factory"], section.get("arguments", {})
     if published := _weights_of(name, load_factory(name)):
-        wanted = str(arguments.get("weights") or "DEFAULT").rpartition(".")[2]
-        weights = published[wanted] if wanted in published.__members__ else published.DEFAULT
+        member = str(arguments.get("weights") or "DEFAULT").rpartition(".")[2]
+        weights = published[member] if member in published.__members__ else published.DEFAULT
         transforms = weights.transforms()
         values = {"mean": list(transforms.mean), "std": list(transforms.std), "size": transforms.crop_size[0]}
         own = bool(arguments.get("weights")) and "checkpoint" not in section
@@ -159,7 +159,7 @@ def input_size(network: nn.Module, stated: Stated, data: DataSize) -> tuple[int 
         return size, f"{refused}; this size is from {stated.source}"
     if size := accepted_size(network, data.channels):
         return size, f"{refused}; it accepts this size, and perhaps others"
-    if channels := next((each for each in (1, 3) if accepted_size(network, each)), None):
+    if channels := next((count for count in (1, 3) if accepted_size(network, count)), None):
         raise FeaturePathsError(
             f"The images have {data.channels} channels, and the network takes {channels}. Store the images with "
             f"{channels} channels, or name a function whose network takes {data.channels}."

@@ -11,7 +11,7 @@ from featurepaths.data.size import DataSize
 from featurepaths.experiment.preview import Layer
 
 MINUTES = 10
-"""How long a proposed experiment may take, by estimate, where fewer images help."""
+"""Greatest estimated minutes of a proposed experiment, where fewer images help."""
 CALIBRATION = {Fraction(1, 10): 200, Fraction(1, 5): 0}
 """Shares of the training images for calibration, by the least number of images that they must be."""
 LEAST = {"calibration": 100, "test": 100}

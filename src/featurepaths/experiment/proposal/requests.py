@@ -1,4 +1,4 @@
-"""What a user names on the command line as network and data, and the sections of a configuration that it stands for."""
+"""Network and data as named on the command line, and the sections of a configuration that they stand for."""
 
 import re
 from collections.abc import Sequence
@@ -60,8 +60,8 @@ def data_section(words: Sequence[str]) -> dict[str, Any]:
         return {"source": "torchvision", "dataset": word} | ({} if word == "FakeData" else {"root": DOWNLOADS})
     if re.fullmatch(FACTORY, word):
         return {"source": "factory", "factory": word}
-    near = meant(word, [*CIFAR, *TORCHVISION])
-    raise FeaturePathsError(f"--data: there is no file or folder '{word}'{near}; name {KINDS}.")
+    suggestion = meant(word, [*CIFAR, *TORCHVISION])
+    raise FeaturePathsError(f"--data: there is no file or folder '{word}'{suggestion}; name {KINDS}.")
 
 
 def network_section(word: str, checkpoint: str | None) -> dict[str, Any]:
@@ -118,8 +118,8 @@ def _section(text: str, option: str, key: str) -> dict[str, Any]:
 
 def _cifar(source: str, root: Path) -> dict[str, Any]:
     """Return the section of a CIFAR data set, downloaded if its folder is not in `root`."""
-    there = (root / CIFAR[source]).is_dir()
-    return {"source": source, "root": str(root)} | ({} if there else {"download": True})
+    exists = (root / CIFAR[source]).is_dir()
+    return {"source": source, "root": str(root)} | ({} if exists else {"download": True})
 
 
 def _of_folder(path: Path) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from featurepaths.networks.running import blank_images, evaluation_mode
 SIZES = (16, 28, 32, 64, 96, 112, 128, 160, 192, 224, 240, 256, 288, 299, 320, 384, 448, 512)
 """Common heights and widths of images."""
 PROCESSOR = "preprocessor_config.json"
-"""The file of transformers' image processor, beside the weights."""
+"""The file of transformers' image processor, in the folder of the weights."""
 
 
 def check_accepted(network: nn.Module, image_shape: Sequence[int]) -> None:
@@ -79,7 +79,7 @@ def differing_inputs(network: nn.Module, build: Mapping[str, Any], height: int) 
 def stated_inputs(network: nn.Module) -> tuple[str, dict[str, Any]]:
     """Return where a network's inputs are stated, and mean and std of images in [0, 1], and their size, as stated.
 
-    timm's networks carry theirs, and transformers' processors lie beside their weights. Without either both are empty.
+    timm's networks state them, and transformers' processors are in the folder of the weights. Otherwise both are empty.
     """
     if config := getattr(network, "pretrained_cfg", None):  # of timm
         stated = {key: config.get(key) for key in ("mean", "std")} | {"size": (config.get("input_size") or [0])[-1]}
@@ -92,7 +92,7 @@ def stated_inputs(network: nn.Module) -> tuple[str, dict[str, Any]]:
 
 def _of_processor(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return mean and std of images in [0, 1], and their size, of the description of an image processor."""
-    if config.get("rescale_offset"):  # EfficientNet's has steps of its own
+    if config.get("rescale_offset"):  # EfficientNet's has additional steps
         return {}
     scale = 255 * config.get("rescale_factor", 1 / 255) if config.get("do_rescale", True) else 255
     mean, std = config.get("image_mean"), config.get("image_std")

@@ -41,17 +41,17 @@ def fit_weights(network: nn.Module, weights: Mapping[str, Any], path: Path) -> l
     fitted = {renamed[name]: weights[name] for name in renamed if renamed[name] in expected}
     modules = {_top_module(name.removeprefix(added)) for name in expected if name.startswith(added)}
     unknown = [name for name in renamed if renamed[name] not in expected]
-    inside = [renamed[name] for name in unknown if _top_module(name.removeprefix(removed)) in modules]
-    kept = {*fitted, *inside}
-    left_out = sorted((name for name in weights if renamed.get(name) not in kept), key=lambda name: name.count("."))
+    in_modules = [renamed[name] for name in unknown if _top_module(name.removeprefix(removed)) in modules]
+    loaded = {*fitted, *in_modules}
+    left_out = sorted((name for name in weights if renamed.get(name) not in loaded), key=lambda name: name.count("."))
     missing, built = _absent(network, expected, fitted)
     wrong_shape = [
         f"{name} {_shape(value)} in the file, {_shape(expected[name])} in the network"
         for name, value in fitted.items()
         if not _alike(value, expected[name])
     ]
-    if missing or wrong_shape or inside:
-        unknown = [*inside, *(renamed.get(name, name) for name in left_out)]
+    if missing or wrong_shape or in_modules:
+        unknown = [*in_modules, *(renamed.get(name, name) for name in left_out)]
         problems = {"missing in the file": missing, "unknown to the network": unknown, "of another shape": wrong_shape}
         lines = [f"  {len(names)} {problem}: {_listed(names)}" for problem, names in problems.items() if names]
         raise FeaturePathsError("\n".join([f"{path} does not fit the network:", *lines, *_other_loader(network)]))
@@ -108,12 +108,12 @@ def _absent(network: nn.Module, expected: Mapping[str, Any], fitted: Mapping[str
     present = {_memory(expected[name]) for name in fitted} - {None}
     parameters = dict(network.named_parameters(remove_duplicate=False))
     absent = [name for name in expected if name not in fitted and _memory(expected[name]) not in present]
-    needed = [name for name in absent if name in parameters or name.endswith(STATISTICS)]
-    return needed, [name for name in absent if name not in needed and not name.endswith(COUNTERS)]
+    missing = [name for name in absent if name in parameters or name.endswith(STATISTICS)]
+    return missing, [name for name in absent if name not in missing and not name.endswith(COUNTERS)]
 
 
 def _memory(value: Any) -> tuple | None:
-    """Return where a tensor lies in memory, and its shape; None for what has no place there."""
+    """Return the address of a tensor's memory, and its shape; None for anything without memory."""
     return (value.data_ptr(), value.shape) if isinstance(value, Tensor) and value.numel() > 0 else None
 
 
@@ -126,15 +126,15 @@ def _shape(value: Any) -> list[int] | str:
     return list(value.shape) if isinstance(value, Tensor) else type(value).__name__
 
 
-def _alike(one: Any, other: Any) -> bool:
+def _alike(value: Any, other: Any) -> bool:
     """Return whether two entries of a state are tensors of one shape, or both none."""
-    if isinstance(one, Tensor) and isinstance(other, Tensor):
-        return one.shape == other.shape
-    return not isinstance(one, Tensor) and not isinstance(other, Tensor)
+    if isinstance(value, Tensor) and isinstance(other, Tensor):
+        return value.shape == other.shape
+    return not isinstance(value, Tensor) and not isinstance(other, Tensor)
 
 
-def _equal(one: Any, other: Any) -> bool:
-    return one is other or (isinstance(one, Tensor) and torch.equal(one, other))
+def _equal(value: Any, other: Any) -> bool:
+    return value is other or (isinstance(value, Tensor) and torch.equal(value, other))
 
 
 def _listed(names: list[str]) -> str:

@@ -1,6 +1,6 @@
 """DataTables, which sorts and filters tables in a browser: its code and styles for pages that need no network.
 
-They come with the package itables, whose version is in no digest: it decides how a page behaves, not what it says.
+They come with the package itables, whose version is in no digest: it decides the behaviour of a page, not its contents.
 """
 
 import gzip
@@ -26,7 +26,7 @@ def render(template: str, **values: object) -> str:
 
 
 def sorting() -> str:
-    """Return what a page has to contain for its tables to sort and filter."""
+    """Return the code that lets the tables of a page sort and filter."""
     return render("datatables/sorting.html.jinja")
 
 

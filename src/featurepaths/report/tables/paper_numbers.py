@@ -1,4 +1,4 @@
-"""The columns that show the paper's own results on CIFAR-10 beside measured ones."""
+"""Columns with the paper's own results on CIFAR-10, next to measured ones."""
 
 import tomllib
 from collections.abc import Iterable, Mapping

@@ -53,8 +53,8 @@ def build(name: str, rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
         cells = dict(row)
         for column, (successes, count) in RATES.items():
             if column in columns and row.get(successes) is not None:
-                part, whole = row[successes], row[count]
-                cells |= bounded(column, part / whole if whole else math.nan, *wilson(part, whole))
+                part, total = row[successes], row[count]
+                cells |= bounded(column, part / total if total else math.nan, *wilson(part, total))
         complete.append(cells)
     integers = dict.fromkeys(OPTIONAL_COUNTS.intersection(columns), "Int64")
     return pd.DataFrame(complete, columns=columns).astype(integers)
@@ -115,8 +115,8 @@ def note_of(name: str, table: pd.DataFrame) -> str:
 
 def as_text(table: pd.DataFrame) -> pd.DataFrame:
     """Return a table as people read it: rates in per cent with their intervals, missing values empty."""
-    shown = {_label(column): _formatted(table, column) for column in table if not column.endswith(BOUNDS)}
-    return pd.DataFrame(shown, index=table.index)
+    columns = {_label(column): _formatted(table, column) for column in table if not column.endswith(BOUNDS)}
+    return pd.DataFrame(columns, index=table.index)
 
 
 def varying_text(table: pd.DataFrame, note: str) -> tuple[pd.DataFrame, list[str]]:

@@ -125,7 +125,7 @@ class Case:
             if case.checkpoint["adversarial"]
             and (case.run.model, case.run.seed, case.pooling) == (self.run.model, self.run.seed, self.pooling)
         ]
-        return [each for each in compared if not self.failed or each[0] is Robustness.LESS]
+        return [comparison for comparison in compared if not self.failed or comparison[0] is Robustness.LESS]
 
 
 def compare_paired(mcnemar: Mapping[str, Any]) -> Robustness:
@@ -135,11 +135,11 @@ def compare_paired(mcnemar: Mapping[str, Any]) -> Robustness:
     return Robustness.LESS if mcnemar["first_only"] < mcnemar["second_only"] else Robustness.MORE
 
 
-def compare(one: Rate, other: Rate) -> Robustness:
+def compare(rate: Rate, other: Rate) -> Robustness:
     """Return whether one rate is `LESS` or `MORE` than another network's, or the `SAME` where intervals overlap."""
-    if one.interval[1] < other.interval[0]:
+    if rate.interval[1] < other.interval[0]:
         return Robustness.LESS
-    return Robustness.MORE if one.interval[0] > other.interval[1] else Robustness.SAME
+    return Robustness.MORE if rate.interval[0] > other.interval[1] else Robustness.SAME
 
 
 def cases_of(adaptive: Iterable[Result], controls: Iterable[Result], checkpoints: Checkpoints) -> list[Case]:

@@ -1,4 +1,4 @@
-"""Text of the verdict: fills the templates beside this module with the numbers of the adaptive evaluation."""
+"""Text of the verdict: fills the templates of this folder with the numbers of the adaptive evaluation."""
 
 from collections.abc import Sequence
 from html import escape
