@@ -90,10 +90,9 @@ def resources_of(name, times=1, gpu=False):
     memory is never cut: such a job would only be killed. A job that is ended at its time limit resumes.
     """
     gpu = gpu_if(gpu)
-    uses_gpu = len(gpu) > 0
+    uses_gpu, parameters = len(gpu) > 0, parameters_of(getattr(ESTIMATOR, name))
 
     def request(w):
-        parameters = parameters_of(getattr(ESTIMATOR, name))
         return first_request(name, uses_gpu, *(uses_gpu if key == "gpu" else getattr(w, key) for key in parameters))
 
     def mem_mb(w, attempt):
