@@ -142,7 +142,7 @@ if EXPERIMENT.detectors_are_tested:
         benchmark:
             "<results>/benchmarks/comparison_figures.tsv"
         params:
-            job=job("comparison_figures", keys=["calibration"]),
+            job=job("comparison_figures", keys=["attacks", "calibration"]),
 
 
 use rule small_job as explorer with:
@@ -156,7 +156,7 @@ use rule small_job as explorer with:
     benchmark:
         "<results>/benchmarks/explorer.tsv"
     params:
-        job=job("explorer"),
+        job=job("explorer", keys=["adaptive", "attacks"]),
 
 
 use rule small_job as configuration with:

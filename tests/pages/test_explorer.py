@@ -103,6 +103,14 @@ def test_pictures_are_those_of_the_row(page, stored, row):
     assert abs(adversarial.astype(int) - clean).max() > 0
 
 
+@pytest.mark.parametrize(
+    ("version", "words"), [(ATTACKED, "(L∞, eps 0.1)"), ("adaptive", "(L∞, eps 0.1)"), ("clean", "clean")]
+)
+def test_heading_states_the_budget_of_an_attack(page, version, words):
+    show(page, version, 0)
+    assert page.texts("#heading")[0].endswith(words)
+
+
 def test_worst_case_has_its_outcome_and_picture(page, stored):
     worst = stored["worst"]
     image = show(page, "adaptive", 3)

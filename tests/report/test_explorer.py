@@ -15,6 +15,7 @@ from featurepaths.data.splits import Split, evenly_spaced
 from featurepaths.errors import FeaturePathsError
 from featurepaths.experiment.stages import STAGES
 from featurepaths.paths.records import FeaturePaths
+from featurepaths.report.explorer import page as pages
 from featurepaths.report.explorer import pictures, records
 from featurepaths.report.explorer.choice import BYTES, PACKED, most_attacked, room
 from featurepaths.report.explorer.contents import Evaluation, Shown, Sources, evaluations_of
@@ -208,3 +209,27 @@ def test_evaluations_in_different_orders_are_refused():
     sources = Sources(Path("data.h5"), [], [], adversarial, *listed, [])
     with pytest.raises(FeaturePathsError, match="one order"):
         list(evaluations_of(sources))
+
+
+@pytest.mark.parametrize(
+    ("first", "bytes_per_image", "shown"),
+    [
+        (10, [1000, 1000], 98),  # compressed to a tenth of what the first page counted on: 98 % of what fits
+        (10, [1000, 1100], 10),  # the others are larger, and the page of 98 images too large
+        (100, [1000], 100),  # as noise takes
+        (200, [100], 200),  # all images
+    ],
+)
+def test_page_shows_as_many_images_as_fit(monkeypatch, first, bytes_per_image, shown):
+    sizes = iter(bytes_per_image)
+    monkeypatch.setattr(pages, "BYTES", 100_000)
+    monkeypatch.setattr(pages, "contents", lambda _, limit=first: {"page": {"shown": limit, "total": 200}})
+
+    class Page(tuple):
+        """A page that is only as long as one."""
+
+        def __len__(self):
+            return self[0] * self[1]
+
+    monkeypatch.setattr(pages, "rendered_page", lambda content: Page((content["page"]["shown"], next(sizes))))
+    assert pages.explorer_page(None, {})[0] == shown

@@ -136,7 +136,12 @@ class Plan(RunArtefacts):
                 self.adaptive(run, pooling) for run in self.runs for pooling in self.experiment.adaptive_poolings
             ],
         }
-        return self._artefact("explorer", "", **inputs)
+        adaptive = self.experiment.adaptive
+        values = {
+            "budgets": {attack: self._budget(attack) for attack in self.experiment.attacks},
+            "adaptive_budget": self._budget(adaptive.attack) if adaptive else None,
+        }
+        return self._artefact("explorer", "", settings=values, **inputs)
 
     @once
     def configuration(self) -> Artefact:

@@ -239,7 +239,7 @@ STAGES = {
             **CONTROLS,
         },
         settings=settings.ComparisonFigures,
-        keys=("calibration",),
+        keys=("attacks", "calibration"),
     ),
     "explorer": Stage(
         outputs={"record": "explore.json"},
@@ -254,6 +254,8 @@ STAGES = {
             "answers": Input("the predictions of network and defence, in the same order", ONE_OR_MORE),
             "adaptive": Input("all attacks on every defence under adaptive attack", ANY_NUMBER),
         },
+        settings=settings.Explorer,
+        keys=("adaptive", "attacks"),
     ),
     "gather": Stage(
         outputs={"artefacts": "ARTEFACT.h5"},

@@ -2,7 +2,7 @@
 
 from dataclasses import fields, replace
 
-from featurepaths.report.explorer.contents import Sources, contents
+from featurepaths.report.explorer.contents import Sources
 from featurepaths.report.explorer.page import explorer_page
 from featurepaths.stages import cli
 from featurepaths.store.atomic import atomic
@@ -19,7 +19,7 @@ def main(arguments):
     sources = Sources(**{field.name: getattr(arguments, field.name) for field in fields(Sources)})
     page = arguments.record.with_name("explore.html")
     with atomic(page) as temporary:
-        temporary.write_text(explorer_page(contents(sources)), encoding="utf-8")
+        temporary.write_bytes(explorer_page(sources, arguments.settings.model_dump()))
     cli.write_record(arguments.record, origin, [page.name])
 
 

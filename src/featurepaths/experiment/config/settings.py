@@ -174,6 +174,13 @@ class ComparisonFigures(Section):
     budget: str
 
 
+class Explorer(Section):
+    """Norm and radius in words: of every attack, and of adaptive attacks if there are any."""
+
+    budgets: dict[str, str]
+    adaptive_budget: str | None
+
+
 class Configuration(Section):
     """The whole configuration, and a digest of all results."""
 

@@ -39,11 +39,11 @@ class Sources:
     adaptive: Sequence[Path]
 
 
-def contents(sources: Sources) -> dict[str, Any]:
-    """Return all that the page shows, as JSON."""
+def contents(sources: Sources, limit: int | None = None) -> dict[str, Any]:
+    """Return all that the page shows, as JSON: of `limit` images, or of as many as fit even if they are noise."""
     with open_split(sources.data, "test") as split:
         attacked = ([index_of(path) for path in paths] for paths in (sources.adaptive, sources.attacks))
-        limit = room(*sizes_of(sources, split.shape[1:], len(split.class_names)))
+        limit = limit or room(*sizes_of(sources, split.shape[1:], len(split.class_names)))
         shown = Shown.of(split, most_attacked(split.indices, *attacked, limit))
         networks = {path.parts[-3]: {"sheets": {}, "poolings": {}} for path in sources.attacks}
         for path in sources.attacks:
