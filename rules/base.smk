@@ -44,7 +44,7 @@ rule check:
 
 
 onstart:
-    quote_status_command()
+    quote_status_command(workflow.executor_settings)
 
 
 onsuccess:

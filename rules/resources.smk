@@ -4,16 +4,12 @@ from functools import cache
 
 from featurepaths.experiment.limits import largest_partition, machine_gpus, machine_memory_mb, parse_resources
 from featurepaths.experiment.resources import Estimator
+from featurepaths.workflow.submission import check_python, quote_status_command
 
 THREADS = EXPERIMENT.torch_threads
 
 # Executors that submit jobs to other machines need `--jobs`; where jobs run here, Snakemake takes it for `--cores`.
 LOCAL = workflow.resource_settings.nodes is None
-if not LOCAL and quote(sys.executable) != sys.executable:
-    raise WorkflowError(
-        f"The path of Python, {sys.executable}, contains a space or another special character of shells. Snakemake does not "
-        "quote it in the jobs of a cluster. Move the environment to another path."
-    )
 ESTIMATOR = Estimator(EXPERIMENT, EXTERNAL.size, here=LOCAL)
 STARTS_JOBS_HERE = LOCAL and workflow.is_main_process
 GPUS_HERE = machine_gpus() if STARTS_JOBS_HERE else 0
@@ -41,6 +37,8 @@ if "gpu_model" in DEFAULTS:
     )
 try:
     GPU_RESOURCES = {"gpu": 1, **parse_resources(DEFAULTS.get("gpu_resources") or "")}
+    if not LOCAL:
+        check_python()
 except FeaturePathsError as error:
     raise WorkflowError(error) from None
 
@@ -69,31 +67,21 @@ def partitions():
     return [partition.limits for partition in read_partition_file(path)]
 
 
-def quote_status_command():
-    """Quote the path of a profile's status script: the executor cluster-generic hands it to a shell as it is."""
-    settings = workflow.executor_settings
-    if Path(getattr(settings, "status_cmd", None) or "").is_file():
-        settings.status_cmd = quote(settings.status_cmd)
-
-
-@cache
-def first_request(name, gpu, *arguments):
-    """Return what the estimator's method `name` estimates, and the limits of the largest partition that has it."""
-    needs = getattr(ESTIMATOR, name)(*arguments)
-    return needs, largest_partition(partitions(), gpu, needs.mb)
-
-
 def resources_of(name, times=1, gpu=False):
     """Return the resources of a job that does `times` times what the estimator's method `name` estimates.
 
     Every attempt requests more memory (MB) and time (minutes), up to what the largest partition has. The first request of
     memory is never cut: such a job would only be killed. A job that is ended at its time limit resumes.
     """
-    gpu = gpu_if(gpu)
-    uses_gpu, parameters = len(gpu) > 0, parameters_of(getattr(ESTIMATOR, name))
+    gpu, method = gpu_if(gpu), getattr(ESTIMATOR, name)
+
+    @cache
+    def first_request(*arguments):
+        needs = method(*arguments)
+        return needs, largest_partition(partitions(), len(gpu) > 0, needs.mb)
 
     def request(w):
-        return first_request(name, uses_gpu, *(uses_gpu if key == "gpu" else getattr(w, key) for key in parameters))
+        return first_request(*(len(gpu) > 0 if key == "gpu" else getattr(w, key) for key in parameters_of(method)))
 
     def mem_mb(w, attempt):
         needs, largest = request(w)

@@ -149,7 +149,7 @@ def test_job_of_a_checkout_whose_path_contains_a_space_is_submitted_and_ends(pro
 
 @pytest.mark.parametrize("profile", ["pbs", "sge"])
 def test_python_whose_path_contains_a_space_is_refused_before_anything_is_submitted(profile, tmp_path):
-    """Snakemake does not quote it. If this changes, rules/resources.smk and docs/cluster.md have to."""
+    """Snakemake does not quote it. If this changes, workflow/submission.py and docs/cluster.md have to."""
     (tmp_path / "my environment").symlink_to(sys.prefix)
     command = [tmp_path / "my environment/bin/python", "-m", "snakemake", "--snakefile", ROOT / "Snakefile"]
     command += ["--profile", ROOT / "profiles" / profile, "data"]
