@@ -67,7 +67,7 @@ os.environ[MEMORY] = ".snakemake/featurepaths/code.json"
 OWN_ENVIRONMENT = DeploymentMethod.CONDA in workflow.deployment_settings.deployment_method
 PYTHON = "python" if OWN_ENVIRONMENT else quote(sys.executable)
 
-# A call that runs no jobs leaves the folder as it is.
+# A call that runs no jobs leaves the mark of outdated artefacts and what is remembered of the code as they are.
 READS_ONLY = workflow.output_settings.dryrun or only_reads(sys.argv)
 
 try:

@@ -80,7 +80,7 @@ use rule small_job as run_figures with:
     group:
         cluster_group("figures")
     params:
-        job=job("run_figures"),
+        job=job("run_figures", keys=["attacks", "models", "seeds", "training"]),
 
 
 use rule small_job as summary_figures with:

@@ -19,7 +19,8 @@ from featurepaths.attacks.budget import budget
         (("l2", Fraction(1, 2)), "L2, eps 0.5"),
         (("l2", Fraction(8, 255)), "L2, eps 0.03137"),
         (("l1", 12), "L1, eps 12"),
-        (("l0", 10), "L0, eps 10 pixels"),
+        (("l0", 1), "L0, eps 1 pixel"),
+        (("l0", 12_345), "L0, eps 12345 pixels"),
         (("l2", None), "L2, unbounded"),
     ],
 )

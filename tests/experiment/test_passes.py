@@ -20,15 +20,15 @@ SEARCH = AdaptiveSearch(objectives=["misvote", "evade"], n_targets=2, restarts=2
 )
 def test_adaptive_passes_are_those_of_detectors_and_searches(changes, classes, resisting, searches):
     search = SEARCH.model_copy(update=changes)
-    assert passes_of_adaptive(search, 3, classes, resisting) == pytest.approx((3 + searches) * 5)
+    assert passes_of_adaptive(search, 3, classes, resisting) == pytest.approx((3 + searches) * 6)
 
 
 @pytest.mark.parametrize(
     ("resisting", "budgets", "balls"),
     [
-        (1, 9 * (2 + 2 + 20 + 3), 2 * (1 + 2) + 5 * (1 + 2) + 5 * 2),
-        (0.5, 9 * 27 / 2, 2 * (1 + 1) + 5 * (1 + 1) + 5 * 0.5),
-        (0, 0, 2 + 5),
+        (1, 10 * (2 + 2 + 20 + 3), 3 * 2 + 6 * 2 + 6 * 2),
+        (0.5, 10 * 27 / 2, 3 * 1.5 + 6 * 1.5 + 6 * 2 / 4),
+        (0, 0, 3 + 6),
     ],
 )
 def test_controls_passes_are_those_of_budgets_balls_and_queries(resisting, budgets, balls):

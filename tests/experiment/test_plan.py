@@ -204,5 +204,14 @@ def test_run_figures_read_images_and_paths_but_no_features(storage):
     ],
 )
 def test_run_figures_title_states_the_attacks_budget(attack, budget):
-    figures = plan_of({"other": attack}).run_figures("small-standard-s0", "flatten", "other")
+    plan = plan_of({"other": attack})
+    figures = plan.run_figures("small-standard-s0", "flatten", "other")
     assert figures.settings.title.endswith(f"\nflatten features, attack other ({budget})")
+    assert plan.explorer().settings.budgets["other"] == budget
+
+
+def test_figures_of_comparison_and_explorer_state_the_adaptive_budget():
+    plan = plan_of({"other": {"eps": "8/255"}})
+    assert plan.comparison_figures().settings.budget == plan.explorer().settings.adaptive_budget == "L∞, eps 0.1"
+    without = plan_of({}, adaptive=None)
+    assert without.explorer().settings.adaptive_budget is None

@@ -5,6 +5,7 @@ import pytest
 from featurepaths.attacks.torchattacks.methods import METHODS
 from featurepaths.data.size import DataSize
 from featurepaths.experiment.config.messages import read_experiment
+from featurepaths.experiment.passes import passes_of_adaptive, passes_of_controls
 from featurepaths.experiment.resources import Estimator, Needs
 from tests.experiments import TINY
 
@@ -115,7 +116,8 @@ def test_everything_is_whole_numbers():
     run = "resnet20-standard-s0"
     needs = [jobs.reading(), jobs.training(run, True), jobs.attack(run, "apgd", False), jobs.features(run, True),
              jobs.over_features(run), jobs.over_paths(), jobs.detectors(run, False),
-             jobs.streamed_classes(run, True), jobs.streamed_paths(run, False)]  # fmt: skip
+             jobs.streamed_classes(run, True), jobs.streamed_paths(run, False), jobs.adaptive(run, True),
+             jobs.controls(run, False)]  # fmt: skip
     for one in needs:
         assert isinstance(one, Needs)
         assert all(isinstance(value, int) and value > 0 for value in one)
@@ -146,3 +148,17 @@ def test_a_shard_of_streamed_paths_needs_its_share_of_the_time():
         for count in (1, 5)
     )
     assert part.minutes - 10 == pytest.approx((whole.minutes - 10) / 5, abs=1)
+
+
+@pytest.mark.parametrize("classes", [10, 100, 1000])
+def test_limits_of_adaptive_attacks_leave_room_over_passes_and_defence(classes):
+    """78 passes a second, and 1e9 products of features and centroids, on a core: full-width ResNet-18, all images."""
+    jobs = estimator(DataSize(1000, classes, 32), attacks={"apgd": {**TINY["attacks"]["apgd"], "max_images": 128}})
+    adaptive = jobs.experiment.adaptive
+    per_pass = 1 / 78 + 61440 * classes / 1e9
+    for needs, passes, images in (
+        (jobs.adaptive, passes_of_adaptive(adaptive, len(jobs.experiment.detectors), classes), adaptive.max_images),
+        (jobs.controls, passes_of_controls(adaptive, adaptive.controls, classes), adaptive.controls.max_images),
+    ):
+        minutes = needs("resnet18-standard-s0", gpu=False).minutes
+        assert 2 * passes * images * per_pass / 60 < minutes < 10 + 4 * passes * images * per_pass / 60

@@ -202,10 +202,10 @@ def test_adaptive_title_states_fewer_images_than_those_of_the_oblivious_attack(t
             file[name] = np.array(values)
         for name, values in worst.items():
             file[f"worst/{name}"] = np.array(values)
-    images, found = attacked_images.adaptive(0.5, "vote", tmp_path / "data.h5", tmp_path / "flatten.h5", oblivious)
+    images, examples = attacked_images.adaptive(0.5, "vote", tmp_path / "data.h5", tmp_path / "flatten.h5", oblivious)
     assert title in images.title
     assert images.clean_correct.tolist() == [True, False]
-    assert sorted(found) == [0, 1]
+    assert sorted(examples) == [0, 1]
 
 
 def matrix_by_hand(labels, predictions, classes):

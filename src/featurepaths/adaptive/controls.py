@@ -73,7 +73,7 @@ def control_records(
 
     growing = fresh()
     for number, (iterations, kinds) in enumerate(searches_of_budgets(search, controls, target.classes)):
-        if iterations >= budget.iterations:  # what the adaptive attacks have searched already
+        if iterations >= budget.iterations:  # already searched by the adaptive attacks
             growing.resist(*in_suite)
         growing.cascade(kinds, replace(budget, iterations=iterations))
         records |= resisting(f"budget/{number}", growing)

@@ -14,5 +14,6 @@ def budget(norm: str, eps: Fraction | float | None, eps_space: str = "pixel") ->
     value, levels = float(eps), 255 * float(eps)
     in_levels = norm == "linf" and round(levels) > 0 and abs(levels - round(levels)) < 1e-6
     text = f"{round(levels)}/255" if in_levels and abs(value - round(value, 2)) > 1e-9 else f"{value:.4g}"
-    unit = " pixels" if norm == "l0" else " in normalised units" if eps_space == "normalized" else ""
-    return f"{name}, eps {text}{unit}"
+    if norm == "l0":
+        return f"{name}, eps {value:.0f} pixel{'s' * (value != 1)}"
+    return f"{name}, eps {text}{' in normalised units' * (eps_space == 'normalized')}"

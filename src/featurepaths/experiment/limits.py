@@ -23,7 +23,7 @@ class PartitionLimits(Protocol):
 
 
 class Limits(NamedTuple):
-    """Greatest memory in MB and time in minutes of one job."""
+    """Memory in MB and time in minutes that one job can get."""
 
     mb: float
     minutes: float

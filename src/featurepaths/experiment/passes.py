@@ -67,10 +67,15 @@ def passes_of_training(options: Training) -> int:
     return options.epochs * (1 if adversary is None else 1 + (adversary.iterations or 1))
 
 
+def passes_of_search(iterations: int) -> int:
+    """Return the passes of an image in a search of AutoPGD: besides its steps, the start and the evaluations."""
+    return iterations + 2
+
+
 def passes_of_attack(attack: AnyAttack, classes: int) -> float:
     """Return how often an image passes through the network, forward and backward, in an attack; forward is half."""
     if attack.method == "apgd":
-        return attack.iterations + 2
+        return passes_of_search(attack.iterations)
     if attack.method == "precomputed":  # the clean image and the adversarial one, forward
         return 1
     options = {**attack.parameters, "pixels": int(attack.eps or 0)}
@@ -84,22 +89,22 @@ def passes_of_adaptive(search: AdaptiveSearch, detectors: int, classes: int, res
     """
     kinds = list(searches(search, classes))
     complete = 0 if search.skip_defeated else sum(not (kind.rank or kind.restart) for kind in kinds)
-    return (detectors + complete + (len(kinds) - complete) * resisting) * (search.iterations + 1)
+    return (detectors + complete + (len(kinds) - complete) * resisting) * passes_of_search(search.iterations)
 
 
 def passes_of_controls(search: AdaptiveSearch, controls: Controls, classes: int, resisting: float = 1) -> float:
     """Return the passes of an image in the controls of adaptive attacks, by its growing budgets, balls and queries.
 
-    In a smaller ball one search attacks every image, and the others attack those that resist. Of those that resist, the
-    same share is assumed to resist in a larger ball. The queries of the black-box attack are forward only.
+    In a smaller ball the first search attacks every image, and the others attack those that resist. Of those that
+    resist, the same share is assumed to resist in a larger ball. The queries of the black-box attack are forward only.
     """
     passes = controls.n_queries / 2
     for iterations, kinds in searches_of_budgets(search, controls, classes):
-        passes += len(kinds) * resisting * (iterations + 1)
-    in_ball = len(searches_of_balls(search, classes)) * resisting
+        passes += len(kinds) * resisting * passes_of_search(iterations)
+    count = len(searches_of_balls(search, classes))
     for multiple in controls.eps_multiples:
         if multiple < 1:
-            passes += (1 + in_ball) * ((search.iterations if multiple else 1) + 1)
+            passes += (1 + (count - 1) * resisting) * passes_of_search(search.iterations if multiple else 1)
         elif multiple > 1:
-            passes += in_ball * resisting * (search.iterations + 1)
+            passes += count * resisting**2 * passes_of_search(search.iterations)
     return passes

@@ -42,7 +42,7 @@ GPU."""
 
 
 class Needs(NamedTuple):
-    """Greatest needs of one job."""
+    """Memory in MB and time in minutes that one job requests."""
 
     mb: int
     minutes: int
@@ -157,9 +157,11 @@ class Estimator:
         return min(images or self.data.images, of_the_attack or self.data.images, self.data.images)
 
     def _searching(self, run: str, passes: float, gpu: bool) -> Needs:
-        """Searches that pass images through the network so many times, all images together."""
+        """Searches with a number of passes through the network and the defence, of all images together."""
         model = self._model(run)
-        return self._needs(self._running(model, 64, gpu), self._seconds(model, passes, gpu))
+        products = passes * sum(self._layers(model)) * self.data.classes
+        defence = products / PRODUCTS_PER_SECOND * PASSES_PER_SECOND[False] / PASSES_PER_SECOND[gpu]
+        return self._needs(self._running(model, 64, gpu), self._seconds(model, passes, gpu) + defence)
 
     def _model(self, run: str) -> AnyModel:
         return self.experiment.models[Run.parse(run).model]

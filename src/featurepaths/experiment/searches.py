@@ -13,7 +13,7 @@ NETWORK_OBJECTIVE = "misclassify"
 TARGETED = ("evade", "misvote")
 """The objectives that are also searched towards target classes: each reaches images that untargeted searches miss."""
 ALL = {"objectives": list(get_args(Objective)), "losses": ["ce", "dlr"]}
-"""What the greatest budget of the controls searches with, whichever of it the adaptive attacks left out."""
+"""Objectives and losses of the greatest budget of the controls, including those that the adaptive attacks left out."""
 
 
 class SearchKind(NamedTuple):

@@ -201,6 +201,7 @@ STAGES = {
             "adaptive": Input("all attacks on the frozen defence, if it starts from this attack", OPTIONAL),
         },
         settings=settings.RunFigures,
+        keys=("attacks", "models", "seeds", "training"),
     ),
     "summary_figures": Stage(
         outputs={"record": "figures/summary.json"},

@@ -52,6 +52,13 @@ def read_checkpoints(paths: Iterable[Path]) -> Checkpoints:
     return {Run.parse(path.parent.name): read_description(path) for path in paths}
 
 
+def counted_range(counts: Iterable[int], noun: str) -> str:
+    """Return the least and the greatest of counts, or the only one, and the noun."""
+    counts = sorted(counts)
+    text = counted_noun(counts[-1], noun)
+    return text if counts[0] == counts[-1] else f"{counts[0]:,} to {text}"
+
+
 def counted_noun(count: int, noun: str) -> str:
     """Return a count and its noun, in the plural unless the count is one."""
     plural = f"{noun[:-1]}ies" if noun.endswith("y") else f"{noun}s"

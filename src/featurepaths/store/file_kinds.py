@@ -2,7 +2,7 @@
 
 import re
 import tarfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from zipfile import ZipFile, is_zipfile
@@ -11,7 +11,7 @@ HEAD = 2**20
 """Bytes of a file, and of the pickle in it, by which its kind is known."""
 
 
-def kind_of(path: Path, kinds: Iterable[Mapping[str, Any]]) -> str | None:
+def kind_of(path: Path, kinds: Sequence[Mapping[str, Any]]) -> str | None:
     """Return what a file or folder is and what to do, by the first of `kinds` that applies; None if none does.
 
     Parameters
@@ -31,7 +31,7 @@ def kind_of(path: Path, kinds: Iterable[Mapping[str, Any]]) -> str | None:
         with ZipFile(path) as archive:
             members = archive.namelist()
             for name in members:
-                if name.endswith("/data.pkl"):
+                if name.endswith("/data.pkl") and any("pickled" in kind for kind in kinds):
                     with archive.open(name) as file:
                         pickled = file.read(HEAD)
     for kind in kinds:
@@ -40,7 +40,7 @@ def kind_of(path: Path, kinds: Iterable[Mapping[str, Any]]) -> str | None:
             or ("pickled" in kind and kind["pickled"].encode("latin-1") in pickled)
             or ("name" in kind and re.search(kind["name"], path.name.lower()))
             or ("member" in kind and any(re.search(kind["member"], name.lower()) for name in members))
-            or ("tar" in kind and tarfile.is_tarfile(path))
+            or ("tar" in kind and path.is_file() and tarfile.is_tarfile(path))
             or kind.get("folder") == path.is_dir()
         ):
             code = kind.get("code") and f"In Python:\n{kind['code'].replace('PATH', repr(str(path)))}"

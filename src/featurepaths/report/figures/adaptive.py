@@ -11,6 +11,7 @@ from matplotlib.lines import Line2D
 
 from featurepaths.report.figures import style
 from featurepaths.report.figures.style import plt
+from featurepaths.report.results import counted_range
 from featurepaths.statistics.metrics import wilson
 
 NETWORK_ATTACKED = "network alone, attack aimed at it"
@@ -147,9 +148,8 @@ def verdict_figure(runs: Mapping[str, Mapping[str, Any]]) -> Figure:
 
 def _of_images(runs: Mapping[str, Mapping[str, Any]]) -> str:
     """Return of which test images the rates of all runs are: adaptive attacks may run on some of them only."""
-    counts = sorted({content["n"] for content in runs.values()})
-    number = f"{counts[0]:,}" if len(counts) == 1 else f"{counts[0]:,} to {counts[-1]:,}"
-    return f"of the {number} adaptively attacked test images"
+    counts = (content["n"] for content in runs.values())
+    return f"of the {counted_range(counts, 'adaptively attacked test image')}"
 
 
 def _verdict_series(runs: Sequence[Mapping[str, Any]]) -> list[tuple[str, str, str, str, list[int | None]]]:

@@ -37,9 +37,11 @@ def main_table(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _accuracy(rows: pd.DataFrame, column: str) -> str:
-    """Return the lowest and the highest share of rows in per cent, or the only one and its interval."""
+    """Return the share of rows in per cent and its interval, or if they differ the lowest and the highest share."""
+    names = [column, *(f"{column}{bound}" for bound in BOUNDS)]
+    texts = {tuple(f"{100 * number:.1f}" for number in row) for row in rows[names].itertuples(index=False)}
+    if len(texts) == 1:
+        ((share, low, high),) = texts
+        return f"{share} [{low}, {high}]"
     least, greatest = (f"{100 * share:.1f}" for share in (rows[column].min(), rows[column].max()))
-    if least != greatest:
-        return f"{least} to {greatest}"
-    low, high = (100 * rows[f"{column}{bound}"].iloc[0] for bound in BOUNDS)
-    return f"{least} [{low:.1f}, {high:.1f}]"
+    return least if least == greatest else f"{least} to {greatest}"

@@ -9,7 +9,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from featurepaths.attacks.budget import budget
 from featurepaths.networks.warnings import DOUBTS
 from featurepaths.report.page import page
-from featurepaths.report.results import counted_noun
+from featurepaths.report.results import counted_noun, counted_range
 from featurepaths.report.verdict.rules import NOTHING, Case, Rate, Robustness, by_network, percent
 
 FIGURE_BELONGS_HERE = "<!-- figure -->"
@@ -35,7 +35,7 @@ def answer(cases: Sequence[Case], table: pd.DataFrame) -> str:
     names = [f"{case.run}, {case.pooling} features" if several else str(case.run) for case in cases]
     sentences = zip(names, _paragraphs("conclusions.jinja", cases), strict=True)
     items = "\n".join(f"<li><strong>{escape(name)}:</strong> {escape(text)}</li>" for name, text in sentences)
-    images = counted_noun(cases[0].content["n"], "test image")
+    images = counted_range((case.content["n"] for case in cases), "test image")
     note = (
         f"Accuracy on {images} with feature paths and of the network alone, in per cent, with its 95 % interval or "
         "from the least to the greatest over the oblivious attack's stopping rules."
