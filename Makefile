@@ -1,4 +1,5 @@
-# make run       the experiment of CONFIG and its report      make test   the tests; test-faults, test-slurm: long ones
+# make run       the experiment of CONFIG and its report
+# make test      the tests, but the long ones: test-workflow, test-faults, test-slurm and those below
 # make bench     speed and memory, as ratios                  make lock   requirements.lock from pyproject.toml
 # make lint      ruff, snakefmt, snakemake, import-linter      make docs   the site, from docs/
 # make test-pages   the explorer and the report's long tables in Chromium
@@ -16,7 +17,7 @@ LIBRARIES = .venv-attack-libraries
 NETWORKS = .venv-networks
 SCHEDULERS = .venv-schedulers
 
-.PHONY: run test test-faults test-slurm test-pages test-attack-libraries test-networks \
+.PHONY: run test test-workflow test-faults test-slurm test-pages test-attack-libraries test-networks \
 	test-schedulers test-sge test-gpu \
 	test-all-networks slurm-demo audit bench lint format docs readme schema lock clean
 .DELETE_ON_ERROR:
@@ -26,7 +27,12 @@ run: $(ENV)/ready
 
 test: $(ENV)/ready
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --ignore=tests/slurm --ignore=tests/sge --ignore=tests/faults \
-		--ignore=tests/networks_of_others --ignore=tests/schedulers --ignore=tests/pages --ignore=tests/gpu
+		--ignore=tests/networks_of_others --ignore=tests/schedulers --ignore=tests/pages --ignore=tests/gpu \
+		--ignore=tests/workflow
+
+# Experiments through Snakemake and `featurepaths run`: results, reruns, shards, resources, installed package.
+test-workflow: $(ENV)/ready
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile tests/workflow
 
 # Kills, full disks, damaged and hostile files; they write the table of docs/reliability.md. KILLS=500 CASES=50000: more;
 # KILLED=config.yaml: the default experiment is killed, not a smaller one of the same stages.

@@ -209,7 +209,7 @@ def test_compiled_network_shows_its_layers():
 
 
 def test_torchscript_layer_is_refused():
-    with pytest.warns(FutureWarning):
+    with pytest.warns((FutureWarning, DeprecationWarning)):  # of torch 2.14, of 2.11
         network = Blocks(block1=torch.jit.script(nn.Conv2d(4, 4, 1)), block2=Residual())
     with pytest.raises(FeaturePathsError, match="block1 is a TorchScript"):
         find_layers(network, ["block1"], SHAPE)
