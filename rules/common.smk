@@ -119,9 +119,9 @@ def parameters_of(method):
 def artefacts(name, w):
     """Return the artefacts of a job: those of the plan's method `name`, for the wildcards that it takes."""
     method = getattr(PLAN, name)
-    made = method(**{wildcard: getattr(w, wildcard) for wildcard in parameters_of(method)})
-    made = made if isinstance(made, (list, tuple)) else [made]
-    return [artefact.shard(w.shard) for artefact in made] if hasattr(w, "shard") else made
+    planned = method(**{wildcard: getattr(w, wildcard) for wildcard in parameters_of(method)})
+    planned = planned if isinstance(planned, (list, tuple)) else [planned]
+    return [artefact.shard(w.shard) for artefact in planned] if hasattr(w, "shard") else planned
 
 
 def files(name):

@@ -36,24 +36,23 @@ RULES = {
 """The rules that make the artefacts of a stage, where they do not have its name."""
 
 
-def inputs(made, shards=()):
-    """Return the input files of the job that makes the artefacts `made`, or that gathers their `shards`.
+def inputs(artefacts, shards=()):
+    """Return the input files of the job that makes `artefacts`, or that gathers their `shards`.
 
     When `check` runs, Snakemake looks for nothing else that is to be done, apart from what rule `all` or a job that runs
     needs: so a file that was asked for by name and is missing depends on the mark as well.
     """
     if shards:
-        read = [artefact.shard(item) for artefact in made for item in shards]
+        read = [artefact.shard(item) for artefact in artefacts for item in shards]
     else:
-        read = [
-            source for source in dict.fromkeys(s for artefact in made for s in artefact.sources) if source not in made
-        ]
+        sources = dict.fromkeys(source for artefact in artefacts for source in artefact.sources)
+        read = [source for source in sources if source not in artefacts]
     paths = [ancient(str(source.path)) for source in read]
-    if any(forced(artefact) or not artefact.up_to_date for artefact in made):
+    if any(forced(artefact) or not artefact.up_to_date for artefact in artefacts):
         if workflow.is_main_process:
             workflow.dag.forcefiles.add(CHECKED)
         return [*paths, CHECKED]
-    return [*paths, CHECKED if any(map(missed, made)) else ancient(CHECKED)]
+    return [*paths, CHECKED if any(map(missed, artefacts)) else ancient(CHECKED)]
 
 
 @cache

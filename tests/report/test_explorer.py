@@ -122,8 +122,8 @@ def test_worst_case_has_records_of_worst_examples(clean, tmp_path):
     assert (unpacked(described["votes"]) == clean.similarity[rows].argmax(axis=2)).all()
 
 
-def test_taken_matches_rows_of_the_data_set():
-    rows, positions = records.taken(np.array([3, 5, 8, 9]), np.array([1, 5, 9, 12]))
+def test_matching_rows_are_those_of_the_data_set():
+    rows, positions = records.matching_rows(np.array([3, 5, 8, 9]), np.array([1, 5, 9, 12]))
     assert (rows.tolist(), positions.tolist()) == ([1, 3], [1, 2])
 
 

@@ -27,11 +27,11 @@ CONCLUSION = re.compile(r"^## (?P<network>.+?)\n(?:(?!^## ).*\n)*?\*\*(?P<senten
 
 def print_result(results: Path, console: Console) -> None:
     """Print the verdict's sentence for each network, and the main table, of a folder whose tables are made."""
-    tables, made = results / "tables", tables_of(results)
-    if "verdict" in made:
+    tables, names = results / "tables", tables_of(results)
+    if "verdict" in names:
         for network, sentence in conclusions((tables / "verdict.md").read_text(encoding="utf-8")):
             console.print(Text.assemble((f"{network}: ", "bold"), sentence))
-    table = main_table(read_table(tables / ("comparison.csv" if "comparison" in made else "accuracy.csv")))
+    table = main_table(read_table(tables / ("comparison.csv" if "comparison" in names else "accuracy.csv")))
     others = table.columns.drop(MAIN_COLUMN, errors="ignore")
     table[others] = table[others].replace(r" \[.*\]", "", regex=True)  # there is no room for all intervals
     console.print(Text("Accuracy in per cent", style="italic"))

@@ -132,7 +132,7 @@ def seconds_of(
         experiment, ExternalInputs(networks={model: {"code": "", "weights": None} for model in experiment.models})
     )
     starts = Counter[str]()
-    for stage, run, *_ in {(made.stage, made.run, *_names_of_job(made)) for made in plan.everything()}:
+    for stage, run, *_ in {(artefact.stage, artefact.run, *_names_of_job(artefact)) for artefact in plan.everything()}:
         starts[run] += speed.start * (1 if STAGES[stage].network else WITHOUT_TORCH)
     values = max(sum(layer.size(pooling) for layer in layers) for pooling in plan.poolings)
     total, longest, shards = starts[""], 0.0, min(experiment.shards.attacks, speed.lanes)
@@ -204,7 +204,7 @@ class _Work(NamedTuple):
         return min(of_the_attack, most or of_the_attack)
 
 
-def _names_of_job(made: Artefact) -> list[str]:
+def _names_of_job(artefact: Artefact) -> list[str]:
     """Return the names of an artefact that tell its job from others: one job makes all poolings, and clean features."""
-    names = made.names.items()
+    names = artefact.names.items()
     return [name for key, name in names if key != "pooling" and not (key == "images" and name in SPLITS)]

@@ -134,18 +134,18 @@ def _state_dicts(content: Any, name: str = "") -> Iterator[tuple[str, Mapping | 
 
 def _rank(name: str) -> tuple[bool, int]:
     """Return the place of a key among those of a checkpoint, the least first."""
-    known = [number for number, key in enumerate(NESTED) if key in name.split(".")]
-    return not AVERAGED.search(name), min(known, default=len(NESTED))
+    numbers = [number for number, key in enumerate(NESTED) if key in name.split(".")]
+    return not AVERAGED.search(name), min(numbers, default=len(NESTED))
 
 
 def _chosen(content: Any, path: Path, key: str | None) -> tuple[dict[str, Tensor], list[str]]:
-    found = dict(_state_dicts(content)) if isinstance(content, Mapping) else {}
-    parts = {name: found[name] for name in sorted(found, key=_rank) if isinstance(found[name], Mapping)}
+    entries = dict(_state_dicts(content)) if isinstance(content, Mapping) else {}
+    parts = {name: entries[name] for name in sorted(entries, key=_rank) if isinstance(entries[name], Mapping)}
     if not parts:
         names = isinstance(content, Mapping) and ", ".join(map(str, list(content)[:NAMED]))
-        entries = f" ({names})" if names else ""
+        listed = f" ({names})" if names else ""
         raise FeaturePathsError(
-            f"{path} holds a {type(content).__name__}{entries} without a state dict. Save network.state_dict()."
+            f"{path} holds a {type(content).__name__}{listed} without a state dict. Save network.state_dict()."
         )
     names = [name for name in parts if key is None or f"{name}.".startswith(f"{key}.")]
     if not names:  # the key may be a prefix within a state dict
@@ -160,8 +160,8 @@ def _chosen(content: Any, path: Path, key: str | None) -> tuple[dict[str, Tensor
             f"{path} holds several state dicts: {', '.join(names)}. Choose one by its key: checkpoint_key."
         )
     weights = {str(name): value for name, value in parts[names[0]].items()}
-    beside = [name for name in found if name not in parts]
-    left_out = [f"{path}: left out: {', '.join(beside[:NAMED])}{', ...' * (len(beside) > NAMED)}"] if beside else []
+    others = [name for name in entries if name not in parts]
+    left_out = [f"{path}: left out: {', '.join(others[:NAMED])}{', ...' * (len(others) > NAMED)}"] if others else []
     return weights, [*_taken(path, names[0], [name for name in parts if name != names[0]]), *left_out]
 
 

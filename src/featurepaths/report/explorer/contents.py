@@ -182,7 +182,7 @@ class Shown:
     def attack_sheets(self, path: Path) -> dict[str, Any]:
         """Return the pictures of an attack's examples by ``<attack>.<stopping_rule>``."""
         with open_hdf5(path) as file:
-            rows, positions = records.taken(file["index"][:], self.index)
+            rows, positions = records.matching_rows(file["index"][:], self.index)
             groups = {name: group for name, group in file.items() if "adversarial" in getattr(group, "keys", dict)()}
             images = {f"{path.stem.partition('.')[2]}.{rule}": group["adversarial"] for rule, group in groups.items()}
             return {name: self._sheet(adversarial, rows, positions) for name, adversarial in images.items()}
@@ -190,7 +190,7 @@ class Shown:
     def worst_case(self, path: Path, thresholds: Mapping[str, float]) -> tuple[dict[str, Any], dict[str, Any]]:
         """Return the pictures of the adaptive worst case, and its records."""
         with open_hdf5(path) as file:
-            rows, positions = records.taken(file["index"][:], self.index)
+            rows, positions = records.matching_rows(file["index"][:], self.index)
             sheet = self._sheet(file["worst/adversarial"], rows, positions)
             return sheet, records.worst_case(file, rows, positions, thresholds)
 
@@ -203,7 +203,7 @@ class Shown:
         ):
             versions = {}
             for name, images, paths in zip((CLEAN, evaluation.of[2]), ("clean", "adversarial"), pair, strict=True):
-                rows, positions = records.taken(paths.index, self.index)
+                rows, positions = records.matching_rows(paths.index, self.index)
                 answered = answers[evaluation.protocol]
                 versions[name] = records.example(
                     paths.take(rows),

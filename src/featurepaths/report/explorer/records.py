@@ -122,7 +122,7 @@ def worst_case(
     return {**example(paths, positions, score, thresholds, answers), "worst": {**resist, "attacks": attacks}}
 
 
-def taken(index: np.ndarray, shown: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def matching_rows(index: np.ndarray, shown: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the positions of shown images in an artefact's `index`, and those of the same images among `shown`.
 
     Both are ascending rows of the data set.

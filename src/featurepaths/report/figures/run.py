@@ -87,8 +87,8 @@ def _of_panel(similarities: Similarities, label: int | None) -> tuple[np.ndarray
     wrong = similarities.predictions != similarities.labels
     if label is None:
         return similarities.own, similarities.predicted[wrong]
-    taken = wrong & (similarities.predictions == label)
-    return similarities.own[similarities.labels == label], similarities.predicted[taken]
+    misclassified = wrong & (similarities.predictions == label)
+    return similarities.own[similarities.labels == label], similarities.predicted[misclassified]
 
 
 def _mean(similarities: np.ndarray) -> np.ndarray:
