@@ -39,13 +39,15 @@ def cpu(tmp_path_factory):
 def continued(cpu, folder, *kept):
     """Run the experiment on the GPU, from the data and the `kept` files of a run on the CPU, and return it."""
     gpu = Workflow(folder, TINY | {"device": DEVICE})
-    shutil.copytree(cpu.results, gpu.results)
-    for run in gpu.results.glob("*-s0"):
-        keep = {path for pattern in kept for path in run.glob(pattern)}
-        for path in run.rglob("*"):
-            if path.is_file() and path not in keep:
-                path.unlink()
+    for pattern in ("data.h5", *(f"*-s0/{name}" for name in kept)):
+        for path in cpu.results.glob(pattern):
+            copy = gpu.results / path.relative_to(cpu.results)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(path, copy)
     gpu()
+    for name in kept:
+        for path in cpu.results.glob(f"*-s0/{name}"):
+            assert (gpu.results / path.relative_to(cpu.results)).read_bytes() == path.read_bytes()
     logs = [path.read_text() for path in gpu.results.glob("*-s0/logs/*.log")]
     assert any(f"Device: {DEVICE}" in log for log in logs)
     return gpu
