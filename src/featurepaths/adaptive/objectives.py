@@ -61,9 +61,9 @@ class Aim(NamedTuple):
         """
         labels, targets, loss = self
         if loss == "ce":
-            n_targets = 1 if targets is not None else logits.shape[1] - 1
+            n_wanted = 1 if targets is not None else logits.shape[1] - 1
             # the greatest of n wanted logits is at least their logsumexp minus log(n)
-            value, bound = log_odds(logits, labels, targets), math.log(n_targets) + MARGIN
+            value, bound = log_odds(logits, labels, targets), math.log(n_wanted) + MARGIN
         else:
             ratio = dlr(logits, labels) if targets is None else targeted_dlr(logits, labels, targets)
             value, bound = ratio / RATIO_UNIT, MARGIN

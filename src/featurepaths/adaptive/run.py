@@ -85,7 +85,7 @@ def adaptive_records(
         "undefended/clean": worst_case.network,
         "defended/clean": worst_case.defended,
     }
-    examples = {name: padded_tensor(examples[block.rows], block.clean.device) for name, examples in oblivious.items()}
+    examples = {name: padded_tensor(images[block.rows], block.clean.device) for name, images in oblivious.items()}
     for name, adversarial in examples.items():
         decision = worst_case.update(adversarial, everything)
         records |= _recorded(name, block.count, everything, decision)
@@ -119,7 +119,7 @@ def _best_scored(target: Target, name: str, block: Block, examples: Sequence[Ten
     Misclassified examples are better than others; among them, those of greater score.
     """
     scored = [target.detector_score(name, example[: block.count]) for example in examples]
-    scores, predictions = (np.stack(example) for example in zip(*scored, strict=True))
+    scores, predictions = (np.stack(values) for values in zip(*scored, strict=True))
     wrong = (predictions != labels) & np.isfinite(scores)
     best = np.lexsort((scores, wrong), axis=0)[-1], np.arange(block.count)
     return {

@@ -232,9 +232,8 @@ class _Sheet:
         for layer in style.layer_ticks(layers):
             self.canvas.text(x[layer - 1], top + SIDE + 0.13, f"{layer}", ha="center", **small)
         self.canvas.text(left - 0.05, top + SIDE + 0.13, "layer", ha="right", **small)
-        label = style.SIMILARITY.replace(" to ", "\nto ")
         at = {"rotation": 90, "ha": "center", "va": "center", "linespacing": 1}
-        self.canvas.text(left - 0.41, top + SIDE / 2, label, **small | {"fontsize": 6.5}, **at)
+        self.canvas.text(left - 0.41, top + SIDE / 2, style.SIMILARITY_IN_TWO_LINES, **small | {"fontsize": 6.5}, **at)
 
     def draw_legend(self, height: float, notes: Sequence[str]) -> None:
         """Draw what explains pictures and paths, at the bottom."""

@@ -75,7 +75,7 @@ def mean_paths(images: Mapping[str, Similarities], class_names: Sequence[str]) -
             axis.set_xlabel("layer")
             axis.tick_params(labelbottom=True)
     # one row of panels is not high enough for the label in one line
-    figure.supylabel(style.SIMILARITY.replace(" to ", "\nto ") if rows == 1 else style.SIMILARITY, fontsize=10)
+    figure.supylabel(style.SIMILARITY_IN_TWO_LINES if rows == 1 else style.SIMILARITY, fontsize=10)
     legend_columns = max(1, int(figure.get_figwidth() / LEGEND_ENTRY))
     figure.set_figheight(figure.get_figheight() + 0.2 * -(-2 * len(images) // legend_columns))
     style.legend_below(figure, axes[0, 0], legend_columns)

@@ -29,6 +29,7 @@ MOST_LAYERS = 12
 """Numbers of layers for which the axis of a panel has room."""
 SIMILARITY = "cosine similarity to the centroid"
 """The label of the y-axis of every feature path."""
+SIMILARITY_IN_TWO_LINES = SIMILARITY.replace(" to ", "\nto ")
 KINDS = {"png": (FigureCanvasAgg, {"Software": None}), "svg": (FigureCanvasSVG, {"Date": None})}
 """The files of every figure: what draws them, and the metadata to omit because they vary."""
 
